@@ -1,0 +1,1 @@
+"""medapps: medical-image applications on minidl. For research, not a medical device."""

@@ -1,0 +1,1 @@
+"""minidl: a readable neural-network engine on NumPy."""
