@@ -1,0 +1,282 @@
+"""Kernels: plain Python functions that are compiled by Numba when they are first called, and kept in the user's cache.
+
+Declaring a kernel costs nothing and imports nothing. The compiled copy is found by a key over all that it was made of:
+its code and that of all it calls, the constants, the types, the flags, the versions, and this machine's CPU.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import inspect
+import pickle
+import platform
+import re
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
+from types import FunctionType
+from typing import Any, Literal, cast
+
+import numpy as np
+
+from minidl.device import cache
+from minidl.device.fingerprint import Helper, fingerprint
+from minidl.device.inline import FLAGS, for_numba
+from minidl.device.numba_status import numba_status
+from minidl.device.signature import Choice, Parameter, mismatch, parse
+from minidl.errors import KernelError
+
+Outcome = Literal["compiled", "loaded"]
+_FORMAT = 1  # to be raised when pipeline.py changes what a kernel is compiled to
+_SLOW_S = 1.0  # a compile that takes longer is announced
+_compiling = threading.RLock()
+_kernels: list[Kernel] = []
+
+
+class Kernel(Helper):
+    """A function (begin, end, *args) over a range of work, compiled for each choice of its type variables.
+
+    `py_func` is the plain Python function: slow, and open to a debugger.
+    """
+
+    def __init__(self, function: FunctionType, text: str, variables: dict[str, Sequence[str]]) -> None:
+        self.py_func = function
+        self.name = function.__qualname__.replace("<locals>.", "")
+        self.signature = parse(text, variables, self.name)
+        self._argument_names = tuple(inspect.signature(function).parameters)
+        self._compiled: dict[Choice, Callable[..., Any]] = {}
+        self._by_codes: dict[
+            tuple[str, ...], Callable[..., Any]
+        ] = {}  # dtype.char: 20 times faster to ask than the name
+        if len(self._argument_names) != 2 + len(self.signature.parameters):
+            raise KernelError(
+                f"kernel {self.name}: it takes {len(self._argument_names)} arguments, "
+                f"but (begin, end) and {text!r} are {2 + len(self.signature.parameters)}"
+            )
+        functools.update_wrapper(self, function)
+        _kernels.append(self)
+
+    def __call__(self, begin: int, end: int, *args: Any) -> None:
+        """Run the compiled kernel over range(begin, end), in this thread."""
+        try:
+            self.compiled_for(args)(begin, end, *args)
+        except TypeError as error:
+            raise self.explained(error, args) from error
+
+    def compiled_for(self, args: Sequence[Any]) -> Callable[..., Any]:
+        """The compiled function for the types of `args`; compiles or loads it if this is the first call."""
+        try:
+            return self._by_codes[tuple([args[position].dtype.char for position in self.signature.positions])]
+        except (KeyError, AttributeError, IndexError):
+            return self._first_call(args)
+
+    def prepare(self, choice: Choice) -> Outcome:
+        """Make the kernel ready for `choice`, from the cache if it is there.
+
+        Raises:
+            KernelError: if Numba cannot be used, or cannot compile the kernel.
+        """
+        if not (status := numba_status()):
+            raise KernelError(f"kernel {self.name}: {status}")
+        with _compiling:
+            if choice in self._compiled:
+                return "loaded"
+            compiled, outcome = self._load_or_compile(choice)
+            self._compiled[choice] = compiled
+            return outcome
+
+    def is_cached(self, choice: Choice) -> bool:
+        """Whether `prepare` would find a compiled copy for `choice`."""
+        return cache.contains(self._file_name, self.key(choice))
+
+    def key(self, choice: Choice) -> bytes:
+        """32 bytes over everything that decides what the compiled code is."""
+        types = ", ".join(map(str, self.signature.with_types(choice)))
+        parts = (
+            _FORMAT,
+            fingerprint(self.py_func).hex(),
+            self.py_func.__module__,
+            self.name,
+            types,
+            FLAGS,
+            _toolchain(),
+        )
+        return hashlib.sha256(repr(parts).encode()).digest()
+
+    def explained(self, error: TypeError, args: Sequence[Any]) -> Exception:
+        """The KernelError that names the wrong argument, or `error` itself if all arguments fit."""
+        choice: Choice | None = None
+        with contextlib.suppress(AttributeError, IndexError):
+            choice = self.signature.choice_of(args)
+        parameters = self.signature.parameters if choice is None else self.signature.with_types(choice)
+        problem = mismatch(parameters, args, self._argument_names[2:])
+        return error if problem is None else KernelError(f"kernel {self.name}: {problem}")
+
+    @property
+    def functions(self) -> tuple[FunctionType, ...]:
+        return (self.py_func,)
+
+    def build(self) -> Any:
+        return self._callee
+
+    @functools.cached_property
+    def _callee(self) -> Any:
+        import numba
+
+        return numba.njit(**FLAGS)(for_numba(self.py_func))
+
+    @property
+    def _file_name(self) -> str:
+        return re.sub(r"\W+", "_", self.name)[-64:]
+
+    def _first_call(self, args: Sequence[Any]) -> Callable[..., Any]:
+        try:
+            choice = self.signature.choice_of(args)
+        except (AttributeError, IndexError) as error:
+            raise self.explained(TypeError(str(error)), args) from error
+        allowed = self.signature.variables.items()
+        for (variable, types), given in zip(allowed, choice, strict=True):
+            if given not in types:
+                raise KernelError(f"kernel {self.name}: {variable} must be {' or '.join(types)}, got {given}")
+        self.prepare(choice)
+        codes = tuple(args[position].dtype.char for position in self.signature.positions)
+        self._by_codes[codes] = self._compiled[choice]
+        return self._compiled[choice]
+
+    def _load_or_compile(self, choice: Choice) -> tuple[Callable[..., Any], Outcome]:
+        import numba
+
+        key = self.key(choice)
+        parameters = self.signature.with_types(choice)
+        if (stored := cache.load(self._file_name, key)) is not None:
+            dispatcher = numba.njit(**FLAGS)(self.py_func)
+            if _unpack(dispatcher, stored):
+                return _closed(dispatcher, parameters), "loaded"
+        from minidl.device.pipeline import KernelCompiler
+
+        dispatcher = numba.njit(pipeline_class=KernelCompiler, **FLAGS)(for_numba(self.py_func))
+        with _announced(self.name):
+            try:
+                dispatcher.compile(_numba_types(parameters))
+            except numba.core.errors.NumbaError as error:
+                types, reason = ", ".join(map(str, parameters)), re.sub(r"\x1b\[\d*m", "", str(error))  # colours go
+                raise KernelError(f"kernel {self.name}: Numba cannot compile it for ({types}): {reason}") from error
+        if (payload := _pack(dispatcher)) is not None:
+            cache.store(self._file_name, key, payload)
+        return _closed(dispatcher, parameters), "compiled"
+
+
+def kernel(signature: str, **variables: Sequence[str]) -> Callable[[Callable[..., None]], Kernel]:
+    """Declare a kernel: a function of (begin, end, *args), run in pieces of its range by `parallel`.
+
+    Args:
+        signature: the types of `args`, see `minidl.device.signature`.
+        variables: type variables of the signature and the types they stand for.
+
+    Raises:
+        KernelError: if the signature cannot be read or does not fit the function.
+
+    >>> @kernel("T[::1], const T[::1]", T=("float32", "float64"))
+    ... def double(begin, end, out, x):
+    ...     for i in range(begin, end):
+    ...         out[i] = 2 * x[i]
+    >>> out = np.zeros(3)
+    >>> double.py_func(0, 3, out, np.arange(3.0))
+    >>> out
+    array([0., 2., 4.])
+    """
+    return lambda function: Kernel(cast(FunctionType, function), signature, variables)
+
+
+def kernels() -> tuple[Kernel, ...]:
+    """Every kernel declared so far, in the order of declaration."""
+    return tuple(_kernels)
+
+
+def _tell_terminal(message: str) -> None:
+    if sys.stderr.isatty():
+        print(message, file=sys.stderr, flush=True)
+
+
+# Who hears that a kernel takes more than a second to compile: by default a person at a terminal.
+compile_notice: ContextVar[Callable[[str], None]] = ContextVar("compile_notice", default=_tell_terminal)
+
+
+@contextlib.contextmanager
+def _announced(name: str) -> Iterator[None]:
+    place = cache.folder()
+    where = f"cached in {place.path}" if place.path else f"not cached: {place.reason}"
+    timer = threading.Timer(_SLOW_S, compile_notice.get(), (f"minidl: compiling {name} (once; {where})",))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+@functools.cache
+def _toolchain() -> tuple[object, ...]:
+    """Everything outside the kernel that decides the machine code: versions, switches, CPU."""
+    import llvmlite
+    import numba
+    from numba.core.registry import cpu_target
+
+    switches = ("OPT", "BOUNDSCHECK", "LOOP_VECTORIZE", "SLP_VECTORIZE", "ENABLE_AVX", "DEBUGINFO_DEFAULT")
+    return (
+        (numba.__version__, llvmlite.__version__, np.__version__),
+        (platform.python_implementation(), sys.version_info[:3]),
+        tuple((name, getattr(numba.config, name, None)) for name in switches),
+        cpu_target.target_context.codegen().magic_tuple(),  # triple, CPU name, CPU features
+    )
+
+
+def _numba_types(parameters: Sequence[Parameter], *, const: bool = True) -> tuple[Any, ...]:
+    from numba import types
+
+    def of(parameter: Parameter) -> Any:
+        scalar = getattr(types, "boolean" if parameter.type == "bool" else parameter.type)
+        if parameter.ndim is None:
+            return scalar
+        return types.Array(scalar, parameter.ndim, "C", readonly=const and parameter.const)
+
+    return (types.intp, types.intp, *map(of, parameters))
+
+
+def _closed(dispatcher: Any, parameters: Sequence[Parameter]) -> Callable[..., Any]:
+    """`dispatcher`, ready to be called and closed to further types."""
+    if any(parameter.const for parameter in parameters):
+        (result,) = dispatcher.overloads.values()
+        # The same code once more under writable types: finding that those convert to const would take 6 us at each call.
+        writable = [numba_type._code for numba_type in _numba_types(parameters, const=False)]
+        dispatcher._insert(writable, result.entry_point, False)
+    dispatcher.disable_compile()
+    return cast("Callable[..., Any]", dispatcher)
+
+
+def _pack(dispatcher: Any) -> bytes | None:
+    """The compiled code as bytes; None if it holds addresses of this process and so cannot be kept."""
+    from numba.core import serialize
+
+    (result,) = dispatcher.overloads.values()
+    if result.library.has_dynamic_globals or result.lifted:
+        return None
+    return cast(bytes, serialize.dumps(result._reduce()))
+
+
+def _unpack(dispatcher: Any, stored: bytes) -> bool:
+    """Give `dispatcher` the compiled code in `stored`; False if this Numba cannot read it."""
+    from numba.core.compiler import CompileResult
+
+    context = dispatcher.targetctx
+    context.refresh()
+    try:
+        # Numba's own format. The bytes come from a folder that only this user can write, and their checksum is right.
+        result = CompileResult._rebuild(context, *pickle.loads(stored))
+    except Exception:  # an unreadable copy is worth a new compile, whatever the reason
+        return False
+    dispatcher.add_overload(result)
+    return True
