@@ -10,8 +10,6 @@ import contextlib
 import functools
 import hashlib
 import inspect
-import pickle
-import platform
 import re
 import sys
 import threading
@@ -20,17 +18,13 @@ from contextvars import ContextVar
 from types import FunctionType
 from typing import Any, Literal, cast
 
-import numpy as np
-
-from minidl.device import cache
+from minidl.device import cache, numba_backend
 from minidl.device.fingerprint import Helper, fingerprint
-from minidl.device.inline import FLAGS, for_numba
 from minidl.device.numba_status import numba_status
-from minidl.device.signature import Choice, Parameter, mismatch, parse
+from minidl.device.signature import Choice, mismatch, parse
 from minidl.errors import KernelError
 
 Outcome = Literal["compiled", "loaded"]
-_FORMAT = 1  # to be raised when pipeline.py changes what a kernel is compiled to
 _SLOW_S = 1.0  # a compile that takes longer is announced
 _compiling = threading.RLock()
 _kernels: list[Kernel] = []
@@ -95,15 +89,8 @@ class Kernel(Helper):
     def key(self, choice: Choice) -> bytes:
         """32 bytes over everything that decides what the compiled code is."""
         types = ", ".join(map(str, self.signature.with_types(choice)))
-        parts = (
-            _FORMAT,
-            fingerprint(self.py_func).hex(),
-            self.py_func.__module__,
-            self.name,
-            types,
-            FLAGS,
-            _toolchain(),
-        )
+        code = fingerprint(self.py_func).hex()
+        parts = (code, self.py_func.__module__, self.name, types, numba_backend.toolchain())
         return hashlib.sha256(repr(parts).encode()).digest()
 
     def explained(self, error: TypeError, args: Sequence[Any]) -> Exception:
@@ -124,9 +111,7 @@ class Kernel(Helper):
 
     @functools.cached_property
     def _callee(self) -> Any:
-        import numba
-
-        return numba.njit(**FLAGS)(for_numba(self.py_func))
+        return numba_backend.callee(self.py_func)
 
     @property
     def _file_name(self) -> str:
@@ -147,26 +132,16 @@ class Kernel(Helper):
         return self._compiled[choice]
 
     def _load_or_compile(self, choice: Choice) -> tuple[Callable[..., Any], Outcome]:
-        import numba
-
         key = self.key(choice)
         parameters = self.signature.with_types(choice)
-        if (stored := cache.load(self._file_name, key)) is not None:
-            dispatcher = numba.njit(**FLAGS)(self.py_func)
-            if _unpack(dispatcher, stored):
-                return _closed(dispatcher, parameters), "loaded"
-        from minidl.device.pipeline import KernelCompiler
-
-        dispatcher = numba.njit(pipeline_class=KernelCompiler, **FLAGS)(for_numba(self.py_func))
+        stored = cache.load(self._file_name, key)
+        if stored is not None and (loaded := numba_backend.unpack(self.py_func, stored, parameters)) is not None:
+            return loaded, "loaded"
         with _announced(self.name):
-            try:
-                dispatcher.compile(_numba_types(parameters))
-            except numba.core.errors.NumbaError as error:
-                types, reason = ", ".join(map(str, parameters)), re.sub(r"\x1b\[\d*m", "", str(error))  # colours go
-                raise KernelError(f"kernel {self.name}: Numba cannot compile it for ({types}): {reason}") from error
-        if (payload := _pack(dispatcher)) is not None:
+            compiled, payload = numba_backend.compile_kernel(self.py_func, parameters, self.name)
+        if payload is not None:
             cache.store(self._file_name, key, payload)
-        return _closed(dispatcher, parameters), "compiled"
+        return compiled, "compiled"
 
 
 def kernel(signature: str, **variables: Sequence[str]) -> Callable[[Callable[..., None]], Kernel]:
@@ -183,6 +158,7 @@ def kernel(signature: str, **variables: Sequence[str]) -> Callable[[Callable[...
     ... def double(begin, end, out, x):
     ...     for i in range(begin, end):
     ...         out[i] = 2 * x[i]
+    >>> import numpy as np
     >>> out = np.zeros(3)
     >>> double.py_func(0, 3, out, np.arange(3.0))
     >>> out
@@ -216,67 +192,3 @@ def _announced(name: str) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
-
-
-@functools.cache
-def _toolchain() -> tuple[object, ...]:
-    """Everything outside the kernel that decides the machine code: versions, switches, CPU."""
-    import llvmlite
-    import numba
-    from numba.core.registry import cpu_target
-
-    switches = ("OPT", "BOUNDSCHECK", "LOOP_VECTORIZE", "SLP_VECTORIZE", "ENABLE_AVX", "DEBUGINFO_DEFAULT")
-    return (
-        (numba.__version__, llvmlite.__version__, np.__version__),
-        (platform.python_implementation(), sys.version_info[:3]),
-        tuple((name, getattr(numba.config, name, None)) for name in switches),
-        cpu_target.target_context.codegen().magic_tuple(),  # triple, CPU name, CPU features
-    )
-
-
-def _numba_types(parameters: Sequence[Parameter], *, const: bool = True) -> tuple[Any, ...]:
-    from numba import types
-
-    def of(parameter: Parameter) -> Any:
-        scalar = getattr(types, "boolean" if parameter.type == "bool" else parameter.type)
-        if parameter.ndim is None:
-            return scalar
-        return types.Array(scalar, parameter.ndim, "C", readonly=const and parameter.const)
-
-    return (types.intp, types.intp, *map(of, parameters))
-
-
-def _closed(dispatcher: Any, parameters: Sequence[Parameter]) -> Callable[..., Any]:
-    """`dispatcher`, ready to be called and closed to further types."""
-    if any(parameter.const for parameter in parameters):
-        (result,) = dispatcher.overloads.values()
-        # The same code once more under writable types: finding that those convert to const would take 6 us at each call.
-        writable = [numba_type._code for numba_type in _numba_types(parameters, const=False)]
-        dispatcher._insert(writable, result.entry_point, False)
-    dispatcher.disable_compile()
-    return cast("Callable[..., Any]", dispatcher)
-
-
-def _pack(dispatcher: Any) -> bytes | None:
-    """The compiled code as bytes; None if it holds addresses of this process and so cannot be kept."""
-    from numba.core import serialize
-
-    (result,) = dispatcher.overloads.values()
-    if result.library.has_dynamic_globals or result.lifted:
-        return None
-    return cast(bytes, serialize.dumps(result._reduce()))
-
-
-def _unpack(dispatcher: Any, stored: bytes) -> bool:
-    """Give `dispatcher` the compiled code in `stored`; False if this Numba cannot read it."""
-    from numba.core.compiler import CompileResult
-
-    context = dispatcher.targetctx
-    context.refresh()
-    try:
-        # Numba's own format. The bytes come from a folder that only this user can write, and their checksum is right.
-        result = CompileResult._rebuild(context, *pickle.loads(stored))
-    except Exception:  # an unreadable copy is worth a new compile, whatever the reason
-        return False
-    dispatcher.add_overload(result)
-    return True

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dis
 import hashlib
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
@@ -17,14 +18,14 @@ import numpy as np
 
 from minidl.errors import KernelError
 
-# Their versions are in the key of every kernel, or they are part of Python, whose version is.
-_VERSIONED = ("builtins", "cmath", "llvmlite", "math", "numba", "numpy", "operator", "__future__")
+# Their versions are in the key of every kernel, and so is Python's.
+_VERSIONED = sys.stdlib_module_names | {"llvmlite", "numba", "numpy"}
 
 
 class Helper(ABC):
     """Something that a kernel may call: it knows its Python functions, and how to build itself for Numba."""
 
-    py_func: FunctionType
+    py_func: Any  # a FunctionType; declared as one, it would look like a method to mypy
 
     @property
     @abstractmethod

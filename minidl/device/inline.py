@@ -1,18 +1,16 @@
-"""Functions that kernels may call: plain ones (`inline`), chosen by element type (`by_dtype`), or emitting LLVM (`intrinsic`)."""
+"""Functions that kernels may call: plain (`inline`), chosen by type (`by_dtype`), or writing LLVM (`intrinsic`)."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from types import CellType, FunctionType
+from types import FunctionType
 from typing import Any, cast
 
 import numpy as np
 
-from minidl.device.fingerprint import Helper, references
-
-# No fastmath: isnan must stay true, and the order of sums is part of the result. Division by zero gives inf, as in NumPy.
-FLAGS = {"nogil": True, "error_model": "numpy", "fastmath": False, "boundscheck": False}
+from minidl.device import numba_backend
+from minidl.device.fingerprint import Helper
 
 
 class Inline(Helper):
@@ -28,10 +26,7 @@ class Inline(Helper):
 
     @functools.cached_property
     def _built(self) -> Any:
-        import numba
-
-        # Inlined by force, because a call inside a loop keeps LLVM from vectorising the loop.
-        return numba.njit(forceinline=True, **FLAGS)(for_numba(self.py_func))
+        return numba_backend.inlined(self.py_func)
 
     def build(self) -> Any:
         return self._built
@@ -54,21 +49,7 @@ class ByDtype(Helper):
 
     @functools.cached_property
     def _built(self) -> Any:
-        from numba.extending import overload
-
-        def chosen(x: Any) -> Any:
-            raise NotImplementedError  # a name for Numba, never called
-
-        @overload(chosen, jit_options={"forceinline": True, **FLAGS})  # type: ignore[misc, unused-ignore]
-        def choose(x: Any) -> Any:
-            body = self.bodies.get(str(x), self.bodies["float64"]).build()
-
-            def call(x: Any) -> Any:
-                return body(x)
-
-            return call
-
-        return chosen
+        return numba_backend.by_argument(lambda kind: self.bodies.get(kind, self.bodies["float64"]).build())
 
     def build(self) -> Any:
         return self._built
@@ -97,9 +78,7 @@ class Intrinsic(Helper):
 
     @functools.cached_property
     def _built(self) -> Any:
-        from numba.extending import intrinsic as numba_intrinsic
-
-        return numba_intrinsic(self.emit)
+        return numba_backend.emitted(self.emit)
 
     def build(self) -> Any:
         return self._built
@@ -136,12 +115,3 @@ def intrinsic(emit: Callable[..., Any]) -> Callable[[Callable[..., Any]], Intrin
             return a * b + c
     """
     return lambda python: Intrinsic(cast(FunctionType, emit), cast(FunctionType, python))
-
-
-def for_numba(function: FunctionType) -> FunctionType:
-    """A copy of `function` in which every helper it refers to stands in the form that Numba understands."""
-    seen = {name: value.build() if isinstance(value, Helper) else value for name, value in references(function).items()}
-    scope = {"__name__": function.__module__, "__builtins__": __builtins__, **seen}
-    cells = tuple(CellType(seen[name]) for name in function.__code__.co_freevars)
-    copy = FunctionType(function.__code__, scope, function.__name__, function.__defaults__, cells)
-    return functools.update_wrapper(copy, function)

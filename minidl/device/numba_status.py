@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -51,13 +50,19 @@ _SWITCHED_OFF = NumbaStatus(False, "Numba is switched off by use_numba(False)")
 
 @functools.cache
 def _import_numba() -> NumbaStatus:
-    if importlib.util.find_spec("numba") is None:
-        return NumbaStatus(False, 'Numba is not installed, so ops run on NumPy alone; pip install "minidl[fast]"')
     try:
         import numba
-    except Exception as error:  # a broken or unfit Numba raises whatever it likes; it must not stop the reference path
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        return NumbaStatus(False, f'Numba cannot be imported ({reason}); pip install --upgrade "minidl[fast]"')
+    except ModuleNotFoundError as error:
+        if error.name == "numba":
+            return NumbaStatus(False, 'Numba is not installed, so ops run on NumPy alone; pip install "minidl[fast]"')
+        return _broken(error)
+    except Exception as error:  # an unfit Numba raises whatever it likes; it must not stop the reference path
+        return _broken(error)
     if numba.config.DISABLE_JIT:
         return NumbaStatus(False, "Numba is switched off by NUMBA_DISABLE_JIT")
     return NumbaStatus(True, numba.__version__)
+
+
+def _broken(error: Exception) -> NumbaStatus:
+    reason = str(error).partition("\n")[0] or type(error).__name__
+    return NumbaStatus(False, f'Numba cannot be imported ({reason}); pip install --upgrade "minidl[fast]"')

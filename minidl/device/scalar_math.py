@@ -1,12 +1,12 @@
 """exp, expm1, sigmoid and tanh for kernels, in plain arithmetic that LLVM turns into vector instructions.
 
-A loop over `math.exp` costs 3 ns a number, and over `math.tanh` 19, because Numba has no vector form of them; these take
-a fraction of that. NaN stays NaN; overflow gives inf, underflow 0.
+A loop over `math.exp` costs 3 ns a number, and over `math.tanh` 19, because Numba has no vector form of them; these
+take a fraction of that. NaN stays NaN; overflow gives inf, underflow 0.
 
-x = n ln 2 + r with |r| <= ln 2 / 2, so exp(x) = 2**n exp(r). Adding and subtracting `_ROUND` rounds to an integer, and
-the sum's low bits are that integer. exp(r) - 1 is Taylor's series, long enough for the type: the first missing term is
-r**8 / 8! < 6e-9 (float32), r**14 / 14! < 5e-18 (float64). 2**n is put together from bits, in two halves, so that results
-near the largest and the smallest number come out right.
+x = n ln 2 + r with |r| <= ln 2 / 2, so exp(x) = 2**n exp(r). Adding and subtracting 1.5 * 2**(bits of the mantissa)
+rounds to an integer, and the low bits of the sum are that integer. exp(r) - 1 is Taylor's series, long enough for the
+type: the first missing term is r**8 / 8! < 6e-9 (float32), r**14 / 14! < 5e-18 (float64). 2**n is put together from
+bits, in two halves, so that results near the largest and the smallest number come out right.
 
 Source: the reduction is that of Cody and Waite, Software Manual for the Elementary Functions, 1980, chapter 6.
 """

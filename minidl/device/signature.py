@@ -2,8 +2,8 @@
 
     "T[:, ::1], const T[::1], intp"    with T=("float32", "float64")
 
-`T[:, ::1]` is a C-contiguous array with two axes that the kernel may write, `const T[::1]` one that it only reads (read-only
-arrays are then welcome), `intp` a Python int, `T` alone a number. Every type variable stands in at least one array.
+`T[:, ::1]` is a C-contiguous array with two axes that the kernel may write, `const T[::1]` one that it only reads (then
+read-only arrays are welcome), `intp` a Python int, `T` alone a number. Every type variable is that of some array.
 """
 
 from __future__ import annotations
@@ -118,9 +118,9 @@ def _parameter(text: str, variables: Mapping[str, Sequence[str]], kernel: str) -
 
 def _misfit(parameter: Parameter, value: Any) -> str | None:
     if parameter.ndim is None:
-        return None if isinstance(value, (bool, int, float, np.generic)) else f"a {type(value).__name__}"
+        return None if isinstance(value, (bool, int, float, np.generic)) else type(value).__name__
     if not isinstance(value, np.ndarray):
-        return f"a {type(value).__name__}"
+        return type(value).__name__
     if value.dtype.name != parameter.type or value.ndim != parameter.ndim:
         return f"{value.dtype} of shape {value.shape}"
     if not value.flags.c_contiguous:

@@ -23,7 +23,7 @@ from minidl.device.compile import Kernel
 
 _BLOCKS = 32  # enough to share out on 16 threads; a block costs 0.5 us to start
 _CHUNKS_PER_THREAD = 4
-# Help is called when a kernel has this much to do. Waking a worker costs the caller 1 us, but the worker needs 10 to come.
+# Help is called when a kernel has this much to do: waking a worker costs the caller 1 us, but it needs 10 to come.
 _WORTH_S = 40e-6
 
 
@@ -219,7 +219,7 @@ class _Pool:
             _here.is_busy = False
 
     def _abandon(self, job: _Job) -> None:
-        """After Ctrl-C between two locks: nobody may still write when the caller goes on, and the locks are not trusted."""
+        """After Ctrl-C between two locks: trust none of them, but let nobody write when the caller goes on."""
         job.chunks = 0
         workers, self.workers = self.workers, []
         for worker in workers:
