@@ -5,7 +5,7 @@ from minidl.device.device import CPU, Array, Device, cuda_status, device, device
 from minidl.device.inline import by_dtype, inline, intrinsic
 from minidl.device.memory import empty, poisoned_memory
 from minidl.device.numba_status import numba_status, use_numba
-from minidl.device.threads import block_count, default_block, get_num_threads, parallel, set_num_threads
+from minidl.device.threads import block_count, get_num_threads, parallel, set_num_threads
 
 __all__ = [
     "CPU",
@@ -15,7 +15,6 @@ __all__ = [
     "block_count",
     "by_dtype",
     "cuda_status",
-    "default_block",
     "device",
     "device_of",
     "empty",

@@ -1,7 +1,7 @@
 """Threads: `parallel` runs a kernel over fixed blocks of its range, on an own pool that costs nothing while it sleeps.
 
-The cut depends on the range alone, never on the number of threads, so neither do the bits of the result. A reduction
-keeps that promise by writing one partial result per block, which the caller adds up in the order of the blocks:
+The cut depends on the range and the sizes of the arrays, never on the number of threads, and so do the bits of the
+result. A reduction keeps that promise by writing one partial result for each block, which the caller adds up in order:
 
     partial = numpy.empty((block_count(n, block), c))
     parallel(_sums, n, partial, x, block, block=block)    # the kernel writes partial[begin // block]
@@ -21,7 +21,8 @@ import numpy as np
 
 from minidl.device.compile import Kernel
 
-_BLOCKS = 32  # enough to share out on 16 threads; a block costs 0.5 us to start
+_BLOCKS = 32  # enough to share out on 16 threads
+_BLOCK_BYTES = 32768  # a block costs 1 us to start, about as long as it takes to read this much
 _CHUNKS_PER_THREAD = 4
 # Help is called when a kernel has this much to do: waking a worker costs the caller 1 us, but it needs 10 to come.
 _WORTH_S = 40e-6
@@ -34,7 +35,9 @@ def parallel(kernel: Kernel | Callable[..., None], n: int, *args: Any, block: in
         kernel: a compiled kernel, or any function that may run at the same time on disjoint blocks.
         n: length of the range.
         args: what the kernel takes after (begin, end).
-        block: length of a block (the last one may be shorter); `default_block(n)` when None.
+        block: length of a block (the last one may be shorter). When None, a block has 32 KiB of the arrays in `args`,
+            and there are at most 32: right for work that is soon done with each number. Work that is long for the size
+            of its arrays, and reductions, should give it.
 
     Raises:
         KernelError: if the arguments do not fit the kernel.
@@ -49,28 +52,25 @@ def parallel(kernel: Kernel | Callable[..., None], n: int, *args: Any, block: in
     """
     if n <= 0:
         return
-    block = default_block(n) if block is None else block
+    size = sum([a.nbytes for a in args if isinstance(a, np.ndarray)])
+    if block is None:
+        block = -(-n // max(1, min(_BLOCKS, size // _BLOCK_BYTES)))
     if not isinstance(kernel, Kernel):
-        _pool.do(_Job(kernel, n, block, args), None)
+        _pool.do(_Job(kernel, n, block, args), None, size)
         return
     try:
-        _pool.do(_Job(kernel.compiled_for(args), n, block, args), kernel)
+        _pool.do(_Job(kernel.compiled_for(args), n, block, args), kernel, size)
     except TypeError as error:
         raise kernel.explained(error, args) from error
 
 
-def default_block(n: int) -> int:
-    """The block length that `parallel` takes for range(n): 32 blocks, or one for each item."""
-    return max(1, -(-n // _BLOCKS))
-
-
-def block_count(n: int, block: int | None = None) -> int:
+def block_count(n: int, block: int) -> int:
     """How many blocks `parallel` makes of range(n): the number of partial results of a reduction.
 
-    >>> block_count(10, 4), block_count(3), block_count(1000)
-    (3, 3, 32)
+    >>> block_count(10, 4), block_count(8, 4)
+    (3, 2)
     """
-    return -(-n // (default_block(n) if block is None else block))
+    return -(-n // block)
 
 
 def set_num_threads(num: int) -> None:
@@ -100,7 +100,7 @@ class _Job:
 
     def __init__(self, run: Callable[..., None], n: int, block: int, args: tuple[Any, ...]) -> None:
         self.run, self.n, self.block, self.args = run, n, block, args
-        self.blocks = -(-n // block)
+        self.blocks = block_count(n, block)
         self.chunks = 1
         self.tickets = itertools.count()  # next() is one step that no other thread can interrupt
         self.helping: set[_Worker] = set()
@@ -181,9 +181,8 @@ class _Pool:
         self.workers: list[_Worker] = []
         self.seconds_per_byte: dict[Kernel, float] = {}  # what each kernel took when it last ran
 
-    def do(self, job: _Job, kernel: Kernel | None) -> None:
-        """Run `job`, with help if it is worth it and there are threads to help."""
-        size = 1 + sum([a.nbytes for a in job.args if isinstance(a, np.ndarray)])
+    def do(self, job: _Job, kernel: Kernel | None, size: int) -> None:
+        """Run `job`, on arrays of `size` bytes, with help if it is worth it and there are threads to help."""
         is_small = kernel in self.seconds_per_byte and self.seconds_per_byte[kernel] * size < _WORTH_S
         helpers = min(self.threads, job.blocks) - 1
         if is_small or getattr(_here, "is_busy", False):
@@ -197,7 +196,7 @@ class _Pool:
         else:
             helpers = 0
             job.work()
-        if kernel is not None:
+        if kernel is not None and size:
             self.seconds_per_byte[kernel] = (time.perf_counter() - started) * (1 + helpers) / size
         job.finish()
 

@@ -16,7 +16,6 @@ import pytest
 
 from minidl.device import (
     block_count,
-    default_block,
     get_num_threads,
     kernel,
     numba_status,
@@ -53,18 +52,27 @@ def test_the_range_is_covered_once(count: int, n: int, block: int | None) -> Non
     assert out.tolist() == [1] * n
 
 
-@pytest.mark.parametrize(("n", "block"), [(1000, None), (10, 3), (7, 7), (5, None)])
-def test_blocks_do_not_depend_on_the_threads(n: int, block: int | None) -> None:
+@pytest.mark.parametrize(
+    ("n", "block", "size", "expected"),
+    [
+        (1000, 10, 0, 10),
+        (10, 3, 0, 3),
+        (7, 7, 10**6, 7),
+        (1000, None, 0, 1000),  # nothing to do with arrays: one block
+        (1000, None, 100_000, 334),  # three times 32 KiB
+        (1000, None, 10**7, 32),  # at most 32 blocks, so 32 items each
+    ],
+)
+def test_blocks_do_not_depend_on_the_threads(n: int, block: int | None, size: int, expected: int) -> None:
     def cuts(count: int) -> list[tuple[int, int]]:
         seen: list[tuple[int, int]] = []
         set_num_threads(count)
-        parallel(lambda begin, end: seen.append((begin, end)), n, block=block)
+        parallel(lambda begin, end, x: seen.append((begin, end)), n, np.zeros(size, np.uint8), block=block)
         return sorted(seen)
 
-    size = block or default_block(n)
-    expected = [(begin, min(begin + size, n)) for begin in range(0, n, size)]
-    assert [cuts(count) for count in COUNTS] == [expected] * len(COUNTS)
-    assert block_count(n, block) == len(expected)
+    right = [(begin, min(begin + expected, n)) for begin in range(0, n, expected)]
+    assert [cuts(count) for count in COUNTS] == [right] * len(COUNTS)
+    assert block_count(n, expected) == len(right)
 
 
 @kernel("T[:, ::1], const T[:, ::1], intp", T=("float32", "float64"))
@@ -111,17 +119,17 @@ def test_the_first_failure_reaches_the_caller_and_the_pool_lives_on(count: int) 
     for _ in range(20):
         with pytest.raises(ArithmeticError, match="block"):
             parallel(fail_late, 8, block=1)
-    test_the_range_is_covered_once(count, 100, None)
+    test_the_range_is_covered_once(count, 100, 5)
 
 
 def test_nested_calls_finish() -> None:
     def outer(begin: int, end: int, out: Any) -> None:
         for i in range(begin, end):
-            parallel(add_one, out.shape[1], out[i])
+            parallel(add_one, out.shape[1], out[i], block=9)
 
     set_num_threads(3)
     out = np.zeros((40, 50), int)
-    parallel(outer, 40, out)
+    parallel(outer, 40, out, block=2)
     assert np.all(out == 1)
 
 
@@ -132,7 +140,7 @@ def test_many_callers_at_once_get_their_own_results() -> None:
     def caller() -> None:
         for n in range(1, 200):
             out = np.zeros(n, int)
-            parallel(add_one, n, out)
+            parallel(add_one, n, out, block=7)
             if out.tolist() != [1] * n:
                 failures.append(out)
 
@@ -148,7 +156,7 @@ def test_sleeping_workers_keep_no_array_alive() -> None:
     set_num_threads(3)
     out = np.zeros(1000, int)
     gone = weakref.ref(out)
-    parallel(lambda begin, end, out: time.sleep(0.001), 30, out)
+    parallel(lambda begin, end, out: time.sleep(0.001), 30, out, block=1)
     del out
     gc.collect()
     assert gone() is None
@@ -168,7 +176,7 @@ def test_an_interrupt_stops_the_work_before_the_caller_goes_on() -> None:
     with pytest.raises(KeyboardInterrupt):
         parallel(interrupted, 64, block=1)
     assert running[0] == 1  # the caller's own block, which did not end
-    test_the_range_is_covered_once(4, 100, None)
+    test_the_range_is_covered_once(4, 100, 5)
 
 
 def test_an_interrupt_while_waiting_leaves_a_working_pool(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,7 +196,7 @@ def test_an_interrupt_while_waiting_leaves_a_working_pool(monkeypatch: pytest.Mo
         parallel(slow, 12, block=1)
     monkeypatch.undo()
     assert still_writing == []
-    test_the_range_is_covered_once(3, 100, None)
+    test_the_range_is_covered_once(3, 100, 5)
 
 
 def run_script(script: str) -> subprocess.CompletedProcess[str]:
@@ -204,7 +212,7 @@ def test_a_forked_child_has_a_pool_of_its_own() -> None:
         def add_one(begin, end, out): out[begin:end] += 1
         def right():
             out = np.zeros(1000, int)
-            parallel(add_one, 1000, out)
+            parallel(add_one, 1000, out, block=50)
             return bool((out == 1).all())
         set_num_threads(3)
         assert right()
@@ -224,7 +232,7 @@ def test_the_interpreter_ends_with_workers_asleep() -> None:
         import numpy as np
         from minidl.device import parallel, set_num_threads
         set_num_threads(8)
-        parallel(lambda begin, end: None, 100)
+        parallel(lambda begin, end: None, 100, block=5)
         print("done")
     """)
     assert (done.stdout, done.stderr, done.returncode) == ("done\n", "", 0)
