@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-import tempfile
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,17 +80,16 @@ def store(name: str, key: bytes, payload: bytes) -> None:
     if (path := _file(name, key)) is None:
         return
     body = key + payload
-    temporary = None
+    temporary = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         # A file of its own, then a rename: another process sees all of it or nothing, and the last of two equals wins.
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
         with open(descriptor, "wb") as file:
             file.write(_MAGIC + hashlib.sha256(body).digest() + body)
         os.replace(temporary, path)
         _prune(path.parent)
     except OSError:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def contains(name: str, key: bytes) -> bool:

@@ -2,13 +2,13 @@
 
 Declaring a kernel costs nothing and imports nothing. The compiled copy is found by a key over all that it was made of:
 its code and that of all it calls, the constants, the types, the flags, the versions, and this machine's CPU.
+What only compiling needs is imported inside the functions (the cache with pathlib and hashlib takes 13 ms).
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import inspect
 import re
 import sys
@@ -18,7 +18,7 @@ from contextvars import ContextVar
 from types import FunctionType
 from typing import Any, Literal, cast
 
-from minidl.device import cache, numba_backend
+from minidl.device import numba_backend
 from minidl.device.fingerprint import Helper, fingerprint
 from minidl.device.numba_status import numba_status
 from minidl.device.signature import Choice, mismatch, parse
@@ -84,10 +84,14 @@ class Kernel(Helper):
 
     def is_cached(self, choice: Choice) -> bool:
         """Whether `prepare` would find a compiled copy for `choice`."""
+        from minidl.device import cache
+
         return cache.contains(self._file_name, self.key(choice))
 
     def key(self, choice: Choice) -> bytes:
         """32 bytes over everything that decides what the compiled code is."""
+        import hashlib
+
         types = ", ".join(map(str, self.signature.with_types(choice)))
         code = fingerprint(self.py_func).hex()
         parts = (code, self.py_func.__module__, self.name, types, numba_backend.toolchain())
@@ -132,6 +136,8 @@ class Kernel(Helper):
         return self._compiled[choice]
 
     def _load_or_compile(self, choice: Choice) -> tuple[Callable[..., Any], Outcome]:
+        from minidl.device import cache
+
         key = self.key(choice)
         parameters = self.signature.with_types(choice)
         stored = cache.load(self._file_name, key)
@@ -183,6 +189,8 @@ compile_notice: ContextVar[Callable[[str], None]] = ContextVar("compile_notice",
 
 @contextlib.contextmanager
 def _announced(name: str) -> Iterator[None]:
+    from minidl.device import cache
+
     place = cache.folder()
     where = f"cached in {place.path}" if place.path else f"not cached: {place.reason}"
     timer = threading.Timer(_SLOW_S, compile_notice.get(), (f"minidl: compiling {name} (once; {where})",))

@@ -7,7 +7,6 @@ kernel reads is followed to what it stands for; what cannot be followed is refus
 from __future__ import annotations
 
 import dis
-import hashlib
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -60,6 +59,8 @@ def fingerprint(function: FunctionType) -> bytes:
     Raises:
         KernelError: if `function` refers to something whose code cannot be followed.
     """
+    import hashlib
+
     digest = hashlib.sha256()
     for part in _function_parts(function, {}, emits_code=False):
         digest.update(part.encode() + b"\0")

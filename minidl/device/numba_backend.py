@@ -1,13 +1,11 @@
 """All that this package asks of Numba: compile a function for given types, and turn the result into bytes and back.
 
-Numba is imported inside the functions, so that importing minidl does not import it (0.3 s).
+Numba (0.3 s) and some of Python's own modules are imported inside the functions, so that minidl starts fast.
 """
 
 from __future__ import annotations
 
 import functools
-import pickle
-import platform
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -52,6 +50,8 @@ def unpack(function: FunctionType, packed: bytes, parameters: Sequence[Parameter
 
     `packed` is in Numba's own format, which can run code: it must come from a place that only this user can write.
     """
+    import pickle
+
     import numba
     from numba.core.compiler import CompileResult
 
@@ -118,6 +118,8 @@ def for_numba(function: FunctionType) -> FunctionType:
 @functools.cache
 def toolchain() -> tuple[object, ...]:
     """Everything outside a kernel that decides its machine code: versions, flags, switches, CPU."""
+    import platform
+
     import llvmlite
     import numba
     from numba.core.registry import cpu_target
