@@ -22,8 +22,8 @@ def results_of(call) -> tuple[Tensor, ...]:
 @each_case
 def test_values_equal_numpy(case: Case) -> None:
     """float64: one rounding of each operation, so 1e-12 of the value."""
-    if case.expected is None:
-        pytest.skip("compared elsewhere")
+    if case.expected is None:  # a file of its own compares the values
+        return
     inputs = case.inputs()
     with poisoned_memory():
         given = results_of(case.call(*inputs))
@@ -115,7 +115,9 @@ def test_every_op_with_a_kernel_is_reached_by_a_case() -> None:
             leaves = [t.requires_grad_() if t.dtype == np.float64 else t for t in case.inputs()]
             for result in results_of(case.call(*leaves)):
                 if result.requires_grad:
-                    result.sum().backward(create_graph=True)
+                    result.sum().backward(retain_graph=True)
+                    if case.order > 1:
+                        result.sum().backward(create_graph=True)
     ops_with_kernels = {name for name, op in registry.ops.items() if hasattr(op, "reference")}
     updates = {name for name in ops_with_kernels if name.endswith(("_", "_step"))}  # tested by their own files
     assert ops_with_kernels - updates <= seen, f"no row of cases.py reaches {sorted(ops_with_kernels - updates - seen)}"
