@@ -9,6 +9,7 @@ import hashlib
 import re
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -69,18 +70,19 @@ def read_folder(
     Raises:
         InputError: one sentence naming what is wrong and where.
     """
-    entries, folders = _entries(path, limits)
-    entries = _labelled(path, entries, folders)
-    classes = tuple(sorted({entry.label for entry in entries}))
-    split, digests = _decode(path, entries, classes, image_size, limits)
+    with ExitStack() as archives:
+        entries, folders = _entries(path, limits, archives)
+        entries = _labelled(path, entries, folders)
+        classes = tuple(sorted({entry.label for entry in entries}))
+        split, digests = _decode(path, entries, classes, image_size, limits)
     splits = _three_splits(path, entries, split, digests, seed)
     whole = hashlib.sha256("\n".join(f"{e.name}\0{d}" for e, d in zip(entries, digests, strict=True)).encode())
     return ClassificationData(path.stem, classes, *splits, False, whole.hexdigest())
 
 
-def _entries(path: Path, limits: Limits) -> tuple[list[Entry], set[tuple[str, ...]]]:
+def _entries(path: Path, limits: Limits, archives: ExitStack) -> tuple[list[Entry], set[tuple[str, ...]]]:
     """All image files below `path`, sorted by name, and the folders that hold them or could."""
-    pairs = _zip_members(path, (), limits) if path.is_file() else _folder_members(path, limits)
+    pairs = _zip_members(path, (), limits, archives) if path.is_file() else _folder_members(path, limits, archives)
     entries, folders = [], set()
     for parts, load in pairs:
         if any(part.startswith((".", "__MACOSX")) for part in parts):
@@ -101,21 +103,21 @@ def _entries(path: Path, limits: Limits) -> tuple[list[Entry], set[tuple[str, ..
 Member = tuple[tuple[str, ...], Callable[[], bytes] | None]
 
 
-def _folder_members(root: Path, limits: Limits) -> Iterator[Member]:
+def _folder_members(root: Path, limits: Limits, archives: ExitStack) -> Iterator[Member]:
     for item in sorted(root.rglob("*")):
         parts = item.relative_to(root).parts
         if item.is_dir():
             yield parts, None
         elif len(parts) == 1 and item.suffix.lower() == ".zip" and item.stem.lower() in _SPLIT_NAMES:
-            yield from _zip_members(item, (item.stem.lower(),), limits)
+            yield from _zip_members(item, (item.stem.lower(),), limits, archives)
         elif item.is_file() and len(parts) > 1:
             yield parts, partial(file_bytes, item, limits)
 
 
-def _zip_members(path: Path, above: tuple[str, ...], limits: Limits) -> Iterator[Member]:
+def _zip_members(path: Path, above: tuple[str, ...], limits: Limits, archives: ExitStack) -> Iterator[Member]:
     try:
-        with zipfile.ZipFile(path) as archive:
-            infos = archive.infolist()
+        archive = archives.enter_context(zipfile.ZipFile(path))
+        infos = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise InputError(f"{path}: a truncated or damaged zip ({type(error).__name__}); copy it again") from None
     total = sum(info.file_size for info in infos)
@@ -128,18 +130,18 @@ def _zip_members(path: Path, above: tuple[str, ...], limits: Limits) -> Iterator
         if above and parts[0].lower() == above[0]:
             parts = parts[1:]  # train.zip that holds train/...
         parts = above + tuple(part for part in parts if part)
-        yield parts, None if info.is_dir() else partial(_zip_bytes, path, info, limits)
+        yield parts, None if info.is_dir() else partial(_zip_bytes, path, archive, info, limits)
 
 
-def _zip_bytes(path: Path, info: zipfile.ZipInfo, limits: Limits) -> bytes:
+def _zip_bytes(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, limits: Limits) -> bytes:
     if info.file_size > limits.decoded_bytes:
         raise InputError(f"{path}: {info.filename} is {info.file_size >> 20} MiB, more than allowed")
     try:
-        with zipfile.ZipFile(path) as archive, archive.open(info) as file:
+        with archive.open(info) as file:
             return file.read(info.file_size)
     except Exception as error:  # bad CRC, encryption (RuntimeError), zlib.error, unknown compression
         raise InputError(
-            f"{path}: {info.filename} cannot be unpacked ({type(error).__name__}); copy it again"
+            f"{path}: {info.filename} is damaged or locked ({type(error).__name__}); copy it again"
         ) from None
 
 
@@ -178,7 +180,11 @@ def _decode(
         name = f"{path}/{entry.name}"
         picture = to_pixels(decode_image(data, name, limits=limits), name, image_size=image_size)
         size += picture.nbytes
-        _check_fits(path, entry, picture, pictures, entries, size, limits)
+        if size > limits.dataset_bytes:
+            raise InputError(
+                f"{path}: more than {limits.dataset_bytes >> 20} MiB of images; choose a smaller image size"
+            )
+        _check_same_size(path, entry, picture, entries[0], pictures[0] if pictures else picture)
         pictures.append(picture)
         digests.append(hashlib.sha256(data).hexdigest())
         groups.append(_group(entry, data, name, limits))
@@ -188,21 +194,11 @@ def _decode(
     return Split(images, labels, tuple(groups), tuple(entry.name for entry in entries)), digests
 
 
-def _check_fits(
-    path: Path,
-    entry: Entry,
-    picture: NDArray[Any],
-    others: list[NDArray[Any]],
-    entries: list[Entry],
-    size: int,
-    limits: Limits,
-) -> None:
-    if size > limits.dataset_bytes:
-        raise InputError(f"{path}: more than {limits.dataset_bytes >> 20} MiB of images; choose a smaller image size")
-    if others and picture.shape[1:] != others[0].shape[1:]:
-        (h, w), (h0, w0) = picture.shape[1:], others[0].shape[1:]
+def _check_same_size(path: Path, entry: Entry, picture: NDArray[Any], first_entry: Entry, first: NDArray[Any]) -> None:
+    if picture.shape[1:] != first.shape[1:]:
+        (h, w), (h0, w0) = picture.shape[1:], first.shape[1:]
         raise InputError(
-            f"{path}: images of several sizes: {h0} x {w0} ({entries[0].name}) and {h} x {w} ({entry.name}); "
+            f"{path}: images of several sizes: {h0} x {w0} ({first_entry.name}) and {h} x {w} ({entry.name}); "
             "give an image size to resize them to (--image-size, image_size=)"
         )
 

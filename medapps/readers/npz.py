@@ -92,9 +92,7 @@ def _load_array(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, lef
             raise InputError(f"{path}: {name} holds Python objects (pickle), which could run code; save plain arrays")
         size = math.prod(shape) * dtype.itemsize
         if size > left:
-            raise InputError(
-                f"{path}: {name} claims {size >> 20} MiB, more than the {left >> 20} MiB left of the limit"
-            )
+            raise InputError(f"{path}: {name} claims {size >> 20} MiB, more than the {left >> 20} MiB left")
         data = file.read(size)
         if len(data) != size:
             raise InputError(f"{path}: {name} is truncated, {len(data)} of {size} bytes are there; copy the file again")
@@ -119,9 +117,7 @@ def _images(path: Path, key: str, images: NDArray[Any]) -> NDArray[Any]:
     elif images.ndim == 3:
         images = images[:, None]
     else:
-        raise InputError(
-            f"{path}: {key} must be (N, H, W) or (N, H, W, 3), got {images.shape}; volumes are not read yet"
-        )
+        raise InputError(f"{path}: {key} must be (N, H, W) or (N, H, W, 3), got {images.shape}")
     if images.dtype == bool:
         return np.ascontiguousarray(images.astype(np.uint8) * np.uint8(255))
     if images.dtype.kind not in "uif" or 0 in images.shape:
@@ -137,10 +133,7 @@ def _labels(path: Path, key: str, labels: NDArray[Any] | None, count: int) -> ND
     flat = labels.reshape(-1)
     if len(flat) != count:
         raise InputError(f"{path}: {key} has {len(flat)} labels for {count} images")
-    whole = flat.dtype.kind in "uib" or (
-        flat.dtype.kind == "f" and bool(np.isfinite(flat).all() and (flat % 1 == 0).all())
-    )
-    if not whole:
+    if flat.dtype.kind not in "uibf" or not (np.isfinite(flat).all() and (flat % 1 == 0).all()):
         raise InputError(f"{path}: {key} must hold whole numbers, got {labels.dtype}")
     return flat.astype(np.int64)
 

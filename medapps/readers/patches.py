@@ -61,9 +61,9 @@ def read_patches(
         for label, (y, x) in _places(truth, labels, rng):
             name = f"{item['image']} ({y}, {x})"
             rows[item["split"]].append((_cut(picture, y, x, size), label, str(item["patient"]), name))
-    splits = (_split(path, title, rows[title]) for title in ("train", "val", "test"))
+    train, val, test = (_split(path, title, rows[title]) for title in ("train", "val", "test"))
     synthetic = bool(description.get("synthetic", True))
-    return ClassificationData(path.name, CLASSES, *splits, synthetic, digest.hexdigest())
+    return ClassificationData(path.name, CLASSES, train, val, test, synthetic, digest.hexdigest())
 
 
 def _description(path: Path) -> dict[str, Any]:
