@@ -1,1 +1,37 @@
-"""minidl: a readable neural-network engine on NumPy."""
+"""minidl: a readable neural-network engine on NumPy, under PyTorch's names."""
+
+from minidl import ops
+from minidl.core import Tensor, as_tensor, is_recording, recording, tensor, use_kernel
+from minidl.core.grad_mode import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
+from minidl.create import (
+    arange,
+    empty,
+    eye,
+    from_numpy,
+    full,
+    full_like,
+    linspace,
+    ones,
+    ones_like,
+    zeros,
+    zeros_like,
+)  # fmt: skip
+from minidl.device import device
+from minidl.device.dtypes import (
+    bool_,
+    float16,
+    float32,
+    float64,
+    int8,
+    int16,
+    int32,
+    int64,
+    uint8,
+    uint16,
+    uint32,
+    uint64,
+)  # fmt: skip
+from minidl.ops import *
+from minidl.random import Generator, default_generator, initial_seed, manual_seed, rand, randint, randn, randperm
+
+__version__ = "0.1.0"

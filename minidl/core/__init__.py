@@ -1,0 +1,13 @@
+"""The engine's core: what an op is, what a tensor is, and the tape between them."""
+
+from minidl.core import registry
+from minidl.core.op import Op, UpdateOp, ViewOp, use_kernel
+from minidl.core.spec import Spec
+from minidl.core.tape import Call, Grads, Kernel, Node, is_recording, launch, launching, recording
+from minidl.core.tensor import Tensor, as_tensor, dim_index, tensor
+from minidl.device import Array
+
+__all__ = [
+    "Array", "Call", "Grads", "Kernel", "Node", "Op", "Spec", "Tensor", "UpdateOp", "ViewOp", "as_tensor", "dim_index",
+    "is_recording", "launch", "launching", "recording", "registry", "tensor", "use_kernel",
+]  # fmt: skip

@@ -1,0 +1,427 @@
+"""Tensor: an array, and its place on the tape.
+
+The arithmetic is not here: methods and operators find their op by name in the registry, so that ops can be built on
+tensors, and a new op never touches this class. `METHODS` lists the names.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, SupportsIndex
+
+import numpy as np
+
+from minidl.core import registry
+from minidl.core.spec import Spec
+from minidl.core.tape import Node, backward, is_recording
+from minidl.device import Array, Device, device_of, to_device
+from minidl.device import device as find_device
+from minidl.device.dtypes import DEFAULT_FLOAT, DType, is_floating, scalar_dtype
+from minidl.errors import DTypeError, GradError, ShapeError
+
+# PyTorch's method names that are the public function of the same name with the tensor as first argument.
+METHODS = """
+    abs neg exp log log1p expm1 sqrt rsqrt square reciprocal sin cos tanh sigmoid relu erf sign floor ceil round clone
+    add sub mul div pow maximum minimum clamp where matmul bmm
+    eq ne lt le gt ge equal isnan isinf isfinite logical_not logical_and logical_or
+    sum mean var std amax amin max min argmax argmin prod norm all any cumsum logsumexp softmax log_softmax
+    reshape view flatten unflatten squeeze unsqueeze transpose permute movedim expand broadcast_to
+    flip unbind split chunk narrow select index_select gather scatter_add masked_fill contiguous repeat
+    expand_as view_as add_ sub_ mul_ div_ copy_ fill_ zero_
+""".split()  # noqa: SIM905 - a table to read
+
+
+class Tensor:
+    """An n-dimensional array that remembers how it was computed.
+
+    Args:
+        data: an array (kept, not copied), a number, or nested lists of numbers (made float32, as `torch.Tensor` does;
+            `minidl.tensor` keeps integers).
+        requires_grad: record what is computed from it, so that `backward` can fill its `.grad`.
+
+    >>> x = Tensor([1.0, 2.0], requires_grad=True)
+    >>> (x * x).sum().backward()
+    >>> x.grad
+    tensor([2., 4.])
+    """
+
+    __slots__ = ("__weakref__", "array", "grad", "node", "requires_grad", "slot")
+    __array_ufunc__ = None  # NumPy's operators leave `ndarray + Tensor` to Tensor.__radd__
+    __hash__ = object.__hash__
+
+    array: Array
+    grad: Tensor | None
+    node: Node | None
+    slot: int
+    requires_grad: bool
+
+    def __init__(self, data: Any, requires_grad: bool = False) -> None:
+        self.array = as_array(data, None if hasattr(data, "dtype") else DEFAULT_FLOAT)
+        self.grad, self.node, self.slot, self.requires_grad = None, None, 0, False
+        self.requires_grad_(requires_grad)
+
+    @staticmethod
+    def of(array: Array) -> Tensor:
+        """The tensor around `array`, neither copied nor checked."""
+        t = Tensor.__new__(Tensor)
+        t.array, t.grad, t.node, t.slot, t.requires_grad = array, None, None, 0, False
+        return t
+
+    def linked_to(self, node: Node, slot: int) -> Tensor:
+        """The same array as result number `slot` of `node`; integers carry no gradient and are not linked."""
+        t = Tensor.of(self.array)
+        if self.array.dtype.kind == "f":
+            t.node, t.slot, t.requires_grad = node, slot, True
+        return t
+
+    # -- what it is ------------------------------------------------------------------------------------------------
+
+    @property
+    def spec(self) -> Spec:
+        return Spec(self.array.shape, self.array.dtype)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.array.shape  # type: ignore[no-any-return]
+
+    @property
+    def dtype(self) -> DType:
+        return self.array.dtype  # type: ignore[no-any-return]
+
+    @property
+    def device(self) -> Device:
+        return device_of(self.array)
+
+    @property
+    def ndim(self) -> int:
+        return self.array.ndim  # type: ignore[no-any-return]
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether it was made by the user, not by a recorded op."""
+        return self.node is None
+
+    @property
+    def data(self) -> Tensor:
+        """The same memory, off the tape."""
+        return Tensor.of(self.array)
+
+    @data.setter
+    def data(self, value: Tensor) -> None:
+        self.array = value.array
+
+    @property
+    def T(self) -> Tensor:
+        """The matrix transposed: (M, N) to (N, M)."""
+        return self.transpose(0, 1)
+
+    @property
+    def mT(self) -> Tensor:
+        """The last two dimensions exchanged."""
+        return self.transpose(-2, -1)
+
+    def dim(self) -> int:
+        return self.ndim
+
+    def numel(self) -> int:
+        """The number of elements."""
+        return math.prod(self.shape)
+
+    def size(self, dim: int | None = None) -> Any:
+        """The shape, or its length along `dim`."""
+        return self.shape if dim is None else self.shape[dim]
+
+    def element_size(self) -> int:
+        """Bytes of one element."""
+        return int(self.array.itemsize)
+
+    def is_floating_point(self) -> bool:
+        return is_floating(self.dtype)
+
+    def is_contiguous(self) -> bool:
+        return bool(self.array.flags.c_contiguous)
+
+    # -- out of the engine ---------------------------------------------------------------------------------------
+
+    def item(self) -> Any:
+        """The only element, as a Python number.
+
+        Raises:
+            ShapeError: if there are more or fewer elements than one.
+        """
+        if self.numel() != 1:
+            raise ShapeError(
+                f"item: needs a tensor of one element, got shape {self.shape}; index it or reduce it first"
+            )
+        return self.array.item()
+
+    def numpy(self) -> np.ndarray[Any, Any]:
+        """The array itself, sharing memory, on the CPU.
+
+        Raises:
+            GradError: if the tensor needs a gradient, for changes would go unseen; call detach() first.
+        """
+        if self.requires_grad:
+            raise GradError("numpy: the tensor requires a gradient; use x.detach().numpy()")
+        return self.cpu().array  # type: ignore[no-any-return]
+
+    def tolist(self) -> Any:
+        return self.array.tolist()
+
+    def __array__(self, dtype: DType | None = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        return np.array(self.numpy(), dtype=dtype, copy=copy)
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return self.detach().array.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> Any:
+        return self.array.__dlpack_device__()
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise ShapeError("len: a tensor without dimensions has no length")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter([self[i] for i in range(len(self))])
+
+    def __bool__(self) -> bool:
+        return bool(self.item())
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        if self.dtype.kind not in "iub":
+            raise DTypeError(f"index: only an integer tensor can be an index, this one is {self.dtype}")
+        return int(self.item())
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec else repr(self)
+
+    def __repr__(self) -> str:
+        values = np.array2string(np.asarray(self.cpu().array), separator=", ", prefix="tensor(")
+        notes = "" if self.dtype in (DEFAULT_FLOAT, np.int64, np.bool_) else f", dtype={self.dtype}"
+        notes += "" if self.device.type == "cpu" else f", device='{self.device}'"
+        if self.node is not None:
+            notes += f", grad_fn=<{self.node.op.name}>"
+        elif self.requires_grad:
+            notes += ", requires_grad=True"
+        return f"tensor({values}{notes})"
+
+    # -- gradients -----------------------------------------------------------------------------------------------
+
+    def backward(self, gradient: Tensor | None = None, retain_graph: bool = False, create_graph: bool = False) -> None:
+        """Add the gradient of this tensor to the `.grad` of every leaf it was computed from.
+
+        Args:
+            gradient: weights of its elements, of the same shape; may be left out for a tensor of one element.
+            retain_graph: keep the saved values, so that backward can run again.
+            create_graph: record the backward pass itself, so that gradients can be differentiated.
+
+        Raises:
+            GradError: if nothing here needs a gradient, or `gradient` is missing or does not fit.
+        """
+        if not self.requires_grad:
+            raise GradError("backward: the tensor does not require a gradient; set requires_grad=True on its inputs")
+        if gradient is None:
+            if self.numel() != 1:
+                raise GradError(f"backward: a tensor of shape {self.shape} needs the argument gradient; or use .sum()")
+            gradient = Tensor.of(self.device.xp.ones(self.shape, self.dtype))
+        if gradient.shape != self.shape:
+            raise GradError(f"backward: gradient must have shape {self.shape}, got {gradient.shape}")
+        backward(self, gradient, retain_graph=retain_graph, create_graph=create_graph)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Ask for a gradient, or no longer; returns the tensor.
+
+        Raises:
+            GradError: for integers, and for `False` on a tensor that was computed.
+        """
+        if requires_grad and not is_floating(self.dtype):
+            raise GradError(f"requires_grad: only floating tensors can have gradients, this one is {self.dtype}")
+        if not requires_grad and self.node is not None:
+            raise GradError("requires_grad: a computed tensor cannot leave the tape; use x.detach()")
+        self.requires_grad = requires_grad
+        return self
+
+    def detach(self) -> Tensor:
+        """The same memory, off the tape."""
+        return Tensor.of(self.array)
+
+    # -- type and place ------------------------------------------------------------------------------------------
+
+    def to(self, *targets: Device | str | DType | type | Tensor) -> Tensor:
+        """This tensor with another element type, on another device, or both; itself if nothing changes.
+
+        Raises:
+            GradError: when a recorded tensor would change its device; move the leaves instead.
+        """
+        t = self
+        for target in targets:
+            if isinstance(target, Tensor):
+                t = t.to(target.dtype, target.device)
+            elif isinstance(target, Device) or (isinstance(target, str) and target.split(":")[0] in ("cpu", "cuda")):
+                t = t._moved(find_device(target))
+            elif t.dtype != target:
+                t = registry.call("cast", t, np.dtype(target))
+        return t
+
+    def _moved(self, target: Device) -> Tensor:
+        if device_of(self.array) == target:
+            return self
+        if self.node is not None and is_recording():
+            raise GradError("to: a computed tensor cannot change its device on the tape; move the inputs before")
+        return Tensor.of(to_device(self.array, target)).requires_grad_(self.requires_grad)
+
+    def cpu(self) -> Tensor:
+        return self.to("cpu")
+
+    def cuda(self) -> Tensor:
+        return self.to("cuda")
+
+    # -- operators -----------------------------------------------------------------------------------------------
+
+    def __getitem__(self, index: Any) -> Tensor:
+        result: Tensor = registry.call("getitem", self, index)
+        return result
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        registry.call("setitem", self, index, value)
+
+    if TYPE_CHECKING:
+        # Methods and operators are attached below, by name.
+        def __getattr__(self, name: str) -> Callable[..., Tensor]: ...
+        def __add__(self, other: Any) -> Tensor: ...
+        def __radd__(self, other: Any) -> Tensor: ...
+        def __sub__(self, other: Any) -> Tensor: ...
+        def __rsub__(self, other: Any) -> Tensor: ...
+        def __mul__(self, other: Any) -> Tensor: ...
+        def __rmul__(self, other: Any) -> Tensor: ...
+        def __truediv__(self, other: Any) -> Tensor: ...
+        def __rtruediv__(self, other: Any) -> Tensor: ...
+        def __floordiv__(self, other: Any) -> Tensor: ...
+        def __mod__(self, other: Any) -> Tensor: ...
+        def __pow__(self, other: Any) -> Tensor: ...
+        def __rpow__(self, other: Any) -> Tensor: ...
+        def __matmul__(self, other: Any) -> Tensor: ...
+        def __and__(self, other: Any) -> Tensor: ...
+        def __or__(self, other: Any) -> Tensor: ...
+        def __lt__(self, other: Any) -> Tensor: ...
+        def __le__(self, other: Any) -> Tensor: ...
+        def __gt__(self, other: Any) -> Tensor: ...
+        def __ge__(self, other: Any) -> Tensor: ...
+        def __eq__(self, other: Any) -> Tensor: ...  # type: ignore[override]
+        def __ne__(self, other: Any) -> Tensor: ...  # type: ignore[override]
+        def __neg__(self) -> Tensor: ...
+        def __invert__(self) -> Tensor: ...
+        def __abs__(self) -> Tensor: ...
+
+
+# operator -> function; those with a reflected form are marked in REFLECTED
+OPERATORS = {
+    "add": "add", "sub": "sub", "mul": "mul", "truediv": "div", "floordiv": "floor_divide", "mod": "remainder",
+    "pow": "pow", "matmul": "matmul", "and": "logical_and", "or": "logical_or", "lt": "lt", "le": "le", "gt": "gt",
+    "ge": "ge", "eq": "eq", "ne": "ne", "neg": "neg", "invert": "logical_not", "abs": "abs",
+}  # fmt: skip
+REFLECTED = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul")
+
+
+def _method(function: str, name: str, *, reflected: bool = False) -> Callable[..., Any]:
+    def method(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+        return (
+            registry.functions[function](*args, self)
+            if reflected
+            else registry.functions[function](self, *args, **kwargs)
+        )
+
+    method.__name__, method.__qualname__ = name, f"Tensor.{name}"
+    method.__doc__ = f"See `minidl.{function}`."
+    return method
+
+
+def _cast_method(dtype: type) -> Callable[[Tensor], Tensor]:
+    return lambda self: self.to(dtype)
+
+
+# Attached, not written in the class: there, `float` and `int` would hide the builtins from every annotation.
+CASTS = {
+    "float": np.float32,
+    "double": np.float64,
+    "half": np.float16,
+    "long": np.int64,
+    "int": np.int32,
+    "bool": np.bool_,
+}
+for _name, _dtype in CASTS.items():
+    setattr(Tensor, _name, _cast_method(_dtype))
+for _name in METHODS:
+    setattr(Tensor, _name, _method(_name, _name))
+for _name, _function in OPERATORS.items():
+    setattr(Tensor, f"__{_name}__", _method(_function, f"__{_name}__"))
+    if _name in REFLECTED:
+        setattr(Tensor, f"__r{_name}__", _method(_function, f"__r{_name}__", reflected=True))
+
+
+def as_array(data: Any, dtype: DType | type | None = None) -> Array:
+    """`data` as an array: arrays and tensors as they are, Python floats as float32, integers as int64."""
+    if isinstance(data, Tensor):
+        data = data.array
+    if hasattr(data, "__cuda_array_interface__"):
+        return data if dtype is None else data.astype(dtype, copy=False)
+    if isinstance(data, (list, tuple)) and any(isinstance(item, Tensor) for item in data):
+        data = [item.item() if isinstance(item, Tensor) and not item.shape else np.asarray(item) for item in data]
+    array = np.asarray(data)
+    if array.dtype.kind not in "fiub":
+        raise DTypeError(f"tensor: needs numbers, got {array.dtype} from {type(data).__name__}")
+    if dtype is None and array.dtype == np.float64 and not hasattr(data, "dtype"):
+        dtype = DEFAULT_FLOAT
+    return array if dtype is None else array.astype(dtype, copy=False)
+
+
+def as_tensor(data: Any, like: Tensor | None = None) -> Tensor:
+    """`data` as a tensor; a Python number takes the element type and the device of `like`."""
+    if isinstance(data, Tensor):
+        return data
+    if like is not None and isinstance(data, (bool, int, float, np.generic)):
+        return Tensor.of(like.device.xp.asarray(data, scalar_dtype(data, like.dtype)))
+    return Tensor.of(as_array(data))
+
+
+def tensor(
+    data: Any,
+    dtype: DType | type | None = None,
+    device: Device | str | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """A new tensor with a copy of `data`.
+
+    Args:
+        data: a number, nested lists, an array or a tensor. Python floats become float32, integers int64; arrays keep
+            their type.
+        dtype: element type, when it shall be another.
+        device: "cpu" when None.
+        requires_grad: record what is computed from it.
+
+    >>> tensor([[1, 2], [3, 4]]).sum(1)
+    tensor([3, 7])
+    """
+    array = as_array(data, None if dtype is None else np.dtype(dtype))
+    t = Tensor.of(array.copy())
+    return (t if device is None else t.to(find_device(device))).requires_grad_(requires_grad)
+
+
+def dim_index(op: str, dim: SupportsIndex, ndim: int) -> int:
+    """`dim` counted from the front.
+
+    Raises:
+        ShapeError: if there is no such dimension.
+    """
+    index = dim.__index__()
+    if not -ndim <= index < max(ndim, 1):
+        raise ShapeError(f"{op}: dim {index} does not exist; the tensor has {ndim} dimensions")
+    return index % max(ndim, 1)

@@ -1,0 +1,17 @@
+"""The public ops: a line per room, which lists its public functions in its `__all__`."""
+
+from inspect import isfunction
+
+from minidl.core import registry
+from minidl.ops.binary import *
+from minidl.ops.compare import *
+from minidl.ops.indexing import *
+from minidl.ops.matmul import *
+from minidl.ops.reduce import *
+from minidl.ops.unary import *
+from minidl.ops.views import *
+
+__all__ = [name for name, value in list(globals().items()) if isfunction(value) and name != "isfunction"]
+
+# From here on Tensor's methods find them by name.
+registry.functions.update({name: globals()[name] for name in __all__})

@@ -1,0 +1,292 @@
+"""Element-wise functions of two tensors, and their in-place forms: a row each.
+
+Gradients are written as if nothing broadcast; the tape sums each to its input's shape.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from minidl.core import Array, Grads, Node, Spec, Tensor, UpdateOp, as_tensor, is_recording
+from minidl.device.dtypes import as_float, promote
+from minidl.errors import GradError, ShapeError
+from minidl.ops.compare import eq, gt
+from minidl.ops.elementwise import Binary, binary_function, broadcast, pair
+from minidl.ops.unary import log
+
+__all__ = [
+    "add", "add_", "copy_", "div", "div_", "fill_", "floor_divide", "maximum", "minimum", "mul", "mul_", "pow",
+    "remainder", "sub", "sub_", "zero_",
+]  # fmt: skip
+
+
+class Add(Binary):
+    """input + other."""
+
+    name = "add"
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array, y: Array) -> None:
+        xp.add(x, y, out=out)
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        return g, g
+
+
+class Sub(Binary):
+    """input - other."""
+
+    name = "sub"
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array, y: Array) -> None:
+        xp.subtract(x, y, out=out)
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        return g, -g if node.needs[1] else None
+
+
+class Mul(Binary):
+    """input * other."""
+
+    name = "mul"
+    saves = ("x", "y")
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array, y: Array) -> None:
+        xp.multiply(x, y, out=out)
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        x, y = node.saved
+        return g * y if node.needs[0] else None, g * x if node.needs[1] else None
+
+
+class Div(Binary):
+    """input / other, in floating point; x / 0 is inf or NaN."""
+
+    name = "div"
+    saves = ("y", "out")
+
+    @staticmethod
+    def infer(x: Spec, y: Spec) -> Spec:
+        return Spec(broadcast("div", x, y), as_float(promote(x.dtype, y.dtype)))
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array, y: Array) -> None:
+        with xp.errstate(all="ignore"):
+            xp.divide(x, y, out=out)
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        y, quotient = node.saved
+        gx = g / y
+        return gx, -gx * quotient if node.needs[1] else None
+
+
+class Pow(Binary):
+    """input to the power of other."""
+
+    name = "pow"
+    saves = ("x", "y", "out")
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array, y: Array) -> None:
+        with xp.errstate(all="ignore"):
+            xp.power(x, y, out=out)
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        x, y, out = node.saved
+        gx = g * y * x ** (y - 1) if node.needs[0] else None
+        # d/dy is out * log(x); at x = 0 the limit is 0, where log alone gives -inf.
+        gy = g * out * log(x + eq(x, 0).to(x.dtype)) if node.needs[1] else None
+        return gx, gy
+
+
+class Maximum(Binary):
+    """The larger of two elements; a tie shares the gradient evenly, NaN wins."""
+
+    name = "maximum"
+    saves = ("x", "y")
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array, y: Array) -> None:
+        xp.maximum(x, y, out=out)
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        x, y = node.saved
+        share = gt(x, y).to(g.dtype) + eq(x, y).to(g.dtype) * 0.5
+        return g * share, g * (1 - share)
+
+
+class Minimum(Binary):
+    """The smaller of two elements; a tie shares the gradient evenly, NaN wins."""
+
+    name = "minimum"
+    saves = ("x", "y")
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array, y: Array) -> None:
+        xp.minimum(x, y, out=out)
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        x, y = node.saved
+        share = gt(y, x).to(g.dtype) + eq(x, y).to(g.dtype) * 0.5
+        return g * share, g * (1 - share)
+
+
+class FloorDivide(Binary):
+    """input / other, rounded down; its gradient is zero."""
+
+    name = "floor_divide"
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array, y: Array) -> None:
+        with xp.errstate(all="ignore"):
+            xp.floor_divide(x, y, out=out)
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        return g * 0, g * 0
+
+
+class Remainder(Binary):
+    """input - other * floor(input / other): the remainder, with the sign of `other`."""
+
+    name = "remainder"
+    saves = ("x", "y")
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array, y: Array) -> None:
+        with xp.errstate(all="ignore"):
+            xp.remainder(x, y, out=out)
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        x, y = node.saved
+        return g, -g * floor_divide(x, y) if node.needs[1] else None
+
+
+add = binary_function(Add)
+sub = binary_function(Sub)
+mul = binary_function(Mul)
+div = binary_function(Div)
+maximum = binary_function(Maximum)
+minimum = binary_function(Minimum)
+floor_divide = binary_function(FloorDivide)
+remainder = binary_function(Remainder)
+
+
+def pow(input: Any, exponent: Any) -> Tensor:
+    """`input` to the power of `exponent`, element by element.
+
+    >>> pow(Tensor([1.0, 2.0, 3.0]), 2)
+    tensor([1., 4., 9.])
+    """
+    result: Tensor = Pow.apply(*pair(input, exponent))
+    return result
+
+
+class InPlace(UpdateOp):
+    """Change the first tensor by the second."""
+
+    @staticmethod
+    def infer(x: Spec, y: Spec) -> None:
+        if broadcast("in-place update", x, y) != x.shape:
+            raise ShapeError(f"in-place update: a tensor of shape {x.shape} cannot take one of shape {y.shape}")
+
+
+class AddInPlace(InPlace):
+    name = "add_"
+
+    @staticmethod
+    def reference(xp: Any, out: Array, y: Array) -> None:
+        xp.add(out, y, out=out)
+
+
+class SubInPlace(InPlace):
+    name = "sub_"
+
+    @staticmethod
+    def reference(xp: Any, out: Array, y: Array) -> None:
+        xp.subtract(out, y, out=out)
+
+
+class MulInPlace(InPlace):
+    name = "mul_"
+
+    @staticmethod
+    def reference(xp: Any, out: Array, y: Array) -> None:
+        xp.multiply(out, y, out=out)
+
+
+class DivInPlace(InPlace):
+    name = "div_"
+
+    @staticmethod
+    def reference(xp: Any, out: Array, y: Array) -> None:
+        with xp.errstate(all="ignore"):
+            xp.divide(out, y, out=out)
+
+
+class CopyInPlace(InPlace):
+    name = "copy_"
+
+    @staticmethod
+    def reference(xp: Any, out: Array, y: Array) -> None:
+        out[...] = y
+
+
+def update(op: type[UpdateOp], input: Tensor, other: Any) -> Tensor:
+    """Run an in-place op on a tensor that no recorded step depends on.
+
+    Raises:
+        GradError: if `input` needs a gradient and steps are being recorded.
+    """
+    if input.requires_grad and is_recording():
+        raise GradError(
+            f"{op.name}: a tensor that requires a gradient cannot be changed in place while steps are recorded; "
+            "use the op without the underscore, or no_grad()"
+        )
+    op.apply(input, as_tensor(other, like=input))
+    return input
+
+
+def add_(input: Tensor, other: Any) -> Tensor:
+    """input += other, in place."""
+    return update(AddInPlace, input, other)
+
+
+def sub_(input: Tensor, other: Any) -> Tensor:
+    """input -= other, in place."""
+    return update(SubInPlace, input, other)
+
+
+def mul_(input: Tensor, other: Any) -> Tensor:
+    """input *= other, in place."""
+    return update(MulInPlace, input, other)
+
+
+def div_(input: Tensor, other: Any) -> Tensor:
+    """input /= other, in place."""
+    return update(DivInPlace, input, other)
+
+
+def copy_(input: Tensor, other: Any) -> Tensor:
+    """Overwrite `input` by `other`, which broadcasts to it and is converted to its type."""
+    return update(CopyInPlace, input, other)
+
+
+def fill_(input: Tensor, value: float) -> Tensor:
+    """Set every element to `value`."""
+    return update(CopyInPlace, input, value)
+
+
+def zero_(input: Tensor) -> Tensor:
+    """Set every element to zero."""
+    return update(CopyInPlace, input, 0)

@@ -1,0 +1,138 @@
+"""matmul and linear: products of matrices, alone and in batches.
+
+2·M·N·K floating-point operations on M·K + K·N + M·N numbers. The reference hands each product to the array module's
+BLAS, which is already near the machine's peak for large float32 matrices.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minidl.core import Array, Grads, Node, Op, Spec, Tensor
+from minidl.device.dtypes import promote
+from minidl.errors import ShapeError
+
+__all__ = ["bmm", "linear", "matmul"]
+
+
+class MatMul(Op):
+    """(..., M, K) times (..., K, N); leading dimensions broadcast."""
+
+    name = "matmul"
+    saves = ("x", "y")
+
+    @staticmethod
+    def infer(x: Spec, y: Spec) -> Spec:
+        if x.shape[-1] != y.shape[-2]:
+            raise ShapeError(f"matmul: {x.shape} times {y.shape}: inner lengths {x.shape[-1]} and {y.shape[-2]} differ")
+        try:
+            batch = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+        except ValueError:
+            raise ShapeError(f"matmul: {x.shape} times {y.shape}: leading dimensions do not broadcast") from None
+        return Spec((*batch, x.shape[-2], y.shape[-1]), promote(x.dtype, y.dtype))
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array, y: Array) -> None:
+        xp.matmul(x, y, out=out)
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        x, y = node.saved
+        return g @ y.mT if node.needs[0] else None, x.mT @ g if node.needs[1] else None
+
+
+class Linear(Op):
+    """x times the transposed weight, plus bias."""
+
+    name = "linear"
+    saves = ("x", "weight")
+
+    @staticmethod
+    def infer(x: Spec, weight: Spec, bias: Spec | None = None) -> Spec:
+        if weight.ndim != 2 or x.ndim != 2:
+            raise ShapeError(f"linear: weight must be (out_features, in_features), got {weight.shape}")
+        if x.shape[1] != weight.shape[1]:
+            raise ShapeError(
+                f"linear: input has {x.shape[1]} features, but weight {weight.shape} takes {weight.shape[1]}"
+            )
+        if bias is not None and bias.shape != weight.shape[:1]:
+            raise ShapeError(
+                f"linear: bias must be ({weight.shape[0]},) beside weight {weight.shape}, got {bias.shape}"
+            )
+        return Spec((x.shape[0], weight.shape[0]), promote(x.dtype, weight.dtype))
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array, weight: Array, bias: Array | None = None) -> None:
+        xp.matmul(x, weight.T, out=out)
+        if bias is not None:
+            xp.add(out, bias, out=out)
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        x, weight = node.saved
+        gx = g @ weight if node.needs[0] else None
+        gw = g.mT @ x if node.needs[1] else None
+        gb = g.sum(0) if len(node.needs) == 3 and node.needs[2] else None
+        return (gx, gw, gb)[: len(node.needs)]
+
+
+def matmul(input: Tensor, other: Tensor) -> Tensor:
+    """The matrix product, by NumPy's rules.
+
+    Args:
+        input: (..., M, K), or (K,), which stands for one row.
+        other: (..., K, N), or (K,), which stands for one column. Leading dimensions broadcast.
+
+    Returns:
+        (..., M, N), without the dimension of an operand that was one-dimensional.
+
+    Raises:
+        ShapeError: if the inner lengths differ, or an operand has no dimension.
+
+    >>> matmul(Tensor([[1.0, 2.0]]), Tensor([[3.0], [4.0]]))
+    tensor([[11.]])
+    """
+    if not input.ndim or not other.ndim:
+        raise ShapeError("matmul: both operands need at least one dimension; multiply a single number with *")
+    if other.ndim == 1:
+        return matmul(input, other.unsqueeze(1)).squeeze(-1)
+    if input.ndim == 1:
+        return matmul(input.unsqueeze(0), other).squeeze(-2)
+    if other.ndim == 2 and input.ndim > 2:  # one large product instead of many small ones
+        flat: Tensor = MatMul.apply(input.reshape(-1, input.shape[-1]) if input.numel() else input, other)
+        return flat.reshape(*input.shape[:-1], other.shape[-1])
+    result: Tensor = MatMul.apply(input, other)
+    return result
+
+
+def bmm(input: Tensor, mat2: Tensor) -> Tensor:
+    """Products of matrices in a batch: (B, M, K) times (B, K, N) is (B, M, N)."""
+    if input.ndim != 3 or mat2.ndim != 3 or input.shape[0] != mat2.shape[0]:
+        raise ShapeError(f"bmm: needs (B, M, K) and (B, K, N), got {input.shape} and {mat2.shape}; matmul broadcasts")
+    return matmul(input, mat2)
+
+
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """input @ weight.T + bias.
+
+    Args:
+        input: (..., in_features), floating.
+        weight: (out_features, in_features).
+        bias: (out_features,), or None.
+
+    Returns:
+        (..., out_features).
+
+    Raises:
+        ShapeError: if features do not fit.
+
+    >>> linear(Tensor([[1.0, 2.0]]), Tensor([[3.0, 4.0]]), Tensor([0.5]))
+    tensor([[11.5]])
+    """
+    if input.ndim == 0:
+        raise ShapeError("linear: input needs at least one dimension, (..., in_features)")
+    rows = input if input.ndim == 2 else input.reshape(-1 if input.shape[-1] else input.numel(), input.shape[-1])
+    result: Tensor = Linear.apply(rows, weight) if bias is None else Linear.apply(rows, weight, bias)
+    return result if input.ndim == 2 else result.reshape(*input.shape[:-1], weight.shape[0])

@@ -1,0 +1,418 @@
+"""Reductions: sums, means, extremes and counts along dimensions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from minidl.core import Array, Grads, Node, Op, Spec, Tensor, as_tensor, dim_index, registry
+from minidl.device.dtypes import DEFAULT_INT, DType, accumulator, as_float, bool_, is_floating
+from minidl.errors import ShapeError
+from minidl.ops.compare import eq
+from minidl.ops.elementwise import Unary
+from minidl.ops.unary import sqrt
+
+__all__ = [
+    "all", "amax", "amin", "any", "argmax", "argmin", "cumsum", "max", "mean", "min", "norm", "prod", "std", "sum",
+    "sum_to", "var",
+]  # fmt: skip
+
+
+class Reduce(Op):
+    """Base of reductions over the dimensions `dims` (counted from the front, sorted)."""
+
+    @staticmethod
+    def infer(x: Spec, *, dims: tuple[int, ...], keepdim: bool) -> Spec:
+        return x.with_shape(*reduced_shape(x.shape, dims, keepdim))
+
+
+class Sum(Reduce):
+    """Integers and bools are summed as int64."""
+
+    name = "sum"
+
+    @staticmethod
+    def infer(x: Spec, *, dims: tuple[int, ...], keepdim: bool) -> Spec:
+        dtype = x.dtype if is_floating(x.dtype) else DEFAULT_INT
+        return Spec(reduced_shape(x.shape, dims, keepdim), dtype)
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array, *, dims: tuple[int, ...], keepdim: bool) -> None:
+        if out.dtype == accumulator(x.dtype):
+            xp.sum(x, axis=dims, out=out, keepdims=keepdim)
+        else:
+            out[...] = xp.sum(x, axis=dims, dtype=accumulator(x.dtype), keepdims=keepdim)
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        return (_spread(g, node),)
+
+
+class Mean(Reduce):
+    name = "mean"
+
+    @staticmethod
+    def infer(x: Spec, *, dims: tuple[int, ...], keepdim: bool) -> Spec:
+        return Spec(reduced_shape(x.shape, dims, keepdim), as_float(x.dtype))
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array, *, dims: tuple[int, ...], keepdim: bool) -> None:
+        count = math.prod(x.shape[d] for d in dims)
+        with xp.errstate(all="ignore"):  # the mean of nothing is NaN
+            out[...] = xp.sum(x, axis=dims, dtype=accumulator(as_float(x.dtype)), keepdims=keepdim) / xp.float64(count)
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        count = math.prod(node.specs[0].shape[d] for d in node.params["dims"])
+        return (_spread(g / count, node),)
+
+
+class Prod(Reduce):
+    name = "prod"
+    saves = ("x",)
+
+    @staticmethod
+    def infer(x: Spec, *, dims: tuple[int, ...], keepdim: bool) -> Spec:
+        dtype = x.dtype if is_floating(x.dtype) else DEFAULT_INT
+        return Spec(reduced_shape(x.shape, dims, keepdim), dtype)
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array, *, dims: tuple[int, ...], keepdim: bool) -> None:
+        out[...] = xp.prod(x, axis=dims, keepdims=keepdim)
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        # The product of the *others*: exclusive products from the left and from the right, so zeros need no division.
+        (x,) = node.saved
+        g = _spread(g, node)
+        for d in node.params["dims"]:
+            others = [dd for dd in node.params["dims"] if dd != d]
+            if others:
+                raise ShapeError(
+                    "prod: its gradient is offered along one dimension; flatten the tensor, or reduce in turn"
+                )
+            left = _exclusive_product(x, d)
+            right = registry.call("flip", _exclusive_product(registry.call("flip", x, d), d), d)
+            g = g * left * right
+        return (g,)
+
+
+class Amax(Reduce):
+    """Equal extremes share the gradient evenly."""
+
+    name = "amax"
+    saves = ("x", "out")
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array, *, dims: tuple[int, ...], keepdim: bool) -> None:
+        xp.amax(x, axis=dims, out=out, keepdims=keepdim)
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        x, out = node.saved
+        is_extreme = eq(x, _keep_dims(out, node)).to(g.dtype)
+        share = is_extreme / sum(is_extreme, node.params["dims"], keepdim=True)
+        return (_keep_dims(g, node) * share,)
+
+
+class Amin(Amax):
+    """Equal extremes share the gradient evenly."""
+
+    name = "amin"
+    saves = ("x", "out")
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array, *, dims: tuple[int, ...], keepdim: bool) -> None:
+        xp.amin(x, axis=dims, out=out, keepdims=keepdim)
+
+
+class Any_(Reduce):
+    name = "any"
+
+    @staticmethod
+    def infer(x: Spec, *, dims: tuple[int, ...], keepdim: bool) -> Spec:
+        return Spec(reduced_shape(x.shape, dims, keepdim), bool_)
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array, *, dims: tuple[int, ...], keepdim: bool) -> None:
+        xp.any(x, axis=dims, out=out, keepdims=keepdim)
+
+
+class All_(Any_):
+    name = "all"
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array, *, dims: tuple[int, ...], keepdim: bool) -> None:
+        xp.all(x, axis=dims, out=out, keepdims=keepdim)
+
+
+class ArgMax(Op):
+    name = "argmax"
+
+    @staticmethod
+    def infer(x: Spec, *, dim: int) -> Spec:
+        return Spec(reduced_shape(x.shape, (dim,), False), DEFAULT_INT)
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array, *, dim: int) -> None:
+        out[...] = xp.argmax(x, axis=dim)
+
+
+class ArgMin(ArgMax):
+    name = "argmin"
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array, *, dim: int) -> None:
+        out[...] = xp.argmin(x, axis=dim)
+
+
+class CumSum(Unary):
+    name = "cumsum"
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array, *, dim: int) -> None:
+        xp.cumsum(x, axis=dim, out=out)
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        dim = node.params["dim"]
+        return (registry.call("flip", cumsum(registry.call("flip", g, dim), dim), dim),)
+
+
+class CumProdExclusive(Unary):
+    """The product of all elements before each one, along a dimension; the gradient of `prod` stands on it."""
+
+    name = "exclusive_product"
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array, *, dim: int) -> None:
+        before, after = [slice(None)] * x.ndim, [slice(None)] * x.ndim
+        first = [slice(None)] * x.ndim
+        before[dim], after[dim], first[dim] = slice(None, -1), slice(1, None), slice(0, 1)
+        out[tuple(first)] = 1
+        out[tuple(after)] = xp.cumprod(x[tuple(before)], axis=dim)
+
+
+class SumTo(Op):
+    """The adjoint of broadcasting."""
+
+    name = "sum_to"
+
+    @staticmethod
+    def infer(x: Spec, *, shape: tuple[int, ...]) -> Spec:
+        return x.with_shape(*shape)
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array, *, shape: tuple[int, ...]) -> None:
+        lead = x.ndim - len(shape)
+        dims = tuple(range(lead)) + tuple(lead + d for d, n in enumerate(shape) if n == 1)
+        out[...] = xp.sum(x, axis=dims, dtype=accumulator(x.dtype)).reshape(shape)
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        return (registry.call("expand", g, node.specs[0].shape),)
+
+
+class Extreme(NamedTuple):
+    """What `max` and `min` give along a dimension."""
+
+    values: Tensor
+    indices: Tensor
+
+
+def reduced_shape(shape: tuple[int, ...], dims: tuple[int, ...], keepdim: bool) -> tuple[int, ...]:
+    """`shape` with `dims` dropped, or kept with length 1."""
+    return tuple(1 if d in dims else n for d, n in enumerate(shape) if keepdim or d not in dims)
+
+
+def reduced_dims(op: str, dim: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:
+    """The dimensions that `dim` names, counted from the front and sorted; all for None.
+
+    Raises:
+        ShapeError: if one does not exist or is named twice.
+    """
+    if dim is None or dim == ():
+        return tuple(range(ndim))
+    dims = [dim_index(op, d, ndim) for d in (dim if isinstance(dim, Sequence) else [dim])]
+    if len(set(dims)) != len(dims):
+        raise ShapeError(f"{op}: a dimension is named twice in {dim}")
+    return tuple(sorted(dims)) if ndim else ()
+
+
+def _keep_dims(t: Tensor, node: Node) -> Tensor:
+    shape = reduced_shape(node.specs[0].shape, node.params["dims"], keepdim=True)
+    return t if t.shape == shape else registry.call("reshape", t, shape)
+
+
+def _spread(g: Tensor, node: Node) -> Tensor:
+    """`g` over every element that was reduced."""
+    return registry.call("expand", _keep_dims(g, node), node.specs[0].shape)  # type: ignore[no-any-return]
+
+
+def _exclusive_product(x: Tensor, dim: int) -> Tensor:
+    return CumProdExclusive.apply(x, dim=dim)  # type: ignore[no-any-return]
+
+
+def _reduce(op: type[Op], input: Any, dim: int | Sequence[int] | None, keepdim: bool) -> Tensor:
+    x = as_tensor(input)
+    result: Tensor = op.apply(x, dims=reduced_dims(op.name, dim, x.ndim), keepdim=keepdim)
+    return result
+
+
+def sum(
+    input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False, dtype: DType | None = None
+) -> Tensor:
+    """The sum along `dim` (an int, several, or None for all).
+
+    >>> sum(Tensor([[1.0, 2.0], [3.0, 4.0]]), 0)
+    tensor([4., 6.])
+    """
+    return _reduce(Sum, input if dtype is None else input.to(dtype), dim, keepdim)
+
+
+def mean(input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> Tensor:
+    """The mean along `dim`; NaN over no elements.
+
+    >>> mean(Tensor([[1.0, 2.0], [3.0, 4.0]]), 1)
+    tensor([1.5, 3.5])
+    """
+    return _reduce(Mean, input, dim, keepdim)
+
+
+def var(
+    input: Tensor,
+    dim: int | Sequence[int] | None = None,
+    unbiased: bool = True,
+    keepdim: bool = False,
+    *,
+    correction: int | None = None,
+) -> Tensor:
+    """The variance along `dim`: squared deviations summed and divided by n - `correction`.
+
+    Args:
+        unbiased: a correction of 1 (Bessel's) when True, 0 when False.
+        correction: replaces `unbiased`.
+
+    >>> var(Tensor([1.0, 2.0, 3.0, 4.0]), correction=0)
+    tensor(1.25)
+    """
+    dims = reduced_dims("var", dim, input.ndim)
+    count = math.prod(input.shape[d] for d in dims) - (int(unbiased) if correction is None else correction)
+    centred = input - mean(input, dims, keepdim=True)
+    return sum(centred * centred, dims, keepdim) / (count if count > 0 else math.nan)
+
+
+def std(
+    input: Tensor,
+    dim: int | Sequence[int] | None = None,
+    unbiased: bool = True,
+    keepdim: bool = False,
+    *,
+    correction: int | None = None,
+) -> Tensor:
+    """The square root of `var`."""
+    return sqrt(var(input, dim, unbiased, keepdim, correction=correction))
+
+
+def prod(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    """The product along `dim`, or of all elements."""
+    return _reduce(Prod, input.reshape(-1), 0, keepdim) if dim is None else _reduce(Prod, input, dim, keepdim)
+
+
+def amax(input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> Tensor:
+    """The largest element along `dim`; equal ones share the gradient."""
+    return _reduce(Amax, _not_empty("amax", input, dim), dim, keepdim)
+
+
+def amin(input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> Tensor:
+    """The smallest element along `dim`; equal ones share the gradient."""
+    return _reduce(Amin, _not_empty("amin", input, dim), dim, keepdim)
+
+
+def max(input: Tensor, dim: int | Tensor | None = None, keepdim: bool = False) -> Any:
+    """The largest element; along `dim`, the pair (values, indices); beside another tensor, their `maximum`.
+
+    >>> max(Tensor([[1.0, 5.0], [7.0, 2.0]]), 1).indices
+    tensor([1, 0])
+    """
+    return _extreme("max", amax, argmax, input, dim, keepdim)
+
+
+def min(input: Tensor, dim: int | Tensor | None = None, keepdim: bool = False) -> Any:
+    """The smallest element; along `dim`, the pair (values, indices); beside another tensor, their `minimum`."""
+    return _extreme("min", amin, argmin, input, dim, keepdim)
+
+
+def _extreme(name: str, extreme: Any, arg: Any, input: Tensor, dim: int | Tensor | None, keepdim: bool) -> Any:
+    if dim is None:
+        return extreme(input)
+    if isinstance(dim, Tensor):
+        return registry.call(f"{name}imum", input, dim)
+    indices = arg(input, dim, keepdim=True)
+    values = registry.call("gather", input, dim, indices)
+    if not keepdim:
+        values, indices = registry.call("squeeze", values, dim), registry.call("squeeze", indices, dim)
+    return Extreme(values, indices)
+
+
+def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    """The place of the (first) largest element along `dim`, int64; in the flattened tensor for None."""
+    return _arg(ArgMax, input, dim, keepdim)
+
+
+def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    """The place of the (first) smallest element along `dim`, int64; in the flattened tensor for None."""
+    return _arg(ArgMin, input, dim, keepdim)
+
+
+def _arg(op: type[Op], input: Tensor, dim: int | None, keepdim: bool) -> Tensor:
+    x = _not_empty(op.name, input, dim)
+    if dim is None:
+        result: Tensor = op.apply(x.reshape(-1), dim=0)
+        return result.reshape((1,) * x.ndim) if keepdim else result
+    d = dim_index(op.name, dim, x.ndim)
+    result = op.apply(x, dim=d)
+    return result.unsqueeze(d) if keepdim else result
+
+
+def _not_empty(op: str, x: Tensor, dim: int | Sequence[int] | None) -> Tensor:
+    if any_empty := [d for d in reduced_dims(op, dim, x.ndim) if x.shape[d] == 0]:
+        raise ShapeError(f"{op}: dimension {any_empty[0]} has no elements, and so no extreme; shape is {x.shape}")
+    return x
+
+
+def any(input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> Tensor:
+    """Whether one element along `dim` is true (not zero)."""
+    return _reduce(Any_, input, dim, keepdim)
+
+
+def all(input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> Tensor:
+    """Whether every element along `dim` is true (not zero)."""
+    return _reduce(All_, input, dim, keepdim)
+
+
+def cumsum(input: Tensor, dim: int) -> Tensor:
+    """Sums of all elements up to each one, along `dim`; integers become int64."""
+    x = input if is_floating(input.dtype) else input.to(DEFAULT_INT)
+    result: Tensor = CumSum.apply(x, dim=dim_index("cumsum", dim, x.ndim))
+    return result
+
+
+def norm(input: Tensor, p: float = 2, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> Tensor:
+    """The p-norm along `dim`: (sum |x|^p)^(1/p); p may be inf.
+
+    >>> norm(Tensor([3.0, 4.0]))
+    tensor(5.)
+    """
+    if p == math.inf:
+        return amax(input.abs(), dim, keepdim)
+    if p == 2:
+        return sqrt(sum(input * input, dim, keepdim))
+    return sum(input.abs() ** p, dim, keepdim) ** (1 / p)
+
+
+def sum_to(input: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """`input` summed to `shape`, which broadcasts to its own: the adjoint of broadcasting."""
+    result: Tensor = SumTo.apply(input, shape=tuple(shape))
+    return result

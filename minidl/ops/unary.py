@@ -1,0 +1,363 @@
+"""Element-wise functions of one tensor: a row each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from minidl.core import Array, Grads, Node, Op, Spec, Tensor, as_tensor
+from minidl.device.dtypes import DType
+from minidl.ops.elementwise import FloatUnary, Unary, unary_function
+
+__all__ = [
+    "abs", "cast", "ceil", "clamp", "clone", "contiguous", "cos", "exp", "expm1", "floor", "log", "log1p", "neg",
+    "reciprocal", "round", "rsqrt", "sign", "sin", "sqrt", "square",
+]  # fmt: skip
+
+# `reference` and `vjp` are the whole of a row; its docstring becomes that of the public function.
+
+
+class Abs(Unary):
+    """The absolute value of each element."""
+
+    name = "abs"
+    saves = ("x",)
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array) -> None:
+        xp.abs(x, out=out)
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        (x,) = node.saved
+        return (g * sign(x),)
+
+
+class Neg(Unary):
+    """The negative of each element."""
+
+    name = "neg"
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array) -> None:
+        xp.negative(x, out=out)
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        return (-g,)
+
+
+class Exp(FloatUnary):
+    """e to the power of each element."""
+
+    name = "exp"
+    saves = ("out",)
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array) -> None:
+        xp.exp(x, out=out)
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        (y,) = node.saved
+        return (g * y,)
+
+
+class Expm1(FloatUnary):
+    """exp(x) - 1, exact near zero."""
+
+    name = "expm1"
+    saves = ("out",)
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array) -> None:
+        xp.expm1(x, out=out)
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        (y,) = node.saved
+        return (g * (y + 1),)
+
+
+class Log(FloatUnary):
+    """The natural logarithm of each element; -inf at 0, NaN below."""
+
+    name = "log"
+    saves = ("x",)
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array) -> None:
+        with _quiet(xp):
+            xp.log(x, out=out)
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        (x,) = node.saved
+        return (g / x,)
+
+
+class Log1p(FloatUnary):
+    """log(1 + x), exact near zero."""
+
+    name = "log1p"
+    saves = ("x",)
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array) -> None:
+        with _quiet(xp):
+            xp.log1p(x, out=out)
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        (x,) = node.saved
+        return (g / (x + 1),)
+
+
+class Sqrt(FloatUnary):
+    """The square root of each element; NaN below 0."""
+
+    name = "sqrt"
+    saves = ("out",)
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array) -> None:
+        with _quiet(xp):
+            xp.sqrt(x, out=out)
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        (y,) = node.saved
+        return (g / (y * 2),)
+
+
+class Rsqrt(FloatUnary):
+    """1 / sqrt(x)."""
+
+    name = "rsqrt"
+    saves = ("out",)
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array) -> None:
+        with _quiet(xp):
+            xp.sqrt(x, out=out)
+            xp.divide(1, out, out=out)
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        (y,) = node.saved
+        return (g * (y * y * y) * -0.5,)
+
+
+class Square(Unary):
+    """x * x."""
+
+    name = "square"
+    saves = ("x",)
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array) -> None:
+        xp.multiply(x, x, out=out)
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        (x,) = node.saved
+        return (g * x * 2,)
+
+
+class Reciprocal(FloatUnary):
+    """1 / x."""
+
+    name = "reciprocal"
+    saves = ("out",)
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array) -> None:
+        with _quiet(xp):
+            xp.divide(1, x, out=out)
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        (y,) = node.saved
+        return (-g * y * y,)
+
+
+class Sin(FloatUnary):
+    """The sine of each element, in radians."""
+
+    name = "sin"
+    saves = ("x",)
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array) -> None:
+        xp.sin(x, out=out)
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        (x,) = node.saved
+        return (g * cos(x),)
+
+
+class Cos(FloatUnary):
+    """The cosine of each element, in radians."""
+
+    name = "cos"
+    saves = ("x",)
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array) -> None:
+        xp.cos(x, out=out)
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        (x,) = node.saved
+        return (-g * sin(x),)
+
+
+class Step(Unary):
+    """Functions that are constant between their jumps: their gradient is zero."""
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        return (g * 0,)
+
+
+class Sign(Step):
+    """-1, 0 or 1, as the sign of each element; its gradient is zero."""
+
+    name = "sign"
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array) -> None:
+        xp.sign(x, out=out)
+
+
+class Floor(Step):
+    """The largest integer not above each element; its gradient is zero."""
+
+    name = "floor"
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array) -> None:
+        xp.floor(x, out=out, casting="unsafe")
+
+
+class Ceil(Step):
+    """The smallest integer not below each element; its gradient is zero."""
+
+    name = "ceil"
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array) -> None:
+        xp.ceil(x, out=out, casting="unsafe")
+
+
+class Round(Step):
+    """The nearest integer, halves to the even one; its gradient is zero."""
+
+    name = "round"
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array) -> None:
+        xp.rint(x, out=out, casting="unsafe")
+
+
+class Clone(Unary):
+    """A copy of each element, in memory of its own."""
+
+    name = "clone"
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array) -> None:
+        out[...] = x
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        return (g,)
+
+
+class Cast(Op):
+    """The same numbers in another element type."""
+
+    name = "cast"
+
+    @staticmethod
+    def infer(x: Spec, *, dtype: DType) -> Spec:
+        return x.with_dtype(dtype)
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array, *, dtype: DType) -> None:
+        with _quiet(xp):
+            out[...] = x  # assignment casts as C does
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        return (cast(g, node.specs[0].dtype),)
+
+
+class Clamp(Op):
+    """Each element, moved into a range."""
+
+    name = "clamp"
+    saves = ("x",)
+
+    @staticmethod
+    def infer(x: Spec, *, min: float | None, max: float | None) -> Spec:
+        return x
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array, *, min: float | None, max: float | None) -> None:
+        xp.clip(x, min, max, out=out)
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        (x,) = node.saved
+        low, high = node.params["min"], node.params["max"]
+        if low is not None:
+            g = g * (x >= low)
+        if high is not None:
+            g = g * (x <= high)
+        return (g,)
+
+
+def _quiet(xp: Any) -> Any:
+    """No warning for log(0) and the like: -inf, inf and NaN are the answers."""
+    return xp.errstate(all="ignore")
+
+
+abs = unary_function(Abs)
+neg = unary_function(Neg)
+exp = unary_function(Exp)
+expm1 = unary_function(Expm1)
+log = unary_function(Log)
+log1p = unary_function(Log1p)
+sqrt = unary_function(Sqrt)
+rsqrt = unary_function(Rsqrt)
+square = unary_function(Square)
+reciprocal = unary_function(Reciprocal)
+sin = unary_function(Sin)
+cos = unary_function(Cos)
+sign = unary_function(Sign)
+floor = unary_function(Floor)
+ceil = unary_function(Ceil)
+round = unary_function(Round)
+clone = unary_function(Clone)
+
+
+def cast(input: Tensor, dtype: DType) -> Tensor:
+    """`input` with element type `dtype`; gradients come back in the old type."""
+    result: Tensor = Cast.apply(input, dtype=dtype)
+    return result
+
+
+def clamp(input: Tensor, min: float | None = None, max: float | None = None) -> Tensor:
+    """Each element moved to the nearest value between `min` and `max`; None leaves that side open.
+
+    >>> clamp(Tensor([-2.0, 0.5, 3.0]), min=0, max=1)
+    tensor([0. , 0.5, 1. ])
+    """
+    result: Tensor = Clamp.apply(as_tensor(input), min=min, max=max)
+    return result
+
+
+def contiguous(input: Tensor) -> Tensor:
+    """`input` itself if its elements lie in order in memory, else a copy that does."""
+    return input if input.is_contiguous() else clone(input)

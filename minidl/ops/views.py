@@ -1,0 +1,338 @@
+"""Views: new shapes on the same memory. No kernel runs; only the gradient of a slice needs one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+from minidl.core import Array, Grads, Node, Op, Spec, Tensor, ViewOp, dim_index
+from minidl.device import device_of
+from minidl.errors import ShapeError
+from minidl.ops.reduce import sum_to
+
+__all__ = [
+    "broadcast_to", "chunk", "expand", "expand_as", "flatten", "flip", "movedim", "narrow", "permute", "reshape",
+    "select", "split", "squeeze", "transpose", "unbind", "unflatten", "unsqueeze", "view", "view_as",
+]  # fmt: skip
+
+# One entry of a basic index, hashable: an int, a (start, stop, step) triple for a slice, or None for a new dimension.
+Entry: TypeAlias = "int | tuple[int | None, int | None, int | None] | None"
+
+
+class Reshape(ViewOp):
+    name = "reshape"
+
+    @staticmethod
+    def infer(x: Spec, *, shape: tuple[int, ...]) -> Spec:
+        return x.with_shape(*shape)
+
+    @staticmethod
+    def view(x: Array, *, shape: tuple[int, ...]) -> Array:
+        return x.reshape(shape)
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        return (Reshape.apply(g, shape=node.specs[0].shape),)
+
+
+class Permute(ViewOp):
+    name = "permute"
+
+    @staticmethod
+    def infer(x: Spec, *, dims: tuple[int, ...]) -> Spec:
+        return x.with_shape(*[x.shape[d] for d in dims])
+
+    @staticmethod
+    def view(x: Array, *, dims: tuple[int, ...]) -> Array:
+        return x.transpose(dims)
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        dims = node.params["dims"]
+        return (Permute.apply(g, dims=tuple(sorted(range(len(dims)), key=dims.__getitem__))),)
+
+
+class Expand(ViewOp):
+    name = "expand"
+
+    @staticmethod
+    def infer(x: Spec, *, shape: tuple[int, ...]) -> Spec:
+        return x.with_shape(*shape)
+
+    @staticmethod
+    def view(x: Array, *, shape: tuple[int, ...]) -> Array:
+        return device_of(x).xp.broadcast_to(x, shape)
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        return (sum_to(g, node.specs[0].shape),)
+
+
+class Slice(ViewOp):
+    """Basic indexing: numbers, slices and new dimensions."""
+
+    name = "slice"
+
+    @staticmethod
+    def infer(x: Spec, *, index: tuple[Entry, ...]) -> Spec:
+        lengths, dims = [], iter(x.shape)
+        for entry in index:
+            if isinstance(entry, tuple):
+                lengths.append(len(range(*slice(*entry).indices(next(dims)))))
+            elif entry is None:
+                lengths.append(1)
+            else:
+                next(dims)
+        return x.with_shape(*lengths, *dims)
+
+    @staticmethod
+    def view(x: Array, *, index: tuple[Entry, ...]) -> Array:
+        return x[(*_thawed(index), ...)]  # the ellipsis makes a view even of a single element
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        return (SliceAdjoint.apply(g, shape=node.specs[0].shape, **node.params),)
+
+
+class SliceAdjoint(Op):
+    """Put a gradient back where its slice was taken; the rest is zero."""
+
+    name = "slice_adjoint"
+
+    @staticmethod
+    def infer(g: Spec, *, shape: tuple[int, ...], index: tuple[Entry, ...]) -> Spec:
+        return g.with_shape(*shape)
+
+    @staticmethod
+    def reference(xp: Any, out: Array, g: Array, *, shape: tuple[int, ...], index: tuple[Entry, ...]) -> None:
+        out[...] = 0
+        out[(*_thawed(index), ...)] = g
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        return (Slice.apply(g, index=node.params["index"]),)
+
+
+def _thawed(index: tuple[Entry, ...]) -> tuple[Any, ...]:
+    return tuple(slice(*entry) if isinstance(entry, tuple) else entry for entry in index)
+
+
+def reshape(input: Tensor, *shape: int | Sequence[int]) -> Tensor:
+    """`input` with another shape and the same elements in order; a view where strides allow, else a copy.
+
+    Args:
+        shape: lengths; one may be -1 and is worked out.
+
+    Raises:
+        ShapeError: if the number of elements differs.
+
+    >>> reshape(Tensor([[1.0, 2.0], [3.0, 4.0]]), 4)
+    tensor([1., 2., 3., 4.])
+    """
+    wanted = _flat(shape)
+    known = math.prod(n for n in wanted if n != -1)
+    free = wanted.count(-1)
+    numel = input.numel()
+    if free > 1 or any(n < -1 for n in wanted) or (numel % max(known, 1) if free else numel != known):
+        raise ShapeError(f"reshape: a tensor of shape {input.shape} ({numel} elements) cannot take shape {wanted}")
+    if free and known == 0:
+        raise ShapeError(f"reshape: -1 in {wanted} is ambiguous for a tensor without elements; give the length")
+    result: Tensor = Reshape.apply(input, shape=tuple(numel // known if n == -1 else n for n in wanted))
+    return result
+
+
+def view(input: Tensor, *shape: int | Sequence[int]) -> Tensor:
+    """The same as `reshape`; PyTorch's `view` would refuse where a copy is needed."""
+    return reshape(input, *shape)
+
+
+def view_as(input: Tensor, other: Tensor) -> Tensor:
+    """`input` in the shape of `other`."""
+    return reshape(input, other.shape)
+
+
+def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+    """Join dimensions `start_dim` to `end_dim` into one.
+
+    >>> flatten(Tensor([[[1.0], [2.0]]]), 1).shape
+    (1, 2)
+    """
+    if input.ndim == 0:
+        return reshape(input, 1)
+    start, end = dim_index("flatten", start_dim, input.ndim), dim_index("flatten", end_dim, input.ndim)
+    shape = input.shape
+    if start > end:
+        raise ShapeError(f"flatten: start_dim {start_dim} lies behind end_dim {end_dim}")
+    return reshape(input, *shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :])
+
+
+def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
+    """Split dimension `dim` into several of lengths `sizes`; one may be -1."""
+    d = dim_index("unflatten", dim, input.ndim)
+    sizes = tuple(sizes)
+    if -1 in sizes:
+        rest = -math.prod(sizes)
+        sizes = tuple(input.shape[d] // rest if n == -1 else n for n in sizes)
+    if math.prod(sizes) != input.shape[d]:
+        raise ShapeError(f"unflatten: dimension {dim} has length {input.shape[d]}, sizes {sizes} do not multiply to it")
+    return reshape(input, *input.shape[:d], *sizes, *input.shape[d + 1 :])
+
+
+def squeeze(input: Tensor, dim: int | Sequence[int] | None = None) -> Tensor:
+    """Drop the dimensions of length 1: all of them, or those named."""
+    dims = range(input.ndim) if dim is None else [dim] if isinstance(dim, int) else dim
+    drop = {d for d in (dim_index("squeeze", d, input.ndim) for d in dims) if input.ndim and input.shape[d] == 1}
+    return reshape(input, tuple(n for d, n in enumerate(input.shape) if d not in drop))
+
+
+def unsqueeze(input: Tensor, dim: int) -> Tensor:
+    """Add a dimension of length 1 at `dim`."""
+    d = dim_index("unsqueeze", dim, input.ndim + 1)
+    return reshape(input, *input.shape[:d], 1, *input.shape[d:])
+
+
+def permute(input: Tensor, *dims: int | Sequence[int]) -> Tensor:
+    """`input` with its dimensions in the order `dims`.
+
+    Raises:
+        ShapeError: if `dims` does not name every dimension once.
+    """
+    order = tuple(dim_index("permute", d, input.ndim) for d in _flat(dims))
+    if sorted(order) != list(range(input.ndim)):
+        raise ShapeError(f"permute: dims must name each of {input.ndim} dimensions once, got {_flat(dims)}")
+    result: Tensor = Permute.apply(input, dims=order)
+    return result
+
+
+def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
+    """`input` with two dimensions exchanged."""
+    a, b = dim_index("transpose", dim0, input.ndim), dim_index("transpose", dim1, input.ndim)
+    order = list(range(input.ndim))
+    order[a], order[b] = order[b], order[a]
+    return permute(input, order) if order else input
+
+
+def movedim(input: Tensor, source: int, destination: int) -> Tensor:
+    """`input` with dimension `source` moved to place `destination`."""
+    order = list(range(input.ndim))
+    order.insert(dim_index("movedim", destination, input.ndim), order.pop(dim_index("movedim", source, input.ndim)))
+    return permute(input, order)
+
+
+def expand(input: Tensor, *shape: int | Sequence[int]) -> Tensor:
+    """`input` repeated to `shape` without copying; -1 keeps a length.
+
+    Raises:
+        ShapeError: if a length that is not 1 would have to change.
+    """
+    wanted = _flat(shape)
+    lead = len(wanted) - input.ndim
+    old = (1,) * lead + input.shape
+    full = tuple(o if n == -1 else n for n, o in zip(wanted, old, strict=False))
+    if lead < 0 or any(o not in (1, n) for o, n in zip(old, full, strict=True)):
+        raise ShapeError(
+            f"expand: a tensor of shape {input.shape} cannot be expanded to {wanted}; only length 1 can grow"
+        )
+    result: Tensor = Expand.apply(input, shape=full)
+    return result
+
+
+def broadcast_to(input: Tensor, shape: Sequence[int]) -> Tensor:
+    """The same as `expand`, as NumPy calls it."""
+    return expand(input, shape)
+
+
+def expand_as(input: Tensor, other: Tensor) -> Tensor:
+    """`input` expanded to the shape of `other`."""
+    return expand(input, other.shape)
+
+
+def basic_slice(input: Tensor, index: tuple[Any, ...]) -> Tensor:
+    """Basic indexing by whole numbers, slices, None and one ellipsis.
+
+    Raises:
+        ShapeError: if there are too many indices, or a number is out of range.
+    """
+    result: Tensor = Slice.apply(input, index=_frozen(index, input.shape))
+    return result
+
+
+def _frozen(index: tuple[Any, ...], shape: tuple[int, ...]) -> tuple[Entry, ...]:
+    used = sum(e is not None and e is not Ellipsis for e in index)
+    if used > len(shape):
+        raise ShapeError(f"index: {used} indices for a tensor of {len(shape)} dimensions")
+    if Ellipsis in index:
+        gap = index.index(Ellipsis)
+        index = index[:gap] + (slice(None),) * (len(shape) - used) + index[gap + 1 :]
+    entries: list[Entry] = []
+    dims = iter(enumerate(shape))
+    for e in index:
+        if e is None:
+            entries.append(None)
+            continue
+        d, n = next(dims)
+        if isinstance(e, slice):
+            entries.append((_whole(e.start), _whole(e.stop), _whole(e.step)))
+            continue
+        i = e.__index__()
+        if not -n <= i < n:
+            raise ShapeError(f"index: {i} is out of range for dimension {d} of length {n}")
+        entries.append(i)
+    return tuple(entries)
+
+
+def _whole(bound: Any) -> int | None:
+    return None if bound is None else int(bound.__index__())
+
+
+def select(input: Tensor, dim: int, index: int) -> Tensor:
+    """The slice number `index` along `dim`, that dimension dropped."""
+    return basic_slice(input, (slice(None),) * dim_index("select", dim, input.ndim) + (index,))
+
+
+def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
+    """`length` elements from `start` along `dim`."""
+    d = dim_index("narrow", dim, input.ndim)
+    if not 0 <= start <= start + length <= input.shape[d]:
+        raise ShapeError(
+            f"narrow: {start} to {start + length} does not lie in dimension {dim} of length {input.shape[d]}"
+        )
+    return basic_slice(input, (slice(None),) * d + (slice(start, start + length),))
+
+
+def flip(input: Tensor, dims: int | Sequence[int]) -> Tensor:
+    """`input` mirrored along `dims`; a view."""
+    axes = {dim_index("flip", d, input.ndim) for d in ([dims] if isinstance(dims, int) else dims)}
+    return basic_slice(input, tuple(slice(None, None, -1 if d in axes else None) for d in range(input.ndim)))
+
+
+def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
+    """The slices along `dim`, one tensor each."""
+    return tuple(select(input, dim, i) for i in range(input.shape[dim_index("unbind", dim, input.ndim)]))
+
+
+def split(input: Tensor, split_size: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
+    """Pieces of `split_size` along `dim` (the last may be shorter), or of the lengths listed."""
+    length = input.shape[dim_index("split", dim, input.ndim)]
+    if isinstance(split_size, int):
+        sizes = [min(split_size, length - start) for start in range(0, max(length, 1), split_size)]
+    else:
+        sizes = list(split_size)
+        if sum(sizes) != length:
+            raise ShapeError(f"split: sizes {sizes} must add up to {length}, the length of dimension {dim}")
+    starts = [sum(sizes[:i]) for i in range(len(sizes))]
+    return tuple(narrow(input, dim, start, size) for start, size in zip(starts, sizes, strict=True))
+
+
+def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+    """At most `chunks` pieces of equal length along `dim`; the last may be shorter."""
+    length = input.shape[dim_index("chunk", dim, input.ndim)]
+    return split(input, max(1, -(-length // chunks)), dim)
+
+
+def _flat(dims: tuple[Any, ...]) -> tuple[int, ...]:
+    """Lengths given one by one or as one sequence."""
+    if len(dims) == 1 and not hasattr(dims[0], "__index__"):
+        dims = tuple(dims[0])
+    return tuple(int(d.__index__()) for d in dims)
