@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import io
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medapps.phantom.labels import COLOURS
+
+if TYPE_CHECKING:
+    from pydicom.uid import UID
 
 __all__ = ["ct_bytes", "label_bytes"]
 
@@ -50,10 +53,12 @@ def ct_bytes(hu: NDArray[np.int16], *, patient: str, number: int, level: float, 
     return buffer.getvalue()
 
 
-def _uid(*parts: object) -> str:
+def _uid(*parts: object) -> UID:
     """A UID that depends on nothing but `parts` (under 2.25, the arc of 128-bit numbers; PS3.5, B.2)."""
+    from pydicom.uid import UID
+
     digest = hashlib.sha256("\0".join(map(str, parts)).encode()).digest()
-    return f"2.25.{int.from_bytes(digest[:16], 'big')}"
+    return UID(f"2.25.{int.from_bytes(digest[:16], 'big')}")
 
 
 def _patient_and_study(ds: Any, patient: str, seed: int) -> None:
