@@ -75,7 +75,7 @@ def test_large_gaps_are_filled_from_their_rim():
     assert (clean(np.full((1, 4, 4), np.nan))[0] == 0).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     hnp.arrays(
         st.sampled_from([np.uint8, np.int16, np.float32, np.float64]),
@@ -180,3 +180,10 @@ def test_a_chain_survives_the_trip_through_plain_data():
     np.testing.assert_array_equal(again.apply(train), chain.apply(train))
     np.testing.assert_allclose(chain.apply(train[2]), chain.apply(train)[2])
     assert chain.apply(train).dtype == np.float32
+
+
+def test_values_near_the_end_of_the_number_range_stay_finite():
+    image = np.array([[3.4e38, -3.4e38, 3.4e38, 3.4e38], [0, 3.4e38, 3.4e38, np.inf]], np.float32)
+    repaired, report = clean(image)
+    assert np.isfinite(repaired).all()
+    assert report.missing == 1
