@@ -31,6 +31,7 @@ from minidl.device.dtypes import (
     uint32,
     uint64,
 )  # fmt: skip
+from minidl.io import load, save
 from minidl.ops import *
 from minidl.random import Generator, default_generator, initial_seed, manual_seed, rand, randint, randn, randperm
 
