@@ -16,7 +16,7 @@ from minidl.create import (
     zeros,
     zeros_like,
 )  # fmt: skip
-from minidl.device import device
+from minidl.device import device, get_num_threads, set_num_threads, use_numba
 from minidl.device.dtypes import (
     bool_,
     float16,
