@@ -10,21 +10,38 @@ import numpy as np
 from minidl.core import Tensor
 from minidl.errors import ArgumentError, ShapeError
 from minidl.ops import (
+    adaptive_avg_pool1d,
+    adaptive_avg_pool2d,
+    adaptive_avg_pool3d,
+    avg_pool1d,
+    avg_pool2d,
+    avg_pool3d,
     batch_norm,
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
+    conv1d,
+    conv2d,
+    conv3d,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
     cross_entropy,
     dropout_by_key,
     gelu,
     group_norm,
     huber_loss,
+    interpolate,
     l1_loss,
     layer_norm,
     linear,
     log_softmax,
+    max_pool1d,
+    max_pool2d,
+    max_pool3d,
     mse_loss,
     nll_loss,
     one_hot,
+    pad,
     sigmoid,
     smooth_l1_loss,
     soft_dice_loss,
@@ -41,10 +58,12 @@ from minidl.ops import silu as _silu
 from minidl.random import default_generator
 
 __all__ = [
-    "batch_norm", "binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy", "dropout", "dropout2d",
-    "elu", "gelu", "group_norm", "hardtanh", "huber_loss", "l1_loss", "layer_norm", "leaky_relu", "linear",
-    "log_softmax", "mse_loss", "nll_loss", "one_hot", "relu", "relu6", "sigmoid", "silu", "smooth_l1_loss",
-    "soft_dice_loss", "softmax", "softplus", "tanh",
+    "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d",
+    "batch_norm", "binary_cross_entropy", "binary_cross_entropy_with_logits", "conv1d", "conv2d", "conv3d",
+    "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "cross_entropy", "dropout", "dropout2d", "elu",
+    "gelu", "group_norm", "hardtanh", "huber_loss", "interpolate", "l1_loss", "layer_norm", "leaky_relu", "linear",
+    "log_softmax", "max_pool1d", "max_pool2d", "max_pool3d", "mse_loss", "nll_loss", "one_hot", "pad", "relu",
+    "relu6", "sigmoid", "silu", "smooth_l1_loss", "soft_dice_loss", "softmax", "softplus", "tanh",
 ]  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from minidl.nn import init
 from minidl.nn.linear import blank
 from minidl.nn.module import Module, Parameter
 
-__all__ = ["BatchNorm1d", "BatchNorm2d", "GroupNorm", "LayerNorm"]
+__all__ = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "GroupNorm", "LayerNorm"]
 
 
 class _Affine(Module):
@@ -125,8 +125,13 @@ class BatchNorm2d(_BatchNorm):
     takes = "(N, C, H, W)"
 
 
-BatchNorm1d.__doc__ = f"{_BatchNorm.__doc__}\n    Maps (N, C) or (N, C, L) to the same shape.\n    "
-BatchNorm2d.__doc__ = f"{_BatchNorm.__doc__}\n    Maps (N, C, H, W) to the same shape.\n    "
+class BatchNorm3d(_BatchNorm):
+    ranks = (5,)
+    takes = "(N, C, D, H, W)"
+
+
+for _layer in (BatchNorm1d, BatchNorm2d, BatchNorm3d):
+    _layer.__doc__ = f"{_BatchNorm.__doc__}\n    Maps {_layer.takes} to the same shape.\n    "
 
 
 class LayerNorm(_Affine):

@@ -22,8 +22,9 @@ class Coefficients(NamedTuple):
     sign: float  # -1 to maximise
     l2: float  # weight decay as a part of the gradient
     keep: float  # what decoupled weight decay leaves of a weight
-    beta1: float
-    beta2: float
+    new_mean: float  # 1 - beta1; in float32, 1 - 0.999 would be wrong in the fifth digit
+    old_square: float  # beta2
+    new_square: float  # 1 - beta2
     rate: float  # lr, with the bias of the first moment taken out
     root: float  # the bias of the second moment's root
     eps: float
@@ -45,8 +46,9 @@ def coefficients(
         sign=-1.0 if maximize else 1.0,
         l2=0.0 if decoupled else weight_decay,
         keep=1.0 - lr * weight_decay if decoupled else 1.0,
-        beta1=beta1,
-        beta2=beta2,
+        new_mean=1.0 - beta1,
+        old_square=beta2,
+        new_square=1.0 - beta2,
         rate=lr / (1.0 - beta1**step),
         root=math.sqrt(1.0 - beta2**step),
         eps=eps,
@@ -104,37 +106,35 @@ def _moments(param: Array, mean: Array, square: Array, grad: Array, c: Coefficie
     """Decay the weight and take the gradient into both running means."""
     param *= c.keep
     down = c.sign * grad + c.l2 * param
-    mean += (1 - c.beta1) * (down - mean)
-    square *= c.beta2
-    square += (1 - c.beta2) * down * down
+    mean += c.new_mean * (down - mean)
+    square *= c.old_square
+    square += c.new_square * down * down
 
 
-@kernel("T[::1], T[::1], T[::1], const T[::1], T, T, T, T, T, T, T, T", T=("float32", "float64"))
+@kernel("T[::1], T[::1], T[::1], const T[::1], T, T, T, T, T, T, T, T, T", T=("float32", "float64"))
 def _adam(
     begin: int, end: int, param: Any, mean: Any, square: Any, grad: Any,
-    sign: Any, l2: Any, keep: Any, beta1: Any, beta2: Any, rate: Any, root: Any, eps: Any,
+    sign: Any, l2: Any, keep: Any, new_mean: Any, old_square: Any, new_square: Any, rate: Any, root: Any, eps: Any,
 ) -> None:  # fmt: skip
-    one = beta1 - beta1 + 1  # of type T: a literal would make float32 sums double
     for i in range(begin, end):
         p = param[i] * keep
         down = sign * grad[i] + l2 * p
-        m = mean[i] + (one - beta1) * (down - mean[i])
-        v = beta2 * square[i] + (one - beta2) * down * down
+        m = mean[i] + new_mean * (down - mean[i])
+        v = old_square * square[i] + new_square * down * down
         mean[i], square[i] = m, v
         param[i] = p - rate * m / (math.sqrt(v) / root + eps)
 
 
-@kernel("T[::1], T[::1], T[::1], T[::1], const T[::1], T, T, T, T, T, T, T, T", T=("float32", "float64"))
+@kernel("T[::1], T[::1], T[::1], T[::1], const T[::1], T, T, T, T, T, T, T, T, T", T=("float32", "float64"))
 def _amsgrad(
     begin: int, end: int, param: Any, mean: Any, square: Any, largest: Any, grad: Any,
-    sign: Any, l2: Any, keep: Any, beta1: Any, beta2: Any, rate: Any, root: Any, eps: Any,
+    sign: Any, l2: Any, keep: Any, new_mean: Any, old_square: Any, new_square: Any, rate: Any, root: Any, eps: Any,
 ) -> None:  # fmt: skip
-    one = beta1 - beta1 + 1
     for i in range(begin, end):
         p = param[i] * keep
         down = sign * grad[i] + l2 * p
-        m = mean[i] + (one - beta1) * (down - mean[i])
-        v = beta2 * square[i] + (one - beta2) * down * down
+        m = mean[i] + new_mean * (down - mean[i])
+        v = old_square * square[i] + new_square * down * down
         mean[i], square[i] = m, v
         largest[i] = v if not v <= largest[i] else largest[i]  # NaN wins, as in numpy.maximum
         param[i] = p - rate * m / (math.sqrt(largest[i]) / root + eps)
