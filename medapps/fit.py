@@ -1,0 +1,180 @@
+"""fit: train a classifier as a recipe says, so that it can be stopped at any moment and go on bit for bit.
+
+What an epoch does depends on the recipe, the data and the checkpoint alone: order and augmentation are drawn from
+(seed, epoch), the learning rate is a function of the step. The checkpoint holds the rest, and is written before the
+first epoch and after each.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+import minidl
+from medapps.errors import InputError
+from medapps.files import make_folder, write_json
+from medapps.inference import Classifier, predict_probabilities, save_model
+from medapps.losses import class_weights, classification_loss
+from medapps.models import WeightAverage, build_model
+from medapps.schedule import learning_rate
+from minidl import nn, optim
+
+if TYPE_CHECKING:
+    from medapps.readers.dataset import ClassificationData
+    from medapps.recipe import Recipe
+
+__all__ = ["History", "Progress", "fit"]
+
+CHECKPOINT, HISTORY, MODEL = "checkpoint.safetensors", "history.json", "model.safetensors"
+
+
+@dataclass(frozen=True)
+class History:
+    """What each epoch gave, and which was best (0: none yet).
+
+    rows: epoch, train_loss, val_loss, val_auc, val_accuracy, val_balanced_accuracy, lr, seconds.
+    """
+
+    rows: tuple[dict[str, float], ...]
+    best_epoch: int
+
+
+class Progress(Protocol):
+    """Whoever wants to be told how training goes."""
+
+    def start(self, epochs: int, done: int, steps: int) -> None: ...
+    def step(self, loss: float) -> None: ...
+    def epoch(self, row: dict[str, float], best: bool) -> None: ...
+
+
+def fit(
+    recipe: Recipe,
+    data: ClassificationData,
+    run_folder: str | Path,
+    *,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> History:
+    """Train on `data.train`, judge each epoch on `data.val`, keep the best; `data.test` is not touched.
+
+    Writes into `run_folder`: model.safetensors (the best epoch so far), checkpoint.safetensors, history.json.
+
+    resume: go on from the checkpoint there; the result is the same, bit for bit, as without the stop.
+    progress: told of each step and each epoch.
+
+    Raises:
+        InputError: if the data cannot be trained on, or the checkpoint belongs to another recipe or other data.
+        OutputError: if something could not be written.
+    """
+    check_data(data)
+    folder = make_folder(run_folder)
+    trainer = Trainer(recipe, data)
+    if resume:
+        trainer.load(folder / CHECKPOINT)
+    else:
+        trainer.save(folder / CHECKPOINT)
+    if progress:
+        progress.start(recipe.epochs, len(trainer.rows), trainer.steps)
+    while not trainer.is_finished:
+        row = trainer.train_epoch(progress)
+        best = trainer.judge(row)
+        if best:  # before the checkpoint: if the power fails in between, the same epoch is made and kept again
+            save_model(folder / MODEL, trainer.classifier(row))
+        trainer.save(folder / CHECKPOINT)
+        write_json(folder / HISTORY, trainer.rows)
+        if progress:
+            progress.epoch(row, best)
+    return History(tuple(trainer.rows), trainer.best_epoch)
+
+
+def check_data(data: ClassificationData) -> None:
+    """One sentence for data that cannot train a classifier."""
+    if len(data.classes) < 2:
+        raise InputError(f"{data.name}: a classifier needs at least 2 classes, got {len(data.classes)}")
+    for name, split in (("training", data.train), ("validation", data.val)):
+        counts = np.bincount(split.labels, minlength=len(data.classes))
+        for label, count in zip(data.classes, counts, strict=True):
+            if not count:
+                raise InputError(f"{data.name}: class {label!r} has no image in the {name} split; add some or drop it")
+
+
+class Trainer:
+    """The state of one training run, and the steps that change it."""
+
+    def __init__(self, recipe: Recipe, data: ClassificationData) -> None:
+        self.recipe, self.data = recipe, data
+        self.random = minidl.Generator(recipe.seed)
+        minidl.manual_seed(recipe.seed)
+        self.preparation = Preparation.fit(recipe.prepare, data.train.images)
+        self.train_images = self.preparation.apply(data.train.images)
+        self.val_images = self.preparation.apply(data.val.images)
+        self.architecture = {
+            "name": recipe.model,
+            "in_channels": int(self.train_images.shape[1]),
+            "classes": len(data.classes),
+            "widths": list(recipe.widths),
+            "dropout": recipe.dropout,
+        }
+        self.model = build_model(self.architecture)
+        self.average = WeightAverage(self.model, recipe.average)
+        self.optimizer = _optimizer(self.model, recipe)
+        self.weights = _weights(recipe, data)
+        # A last batch of one image has no variance for batch_norm: what is left over waits for the next epoch's order.
+        self.batch_size = min(recipe.batch_size, len(data.train))
+        self.steps = len(data.train) // self.batch_size
+        self.rows: list[dict[str, float]] = []
+        self.best_epoch = 0
+
+    @property
+    def is_finished(self) -> bool:
+        done = len(self.rows)
+        return done >= self.recipe.epochs or done - self.best_epoch >= self.recipe.patience
+
+    def train_epoch(self, progress: Progress | None) -> dict[str, float]:
+        """One pass over the training split, then the figures on the validation split."""
+        epoch, start, total = len(self.rows), time.perf_counter(), 0.0
+        self.model.train()
+        for i, (images, labels) in enumerate(self.batches(epoch)):
+            rate = learning_rate(self.recipe, epoch * self.steps + i, self.recipe.epochs * self.steps)
+            total += self.train_step(images, labels, rate)
+            if progress:
+                progress.step(total / (i + 1))
+        if not np.isfinite(total):
+            raise InputError(f"training: the loss became {total} in epoch {epoch + 1}; lower lr ({self.recipe.lr})")
+        figures = self.validate()
+        return {
+            "epoch": epoch + 1,
+            "train_loss": total / self.steps,
+            **figures,
+            "lr": rate,
+            "seconds": time.perf_counter() - start,
+        }
+
+    def batches(self, epoch: int) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+        """The epoch's augmented batches; order and augmentation depend on (seed, epoch, index) alone."""
+        order = self.random.stream("order", epoch).permutation(len(self.data.train))
+        for i in range(self.steps):
+            picked = order[i * self.batch_size : (i + 1) * self.batch_size]
+            images = augmented(
+                self.train_images[picked], self.augment, self.recipe.seed, epoch, picked
+            )
+            yield images, self.data.train.labels[picked]
+
+    def train_step(self, images: NDArray[np.float32], labels: NDArray[np.int64], rate: float) -> float:
+        """Move the weights down the gradient of one batch's loss; returns the loss."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        logits = self.model(minidl.from_numpy(images))
+        target = minidl.from_numpy(labels)
+        loss = classification_loss(logits, target, self.weights, self.recipe.label_smoothing)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        self.average.update(self.model)
+        return float(loss.item())
