@@ -10,9 +10,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from medapps.apps.classify import evaluate_run, train_classifier
+    from medapps.apps.classify import train_classifier
     from medapps.apps.demo import demo
     from medapps.apps.doctor import doctor
+    from medapps.apps.evaluate import evaluate_run
     from medapps.apps.inspect import inspect
     from medapps.apps.predict import predict_files
     from medapps.report import write_report
@@ -28,7 +29,7 @@ NOTICE = "For research and teaching only. Not a medical device; not for diagnosi
 _VERBS = {
     "demo": "medapps.apps.demo",
     "doctor": "medapps.apps.doctor",
-    "evaluate_run": "medapps.apps.classify",
+    "evaluate_run": "medapps.apps.evaluate",
     "inspect": "medapps.apps.inspect",
     "predict_files": "medapps.apps.predict",
     "train_classifier": "medapps.apps.classify",

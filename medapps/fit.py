@@ -19,14 +19,15 @@ from numpy.typing import NDArray
 import minidl
 from medapps.errors import InputError
 from medapps.files import make_folder, write_json
-from medapps.inference import Classifier, predict_probabilities, save_model
+from medapps.inference import Card, Classifier, predict_probabilities, save_model
 from medapps.losses import class_weights, classification_loss
 from medapps.models import WeightAverage, build_model
 from medapps.schedule import learning_rate
+from medapps.transforms import Compose, augmentations, augmented
 from minidl import nn, optim
 
 if TYPE_CHECKING:
-    from medapps.readers.dataset import ClassificationData
+    from medapps.readers import ClassificationData
     from medapps.recipe import Recipe
 
 __all__ = ["History", "Progress", "fit"]
@@ -94,14 +95,13 @@ def fit(
 
 
 def check_data(data: ClassificationData) -> None:
-    """One sentence for data that cannot train a classifier."""
-    if len(data.classes) < 2:
-        raise InputError(f"{data.name}: a classifier needs at least 2 classes, got {len(data.classes)}")
-    for name, split in (("training", data.train), ("validation", data.val)):
-        counts = np.bincount(split.labels, minlength=len(data.classes))
-        for label, count in zip(data.classes, counts, strict=True):
-            if not count:
-                raise InputError(f"{data.name}: class {label!r} has no image in the {name} split; add some or drop it")
+    """One sentence for data that cannot tell a good epoch from a bad one."""
+    counts = np.bincount(data.val.labels, minlength=len(data.classes))
+    if (counts == 0).any():
+        empty = data.classes[int(np.argmin(counts))]
+        raise InputError(f"{data.name}: class {empty!r} has no image in the validation split; add some or drop it")
+    if len(data.train) < 2:
+        raise InputError(f"{data.name}: at least 2 training images are needed, got {len(data.train)}")
 
 
 class Trainer:
@@ -111,7 +111,8 @@ class Trainer:
         self.recipe, self.data = recipe, data
         self.random = minidl.Generator(recipe.seed)
         minidl.manual_seed(recipe.seed)
-        self.preparation = Preparation.fit(recipe.prepare, data.train.images)
+        self.preparation = Compose.from_list(recipe.prepare).fit(data.train.images)
+        self.augment = augmentations(recipe.augment)
         self.train_images = self.preparation.apply(data.train.images)
         self.val_images = self.preparation.apply(data.val.images)
         self.architecture = {
@@ -161,9 +162,7 @@ class Trainer:
         order = self.random.stream("order", epoch).permutation(len(self.data.train))
         for i in range(self.steps):
             picked = order[i * self.batch_size : (i + 1) * self.batch_size]
-            images = augmented(
-                self.train_images[picked], self.augment, self.recipe.seed, epoch, picked
-            )
+            images = augmented(self.train_images[picked], self.augment, self.recipe.seed, epoch, picked)
             yield images, self.data.train.labels[picked]
 
     def train_step(self, images: NDArray[np.float32], labels: NDArray[np.int64], rate: float) -> float:
@@ -178,3 +177,50 @@ class Trainer:
         self.optimizer.step()
         self.average.update(self.model)
         return float(loss.item())
+
+    def validate(self) -> dict[str, float]:
+        """Figures of the averaged weights on the validation split."""
+        labels = self.data.val.labels
+        p = predict_probabilities(self.averaged_model(), self.val_images)
+        weights = class_weights(labels, p.shape[1]) if self.recipe.balance == "weights" else np.ones(p.shape[1])
+        loss = -np.log(np.maximum(p[np.arange(len(labels)), labels], 1e-12))
+        found = p.argmax(1) == labels
+        return {
+            "val_loss": float(np.average(loss, weights=weights[labels])),
+            "val_auc": auc(p, labels),
+            "val_accuracy": float(found.mean()),
+            "val_balanced_accuracy": float(np.mean([found[labels == k].mean() for k in range(p.shape[1])])),
+        }
+
+    def judge(self, row: dict[str, float]) -> bool:
+        """Take in an epoch's figures; whether it is the best so far."""
+        better = not self.rows or _score(row, self.recipe.select) > _score(
+            self.rows[self.best_epoch - 1], self.recipe.select
+        )
+        self.rows.append(row)
+        if better:
+            self.best_epoch = len(self.rows)
+        return better
+
+    def averaged_model(self) -> nn.Module:
+        """A network with the averaged weights, in eval mode."""
+        state = minidl.default_generator().get_state()
+        model = build_model(self.architecture)  # draws weights that are not used: the training's draws must not notice
+        minidl.default_generator().set_state(state)
+        model.load_state_dict({name: minidl.from_numpy(array.copy()) for name, array in self.average.arrays.items()})
+        model.eval()
+        return model
+
+    def classifier(self, row: dict[str, float]) -> Classifier:
+        """What is kept of an epoch: the averaged network and its card."""
+        data, shape = self.data, self.data.train.images.shape[1:]
+        card = Card(
+            architecture=self.architecture,
+            preparation=tuple(self.preparation.to_list()),
+            input_shape=(shape[0], shape[1], shape[2]),
+            classes=data.classes,
+            recipe=self.recipe.to_dict(),
+            data={"name": data.name, "digest": data.digest, "synthetic": data.synthetic},
+            validation={name: value for name, value in row.items() if name.startswith("val_") or name == "epoch"},
+        )
+        return Classifier(self.averaged_model(), card)

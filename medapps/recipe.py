@@ -29,6 +29,7 @@ class Recipe:
     """How a classifier is prepared, built and trained.
 
     name: what the recipe is for.
+    image_size: side in pixels that all images are resized to; None keeps their size.
     model: a name in `medapps.models.MODELS`; widths: channels of its stages; dropout: share of features dropped.
     prepare: deterministic transforms of every image, in order; augment: random ones, of training images only.
     balance: "weights" gives each class the same total weight in the loss and in the validation loss.
@@ -50,6 +51,7 @@ class Recipe:
     """
 
     name: str = "classify"
+    image_size: int | None = None
     model: str = "residual_cnn"
     widths: tuple[int, ...] = (16, 32, 64)
     dropout: float = 0.2
@@ -138,6 +140,7 @@ _SHARE = _is_number(0.0, 1.0, "from 0 up to, not including, 1")
 _STEPS = (_are_steps, 'a list of transforms such as {"name": "flip"}')
 _RULES: dict[str, tuple[Any, str]] = {
     "name": (_is_text, "a text"),
+    "image_size": (lambda v: v is None or _is_whole(8)[0](v), "a whole number from 8 up, or nothing"),
     "model": (_is_text, "the name of a model"),
     "widths": (_are_widths, "a list of whole numbers from 1 up"),
     "dropout": _SHARE,

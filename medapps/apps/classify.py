@@ -1,0 +1,76 @@
+"""Train a classifier of pictures: `medapps train classify`. For research, not for diagnosis."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from medapps.apps.run import Run, check_free
+from medapps.errors import InputError
+from medapps.fit import History, Progress, fit
+from medapps.readers import read_dataset
+from medapps.recipe import Recipe
+
+__all__ = ["RECIPE", "default_run", "train_classifier"]
+
+# Found on the validation split of PneumoniaMNIST and on shifted copies of it (see docs/explanation/training.md).
+RECIPE = Recipe(
+    name="classify",
+    augment=(
+        {"name": "rotate"},
+        {"name": "crop"},
+        {"name": "flip"},
+        {"name": "contrast"},
+    ),
+)
+
+
+def default_run(data_path: str | Path, seed: int = 0) -> Path:
+    """Where a run goes when nobody says: runs/<data>-seed<seed>.
+
+    >>> default_run("../data/pneumoniamnist.npz").as_posix()
+    'runs/pneumoniamnist-seed0'
+    """
+    return Path("runs") / f"{Path(data_path).resolve().stem or 'data'}-seed{seed}"
+
+
+def train_classifier(
+    data_path: str | Path,
+    run: str | Path | None = None,
+    *,
+    recipe: Recipe | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    **overrides: Any,
+) -> History:
+    """Train a classifier on a data set and keep the epoch that the validation split likes best.
+
+    data_path: an .npz in MedMNIST's layout, a folder or zip of class folders, or a phantom folder.
+    run: the folder to write into; `default_run` when None.
+    recipe: what to do; `RECIPE` when None. overrides: fields of the recipe to change, such as epochs=5 or seed=1.
+    resume: go on with a run that was stopped, with the recipe it was started with.
+    overwrite: start again in a folder that holds a run.
+
+    Raises:
+        InputError: one sentence about data, recipe or folder. OutputError: if something could not be written.
+    """
+    chosen = Recipe.from_dict({**(recipe or RECIPE).to_dict(), **overrides})
+    folder = Path(run) if run is not None else default_run(data_path, chosen.seed)
+    if resume:
+        started = Run.open(folder)
+        if overrides or recipe:
+            check_same(started, chosen, overrides)
+        return fit(started.recipe, started.read_data(data_path), folder, resume=True, progress=progress)
+    check_free(folder, overwrite=overwrite)
+    data = read_dataset(data_path, image_size=chosen.image_size)
+    Run.start(folder, chosen, data_path, data, overwrite=overwrite)
+    return fit(chosen, data, folder, progress=progress)
+
+
+def check_same(started: Run, chosen: Recipe, overrides: dict[str, Any]) -> None:
+    """Refuse to resume with another recipe: the result would be neither the one nor the other."""
+    for name, value in chosen.to_dict().items():
+        if value != started.recipe.to_dict()[name]:
+            was = started.recipe.to_dict()[name]
+            raise InputError(f"{started.folder}: was started with {name} {was}, not {value}; leave {name} out to resume")
