@@ -31,7 +31,7 @@ from minidl.device.dtypes import (
     uint32,
     uint64,
 )  # fmt: skip
-from minidl.ops import *  # noqa: F403 - the list of public ops is minidl.ops.__all__
+from minidl.ops import *
 from minidl.random import Generator, default_generator, initial_seed, manual_seed, rand, randint, randn, randperm
 
 __version__ = "0.1.0"

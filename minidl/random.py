@@ -94,7 +94,7 @@ class Generator:
             FileFormatError: if it is not such a state; the generator is unchanged then.
         """
         try:
-            fresh = {
+            fresh: Any = {
                 "bit_generator": "Philox",
                 "state": {
                     "counter": np.asarray(state["counter"], np.uint64),

@@ -76,7 +76,7 @@ class Op:
         cls, inputs: tuple[Tensor, ...], params: dict[str, Any], results: tuple[Tensor, ...]
     ) -> tuple[Tensor, ...]:
         """Put one step on the tape, if it is recorded now and any input needs a gradient."""
-        if not (is_recording() and any([t.requires_grad for t in inputs])):
+        if not (is_recording() and any(t.requires_grad for t in inputs)):
             return results
         node = Node(cls, inputs, params, results)
         return tuple([t.linked_to(node, slot) for slot, t in enumerate(results)])

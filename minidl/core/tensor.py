@@ -21,7 +21,15 @@ from minidl.device.dtypes import DEFAULT_FLOAT, DType, is_floating, scalar_dtype
 from minidl.errors import DTypeError, GradError, ShapeError
 
 # PyTorch's method names that are the public function of the same name with the tensor as first argument.
-METHODS = ["abs", "neg", "exp", "log", "log1p", "expm1", "sqrt", "rsqrt", "square", "reciprocal", "sin", "cos", "tanh", "sigmoid", "relu", "erf", "sign", "floor", "ceil", "round", "add", "sub", "mul", "div", "pow", "maximum", "minimum", "clamp", "where", "matmul", "eq", "ne", "lt", "le", "gt", "ge", "isnan", "isinf", "isfinite", "logical_not", "logical_and", "logical_or", "sum", "mean", "var", "std", "amax", "amin", "max", "min", "argmax", "argmin", "prod", "norm", "all", "any", "cumsum", "logsumexp", "softmax", "log_softmax", "reshape", "view", "flatten", "unflatten", "squeeze", "unsqueeze", "transpose", "permute", "movedim", "expand", "broadcast_to", "flip", "unbind", "split", "chunk", "narrow", "select", "index_select", "gather", "masked_fill", "contiguous", "repeat", "masked_select", "take_along_dim", "expand_as", "view_as", "reshape_as", "add_", "sub_", "mul_", "div_", "clamp_", "copy_", "fill_", "zero_"]
+METHODS = """
+    abs neg exp log log1p expm1 sqrt rsqrt square reciprocal sin cos tanh sigmoid relu erf sign floor ceil round clone
+    add sub mul div pow maximum minimum clamp where matmul bmm
+    eq ne lt le gt ge equal isnan isinf isfinite logical_not logical_and logical_or
+    sum mean var std amax amin max min argmax argmin prod norm all any cumsum logsumexp softmax log_softmax
+    reshape view flatten unflatten squeeze unsqueeze transpose permute movedim expand broadcast_to
+    flip unbind split chunk narrow select index_select gather scatter_add masked_fill contiguous repeat
+    expand_as view_as add_ sub_ mul_ div_ copy_ fill_ zero_
+""".split()  # noqa: SIM905 - a table to read
 
 
 class Tensor:
@@ -244,11 +252,6 @@ class Tensor:
     def detach(self) -> Tensor:
         """The same memory, off the tape."""
         return Tensor.of(self.array)
-
-    def clone(self) -> Tensor:
-        """A copy, on the tape."""
-        result: Tensor = registry.call("clone", self)
-        return result
 
     # -- type and place ------------------------------------------------------------------------------------------
 

@@ -8,11 +8,11 @@ float, or is divided, takes the default float type.
 from __future__ import annotations
 
 import functools
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
-DType: TypeAlias = "np.dtype[np.generic]"
+DType: TypeAlias = "np.dtype[Any]"
 
 float16: DType = np.dtype(np.float16)
 float32: DType = np.dtype(np.float32)
@@ -47,7 +47,7 @@ def promote(*dtypes: DType) -> DType:
     return functools.reduce(np.promote_types, floating or dtypes)
 
 
-def scalar_dtype(value: bool | int | float, dtype: DType) -> DType:
+def scalar_dtype(value: Any, dtype: DType) -> DType:
     """The type that a Python number takes beside a tensor of `dtype`: the tensor's, unless that cannot hold its kind.
 
     >>> scalar_dtype(2.5, float16), scalar_dtype(2, uint8), scalar_dtype(2.5, int64), scalar_dtype(True, int64)

@@ -14,6 +14,11 @@ from minidl.ops.compare import eq, gt
 from minidl.ops.elementwise import Binary, binary_function, broadcast, pair
 from minidl.ops.unary import log
 
+__all__ = [
+    "add", "add_", "copy_", "div", "div_", "fill_", "floor_divide", "maximum", "minimum", "mul", "mul_", "pow",
+    "remainder", "sub", "sub_", "zero_",
+]  # fmt: skip
+
 
 class Add(Binary):
     """input + other."""

@@ -9,6 +9,11 @@ from minidl.core import Op, Spec, Tensor, as_tensor
 from minidl.device.dtypes import bool_
 from minidl.ops.elementwise import binary_function, broadcast, unary_function
 
+__all__ = [
+    "eq", "equal", "ge", "gt", "isfinite", "isinf", "isnan", "le", "logical_and", "logical_not", "logical_or", "lt",
+    "ne",
+]  # fmt: skip
+
 
 class Compare(Op):
     """Base of the rows made by `_comparison`; their results are bool and so never on the tape."""

@@ -7,6 +7,8 @@ from typing import Any
 from minidl.core import Tensor
 from minidl.ops.views import basic_slice
 
+__all__ = ["getitem", "setitem"]
+
 
 def getitem(input: Tensor, index: Any) -> Tensor:
     """input[index]."""

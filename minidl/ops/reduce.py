@@ -13,6 +13,11 @@ from minidl.ops.compare import eq
 from minidl.ops.elementwise import Unary
 from minidl.ops.unary import sqrt
 
+__all__ = [
+    "all", "amax", "amin", "any", "argmax", "argmin", "cumsum", "max", "mean", "min", "norm", "prod", "std", "sum",
+    "sum_to", "var",
+]  # fmt: skip
+
 
 class Reduce(Op):
     """Base of reductions over the dimensions `dims` (counted from the front, sorted)."""
@@ -237,7 +242,7 @@ def reduced_dims(op: str, dim: int | Sequence[int] | None, ndim: int) -> tuple[i
 
 def _keep_dims(t: Tensor, node: Node) -> Tensor:
     shape = reduced_shape(node.specs[0].shape, node.params["dims"], keepdim=True)
-    return t if t.shape == shape else registry.call("reshape", t, shape)  # type: ignore[no-any-return]
+    return t if t.shape == shape else registry.call("reshape", t, shape)
 
 
 def _spread(g: Tensor, node: Node) -> Tensor:

@@ -8,7 +8,12 @@ from minidl.core import Array, Grads, Node, Op, Spec, Tensor, as_tensor
 from minidl.device.dtypes import DType
 from minidl.ops.elementwise import FloatUnary, Unary, unary_function
 
-# `reference(xp, out, x)` and `vjp(node, g)` below are the whole of an op; docstrings become those of the public functions.
+__all__ = [
+    "abs", "cast", "ceil", "clamp", "clone", "contiguous", "cos", "exp", "expm1", "floor", "log", "log1p", "neg",
+    "reciprocal", "round", "rsqrt", "sign", "sin", "sqrt", "square",
+]  # fmt: skip
+
+# `reference` and `vjp` are the whole of a row; its docstring becomes that of the public function.
 
 
 class Abs(Unary):

@@ -11,6 +11,11 @@ from minidl.device import device_of
 from minidl.errors import ShapeError
 from minidl.ops.reduce import sum_to
 
+__all__ = [
+    "broadcast_to", "chunk", "expand", "expand_as", "flatten", "flip", "movedim", "narrow", "permute", "reshape",
+    "select", "split", "squeeze", "transpose", "unbind", "unflatten", "unsqueeze", "view", "view_as",
+]  # fmt: skip
+
 # One entry of a basic index, hashable: an int, a (start, stop, step) triple for a slice, or None for a new dimension.
 Entry: TypeAlias = "int | tuple[int | None, int | None, int | None] | None"
 

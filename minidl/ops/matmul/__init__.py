@@ -14,6 +14,8 @@ from minidl.core import Array, Grads, Node, Op, Spec, Tensor
 from minidl.device.dtypes import promote
 from minidl.errors import ShapeError
 
+__all__ = ["bmm", "linear", "matmul"]
+
 
 class MatMul(Op):
     """(..., M, K) times (..., K, N); leading dimensions broadcast."""
