@@ -21,10 +21,12 @@ from medapps.errors import InputError
 from medapps.files import make_folder, write_json
 from medapps.inference import Card, Classifier, predict_probabilities, save_model
 from medapps.losses import class_weights, classification_loss
+from medapps.metrics import auc
 from medapps.models import WeightAverage, build_model
 from medapps.schedule import learning_rate
 from medapps.transforms import Compose, augmentations, augmented
-from minidl import nn, optim
+from minidl import Tensor, nn, optim
+from minidl.io import load_checkpoint, save_checkpoint
 
 if TYPE_CHECKING:
     from medapps.readers import ClassificationData
@@ -110,7 +112,6 @@ class Trainer:
     def __init__(self, recipe: Recipe, data: ClassificationData) -> None:
         self.recipe, self.data = recipe, data
         self.random = minidl.Generator(recipe.seed)
-        minidl.manual_seed(recipe.seed)
         self.preparation = Compose.from_list(recipe.prepare).fit(data.train.images)
         self.augment = augmentations(recipe.augment)
         self.train_images = self.preparation.apply(data.train.images)
@@ -122,10 +123,12 @@ class Trainer:
             "widths": list(recipe.widths),
             "dropout": recipe.dropout,
         }
+        self.judged = build_model(self.architecture)
+        minidl.manual_seed(recipe.seed)
         self.model = build_model(self.architecture)
         self.average = WeightAverage(self.model, recipe.average)
         self.optimizer = _optimizer(self.model, recipe)
-        self.weights = _weights(recipe, data)
+        self.weights = _loss_weights(recipe, data)
         # A last batch of one image has no variance for batch_norm: what is left over waits for the next epoch's order.
         self.batch_size = min(recipe.batch_size, len(data.train))
         self.steps = len(data.train) // self.batch_size
@@ -187,7 +190,7 @@ class Trainer:
         found = p.argmax(1) == labels
         return {
             "val_loss": float(np.average(loss, weights=weights[labels])),
-            "val_auc": auc(p, labels),
+            "val_auc": auc(p, labels).value,
             "val_accuracy": float(found.mean()),
             "val_balanced_accuracy": float(np.mean([found[labels == k].mean() for k in range(p.shape[1])])),
         }
@@ -203,13 +206,9 @@ class Trainer:
         return better
 
     def averaged_model(self) -> nn.Module:
-        """A network with the averaged weights, in eval mode."""
-        state = minidl.default_generator().get_state()
-        model = build_model(self.architecture)  # draws weights that are not used: the training's draws must not notice
-        minidl.default_generator().set_state(state)
-        model.load_state_dict({name: minidl.from_numpy(array.copy()) for name, array in self.average.arrays.items()})
-        model.eval()
-        return model
+        """The network that is judged and kept, with the averaged weights."""
+        self.judged.load_state_dict({name: minidl.from_numpy(a.copy()) for name, a in self.average.arrays.items()})
+        return self.judged
 
     def classifier(self, row: dict[str, float]) -> Classifier:
         """What is kept of an epoch: the averaged network and its card."""
@@ -219,8 +218,44 @@ class Trainer:
             preparation=tuple(self.preparation.to_list()),
             input_shape=(shape[0], shape[1], shape[2]),
             classes=data.classes,
+            modalities=self.recipe.modalities,
             recipe=self.recipe.to_dict(),
             data={"name": data.name, "digest": data.digest, "synthetic": data.synthetic},
             validation={name: value for name, value in row.items() if name.startswith("val_") or name == "epoch"},
         )
         return Classifier(self.averaged_model(), card)
+
+    def save(self, path: Path) -> None:
+        """Write all that the next epochs depend on."""
+        position = {
+            "recipe": self.recipe.to_dict(),
+            "digest": self.data.digest,
+            "rows": self.rows,
+            "best_epoch": self.best_epoch,
+            "average_step": self.average.step,
+        }
+        save_checkpoint(path, model=self.model, optimizer=self.optimizer, arrays=self.average.arrays, position=position)
+
+    def load(self, path: Path) -> None:
+        """Go on from a checkpoint; one sentence, and nothing changed, if it belongs to something else."""
+        held = load_checkpoint(path)
+        ...
+
+
+def _optimizer(model: nn.Module, recipe: Recipe) -> optim.AdamW:
+    """AdamW that decays the weights of convolutions and layers, not biases or the scales of norms."""
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    vectors = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    return optim.AdamW(groups, lr=recipe.lr)
+
+
+def _loss_weights(recipe: Recipe, data: ClassificationData) -> Tensor | None:
+    if recipe.balance == "none":
+        return None
+    return minidl.from_numpy(class_weights(data.train.labels, len(data.classes)))
+
+
+def _score(row: dict[str, float], select: str) -> float:
+    """Higher is better."""
+    return -row[select] if select == "val_loss" else row[select]

@@ -30,6 +30,7 @@ class Recipe:
 
     name: what the recipe is for.
     image_size: side in pixels that all images are resized to; None keeps their size.
+    modalities: DICOM modalities the model is for, such as "CT"; empty when that is not known.
     model: a name in `medapps.models.MODELS`; widths: channels of its stages; dropout: share of features dropped.
     prepare: deterministic transforms of every image, in order; augment: random ones, of training images only.
     balance: "weights" gives each class the same total weight in the loss and in the validation loss.
@@ -52,6 +53,7 @@ class Recipe:
 
     name: str = "classify"
     image_size: int | None = None
+    modalities: tuple[str, ...] = ()
     model: str = "residual_cnn"
     widths: tuple[int, ...] = (16, 32, 64)
     dropout: float = 0.2
@@ -131,6 +133,10 @@ def _are_steps(value: Any) -> bool:
     return isinstance(value, tuple) and all(isinstance(s, Mapping) and _is_text(s.get("name")) for s in value)
 
 
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, tuple) and all(map(_is_text, value))
+
+
 def _are_widths(value: Any) -> bool:
     whole, _ = _is_whole(1)
     return isinstance(value, tuple) and bool(value) and all(whole(w) for w in value)
@@ -141,6 +147,7 @@ _STEPS = (_are_steps, 'a list of transforms such as {"name": "flip"}')
 _RULES: dict[str, tuple[Any, str]] = {
     "name": (_is_text, "a text"),
     "image_size": (lambda v: v is None or _is_whole(8)[0](v), "a whole number from 8 up, or nothing"),
+    "modalities": (_are_texts, "a list of texts"),
     "model": (_is_text, "the name of a model"),
     "widths": (_are_widths, "a list of whole numbers from 1 up"),
     "dropout": _SHARE,

@@ -7,11 +7,12 @@ from typing import Any
 
 from medapps.apps.run import Run, check_free
 from medapps.errors import InputError
+from medapps.files import read_json
 from medapps.fit import History, Progress, fit
 from medapps.readers import read_dataset
 from medapps.recipe import Recipe
 
-__all__ = ["RECIPE", "default_run", "train_classifier"]
+__all__ = ["RECIPE", "default_run", "read_recipe", "train_classifier"]
 
 # Found on the validation split of PneumoniaMNIST and on shifted copies of it (see docs/explanation/training.md).
 RECIPE = Recipe(
@@ -74,3 +75,9 @@ def check_same(started: Run, chosen: Recipe, overrides: dict[str, Any]) -> None:
         if value != started.recipe.to_dict()[name]:
             was = started.recipe.to_dict()[name]
             raise InputError(f"{started.folder}: was started with {name} {was}, not {value}; leave {name} out to resume")
+
+
+def read_recipe(path: str | Path) -> Recipe:
+    """The recipe in a JSON file: one of its own, or the recipe.json of a run."""
+    found = read_json(path)
+    return Recipe.from_dict(found["recipe"] if isinstance(found, dict) and "recipe" in found else found)

@@ -82,12 +82,15 @@ class Run:
         return data
 
 
-def check_free(folder: Path, *, overwrite: bool) -> None:
+_WAY_OUT = "add --resume to go on with the run there, or --overwrite to start again"
+
+
+def check_free(folder: Path, *, overwrite: bool, way_out: str = _WAY_OUT) -> None:
     """Refuse a folder that holds something, unless it may be overwritten."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file; name a folder for the run")
     if not overwrite and folder.is_dir() and any(folder.iterdir()):
-        raise InputError(f"{folder}: is not empty; add --resume to go on with the run there, or --overwrite")
+        raise InputError(f"{folder}: is not empty; {way_out}")
 
 
 def _about(path: str | Path, data: ClassificationData) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def save_model(path: str | Path, classifier: Classifier) -> Path:
     """Write one file with weights and card, whole or not at all."""
     from safetensors.numpy import save
 
-    arrays = {name: np.ascontiguousarray(t.numpy()) for name, t in classifier.model.state_dict().items()}
+    arrays = {name: np.asarray(t.numpy(), order="C") for name, t in classifier.model.state_dict().items()}
     card = json.dumps(classifier.card.to_dict(), allow_nan=False)
     return write_bytes(path, save(arrays, metadata={_KEY: card, "notice": classifier.card.notice}))
 
