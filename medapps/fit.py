@@ -26,7 +26,7 @@ from medapps.models import WeightAverage, build_model
 from medapps.schedule import learning_rate
 from medapps.transforms import Compose, augmentations, augmented
 from minidl import Tensor, nn, optim
-from minidl.io import load_checkpoint, save_checkpoint
+from minidl.io import read_checkpoint, save_checkpoint
 
 if TYPE_CHECKING:
     from medapps.readers import ClassificationData
@@ -184,7 +184,7 @@ class Trainer:
     def validate(self) -> dict[str, float]:
         """Figures of the averaged weights on the validation split."""
         labels = self.data.val.labels
-        p = predict_probabilities(self.averaged_model(), self.val_images)
+        p = predict_probabilities(self.averaged_model(), self.val_images, views=self.recipe.views)
         weights = class_weights(labels, p.shape[1]) if self.recipe.balance == "weights" else np.ones(p.shape[1])
         loss = -np.log(np.maximum(p[np.arange(len(labels)), labels], 1e-12))
         found = p.argmax(1) == labels
@@ -219,6 +219,7 @@ class Trainer:
             input_shape=(shape[0], shape[1], shape[2]),
             classes=data.classes,
             modalities=self.recipe.modalities,
+            views=self.recipe.views,
             recipe=self.recipe.to_dict(),
             data={"name": data.name, "digest": data.digest, "synthetic": data.synthetic},
             validation={name: value for name, value in row.items() if name.startswith("val_") or name == "epoch"},
@@ -227,19 +228,32 @@ class Trainer:
 
     def save(self, path: Path) -> None:
         """Write all that the next epochs depend on."""
-        position = {
-            "recipe": self.recipe.to_dict(),
-            "digest": self.data.digest,
-            "rows": self.rows,
-            "best_epoch": self.best_epoch,
-            "average_step": self.average.step,
-        }
-        save_checkpoint(path, model=self.model, optimizer=self.optimizer, arrays=self.average.arrays, position=position)
+        save_checkpoint(
+            path,
+            model=self.model,
+            optimizer=self.optimizer,
+            position={
+                "recipe": self.recipe.to_dict(),
+                "digest": self.data.digest,
+                "rows": self.rows,
+                "best_epoch": self.best_epoch,
+                "average_step": self.average.step,
+            },
+            arrays=self.average.arrays,
+        )
 
     def load(self, path: Path) -> None:
         """Go on from a checkpoint; one sentence, and nothing changed, if it belongs to something else."""
-        held = load_checkpoint(path)
-        ...
+        if not path.is_file():
+            raise InputError(f"{path}: there is no checkpoint to resume from")
+        held = read_checkpoint(path)
+        if held.position["recipe"] != self.recipe.to_dict():
+            raise InputError(f"{path}: belongs to another recipe; start a new run")
+        if held.position["digest"] != self.data.digest:
+            raise InputError(f"{path}: belongs to other data than {self.data.name}; start a new run")
+        held.restore(model=self.model, optimizer=self.optimizer)
+        self.average.load(held.arrays, held.position["average_step"])
+        self.rows, self.best_epoch = list(held.position["rows"]), held.position["best_epoch"]
 
 
 def _optimizer(model: nn.Module, recipe: Recipe) -> optim.AdamW:

@@ -33,6 +33,7 @@ class Recipe:
     modalities: DICOM modalities the model is for, such as "CT"; empty when that is not known.
     model: a name in `medapps.models.MODELS`; widths: channels of its stages; dropout: share of features dropped.
     prepare: deterministic transforms of every image, in order; augment: random ones, of training images only.
+    views: augmentations with fixed "params", over which each prediction is averaged.
     balance: "weights" gives each class the same total weight in the loss and in the validation loss.
     label_smoothing: share of the target spread over all classes.
     epochs, batch_size: passes over the training split, images a step.
@@ -59,6 +60,7 @@ class Recipe:
     dropout: float = 0.2
     prepare: tuple[Step, ...] = ({"name": "standardise"},)
     augment: tuple[Step, ...] = ()
+    views: tuple[Step, ...] = ()
     balance: str = "weights"
     label_smoothing: float = 0.1
     epochs: int = 20
@@ -153,6 +155,7 @@ _RULES: dict[str, tuple[Any, str]] = {
     "dropout": _SHARE,
     "prepare": _STEPS,
     "augment": _STEPS,
+    "views": _STEPS,
     **{field: _is_one_of(names) for field, names in _CHOICES.items()},
     "label_smoothing": _SHARE,
     "epochs": _is_whole(1),

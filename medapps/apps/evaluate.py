@@ -43,7 +43,7 @@ def evaluate_run(run: str | Path, *, data_path: str | Path | None = None) -> Eva
         raise InputError(f"{opened.folder}: the model knows the classes {', '.join(classifier.card.classes)}, not the data's")
     start = time.perf_counter()
     images = Compose.from_list(classifier.card.preparation).apply(data.test.images)
-    probabilities = predict_probabilities(classifier.model, images)
+    probabilities = predict_probabilities(classifier.model, images, views=classifier.card.views)
     speed = len(images) / (time.perf_counter() - start)
     result = evaluate_classifier(
         probabilities,

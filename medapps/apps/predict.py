@@ -109,7 +109,7 @@ def _predict_file(path: Path, classifier: Classifier) -> Iterator[Prediction]:
         yield Prediction(str(path), error=str(error))
         return
     images = Compose.from_list(classifier.card.preparation).apply(np.stack([pixels for _, pixels in pictures]))
-    probabilities = predict_probabilities(classifier.model, images)
+    probabilities = predict_probabilities(classifier.model, images, views=classifier.card.views)
     for (name, _), row in zip(pictures, probabilities, strict=True):
         shares = {c: float(p) for c, p in zip(classifier.card.classes, row, strict=True)}
         yield Prediction(name, classifier.card.classes[int(row.argmax())], shares)

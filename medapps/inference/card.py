@@ -20,6 +20,7 @@ class Card:
     preparation: the transforms every image goes through, with the figures found on the training split.
     input_shape: (C, H, W) of the images before preparation, uint8 values.
     modalities: DICOM modalities the model was made for; empty when the training data did not say.
+    views: how else each image is judged before the mean is taken (see `medapps.inference.views`).
     classes: names, in the order of the outputs.
     recipe: `Recipe.to_dict()`; data: name, digest and synthetic of what it was trained on.
     validation: figures of the kept epoch.
@@ -30,6 +31,7 @@ class Card:
     input_shape: tuple[int, int, int]
     classes: tuple[str, ...]
     modalities: tuple[str, ...] = ()
+    views: tuple[Mapping[str, Any], ...] = ()
     recipe: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
     validation: Mapping[str, Any] = field(default_factory=dict)
@@ -81,6 +83,7 @@ _RULES: dict[str, tuple[Any, str]] = {
     "preparation": (_tables, "a list of transforms"),
     "input_shape": (_is_shape, "[1 or 3, height, width]"),
     "classes": (lambda v: _texts(v) and 2 <= len(v) <= 100_000, "a list of at least 2 names"),
+    "views": (_tables, "a list of views"),
     "modalities": (_texts, "a list of names"),
     "recipe": (lambda v: isinstance(v, Mapping), "a table"),
     "data": (lambda v: isinstance(v, Mapping), "a table"),

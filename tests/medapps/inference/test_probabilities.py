@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import minidl
+from medapps.errors import InputError
 from medapps.inference import predict_probabilities
 from medapps.inference.probabilities import softmax
 from medapps.models import build_model
@@ -41,3 +42,18 @@ def test_softmax_matches_scipy_and_does_not_overflow() -> None:
 def test_no_image_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one image"):
         predict_probabilities(build_model(ARCHITECTURE), np.ones((0, 1, 8, 8), np.float32))
+
+
+def test_views_are_averaged() -> None:
+    minidl.manual_seed(0)
+    model = build_model(ARCHITECTURE)
+    images = np.random.default_rng(0).standard_normal((3, 1, 8, 8)).astype(np.float32)
+    flipped = predict_probabilities(model, np.ascontiguousarray(images[..., ::-1]))
+    both = predict_probabilities(model, images, views=[{"name": "flip", "params": {"x": True}}])
+    assert both == pytest.approx((predict_probabilities(model, images) + flipped) / 2, abs=1e-7)
+
+
+@pytest.mark.parametrize("view", [{"name": "blur", "params": {}}, {"name": "rotate", "params": {}}, {"name": "flip"}])
+def test_a_view_that_cannot_be_is_named(view: dict[str, object]) -> None:
+    with pytest.raises(InputError, match=r"no transform is called 'blur'|does not suit"):
+        predict_probabilities(build_model(ARCHITECTURE), np.ones((1, 1, 8, 8), np.float32), views=[view])
