@@ -26,7 +26,9 @@ __all__ = ["app", "main"]
 
 _PLAIN: dict[str, Any] = {"rich_markup_mode": None, "add_completion": False, "no_args_is_help": True}
 app = typer.Typer(
-    help=f"Medical-image applications: train, judge, predict, report.\n\n{NOTICE}", pretty_exceptions_enable=False, **_PLAIN
+    help=f"Medical-image applications: train, judge, predict, report.\n\n{NOTICE}",
+    pretty_exceptions_enable=False,
+    **_PLAIN,
 )
 train = typer.Typer(help="Train a model on labelled images.", **_PLAIN)
 app.add_typer(train, name="train")
@@ -63,15 +65,8 @@ def inspect_command(
     from medapps.apps.inspect import inspect
     from medapps.apps.tables import columns
 
-    failed = False
     for path in paths:
-        try:
-            print(columns([[name, value] for name, value in inspect(path).items()]))
-        except MedappsError as error:
-            _complain(str(error))
-            failed = True
-    if failed:
-        raise typer.Exit(2)
+        print(columns([[name, value] for name, value in inspect(path).items()]))
 
 
 @train.command("classify")
@@ -122,7 +117,9 @@ def evaluate_command(
 def predict_command(
     paths: Annotated[list[Path], typer.Argument(help="DICOM, PNG, JPEG or .npz files, or folders of them.")],
     model: Annotated[Path, typer.Option("--model", "-m", help="A model.safetensors, or the run folder that holds it.")],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the results to this .csv or .json.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write the results to this .csv or .json.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output file.")] = False,
 ) -> None:
     """Classify images; a file that cannot be used gets one sentence, and the others go on."""
@@ -217,7 +214,9 @@ def _headline(evaluation: Evaluation) -> str:
 
     rows = [["", evaluation.split, "95 % interval", "n"]]
     for name, figure in evaluation.metrics.items():
-        rows.append([name.replace("_", " "), f"{figure.value:.4f}", f"{figure.low:.4f} to {figure.high:.4f}", str(figure.n)])
+        rows.append(
+            [name.replace("_", " "), f"{figure.value:.4f}", f"{figure.low:.4f} to {figure.high:.4f}", str(figure.n)]
+        )
     return columns(rows)
 
 

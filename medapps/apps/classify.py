@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +61,7 @@ def train_classifier(
     folder = Path(run) if run is not None else default_run(data_path, chosen.seed)
     if resume:
         started = Run.open(folder)
-        if overrides or recipe:
-            check_same(started, chosen, overrides)
+        check_same(started, chosen, chosen.to_dict() if recipe else overrides)
         return fit(started.recipe, started.read_data(data_path), folder, resume=True, progress=progress)
     check_free(folder, overwrite=overwrite)
     data = read_dataset(data_path, image_size=chosen.image_size)
@@ -69,12 +69,14 @@ def train_classifier(
     return fit(chosen, data, folder, progress=progress)
 
 
-def check_same(started: Run, chosen: Recipe, overrides: dict[str, Any]) -> None:
+def check_same(started: Run, chosen: Recipe, asked: Iterable[str]) -> None:
     """Refuse to resume with another recipe: the result would be neither the one nor the other."""
-    for name, value in chosen.to_dict().items():
-        if value != started.recipe.to_dict()[name]:
-            was = started.recipe.to_dict()[name]
-            raise InputError(f"{started.folder}: was started with {name} {was}, not {value}; leave {name} out to resume")
+    was, now = started.recipe.to_dict(), chosen.to_dict()
+    for name in asked:
+        if now[name] != was[name]:
+            raise InputError(
+                f"{started.folder}: was started with {name} {was[name]}, not {now[name]}; leave {name} out to resume"
+            )
 
 
 def read_recipe(path: str | Path) -> Recipe:

@@ -69,7 +69,13 @@ def demo(
     make_dataset(place / "data", patients=patients, slices_per_patient=_SLICES, seed=seed)
     say("training the tissue classifier: tumour, heart, vessel, other")
     history = train_classifier(
-        place / "data", place / "run", recipe=recipe, overwrite=overwrite, progress=progress, seed=seed, modalities=["CT"]
+        place / "data",
+        place / "run",
+        recipe=recipe,
+        overwrite=overwrite,
+        progress=progress,
+        seed=seed,
+        modalities=["CT"],
     )
     evaluation = evaluate_run(place / "run")
     return Demo(place, write_report(place / "run"), history, evaluation)

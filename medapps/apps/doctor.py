@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import platform
-import sys
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
-import minidl
 from medapps import __version__
 
 __all__ = ["doctor"]
@@ -47,13 +45,14 @@ def _version(name: str) -> str:
 
 
 def _engine() -> dict[str, str]:
-    from minidl.device import kernel_cache_folder, numba_status
+    from minidl.device import cache, cuda_status, get_num_threads, numba_status
 
+    numba, kernels = numba_status(), cache.folder()
     return {
-        "fast kernels": numba_status(),
-        "kernel cache": str(kernel_cache_folder()),
-        "threads": str(minidl.get_num_threads()),
-        "GPU": "CuPy is there" if find_spec("cupy") else "none: CuPy is not installed (extras cuda12, cuda13)",
+        "fast kernels": f"work, by Numba {numba}" if numba else str(numba),
+        "kernel cache": str(kernels.path) if kernels.path else f"none: {kernels.reason}",
+        "threads": str(get_num_threads()),
+        "GPU": cuda_status() or "works",
     }
 
 

@@ -40,7 +40,9 @@ def evaluate_run(run: str | Path, *, data_path: str | Path | None = None) -> Eva
     classifier = load_model(opened.folder / "model.safetensors")
     data = opened.read_data(data_path)
     if tuple(data.classes) != tuple(classifier.card.classes):
-        raise InputError(f"{opened.folder}: the model knows the classes {', '.join(classifier.card.classes)}, not the data's")
+        raise InputError(
+            f"{opened.folder}: the model knows the classes {', '.join(classifier.card.classes)}, not the data's"
+        )
     start = time.perf_counter()
     images = Compose.from_list(classifier.card.preparation).apply(data.test.images)
     probabilities = predict_probabilities(classifier.model, images, views=classifier.card.views)

@@ -17,7 +17,9 @@ def columns(rows: Sequence[Sequence[str]]) -> str:
     long  2
     """
     clean = [[printable(cell) for cell in row] for row in rows]
-    widths = [max((len(row[i]) for row in clean if i < len(row)), default=0) for i in range(max(map(len, clean), default=0))]
+    widths = [
+        max((len(row[i]) for row in clean if i < len(row)), default=0) for i in range(max(map(len, clean), default=0))
+    ]
     return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=False)).rstrip() for row in clean)
 
 

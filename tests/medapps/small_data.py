@@ -23,4 +23,6 @@ def small_data(n: int = 48, side: int = 10, classes: int = 2, seed: int = 0) -> 
         return Split(images.astype(np.uint8), labels.astype(np.int64), names, names)
 
     names = tuple("abcdefgh"[:classes])
-    return ClassificationData("small", names, split("train", n), split("val", n // 2), split("test", n // 2), True, "0" * 64)
+    return ClassificationData(
+        "small", names, split("train", n), split("val", n // 2), split("test", n // 2), True, "0" * 64
+    )

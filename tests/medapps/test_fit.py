@@ -174,5 +174,3 @@ def test_an_unknown_transform_is_named_before_anything_is_written(data: Classifi
 def test_three_classes_train_too(tmp_path: Path) -> None:
     history = fit(replace(RECIPE, epochs=1), small_data(classes=3), tmp_path)
     assert 0 <= history.rows[0]["val_auc"] <= 1
-
-

@@ -16,9 +16,7 @@ def test_loss_matches_the_formula_by_hand() -> None:
     wanted = np.full((3, 2), smooth / 2)
     wanted[np.arange(3), target] += 1 - smooth
     expected = -(wanted * weight * log_p).sum() / weight[target].sum()
-    loss = classification_loss(
-        minidl.from_numpy(logits), minidl.from_numpy(target), minidl.from_numpy(weight), smooth
-    )
+    loss = classification_loss(minidl.from_numpy(logits), minidl.from_numpy(target), minidl.from_numpy(weight), smooth)
     assert loss.item() == pytest.approx(expected, rel=1e-6)
 
 

@@ -100,7 +100,10 @@ def test_a_card_that_does_not_fit_is_refused(saved: Path, card: dict[str, Any], 
     [
         ({"head.weight": None}, "'head.weight' are missing"),
         ({"more": np.zeros(3, np.float32)}, "'more' belong to another architecture"),
-        ({"head.weight": np.zeros((2, 9), np.float32)}, r"'head.weight' must be float32 \(2, 8\), got float32 \(2, 9\)"),
+        (
+            {"head.weight": np.zeros((2, 9), np.float32)},
+            r"'head.weight' must be float32 \(2, 8\), got float32 \(2, 9\)",
+        ),
         ({"head.weight": np.zeros((2, 8), np.float64)}, "must be float32"),
         ({"head.bias": np.array([0, np.nan], np.float32)}, "hold values that are not numbers"),
     ],
