@@ -22,7 +22,7 @@ def classification_loss(
 
 
 def class_weights(labels: NDArray[np.int64], classes: int) -> NDArray[np.float32]:
-    """Weights (K,) that give every class the same total; their mean over the images is 1. A class without images gets 0.
+    """Weights (K,) that give every class the same total; their mean over the images is 1. An empty class gets 0.
 
     Source: King and Zeng, "Logistic regression in rare events data", Political Analysis 9 (2001), section 4.
 

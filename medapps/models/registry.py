@@ -24,7 +24,7 @@ def build_model(architecture: Mapping[str, Any]) -> nn.Module:
 
     >>> model = build_model({"name": "residual_cnn", "in_channels": 1, "classes": 2, "widths": [4, 8]})
     >>> sum(p.numel() for p in model.parameters())
-    1562
+    1310
     """
     arguments = dict(architecture)
     name = arguments.pop("name", None)
