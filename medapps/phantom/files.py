@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
 
 from medapps.phantom.labels import COLOURS
 
@@ -31,9 +33,6 @@ def ct_bytes(hu: NDArray[np.int16], *, patient: str, number: int, level: float, 
 
     Source: DICOM PS3.3, A.3 (CT Image IOD).
     """
-    from pydicom.dataset import Dataset, FileMetaDataset
-    from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
-
     ds = Dataset()
     ds.file_meta = FileMetaDataset()
     ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -50,10 +49,10 @@ def ct_bytes(hu: NDArray[np.int16], *, patient: str, number: int, level: float, 
     return buffer.getvalue()
 
 
-def _uid(*parts: object) -> str:
+def _uid(*parts: object) -> UID:
     """A UID that depends on nothing but `parts` (under 2.25, the arc of 128-bit numbers; PS3.5, B.2)."""
     digest = hashlib.sha256("\0".join(map(str, parts)).encode()).digest()
-    return f"2.25.{int.from_bytes(digest[:16], 'big')}"
+    return UID(f"2.25.{int.from_bytes(digest[:16], 'big')}")
 
 
 def _patient_and_study(ds: Any, patient: str, seed: int) -> None:

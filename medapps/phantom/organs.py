@@ -39,7 +39,7 @@ def paint_heart(scene: Scene) -> None:
         return
     scale, angle = patient.heart * grown, patient.heart_angle
     c, s = np.cos(angle), np.sin(angle)
-    x0, y0 = 20 * patient.heart, -0.16 * patient.half_depth
+    x0, y0 = 20 * patient.heart, -0.21 * patient.half_depth
     inside = scene.inside
     bumps = np.array([[2, 0.03, 0.5], [3, 0.04, 1.0], [4, 0.02, 2.0]])
 
