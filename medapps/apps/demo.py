@@ -66,7 +66,7 @@ def demo(
     place = Path(folder)
     check_free(place, overwrite=overwrite, way_out="choose another folder with -o, or add --overwrite")
     say(f"making synthetic CT images of {patients} phantoms in {place / 'data'}")
-    make_dataset(place / "data", patients=patients, slices_per_patient=_SLICES, seed=seed)
+    make_dataset(place / "data", patients=patients, slices_per_patient=_SLICES, seed=seed, overwrite=overwrite)
     say("training the tissue classifier: tumour, heart, vessel, other")
     history = train_classifier(
         place / "data",
