@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import math
+import operator
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,27 +33,35 @@ class Case:
     Attributes:
         function: the public function under test.
         shapes: shapes of its tensor arguments.
-        params: its other arguments.
+        args: what follows the tensors.
+        params: its keyword arguments.
         expected: the result by NumPy, from float64 arrays; None where another test compares.
         rejects: pairs of (shapes, what the error must say).
         low, high: range of the values drawn.
-        gradient: whether first and second derivatives are checked.
-        integers: positions of arguments drawn as whole numbers from 0 up to, not including, the value.
+        order: how often it is differentiated in the check of gradients: 2, 1, or 0 for none.
+        integers: positions of tensors drawn as whole numbers from 0 up to, not including, the value.
+        bools: positions of tensors drawn as bools.
+        names: names of the tensor arguments, where they are not the first ones.
+        as_list: whether the tensors go in as one list.
     """
 
     function: Function
     shapes: Sequence[Shape]
     params: Mapping[str, Any] = field(default_factory=dict)
+    args: Sequence[Any] = ()
     expected: Function | None = None
     rejects: Sequence[tuple[Sequence[Shape], str]] = ()
     low: float = -2.0
     high: float = 2.0
-    gradient: bool = True
+    order: int = 2
     integers: Mapping[int, int] = field(default_factory=dict)
+    bools: Sequence[int] = ()
+    names: Sequence[str] = ()
+    as_list: bool = False
 
     def __str__(self) -> str:
         params = ",".join(f"{k}={v}" for k, v in self.params.items())
-        return f"{self.function.__name__}{list(self.shapes)}{params}".replace(" ", "")
+        return f"{self.function.__name__}{list(self.shapes)}{params}{self.args or ''}".replace(" ", "")
 
     def inputs(self, seed: int = 0, shapes: Sequence[Shape] | None = None, dtype: Any = np.float64) -> list[Tensor]:
         """Tensors for one call, drawn from `seed`."""
@@ -60,11 +69,17 @@ class Case:
         for position, end in self.integers.items():
             whole = np.random.default_rng([seed, position]).integers(0, end, tensors[position].shape)
             tensors[position] = Tensor.of(whole)
+        for position in self.bools:
+            tensors[position] = Tensor.of(tensors[position].array > (self.low + self.high) / 2)
         return tensors
 
     def call(self, *tensors: Tensor) -> Any:
         """The function on these tensors and this row's parameters."""
-        return self.function(*tensors, **self.params)
+        if self.as_list:
+            return self.function(list(tensors), **self.params)
+        if self.names:
+            return self.function(**dict(zip(self.names, tensors, strict=False)), **self.params)
+        return self.function(*tensors, *self.args, **self.params)
 
 
 def draw(
@@ -130,7 +145,8 @@ def _weighted(function: Function, seed: int) -> Callable[[Sequence[Tensor]], Ten
             for r in (results if isinstance(results, tuple) else (results,))
             if r.dtype == np.float64
         ]
-        return functools.reduce(lambda a, b: a + b, parts)
+        result: Tensor = functools.reduce(operator.add, parts, Tensor.of(np.zeros(())))
+        return result
 
     return total
 
@@ -142,7 +158,9 @@ def _backward_along(
     leaves = [
         x if d is None else Tensor.of(x.array.copy()).requires_grad_() for x, d in zip(inputs, directions, strict=True)
     ]
-    total(leaves).backward()
+    value = total(leaves)
+    if value.requires_grad:  # the gradient of a linear function is constant, and not on the tape
+        value.backward()
     terms = [
         leaf.grad.array * d
         for leaf, d in zip(leaves, directions, strict=True)
@@ -171,7 +189,9 @@ def _gradient_of(function: Function) -> Function:
     def gradient(*inputs: Tensor) -> tuple[Tensor, ...]:
         leaves = [x if x.requires_grad or x.dtype != np.float64 else x.detach().requires_grad_() for x in inputs]
         with recording(True):
-            total(leaves).backward(create_graph=True)
+            value = total(leaves)
+            if value.requires_grad:
+                value.backward(create_graph=True)
         grads = []
         for leaf in leaves:
             if leaf.grad is not None:

@@ -6,12 +6,13 @@ import functools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from types import CodeType
 from typing import Any, ClassVar
 
 import numpy as np
 
 from minidl.core import registry
-from minidl.core.tape import OUT, Call, Grads, Kernel, Node, is_recording, launch
+from minidl.core.tape import OUT, Call, Grads, Kernel, Node, Source, is_recording, launch
 from minidl.core.tensor import Tensor
 from minidl.device import Array, Device, device_of, empty, numba_enabled
 from minidl.errors import DeviceError, GradError
@@ -24,10 +25,10 @@ class Op:
     """
 
     name: ClassVar[str]
-    # What backward needs: names of array arguments of `infer`, or "out".
+    # What backward needs: names of array arguments of `infer` ("*rest" for a variable number of them), or "out".
     saves: ClassVar[tuple[str, ...]] = ()
     # The same as positions, OUT for the result; made from `saves`.
-    sources: ClassVar[tuple[int | None, ...]] = ()
+    sources: ClassVar[tuple[Source, ...]] = ()
     # (*specs, **params) -> Spec, or a tuple of them. Checks shapes; pure, memoised, so params must be hashable.
     infer: ClassVar[Callable[..., Any]]
     # `infer`, remembered.
@@ -41,8 +42,7 @@ class Op:
         if "name" not in cls.__dict__:
             return  # an abstract family, not an op
         registry.ops[cls.name] = cls
-        names = cls.infer.__code__.co_varnames[: cls.infer.__code__.co_argcount]
-        cls.sources = tuple(OUT if saved == "out" else names.index(saved) for saved in cls.saves)
+        cls.sources = tuple(_source(cls.infer.__code__, saved) for saved in cls.saves)
         cls.result_specs = staticmethod(functools.lru_cache(maxsize=1024)(cls.infer))
 
     @classmethod
@@ -80,6 +80,15 @@ class Op:
             return results
         node = Node(cls, inputs, params, results)
         return tuple([t.linked_to(node, slot) for slot, t in enumerate(results)])
+
+
+def _source(rule: CodeType, saved: str) -> Source:
+    """Where the value called `saved` is found among the inputs of a shape rule."""
+    if saved == "out":
+        return OUT
+    if saved.startswith("*"):
+        return slice(rule.co_argcount, None)
+    return rule.co_varnames.index(saved)
 
 
 class ViewOp(Op):

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 Grads: TypeAlias = "tuple[Tensor | None, ...]"
 Kernel: TypeAlias = Callable[..., None]
-OUT: Final = None  # the source of a saved value that is the result; other sources are positions of inputs
+# Where a saved value comes from: an input's position, a slice for a variable number of inputs, or the result.
+Source: TypeAlias = int | slice | None
+OUT: Final = None
 
 
 class Call(NamedTuple):
@@ -91,7 +93,7 @@ class Node:
         self.edges = tuple(_edge(t) if t.requires_grad else None for t in inputs)
         # Results are kept without their link to this node: with it, node and result would be a cycle.
         self._saved: tuple[Any, ...] | None = tuple(
-            results if source is OUT else inputs[source] if source < len(inputs) else None for source in op.sources
+            results if source is OUT else _picked(inputs, source) for source in op.sources
         )
 
     @property
@@ -117,6 +119,12 @@ class Node:
     def _linked(self, results: tuple[Tensor, ...]) -> Any:
         linked = tuple(t.linked_to(self, slot) for slot, t in enumerate(results))
         return linked if len(linked) > 1 else linked[0]
+
+
+def _picked(inputs: tuple[Tensor, ...], source: int | slice) -> Any:
+    if isinstance(source, slice):
+        return inputs[source]
+    return inputs[source] if source < len(inputs) else None
 
 
 # Where a gradient goes: result `slot` of a node, or a leaf tensor.

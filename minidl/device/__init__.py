@@ -1,10 +1,36 @@
 """Arrays, element types, memory, threads and kernel compilers: all that depends on the machine."""
 
+from minidl.device.compile import Kernel, kernel, kernels
 from minidl.device.device import CPU, Array, Device, cuda_status, device, device_of, to_device
+from minidl.device.inline import by_dtype, inline, intrinsic
 from minidl.device.memory import empty, poisoned_memory
+from minidl.device.numba_status import numba_status, use_numba
+from minidl.device.threads import block_count, get_num_threads, parallel, set_num_threads
 
-__all__ = ["CPU", "Array", "Device", "cuda_status", "device", "device_of", "empty", "poisoned_memory", "to_device"]
+__all__ = [
+    "CPU",
+    "Array",
+    "Device",
+    "Kernel",
+    "block_count",
+    "by_dtype",
+    "cuda_status",
+    "device",
+    "device_of",
+    "empty",
+    "get_num_threads",
+    "inline",
+    "intrinsic",
+    "kernel",
+    "kernels",
+    "numba_status",
+    "parallel",
+    "poisoned_memory",
+    "set_num_threads",
+    "to_device",
+    "use_numba",
+]
 
 
 def numba_enabled() -> bool:
-    return False
+    return bool(numba_status())

@@ -1,20 +1,292 @@
-"""Indexing: basic slices are views; everything else picks elements by index tensors."""
+"""Indexing: basic slices are views; everything else picks elements by index tensors.
+
+Picking is linear, so the gradient of each op is its adjoint, which adds at the places picked from, and the adjoint's
+gradient is the op again.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from minidl.core import Tensor
-from minidl.ops.views import basic_slice
+import numpy as np
 
-__all__ = ["getitem", "setitem"]
+from minidl.core import Array, Grads, Node, Op, Spec, Tensor, as_tensor, dim_index, is_recording
+from minidl.device.dtypes import promote
+from minidl.errors import DTypeError, GradError, ShapeError
+from minidl.ops.views import basic_slice, narrow
+
+__all__ = ["gather", "getitem", "index_select", "masked_fill", "scatter_add", "setitem", "where"]
+
+# Stands for "the next index tensor" among the hashable entries of an advanced index.
+PICK = "pick"
+
+
+class Index(Op):
+    """NumPy's advanced indexing by whole-number tensors, mixed with slices."""
+
+    name = "index"
+    saves = ("*indices",)
+
+    @staticmethod
+    def infer(x: Spec, *indices: Spec, template: tuple[Any, ...]) -> Spec:
+        shadow = np.broadcast_to(np.empty((), np.bool_), x.shape)
+        stand_ins = [np.zeros(i.shape, np.intp) for i in indices]
+        try:
+            return x.with_shape(*shadow[_numpy_index(template, stand_ins)].shape)
+        except IndexError as error:
+            raise ShapeError(f"index: {error}; the tensor has shape {x.shape}") from None
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array, *indices: Array, template: tuple[Any, ...]) -> None:
+        out[...] = x[_numpy_index(template, indices)]
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        (indices,) = node.saved
+        gx = IndexAdjoint.apply(g, *indices, shape=node.specs[0].shape, **node.params)
+        return (gx, *[None] * len(indices))
+
+
+class IndexAdjoint(Op):
+    """Add each gradient at the place its element was picked from."""
+
+    name = "index_adjoint"
+    saves = ("*indices",)
+
+    @staticmethod
+    def infer(g: Spec, *indices: Spec, shape: tuple[int, ...], template: tuple[Any, ...]) -> Spec:
+        return g.with_shape(*shape)
+
+    @staticmethod
+    def reference(
+        xp: Any, out: Array, g: Array, *indices: Array, shape: tuple[int, ...], template: tuple[Any, ...]
+    ) -> None:
+        out[...] = 0
+        xp.add.at(out, _numpy_index(template, indices), g)
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        (indices,) = node.saved
+        return (Index.apply(g, *indices, template=node.params["template"]), *[None] * len(indices))
+
+
+class Gather(Op):
+    """out[i][j][k] = x[index[i][j][k]][j][k] along the first dimension, and so on for others."""
+
+    name = "gather"
+    saves = ("index",)
+
+    @staticmethod
+    def infer(x: Spec, index: Spec, *, dim: int) -> Spec:
+        _check_along("gather", "input", x, index, dim)
+        return x.with_shape(*index.shape)
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array, index: Array, *, dim: int) -> None:
+        out[...] = xp.take_along_axis(x[_corner(index.shape, x.ndim, dim)], index, axis=dim)
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        (index,) = node.saved
+        return GatherAdjoint.apply(g, index, shape=node.specs[0].shape, **node.params), None
+
+
+class GatherAdjoint(Op):
+    """Zeros, to which each element of g is added at the place that index names."""
+
+    name = "gather_adjoint"
+    saves = ("index",)
+
+    @staticmethod
+    def infer(g: Spec, index: Spec, *, shape: tuple[int, ...], dim: int) -> Spec:
+        _check_along("scatter_add", "input", g.with_shape(*shape), index, dim)
+        return g.with_shape(*shape)
+
+    @staticmethod
+    def reference(xp: Any, out: Array, g: Array, index: Array, *, shape: tuple[int, ...], dim: int) -> None:
+        out[...] = 0
+        places = [xp.arange(n).reshape([-1 if d == axis else 1 for d in range(out.ndim)])
+                  for axis, n in enumerate(index.shape)]  # fmt: skip
+        places[dim] = index
+        xp.add.at(out, tuple(places), g)
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        (index,) = node.saved
+        return Gather.apply(g, index, dim=node.params["dim"]), None
+
+
+class Where(Op):
+    """x where the condition holds, y elsewhere."""
+
+    name = "where"
+    saves = ("condition",)
+
+    @staticmethod
+    def infer(condition: Spec, x: Spec, y: Spec) -> Spec:
+        if condition.dtype.kind != "b":
+            raise DTypeError(f"where: condition must be bool, got {condition.dtype}; compare it with something first")
+        try:
+            shape = np.broadcast_shapes(condition.shape, x.shape, y.shape)
+        except ValueError:
+            shapes = f"{condition.shape}, {x.shape} and {y.shape}"
+            raise ShapeError(f"where: shapes {shapes} do not broadcast") from None
+        return Spec(shape, promote(x.dtype, y.dtype))
+
+    @staticmethod
+    def reference(xp: Any, out: Array, condition: Array, x: Array, y: Array) -> None:
+        out[...] = xp.where(condition, x, y)
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        (condition,) = node.saved
+        return None, where(condition, g, 0.0), where(condition, 0.0, g)
+
+
+def _check_along(op: str, argument: str, x: Spec, index: Spec, dim: int) -> None:
+    if index.dtype.kind not in "iu":
+        raise DTypeError(f"{op}: index must hold whole numbers, got {index.dtype}")
+    if index.ndim != x.ndim or any(
+        i > n for d, (i, n) in enumerate(zip(index.shape, x.shape, strict=True)) if d != dim
+    ):
+        raise ShapeError(f"{op}: index {index.shape} must fit into {argument} {x.shape} in every dimension but {dim}")
+
+
+def _corner(shape: tuple[int, ...], ndim: int, dim: int) -> tuple[slice, ...]:
+    """The part of an array that an index of `shape` reaches; all of it along `dim`."""
+    return tuple(slice(None) if d == dim else slice(shape[d]) for d in range(ndim))
+
+
+def _numpy_index(template: tuple[Any, ...], indices: Any) -> tuple[Any, ...]:
+    picks = iter(indices)
+    return tuple(
+        next(picks) if entry == PICK else slice(*entry) if isinstance(entry, tuple) else entry for entry in template
+    )
 
 
 def getitem(input: Tensor, index: Any) -> Tensor:
-    """input[index]."""
-    return basic_slice(input, index if isinstance(index, tuple) else (index,))
+    """input[index], by NumPy's rules: numbers, slices, None and ... give a view; index tensors and masks a copy.
+
+    Raises:
+        ShapeError: if an index is out of range or there are too many.
+        DTypeError: if an index is not made of whole numbers or bools.
+
+    >>> x = Tensor([[1.0, 2.0], [3.0, 4.0]])
+    >>> getitem(x, (slice(None), 1)), getitem(x, x > 2)
+    (tensor([2., 4.]), tensor([3., 4.]))
+    """
+    entries = index if isinstance(index, tuple) else (index,)
+    if not any(_is_pick(e) for e in entries):
+        return basic_slice(input, entries)
+    template: list[Any] = []
+    picks: list[Tensor] = []
+    for entry in entries:
+        if not _is_pick(entry):
+            template.append((entry.start, entry.stop, entry.step) if isinstance(entry, slice) else entry)
+            continue
+        tensors = _whole_numbers(entry)
+        picks += tensors
+        template += [PICK] * len(tensors)
+    _check_range(input, template, picks)
+    result: Tensor = Index.apply(input, *picks, template=tuple(template))
+    return result
+
+
+def _is_pick(entry: Any) -> bool:
+    return isinstance(entry, (Tensor, np.ndarray, list)) and not (isinstance(entry, Tensor) and _is_whole_scalar(entry))
+
+
+def _is_whole_scalar(entry: Tensor) -> bool:
+    return not entry.shape and entry.dtype.kind in "iu"
+
+
+def _whole_numbers(entry: Any) -> list[Tensor]:
+    """An index as whole-number tensors; a mask becomes the places where it is true."""
+    t = as_tensor(entry) if len(entry) or hasattr(entry, "dtype") else Tensor.of(np.zeros(0, np.int64))
+    if t.dtype.kind == "b":
+        return [Tensor.of(places) for places in t.array.nonzero()]
+    if t.dtype.kind not in "iu":
+        raise DTypeError(f"index: index tensors must hold whole numbers or bools, got {t.dtype}")
+    return [t]
+
+
+def _check_range(input: Tensor, template: list[Any], picks: list[Tensor]) -> None:
+    """Say which index is out of range, before NumPy does."""
+    dims = [e for e in template if e is not None]
+    if Ellipsis in dims:
+        gap = dims.index(Ellipsis)
+        dims[gap : gap + 1] = [(None, None, None)] * (input.ndim - len(dims) + 1)
+    if len(dims) > input.ndim:
+        raise ShapeError(f"index: {len(dims)} indices for a tensor of {input.ndim} dimensions")
+    rest = iter(picks)
+    for d, entry in enumerate(dims):
+        if entry != PICK:
+            continue
+        values, n = next(rest).array, input.shape[d]
+        if values.size and not (-n <= int(values.min()) and int(values.max()) < n):
+            raise ShapeError(
+                f"index: values from {int(values.min())} to {int(values.max())} reach out of dimension {d} of length {n}"
+            )
 
 
 def setitem(input: Tensor, index: Any, value: Any) -> None:
-    """input[index] = value."""
-    input.array[index] = value.array if isinstance(value, Tensor) else value
+    """input[index] = value, in place; `value` broadcasts and is converted to the tensor's type.
+
+    Raises:
+        GradError: if either needs a gradient and steps are being recorded; use `where` then.
+    """
+    value = as_tensor(value, like=input)
+    if is_recording() and (input.requires_grad or value.requires_grad):
+        raise GradError("index assignment: cannot be recorded; use where(mask, value, x), or no_grad()")
+    entries = index if isinstance(index, tuple) else (index,)
+    input.array[tuple(e.array if isinstance(e, Tensor) else e for e in entries)] = value.array
+
+
+def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
+    """Elements picked along `dim`: for dim 1, out[i][j] = input[i][index[i][j]].
+
+    Args:
+        index: int64, with as many dimensions as `input`, and no longer than it but along `dim`.
+
+    Returns:
+        The shape of `index`.
+
+    >>> gather(Tensor([[1.0, 2.0], [3.0, 4.0]]), 1, as_tensor([[1], [0]]))
+    tensor([[2.],
+            [3.]])
+    """
+    result: Tensor = Gather.apply(input, index, dim=dim_index("gather", dim, input.ndim))
+    return result
+
+
+def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
+    """`input` with each element of `src` added where `index` points along `dim`; the adjoint of `gather`."""
+    d = dim_index("scatter_add", dim, input.ndim)
+    if any(i > n for i, n in zip(index.shape, src.shape, strict=False)):
+        raise ShapeError(f"scatter_add: index {index.shape} must fit into src {src.shape}")
+    part = src
+    for axis, n in enumerate(index.shape):
+        part = part if part.shape[axis] == n else narrow(part, axis, 0, n)
+    added: Tensor = GatherAdjoint.apply(part, index, shape=input.shape, dim=d)
+    return input + added
+
+
+def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
+    """The slices of `input` that `index` (one-dimensional, int64) names along `dim`."""
+    return getitem(input, (slice(None),) * dim_index("index_select", dim, input.ndim) + (index,))
+
+
+def where(condition: Tensor, input: Any, other: Any) -> Tensor:
+    """`input` where `condition` holds, `other` elsewhere; all three broadcast.
+
+    >>> where(Tensor([1.0, -1.0]) > 0, 5.0, Tensor([1.0, 2.0]))
+    tensor([5., 2.])
+    """
+    like = input if isinstance(input, Tensor) else other if isinstance(other, Tensor) else None
+    result: Tensor = Where.apply(condition, as_tensor(input, like=like), as_tensor(other, like=like))
+    return result
+
+
+def masked_fill(input: Tensor, mask: Tensor, value: float) -> Tensor:
+    """`input` with `value` where `mask` is true."""
+    return where(mask, value, input)

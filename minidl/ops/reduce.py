@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor, as_tensor, dim_index, registry
 from minidl.device.dtypes import DEFAULT_INT, DType, accumulator, as_float, bool_, is_floating
-from minidl.errors import ShapeError
+from minidl.errors import GradError, ShapeError
 from minidl.ops.compare import eq
 from minidl.ops.elementwise import Unary
 from minidl.ops.unary import sqrt
@@ -85,17 +85,10 @@ class Prod(Reduce):
     def vjp(node: Node, g: Tensor) -> Grads:
         # The product of the *others*: exclusive products from the left and from the right, so zeros need no division.
         (x,) = node.saved
-        g = _spread(g, node)
-        for d in node.params["dims"]:
-            others = [dd for dd in node.params["dims"] if dd != d]
-            if others:
-                raise ShapeError(
-                    "prod: its gradient is offered along one dimension; flatten the tensor, or reduce in turn"
-                )
-            left = _exclusive_product(x, d)
-            right = registry.call("flip", _exclusive_product(registry.call("flip", x, d), d), d)
-            g = g * left * right
-        return (g,)
+        (dim,) = node.params["dims"]
+        left = _exclusive_product(x, dim)
+        right = registry.call("flip", _exclusive_product(registry.call("flip", x, dim), dim), dim)
+        return (_spread(g, node) * left * right,)
 
 
 class Amax(Reduce):
@@ -192,6 +185,10 @@ class CumProdExclusive(Unary):
         before[dim], after[dim], first[dim] = slice(None, -1), slice(1, None), slice(0, 1)
         out[tuple(first)] = 1
         out[tuple(after)] = xp.cumprod(x[tuple(before)], axis=dim)
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        raise GradError("prod: offers no second derivative; use exp(sum(log(x))) for positive numbers")
 
 
 class SumTo(Op):

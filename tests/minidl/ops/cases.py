@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import statistics
+
 import numpy as np
 
 import minidl
@@ -28,7 +31,9 @@ CASES = [
     Case(minidl.clone, [(3, 4)], expected=np.copy),
     Case(minidl.clamp, [(3, 4)], {"min": -1.0, "max": 0.5}, expected=lambda x, min, max: np.clip(x, min, max)),
     # binary, with broadcasting
-    Case(minidl.add, [(3, 1, 4), (2, 1)], expected=np.add, rejects=[(((2, 3), (4,)), r"add: shapes \(2, 3\) and \(4,\)")]),
+    Case(
+        minidl.add, [(3, 1, 4), (2, 1)], expected=np.add, rejects=[(((2, 3), (4,)), r"add: shapes \(2, 3\) and \(4,\)")]
+    ),
     Case(minidl.sub, [(3, 4), (4,)], expected=np.subtract),
     Case(minidl.mul, [(3, 4), (3, 1)], expected=np.multiply),
     Case(minidl.div, [(3, 4), (1, 4)], expected=np.divide, low=0.5),
@@ -51,12 +56,26 @@ CASES = [
     Case(minidl.isinf, [(3, 4)], expected=np.isinf),
     Case(minidl.isfinite, [(3, 4)], expected=np.isfinite),
     # reductions
-    Case(minidl.sum, [(2, 3, 4)], {"dim": (0, -1)}, expected=lambda x, dim: x.sum(dim), rejects=[([(2,)], "dim -1|dim 0")]),
-    Case(minidl.mean, [(2, 3, 4)], {"dim": 1, "keepdim": True}, expected=lambda x, dim, keepdim: x.mean(1, keepdims=True)),
+    Case(
+        minidl.sum,
+        [(2, 3, 4)],
+        {"dim": (0, -1)},
+        expected=lambda x, dim: x.sum(dim),
+        rejects=[([()], "dim 0 does not exist")],
+    ),
+    Case(
+        minidl.mean, [(2, 3, 4)], {"dim": 1, "keepdim": True}, expected=lambda x, dim, keepdim: x.mean(1, keepdims=True)
+    ),
     Case(minidl.var, [(2, 3, 4)], {"dim": 2}, expected=lambda x, dim: x.var(2, ddof=1)),
     Case(minidl.std, [(2, 3, 4)], {"dim": (1, 2)}, expected=lambda x, dim: x.std((1, 2), ddof=1)),
     Case(minidl.prod, [(2, 3)], {"dim": 1}, expected=lambda x, dim: x.prod(1)),
-    Case(minidl.amax, [(2, 3, 4)], {"dim": (0, 2)}, expected=lambda x, dim: x.max((0, 2)), rejects=[([(0, 2, 2)], "no elem")]),
+    Case(
+        minidl.amax,
+        [(2, 3, 4)],
+        {"dim": (0, 2)},
+        expected=lambda x, dim: x.max((0, 2)),
+        rejects=[([(0, 2, 2)], "no elem")],
+    ),
     Case(minidl.amin, [(2, 3, 4)], {"dim": -1}, expected=lambda x, dim: x.min(-1)),
     Case(minidl.max, [(2, 3, 4)], {"dim": 1}, expected=lambda x, dim: (x.max(1), x.argmax(1))),
     Case(minidl.min, [(2, 3, 4)], {"dim": 1}, expected=lambda x, dim: (x.min(1), x.argmin(1))),
@@ -67,19 +86,177 @@ CASES = [
     Case(minidl.cumsum, [(3, 4)], {"dim": 1}, expected=lambda x, dim: x.cumsum(1)),
     Case(minidl.norm, [(3, 4)], {"dim": 1}, expected=lambda x, dim: np.linalg.norm(x, axis=1)),
     # views
-    Case(minidl.reshape, [(2, 6)], {"shape": (3, -1)}, expected=lambda x, shape: x.reshape(shape)),
+    Case(minidl.reshape, [(2, 6)], args=(3, -1), expected=lambda x, *shape: x.reshape(shape)),
     Case(minidl.transpose, [(2, 3, 4)], {"dim0": 0, "dim1": -1}, expected=lambda x, dim0, dim1: x.swapaxes(0, -1)),
-    Case(minidl.permute, [(2, 3, 4)], {"dims": (2, 0, 1)}, expected=lambda x, dims: x.transpose(dims)),
-    Case(minidl.expand, [(3, 1)], {"shape": (2, 3, 4)}, expected=lambda x, shape: np.broadcast_to(x, shape)),
+    Case(minidl.permute, [(2, 3, 4)], args=(2, 0, 1), expected=lambda x, *dims: x.transpose(dims)),
+    Case(minidl.expand, [(3, 1)], args=(2, 3, 4), expected=lambda x, *shape: np.broadcast_to(x, shape)),
     Case(minidl.flip, [(3, 4)], {"dims": (0, 1)}, expected=lambda x, dims: x[::-1, ::-1]),
-    Case(minidl.narrow, [(3, 4)], {"dim": 1, "start": 1, "length": 2}, expected=lambda x, dim, start, length: x[:, 1:3]),
-    Case(minidl.split, [(3, 5)], {"split_size": 2, "dim": 1}, expected=lambda x, split_size, dim: (x[:, :2], x[:, 2:4], x[:, 4:])),
+    Case(
+        minidl.narrow, [(3, 4)], {"dim": 1, "start": 1, "length": 2}, expected=lambda x, dim, start, length: x[:, 1:3]
+    ),
+    Case(
+        minidl.split,
+        [(3, 5)],
+        {"split_size": 2, "dim": 1},
+        expected=lambda x, split_size, dim: (x[:, :2], x[:, 2:4], x[:, 4:]),
+    ),
     Case(minidl.flatten, [(2, 3, 4)], {"start_dim": 1}, expected=lambda x, start_dim: x.reshape(2, 12)),
     Case(minidl.sum_to, [(2, 3, 4)], {"shape": (3, 1)}, expected=lambda x, shape: x.sum((0, 2))[:, None]),
+    # indexing
+    Case(
+        minidl.gather,
+        [(3, 4), (2, 4)],
+        {"dim": 0},
+        expected=lambda x, i, dim: np.take_along_axis(x, i, 0),
+        integers={1: 3},
+        names=("input", "index"),
+        rejects=[(((3, 4), (4, 5)), r"index \(4, 5\) must fit into input \(3, 4\)")],
+    ),
+    Case(
+        minidl.scatter_add,
+        [(3, 4), (2, 4), (2, 4)],
+        {"dim": 0},
+        expected=lambda x, i, src, dim: x + np.stack([(src * (i == row)).sum(0) for row in range(3)]),
+        integers={1: 3},
+        names=("input", "index", "src"),
+    ),
+    Case(
+        minidl.index_select,
+        [(3, 4), (5,)],
+        {"dim": 1},
+        expected=lambda x, i, dim: x[:, i],
+        integers={1: 4},
+        names=("input", "index"),
+    ),
+    Case(minidl.where, [(3, 4), (4,), (3, 1)], expected=np.where, bools=[0]),
+    Case(minidl.getitem, [(3, 4), (2, 2)], expected=lambda x, i: x[i], integers={1: 3}),
+    Case(
+        minidl.masked_fill,
+        [(3, 4), (4,)],
+        {"value": 7.0},
+        expected=lambda x, mask, value: np.where(mask, value, x),
+        bools=[1],
+    ),
+    # joining
+    Case(
+        minidl.cat,
+        [(2, 3), (2, 1)],
+        {"dim": 1},
+        expected=lambda *xs, dim: np.concatenate(xs, dim),
+        as_list=True,
+        rejects=[(((2, 3), (3, 3)), r"tensor 1 has shape \(3, 3\)")],
+    ),
+    Case(minidl.stack, [(2, 3), (2, 3)], {"dim": 1}, expected=lambda *xs, dim: np.stack(xs, dim), as_list=True),
+    Case(minidl.repeat, [(2, 3)], args=(2, 2, 1), expected=lambda x, *sizes: np.tile(x, sizes)),
+    # activations
+    Case(minidl.relu, [(3, 4)], expected=lambda x: np.maximum(x, 0)),
+    Case(
+        minidl.leaky_relu,
+        [(3, 4)],
+        {"negative_slope": 0.1},
+        expected=lambda x, negative_slope: np.where(x > 0, x, 0.1 * x),
+    ),
+    Case(minidl.sigmoid, [(3, 4)], expected=lambda x: 1 / (1 + np.exp(-x))),
+    Case(minidl.tanh, [(3, 4)], expected=np.tanh),
+    Case(minidl.softplus, [(3, 4)], expected=lambda x: np.log(1 + np.exp(x))),
+    Case(minidl.silu, [(3, 4)], expected=lambda x: x / (1 + np.exp(-x))),
+    Case(minidl.erf, [(30,)], expected=np.vectorize(math.erf), low=-7, high=7),
+    Case(minidl.gelu, [(3, 4)], expected=lambda x: x * np.vectorize(statistics.NormalDist().cdf)(x)),
+    Case(minidl.elu, [(3, 4)], {"alpha": 0.5}, expected=lambda x, alpha: np.where(x > 0, x, alpha * np.expm1(x))),
+    Case(minidl.relu6, [(3, 4)], expected=lambda x: np.clip(x, 0, 6), high=8.0),
+    Case(minidl.softmax, [(3, 4)], {"dim": 1}, expected=lambda x, dim: np.exp(x) / np.exp(x).sum(1, keepdims=True)),
+    Case(minidl.log_softmax, [(3, 4)], {"dim": 0}, expected=lambda x, dim: x - np.log(np.exp(x).sum(0, keepdims=True))),
+    Case(minidl.logsumexp, [(3, 4)], {"dim": 1}, expected=lambda x, dim: np.log(np.exp(x).sum(1))),
+    # normalisation and dropout
+    Case(
+        minidl.layer_norm,
+        [(3, 4), (4,), (4,)],
+        {"normalized_shape": (4,), "eps": 0.1},
+        expected=lambda x, w, b, normalized_shape, eps: (
+            (x - x.mean(1, keepdims=True)) / np.sqrt(x.var(1, keepdims=True) + eps) * w + b
+        ),
+        names=("input", "weight", "bias"),
+        rejects=[(((3, 5), (4,), (4,)), r"input \(3, 5\) must end in normalized_shape \(4,\)")],
+    ),
+    Case(
+        minidl.batch_norm,
+        [(3, 2, 4), (2,), (2,)],
+        {"running_mean": None, "running_var": None, "training": True, "eps": 0.1},
+        expected=lambda x, w, b, eps, **_: (
+            (x - x.mean((0, 2), keepdims=True)) / np.sqrt(x.var((0, 2), keepdims=True) + eps) * w[:, None] + b[:, None]
+        ),
+        names=("input", "weight", "bias"),
+        rejects=[
+            (((3, 5, 4), (2,), (2,)), "has 5 channels, but weight"),
+            (((1, 2, 1), (2,), (2,)), "more than one value"),
+        ],
+    ),
+    Case(
+        minidl.group_norm,
+        [(2, 4, 3)],
+        {"num_groups": 2, "eps": 0.1},
+        expected=lambda x, num_groups, eps: (
+            lambda y: ((y - y.mean(2, keepdims=True)) / np.sqrt(y.var(2, keepdims=True) + eps)).reshape(x.shape)
+        )(x.reshape(2, 2, 6)),
+        rejects=[(((2, 3, 4),), "which 2 groups do not divide")],
+    ),
+    Case(minidl.dropout_by_key, [(5, 6), (2,)], {"p": 0.4}, integers={1: 2**31}),
+    # losses
+    Case(
+        minidl.cross_entropy,
+        [(5, 3), (5,)],
+        expected=lambda x, t: (np.log(np.exp(x).sum(1)) - x[np.arange(5), t]).mean(),
+        integers={1: 3},
+        rejects=[(((5, 3), (4,)), r"target must be \(5,\) beside input \(5, 3\)"), (((5, 2), (5,)), "is no class")],
+    ),
+    Case(minidl.nll_loss, [(5, 3), (5,)], expected=lambda x, t: -x[np.arange(5), t].mean(), integers={1: 3}),
+    Case(
+        minidl.mse_loss,
+        [(3, 4), (3, 4)],
+        expected=lambda x, t: ((x - t) ** 2).mean(),
+        rejects=[(((3, 4), (4,)), "target must have the shape of input")],
+    ),
+    Case(minidl.l1_loss, [(3, 4), (3, 4)], expected=lambda x, t: np.abs(x - t).mean()),
+    Case(
+        minidl.huber_loss,
+        [(3, 4), (3, 4)],
+        {"delta": 0.7},
+        expected=lambda x, t, delta: np.where(abs(x - t) < 0.7, (x - t) ** 2 / 2, 0.7 * (abs(x - t) - 0.35)).mean(),
+    ),
+    Case(
+        minidl.smooth_l1_loss,
+        [(3, 4), (3, 4)],
+        {"beta": 0.7},
+        expected=lambda x, t, beta: np.where(abs(x - t) < 0.7, (x - t) ** 2 / 1.4, abs(x - t) - 0.35).mean(),
+    ),
+    Case(
+        minidl.binary_cross_entropy,
+        [(3, 4), (3, 4)],
+        expected=lambda p, t: -(t * np.log(p) + (1 - t) * np.log(1 - p)).mean(),
+        low=0.05,
+        high=0.95,
+    ),
+    Case(
+        minidl.binary_cross_entropy_with_logits,
+        [(3, 4), (3, 4)],
+        expected=lambda x, t: (np.log1p(np.exp(x)) - t * x).mean(),
+    ),
+    Case(
+        minidl.soft_dice_loss,
+        [(2, 3, 4), (2, 3, 4)],
+        expected=lambda p, t: (1 - (2 * (p * t).sum((0, 2)) + 1) / (p.sum((0, 2)) + t.sum((0, 2)) + 1)).mean(),
+        low=0.05,
+        high=0.95,
+    ),
     # products
     Case(minidl.matmul, [(2, 3, 4), (4, 5)], expected=np.matmul, rejects=[(((2, 3), (4, 5)), "inner lengths 3 and 4")]),
     Case(minidl.matmul, [(2, 1, 3, 4), (5, 4, 2)], expected=np.matmul),
     Case(minidl.matmul, [(4,), (4,)], expected=np.matmul),
     Case(minidl.bmm, [(2, 3, 4), (2, 4, 5)], expected=np.matmul, rejects=[(((2, 3), (3, 2)), "bmm: needs")]),
-    Case(minidl.linear, [(3, 4), (2, 4), (2,)], expected=lambda x, w, b: x @ w.T + b, rejects=[(((3, 4), (2, 5)), "4 features")]),
-]  # fmt: skip
+    Case(
+        minidl.linear,
+        [(3, 4), (2, 4), (2,)],
+        expected=lambda x, w, b: x @ w.T + b,
+        rejects=[(((3, 4), (2, 5)), "4 features")],
+    ),
+]

@@ -1,0 +1,242 @@
+"""Threads: `parallel` runs a kernel over fixed blocks of its range, on an own pool that costs nothing while it sleeps.
+
+The cut depends on the range and the sizes of the arrays, never on the number of threads, and so do the bits of the
+result. A reduction keeps that promise by writing one partial result for each block, which the caller adds up in order:
+
+    partial = numpy.empty((block_count(n, block), c))
+    parallel(_sums, n, partial, x, block, block=block)    # the kernel writes partial[begin // block]
+    total = partial.sum(axis=0)
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from minidl.device.compile import Kernel
+
+_BLOCKS = 32  # enough to share out on 16 threads
+_BLOCK_BYTES = 32768  # a block costs 1 us to start, about as long as it takes to read this much
+_CHUNKS_PER_THREAD = 4
+# Help is called when a kernel has this much to do: waking a worker costs the caller 1 us, but it needs 10 to come.
+_WORTH_S = 40e-6
+
+
+def parallel(kernel: Kernel | Callable[..., None], n: int, *args: Any, block: int | None = None) -> None:
+    """Call `kernel(begin, end, *args)` for consecutive blocks that make up range(n), on several threads.
+
+    Args:
+        kernel: a compiled kernel, or any function that may run at the same time on disjoint blocks.
+        n: length of the range.
+        args: what the kernel takes after (begin, end).
+        block: length of a block (the last one may be shorter). When None, a block has 32 KiB of the arrays in `args`,
+            and there are at most 32: right for work that is soon done with each number. Work that is long for the size
+            of its arrays, and reductions, should give it.
+
+    Raises:
+        KernelError: if the arguments do not fit the kernel.
+        Exception: what the kernel raised; of several blocks that raised, the first one's.
+
+    >>> seen = np.zeros(5, int)
+    >>> def count(begin, end, out):
+    ...     out[begin:end] += 1
+    >>> parallel(count, 5, seen, block=2)
+    >>> seen
+    array([1, 1, 1, 1, 1])
+    """
+    if n <= 0:
+        return
+    size = sum([a.nbytes for a in args if isinstance(a, np.ndarray)])
+    if block is None:
+        block = -(-n // max(1, min(_BLOCKS, size // _BLOCK_BYTES)))
+    if not isinstance(kernel, Kernel):
+        _pool.do(_Job(kernel, n, block, args), None, size)
+        return
+    try:
+        _pool.do(_Job(kernel.compiled_for(args), n, block, args), kernel, size)
+    except TypeError as error:
+        raise kernel.explained(error, args) from error
+
+
+def block_count(n: int, block: int) -> int:
+    """How many blocks `parallel` makes of range(n): the number of partial results of a reduction.
+
+    >>> block_count(10, 4), block_count(8, 4)
+    (3, 2)
+    """
+    return -(-n // block)
+
+
+def set_num_threads(num: int) -> None:
+    """Let kernels use `num` threads, the calling one included. Results do not depend on it.
+
+    Raises:
+        ValueError: if `num` is less than 1.
+    """
+    if num < 1:
+        raise ValueError(f"set_num_threads: num must be at least 1, got {num}")
+    _pool.threads = int(num)
+
+
+def get_num_threads() -> int:
+    """The number of threads that kernels use; at first the number of cores that this process may run on."""
+    return _pool.threads
+
+
+def _usable_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class _Job:
+    """One call of `parallel`: blocks, handed out in chunks to whoever asks next."""
+
+    def __init__(self, run: Callable[..., None], n: int, block: int, args: tuple[Any, ...]) -> None:
+        self.run, self.n, self.block, self.args = run, n, block, args
+        self.blocks = block_count(n, block)
+        self.chunks = 1
+        self.tickets = itertools.count()  # next() is one step that no other thread can interrupt
+        self.helping: set[_Worker] = set()
+        self.failures: list[tuple[int, BaseException]] = []
+
+    def work(self) -> None:
+        """Take chunks until none is left; a failure stops the rest."""
+        while (ticket := next(self.tickets)) < self.chunks and not self.failures:
+            begin = self.block * (ticket * self.blocks // self.chunks)
+            stop = min(self.n, self.block * ((ticket + 1) * self.blocks // self.chunks))
+            try:
+                while begin < stop:
+                    end = min(begin + self.block, stop)
+                    self.run(begin, end, *self.args)
+                    begin = end
+            except BaseException as error:
+                self.failures.append((begin, error))
+
+    def finish(self) -> None:
+        """Raise what the first failing block raised."""
+        if self.failures:
+            raise min(self.failures, key=lambda failure: failure[0])[1]
+
+
+class _Worker:
+    """A sleeping thread, two bare locks and a place for a job.
+
+    Empty round trips to one worker and back, on 2 cores of an AMD EPYC (Zen 3), median and 90th percentile in us:
+    bare locks 15 / 22, SimpleQueue 16 / 22, Condition 20 / 32, Semaphore 23 / 35, Event 24 / 35, ThreadPoolExecutor
+    26 / 34, spinning on sleep(0) 178 / 193. With bare locks the caller can also take back the token of a worker
+    that has not come yet, so it never waits for a sleeper: 0.6 us when there was nothing left to do.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.token = threading.Lock()
+        self.done = threading.Lock()
+        self.token.acquire()
+        self.done.acquire()
+        self.job: _Job | None = None
+        self.retired = False
+        threading.Thread(target=self._serve, name=f"minidl-{number}", daemon=True).start()
+
+    def call(self, job: _Job) -> None:
+        self.job = job
+        self.token.release()
+
+    def join(self) -> None:
+        """Wait until the worker has no part in its job any more."""
+        if not self.token.acquire(blocking=False):
+            self.done.acquire()
+        self.job = None
+
+    def retire(self) -> None:
+        self.retired = True
+        if self.token.locked():
+            self.token.release()
+
+    def _serve(self) -> None:
+        _here.is_busy = True  # a function that calls `parallel` inside `parallel` does its work alone
+        while True:
+            self.token.acquire()
+            if self.retired:
+                return
+            if (job := self.job) is not None:
+                job.helping.add(self)
+                job.work()
+                job.helping.discard(self)
+            del job  # else a sleeping worker would keep the arrays alive
+            self.done.release()
+
+
+class _Pool:
+    """The workers. They serve one caller at a time; a second caller meanwhile does its own work alone."""
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self.lock = threading.Lock()
+        self.workers: list[_Worker] = []
+        self.seconds_per_byte: dict[Kernel, float] = {}  # what each kernel took when it last ran
+
+    def do(self, job: _Job, kernel: Kernel | None, size: int) -> None:
+        """Run `job`, on arrays of `size` bytes, with help if it is worth it and there are threads to help."""
+        is_small = kernel in self.seconds_per_byte and self.seconds_per_byte[kernel] * size < _WORTH_S
+        helpers = min(self.threads, job.blocks) - 1
+        if is_small or getattr(_here, "is_busy", False):
+            helpers = 0
+        started = time.perf_counter()
+        if helpers and self.lock.acquire(blocking=False):
+            try:
+                self._share(job, helpers)
+            finally:
+                self.lock.release()
+        else:
+            helpers = 0
+            job.work()
+        if kernel is not None and size:
+            self.seconds_per_byte[kernel] = (time.perf_counter() - started) * (1 + helpers) / size
+        job.finish()
+
+    def _share(self, job: _Job, helpers: int) -> None:
+        while len(self.workers) < helpers:
+            self.workers.append(_Worker(len(self.workers) + 1))
+        job.chunks = min(job.blocks, _CHUNKS_PER_THREAD * (helpers + 1))
+        _here.is_busy = True
+        try:
+            for worker in self.workers[:helpers]:
+                worker.call(job)
+            job.work()
+            for worker in self.workers[:helpers]:
+                worker.join()
+        except BaseException:
+            self._abandon(job)
+            raise
+        finally:
+            _here.is_busy = False
+
+    def _abandon(self, job: _Job) -> None:
+        """After Ctrl-C between two locks: trust none of them, but let nobody write when the caller goes on."""
+        job.chunks = 0
+        workers, self.workers = self.workers, []
+        for worker in workers:
+            worker.retire()
+        while job.helping:
+            time.sleep(0.001)
+
+
+_here = threading.local()
+_pool = _Pool(_usable_cores())
+
+
+def _start_afresh() -> None:
+    """After a fork the child has the pool's locks but not its threads."""
+    global _pool, _here
+    _here = threading.local()
+    _pool = _Pool(_pool.threads)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_afresh)

@@ -1,0 +1,92 @@
+"""Joining tensors: cat, stack, repeat."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from minidl.core import Array, Grads, Node, Op, Spec, Tensor, dim_index
+from minidl.device.dtypes import promote
+from minidl.errors import ShapeError
+from minidl.ops.views import expand, narrow, reshape, unsqueeze
+
+__all__ = ["cat", "repeat", "stack"]
+
+
+class Concat(Op):
+    """One tensor behind the other along a dimension."""
+
+    name = "cat"
+
+    @staticmethod
+    def infer(*xs: Spec, dim: int) -> Spec:
+        first = xs[0].shape
+        for i, x in enumerate(xs):
+            if x.ndim != len(first) or any(
+                a != b for d, (a, b) in enumerate(zip(x.shape, first, strict=True)) if d != dim
+            ):
+                raise ShapeError(f"cat: tensor {i} has shape {x.shape}; beside {first} only dimension {dim} may differ")
+        shape = (*first[:dim], sum(x.shape[dim] for x in xs), *first[dim + 1 :])
+        return Spec(shape, promote(*[x.dtype for x in xs]))
+
+    @staticmethod
+    def reference(xp: Any, out: Array, *xs: Array, dim: int) -> None:
+        start = 0
+        for x in xs:
+            stop = start + x.shape[dim]
+            out[(slice(None),) * dim + (slice(start, stop),)] = x
+            start = stop
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        dim = node.params["dim"]
+        starts = [0]
+        for spec in node.specs:
+            starts.append(starts[-1] + spec.shape[dim])
+        return tuple(
+            narrow(g, dim, start, spec.shape[dim]) if needed else None
+            for start, spec, needed in zip(starts, node.specs, node.needs, strict=False)
+        )
+
+
+def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """The tensors one behind the other along `dim`; all other lengths must agree.
+
+    Raises:
+        ShapeError: if they do not, or there is none.
+
+    >>> cat([Tensor([[1.0], [2.0]]), Tensor([[3.0], [4.0]])], 1)
+    tensor([[1., 3.],
+            [2., 4.]])
+    """
+    if not len(tensors):
+        raise ShapeError("cat: needs at least one tensor")
+    if not tensors[0].ndim:
+        raise ShapeError("cat: a tensor without dimensions cannot be joined; use stack")
+    result: Tensor = Concat.apply(*tensors, dim=dim_index("cat", dim, tensors[0].ndim))
+    return result
+
+
+def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """Tensors of one shape, joined along a new dimension `dim`."""
+    if not len(tensors):
+        raise ShapeError("stack: needs at least one tensor")
+    if any(t.shape != tensors[0].shape for t in tensors):
+        raise ShapeError(f"stack: shapes must be equal, got {sorted({t.shape for t in tensors})}")
+    return cat([unsqueeze(t, dim) for t in tensors], dim_index("stack", dim, tensors[0].ndim + 1))
+
+
+def repeat(input: Tensor, *sizes: Any) -> Tensor:
+    """`input` copied `sizes[d]` times along each dimension d.
+
+    >>> repeat(Tensor([1.0, 2.0]), 2, 2)
+    tensor([[1., 2., 1., 2.],
+            [1., 2., 1., 2.]])
+    """
+    counts = tuple(sizes[0]) if len(sizes) == 1 and not isinstance(sizes[0], int) else sizes
+    if len(counts) < input.ndim:
+        raise ShapeError(f"repeat: needs a count for each of {input.ndim} dimensions, got {counts}")
+    shape = (1,) * (len(counts) - input.ndim) + input.shape
+    spaced = reshape(input, [n for length in shape for n in (1, length)])
+    tiled = expand(spaced, [n for count, length in zip(counts, shape, strict=True) for n in (count, length)])
+    return reshape(tiled, [count * length for count, length in zip(counts, shape, strict=True)])
