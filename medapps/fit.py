@@ -21,7 +21,7 @@ from medapps.errors import InputError
 from medapps.files import make_folder, write_json
 from medapps.inference import Card, Classifier, predict_probabilities, save_model
 from medapps.losses import class_weights, classification_loss
-from medapps.metrics import auc
+from medapps.metrics import macro_area
 from medapps.models import WeightAverage, build_model
 from medapps.schedule import learning_rate
 from medapps.transforms import Compose, augmentations, augmented
@@ -190,7 +190,7 @@ class Trainer:
         found = p.argmax(1) == labels
         return {
             "val_loss": float(np.average(loss, weights=weights[labels])),
-            "val_auc": auc(p, labels).value,
+            "val_auc": macro_area(p, labels),
             "val_accuracy": float(found.mean()),
             "val_balanced_accuracy": float(np.mean([found[labels == k].mean() for k in range(p.shape[1])])),
         }

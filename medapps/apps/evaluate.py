@@ -15,7 +15,7 @@ from medapps import NOTICE
 from medapps.apps.run import Run
 from medapps.apps.tables import csv_text
 from medapps.errors import InputError
-from medapps.evaluate import Cost, Evaluation, evaluate_classifier
+from medapps.evaluate import Cost, Evaluation, evaluate_classifier, peak_memory_mb
 from medapps.files import read_json, write_bytes, write_text
 from medapps.inference import Classifier, load_model, predict_probabilities
 from medapps.readers import Split
@@ -71,15 +71,6 @@ def _cost(folder: Path, classifier: Classifier, speed: float) -> Cost:
         model_bytes=(folder / "model.safetensors").stat().st_size,
         threads=minidl.get_num_threads(),
     )
-
-
-def peak_memory_mb() -> float:
-    """The most memory this process has held so far, in MB (10^6 bytes)."""
-    import resource
-    import sys
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
 
 
 def _predictions(probabilities: NDArray[np.float64], split: Split, classes: tuple[str, ...]) -> str:
