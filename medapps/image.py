@@ -54,7 +54,7 @@ class Display:
         >>> Display("LINEAR", center=40, width=400).fraction(np.array([-200, 40, 240])).round(3).tolist()
         [0.0, 0.501, 1.0]
         """
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             shown = np.clip(self._map(values.astype(np.float64)), 0.0, 1.0)
         shown = np.nan_to_num(shown, nan=1.0 if self.inverted else 0.0)
         return np.asarray(1.0 - shown if self.inverted else shown)

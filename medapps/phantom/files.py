@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,9 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
 
 from medapps.phantom.labels import COLOURS
+
+if TYPE_CHECKING:
+    from pydicom.uid import UID
 
 __all__ = ["ct_bytes", "label_bytes"]
 
@@ -51,6 +54,8 @@ def ct_bytes(hu: NDArray[np.int16], *, patient: str, number: int, level: float, 
 
 def _uid(*parts: object) -> UID:
     """A UID that depends on nothing but `parts` (under 2.25, the arc of 128-bit numbers; PS3.5, B.2)."""
+    from pydicom.uid import UID
+
     digest = hashlib.sha256("\0".join(map(str, parts)).encode()).digest()
     return UID(f"2.25.{int.from_bytes(digest[:16], 'big')}")
 

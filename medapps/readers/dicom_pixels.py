@@ -121,8 +121,8 @@ def stored_pixels(dataset: Any, header: Header, name: str, limits: Limits) -> ND
         pixels, _ = decoder.as_array(dataset, raw=False)
     except Exception as error:  # a codec may raise anything, and its text may quote the file
         raise ImageError(
-            f"{name}: the pixels ({header.syntax.name}) are damaged, or of a kind that the installed decoder cannot "
-            f"read ({type(error).__name__}); copy the file again, or convert it to an uncompressed DICOM file"
+            f"{name}: the pixels ({uid_name(header.syntax)}) are damaged, or the installed decoder cannot "
+            f"read them ({type(error).__name__}); copy the file again, or convert it to an uncompressed DICOM file"
         ) from None
     if header.photometric == "PALETTE COLOR":
         from pydicom.pixels.processing import apply_color_lut
@@ -137,11 +137,12 @@ def stored_pixels(dataset: Any, header: Header, name: str, limits: Limits) -> ND
 def _decoder(header: Header, name: str) -> Any:
     from pydicom.pixels.decoders.base import get_decoder
 
-    what = f"{name}: compressed as {header.syntax.name} ({header.syntax})"
+    known = uid_name(header.syntax)
+    what = f"{name}: compressed as {known} ({header.syntax})" if known else f"{name}: its transfer syntax is unknown"
     try:
         decoder = get_decoder(header.syntax)
     except NotImplementedError:
-        raise ImageError(f"{what}, which is not read here; export it uncompressed or as JPEG 2000") from None
+        raise ImageError(f"{what}, which is not read here; export it uncompressed") from None
     twelve_bit = str(header.syntax) == _EXTENDED and header.bits_stored != 8 and not _has_gdcm()
     if twelve_bit or not decoder.is_available:
         package = _GDCM if twelve_bit else _PACKAGES.get(str(header.syntax), _GDCM)

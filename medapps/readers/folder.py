@@ -221,10 +221,10 @@ def _three_splits(
     present = [s for s in ("train", "val", "test") if (where == s).any()]
     if "train" not in present:
         raise InputError(f"{path}: has no train folder, only {', '.join(present)}")
-    groups = np.array(merge_groups(split.groups, digests) if len(present) < 3 else split.groups)
+    groups = merge_groups(split.groups, digests) if len(present) < 3 else split.groups
     for missing, fraction in (("test", 0.2), ("val", 0.15)):
         if missing not in present:
             train = np.flatnonzero(where == "train")
-            out = hold_out(list(groups[train]), split.labels[train], fraction, seed=seed, name=str(path))
+            out = hold_out([groups[i] for i in train], split.labels[train], fraction, seed=seed, name=str(path))
             where[train[out]] = missing
     return split.take(where == "train"), split.take(where == "val"), split.take(where == "test")

@@ -48,6 +48,8 @@ def file_bytes(path: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS) ->
                 f"{file}: {size >> 20} MiB is more than the {limits.file_bytes >> 20} MiB allowed for a file"
             )
         return file.read_bytes()
+    except ImageError:
+        raise
     except FileNotFoundError:
         raise ImageError(f"{file}: there is no such file") from None
     except PermissionError:

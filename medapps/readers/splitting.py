@@ -17,15 +17,14 @@ def hold_out(
 ) -> NDArray[np.bool_]:
     """Mask of images to hold out: about `fraction` of each class, whole groups only.
 
-    A group with images of several classes counts for its most frequent one. At least one group of each class is
-    held out and one stays.
+    A group with images of several classes counts for its most frequent one. Every class has images on both sides.
 
     Raises:
-        InputError: if a class has fewer than two groups.
+        InputError: if a class has images of fewer than two groups.
 
     >>> mask = hold_out(["a", "a", "b", "c"], np.array([0, 0, 0, 0]), 0.3, seed=1, name="x")
-    >>> bool(mask[0] == mask[1]), 0 < mask.sum() < 4
-    (True, np.True_)
+    >>> bool(mask[0] == mask[1]), 0 < int(mask.sum()) < 4
+    (True, True)
     """
     names, member = np.unique(np.asarray(groups), return_inverse=True)
     votes = np.zeros((len(names), int(labels.max()) + 1), np.int64)
@@ -35,14 +34,18 @@ def hold_out(
     chosen = np.zeros(len(names), bool)
     for label in np.unique(home):
         own = rng.permutation(np.flatnonzero(home == label))
-        if len(own) < 2:
+        before = np.cumsum(sizes[own]) - sizes[own]
+        count = int((before < fraction * sizes[own].sum()).sum())
+        chosen[own[: min(count, len(own) - 1)]] = True
+    for label in np.unique(labels):
+        holders = rng.permutation(np.flatnonzero(votes[:, label] > 0))
+        if len(holders) < 2:
             raise InputError(
                 f"{name}: class {label} has images of one patient only, so it cannot be split by patient; "
                 "add patients, or give train, val and test folders"
             )
-        before = np.cumsum(sizes[own]) - sizes[own]
-        count = int((before < fraction * sizes[own].sum()).sum())
-        chosen[own[: min(max(count, 1), len(own) - 1)]] = True
+        if chosen[holders].all() or not chosen[holders].any():
+            chosen[holders[0]] = not chosen[holders[0]]
     return np.asarray(chosen[member])
 
 

@@ -62,9 +62,11 @@ def clean(images: NDArray[Any], *, threshold: float = 8.0) -> tuple[NDArray[Any]
     planes = images.reshape(-1, *images.shape[-2:])
     values = planes.astype(np.float64 if images.dtype.itemsize > 4 else np.float32)
     missing = ~np.isfinite(values)
-    if missing.any():
-        _fill(values, missing)
-    median, hot, dead = _outliers(values, threshold)
+    # Near the end of the number range sums overflow; a gap then gets the largest number.
+    with np.errstate(over="ignore", invalid="ignore"):
+        if missing.any():
+            _fill(values, missing)
+        median, hot, dead = _outliers(values, threshold)
     hot &= ~missing
     dead &= ~missing
     repaired = np.where(hot | dead, median, values)
@@ -85,7 +87,7 @@ def _fill(values: NDArray[Any], missing: NDArray[np.bool_]) -> None:
             ys, xs = np.nonzero(gaps)
             candidates = around[:, ys, xs]
             found = np.isfinite(candidates).any(axis=0)
-            plane[ys[found], xs[found]] = np.nanmedian(candidates[:, found], axis=0)
+            plane[ys[found], xs[found]] = np.nan_to_num(np.nanmedian(candidates[:, found], axis=0))
             gaps[ys[found], xs[found]] = False
 
 

@@ -165,5 +165,5 @@ def select_kernel(op: type[Op], device: Device, arrays: tuple[Array, ...], param
     return functools.partial(op.reference, device.xp)
 
 
-def _on_contiguous(kernel: Kernel, out: Any, *arrays: Array, **params: Any) -> None:
+def _on_contiguous(kernel: Kernel, out: Any, /, *arrays: Array, **params: Any) -> None:
     kernel(out, *[a if a.flags.c_contiguous else a.copy() for a in arrays], **params)

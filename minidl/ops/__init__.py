@@ -4,16 +4,22 @@ from inspect import isfunction
 
 from minidl.core import registry
 from minidl.ops.activation import *
+from minidl.ops.avg_pool import *
 from minidl.ops.binary import *
 from minidl.ops.compare import *
 from minidl.ops.concat import *
+from minidl.ops.conv import *
+from minidl.ops.conv_transpose import *
 from minidl.ops.cross_entropy import *
 from minidl.ops.dropout import *
 from minidl.ops.element_losses import *
 from minidl.ops.indexing import *
 from minidl.ops.matmul import *
+from minidl.ops.max_pool import *
 from minidl.ops.normalize import *
+from minidl.ops.pad import *
 from minidl.ops.reduce import *
+from minidl.ops.resize import *
 from minidl.ops.soft_dice import *
 from minidl.ops.softmax import *
 from minidl.ops.unary import *

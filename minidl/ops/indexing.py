@@ -224,9 +224,8 @@ def _check_range(input: Tensor, template: list[Any], picks: list[Tensor]) -> Non
             continue
         values, n = next(rest).array, input.shape[d]
         if values.size and not (-n <= int(values.min()) and int(values.max()) < n):
-            raise ShapeError(
-                f"index: values from {int(values.min())} to {int(values.max())} reach out of dimension {d} of length {n}"
-            )
+            low, high = int(values.min()), int(values.max())
+            raise ShapeError(f"index: values from {low} to {high} reach out of dimension {d} of length {n}")
 
 
 def setitem(input: Tensor, index: Any, value: Any) -> None:

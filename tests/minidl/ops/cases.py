@@ -61,14 +61,14 @@ CASES = [
         [(2, 3, 4)],
         {"dim": (0, -1)},
         expected=lambda x, dim: x.sum(dim),
-        rejects=[([()], "dim 0 does not exist")],
+        rejects=[([()], "dim -1 does not exist")],
     ),
     Case(
         minidl.mean, [(2, 3, 4)], {"dim": 1, "keepdim": True}, expected=lambda x, dim, keepdim: x.mean(1, keepdims=True)
     ),
     Case(minidl.var, [(2, 3, 4)], {"dim": 2}, expected=lambda x, dim: x.var(2, ddof=1)),
     Case(minidl.std, [(2, 3, 4)], {"dim": (1, 2)}, expected=lambda x, dim: x.std((1, 2), ddof=1)),
-    Case(minidl.prod, [(2, 3)], {"dim": 1}, expected=lambda x, dim: x.prod(1)),
+    Case(minidl.prod, [(2, 3)], {"dim": 1}, order=1, expected=lambda x, dim: x.prod(1)),
     Case(
         minidl.amax,
         [(2, 3, 4)],
@@ -258,5 +258,75 @@ CASES = [
         [(3, 4), (2, 4), (2,)],
         expected=lambda x, w, b: x @ w.T + b,
         rejects=[(((3, 4), (2, 5)), "4 features")],
+    ),
+    # convolution, pooling, resizing: values are compared with PyTorch in test_conv.py, test_pool.py and test_resize.py
+    Case(minidl.conv1d, [(2, 3, 8), (4, 3, 3)], {"padding": 1}),
+    Case(
+        minidl.conv2d,
+        [(2, 4, 6, 5), (6, 2, 3, 2), (6,)],
+        {"stride": (2, 1), "padding": (1, 0), "dilation": (1, 2), "groups": 2},
+        rejects=[
+            (((2, 5, 6, 5), (6, 2, 3, 2), (6,)), r"input has 5 channels but weight .* takes 2 per group \(groups=2\)"),
+            (((2, 4, 6, 5), (5, 2, 3, 2), (5,)), "5 channels, which 2 groups do not divide"),
+            (((2, 4, 6, 5), (6, 2, 3, 2), (5,)), r"bias must be \(6,\)"),
+            (((2, 4, 6, 2), (6, 2, 3, 2), (6,)), "does not fit into an image of 6 x 2"),
+            (((4, 6), (6, 2, 3, 2), (6,)), r"input must be \(N, C, H, W\)"),
+        ],
+    ),
+    Case(minidl.conv3d, [(1, 2, 4, 4, 4), (2, 2, 2, 2, 2)], {"stride": 2}),
+    Case(
+        minidl.conv_transpose2d,
+        [(2, 4, 3, 4), (4, 3, 3, 2), (6,)],
+        {"stride": (2, 1), "padding": (1, 0), "output_padding": (1, 0), "groups": 2},
+        rejects=[(((2, 5, 3, 4), (4, 3, 3, 2), (6,)), "input has 5 channels but weight")],
+    ),
+    Case(minidl.conv_transpose1d, [(2, 3, 4), (3, 2, 2)], {"stride": 2}),
+    Case(minidl.conv_transpose3d, [(1, 2, 2, 2, 2), (2, 1, 2, 2, 2)], {"stride": 2}),
+    Case(
+        minidl.max_pool1d, [(2, 3, 8)], {"kernel_size": 2}, expected=lambda x, kernel_size: x.reshape(2, 3, 4, 2).max(3)
+    ),
+    Case(
+        minidl.max_pool2d,
+        [(2, 3, 8, 6)],
+        {"kernel_size": 2},
+        expected=lambda x, kernel_size: x.reshape(2, 3, 4, 2, 3, 2).max((3, 5)),
+        rejects=[(((8, 6),), r"must be \(N, C, H, W\), got \(8, 6\)"), (((1, 1, 1, 1),), "a kernel of 2 x 2")],
+    ),
+    Case(minidl.max_pool3d, [(1, 2, 4, 4, 5)], {"kernel_size": 3, "stride": 1, "padding": 1}),
+    Case(minidl.avg_pool1d, [(2, 3, 8)], {"kernel_size": 3, "padding": 1, "count_include_pad": False}),
+    Case(
+        minidl.avg_pool2d,
+        [(2, 3, 8, 6)],
+        {"kernel_size": 2},
+        expected=lambda x, kernel_size: x.reshape(2, 3, 4, 2, 3, 2).mean((3, 5)),
+        rejects=[(((8, 6),), r"must be \(N, C, H, W\), got \(8, 6\)"), (((1, 1, 1, 1),), "a kernel of 2 x 2")],
+    ),
+    Case(minidl.avg_pool3d, [(1, 2, 4, 4, 5)], {"kernel_size": 2, "ceil_mode": True}),
+    Case(minidl.adaptive_avg_pool1d, [(2, 3, 7)], {"output_size": 3}),
+    Case(
+        minidl.adaptive_avg_pool2d,
+        [(2, 3, 8, 6)],
+        {"output_size": 1},
+        expected=lambda x, output_size: x.mean((2, 3), keepdims=True),
+    ),
+    Case(minidl.adaptive_avg_pool3d, [(1, 2, 4, 4, 6)], {"output_size": (2, None, 4)}),
+    Case(
+        minidl.interpolate,
+        [(2, 3, 4, 5)],
+        {"scale_factor": 2},
+        expected=lambda x, scale_factor: x.repeat(2, 2).repeat(2, 3),
+    ),
+    Case(minidl.interpolate, [(2, 3, 4, 5)], {"size": (7, 3), "mode": "bilinear"}),
+    Case(
+        minidl.pad,
+        [(2, 3, 4)],
+        {"pad": (1, 2, 0, 1), "value": 3.0},
+        expected=lambda x, pad, value: np.pad(x, ((0, 0), (0, 1), (1, 2)), constant_values=3.0),
+    ),
+    Case(
+        minidl.pad,
+        [(2, 3, 4)],
+        {"pad": (2, 1), "mode": "reflect"},
+        expected=lambda x, pad, mode: np.pad(x, ((0, 0), (0, 0), (2, 1)), mode="reflect"),
     ),
 ]

@@ -1,0 +1,192 @@
+"""avg_pool1d to 3d and their adaptive forms: the mean of each window.
+
+Linear, so the gradient is the adjoint, and the adjoint's gradient is the op again.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from minidl.core import Array, Grads, Node, Op, Spec, Tensor
+from minidl.errors import ShapeError
+from minidl.ops.matmul import matmul
+from minidl.ops.max_pool import pool_sizes, pool_windows
+from minidl.ops.windows import Sizes, taps
+
+__all__ = [
+    "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d",
+]  # fmt: skip
+
+
+class AvgPool(Op):
+    name = "avg_pool"
+
+    @staticmethod
+    def infer(
+        x: Spec, *, image: Sizes, windows: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes,
+        count_padding: bool, divisor: int | None,
+    ) -> Spec:  # fmt: skip
+        return x.with_shape(*x.shape[: -len(kernel)], *windows)
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array, *, image: Sizes, windows: Sizes, kernel: Sizes, stride: Sizes,
+                  padding: Sizes, count_padding: bool, divisor: int | None) -> None:  # fmt: skip
+        out[...] = 0
+        for tap in taps(image, windows, kernel, stride, padding, (1,) * len(kernel)):
+            out[(..., *tap.windows)] += x[(..., *tap.pixels)]
+        out /= xp.asarray(_counts(image, windows, kernel, stride, padding, count_padding, divisor), out.dtype)
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        return (AvgPoolAdjoint.apply(g, **node.params),)
+
+
+class AvgPoolAdjoint(Op):
+    """Spread each window's gradient evenly over the window."""
+
+    name = "avg_pool_adjoint"
+
+    @staticmethod
+    def infer(
+        g: Spec, *, image: Sizes, windows: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes,
+        count_padding: bool, divisor: int | None,
+    ) -> Spec:  # fmt: skip
+        return g.with_shape(*g.shape[: -len(kernel)], *image)
+
+    @staticmethod
+    def reference(xp: Any, out: Array, g: Array, *, image: Sizes, windows: Sizes, kernel: Sizes, stride: Sizes,
+                  padding: Sizes, count_padding: bool, divisor: int | None) -> None:  # fmt: skip
+        share = g / xp.asarray(_counts(image, windows, kernel, stride, padding, count_padding, divisor), g.dtype)
+        out[...] = 0
+        for tap in taps(image, windows, kernel, stride, padding, (1,) * len(kernel)):
+            out[(..., *tap.pixels)] += share[(..., *tap.windows)]
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        return (AvgPool.apply(g, **node.params),)
+
+
+@functools.lru_cache(maxsize=256)
+def _counts(
+    image: Sizes, windows: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, count_padding: bool, divisor: int | None
+) -> Array:
+    """What each window's sum is divided by."""
+    if divisor is not None:
+        return np.full(windows, divisor)
+    total = np.ones((), np.int64)
+    for n, w, k, s, p in zip(image, windows, kernel, stride, padding, strict=True):
+        start = np.arange(w) * s - p
+        low, high = (-p, n + p) if count_padding else (0, n)
+        total = np.multiply.outer(total, np.minimum(start + k, high) - np.maximum(start, low))
+    return total
+
+
+def avg_pool1d(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
+               count_include_pad: bool = True) -> Tensor:  # fmt: skip
+    """`avg_pool2d` along one dimension."""
+    return _avg_pool(1, input, kernel_size, stride, padding, ceil_mode, count_include_pad, None)
+
+
+def avg_pool2d(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
+               count_include_pad: bool = True, divisor_override: int | None = None) -> Tensor:  # fmt: skip
+    """The mean of each window of `input`.
+
+    Args:
+        input: (N, C, H, W) or (C, H, W), floating.
+        kernel_size: size of the window, in pixels; a number, or one for each dimension.
+        stride: step between windows; `kernel_size` when None.
+        padding: zeros around the image; at most half of the window.
+        ceil_mode: also use windows that reach over the lower or right edge.
+        count_include_pad: divide by all pixels of a window, its zeros included.
+        divisor_override: divide every sum by this number instead.
+
+    Returns:
+        (N, C, OH, OW) with OH = (H + 2 padding - kH) // stride + 1, and OW likewise.
+
+    Raises:
+        ShapeError: if the window does not fit, or the padding is too wide.
+
+    Source: LeCun et al., "Gradient-based learning applied to document recognition", Proc. IEEE 1998, section II.A.
+
+    >>> avg_pool2d(Tensor([[[[1, 3], [5, 7]]]]), 2)
+    tensor([[[[4.]]]])
+    """
+    return _avg_pool(2, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+
+
+def avg_pool3d(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
+               count_include_pad: bool = True, divisor_override: int | None = None) -> Tensor:  # fmt: skip
+    """`avg_pool2d` over volumes."""
+    return _avg_pool(3, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+
+
+def _avg_pool(
+    dims: int, input: Tensor, kernel_size: Any, stride: Any, padding: Any, ceil_mode: bool, count_padding: bool,
+    divisor: int | None,
+) -> Tensor:  # fmt: skip
+    name = f"avg_pool{dims}d"
+    if divisor == 0:
+        raise ShapeError(f"{name}: divisor_override must not be 0")
+    kernel, steps, borders = pool_sizes(name, dims, input, kernel_size, stride, padding)
+    image = input.shape[-dims:]
+    windows = pool_windows(name, image, kernel, steps, borders, (1,) * dims, ceil_mode)
+    result: Tensor = AvgPool.apply(
+        input, image=image, windows=windows, kernel=kernel, stride=steps, padding=borders, count_padding=count_padding,
+        divisor=divisor,
+    )  # fmt: skip
+    return result
+
+
+def adaptive_avg_pool1d(input: Tensor, output_size: Any) -> Tensor:
+    """`adaptive_avg_pool2d` along one dimension."""
+    return _adaptive(1, input, output_size)
+
+
+def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
+    """The mean of each of OH x OW windows that together cover the image.
+
+    Args:
+        input: (N, C, H, W) or (C, H, W), floating.
+        output_size: (OH, OW), or one number for both; None keeps a length. Window i goes from floor(i H / OH) up to,
+            not including, ceil((i + 1) H / OH).
+
+    >>> adaptive_avg_pool2d(Tensor([[[[1, 3], [5, 7]]]]), 1)
+    tensor([[[[4.]]]])
+    """
+    return _adaptive(2, input, output_size)
+
+
+def adaptive_avg_pool3d(input: Tensor, output_size: Any) -> Tensor:
+    """`adaptive_avg_pool2d` over volumes."""
+    return _adaptive(3, input, output_size)
+
+
+def _adaptive(dims: int, input: Tensor, output_size: Any) -> Tensor:
+    if input.ndim not in (dims + 1, dims + 2):
+        raise ShapeError(
+            f"adaptive_avg_pool{dims}d: input must be (N, C, {', '.join('DHW'[3 - dims :])}), got {input.shape}"
+        )
+    image = input.shape[-dims:]
+    asked = (output_size,) * dims if isinstance(output_size, int) or output_size is None else tuple(output_size)
+    if len(asked) != dims or any(o is not None and o < 1 for o in asked):
+        raise ShapeError(f"adaptive_avg_pool{dims}d: output_size must be {dims} numbers from 1 up, got {output_size}")
+    wanted = tuple(n if o is None else o for n, o in zip(image, asked, strict=True))
+    if all(n % o == 0 for n, o in zip(image, wanted, strict=True)):
+        window = tuple(n // o for n, o in zip(image, wanted, strict=True))
+        return _avg_pool(dims, input, window, None, 0, False, True, None)
+    for dim in range(-dims, 0):  # windows of unequal lengths: one small product for each dimension
+        means = Tensor.of(input.device.xp.asarray(_mean_matrix(image[dim], wanted[dim]), input.dtype))
+        input = matmul(input.movedim(dim, -1), means.T).movedim(-1, dim)
+    return input
+
+
+@functools.lru_cache(maxsize=256)
+def _mean_matrix(length: int, windows: int) -> Array:
+    matrix = np.zeros((windows, length))
+    for i in range(windows):
+        start, stop = i * length // windows, -(-(i + 1) * length // windows)
+        matrix[i, start:stop] = 1 / (stop - start)
+    return matrix

@@ -1,0 +1,238 @@
+"""max_pool1d to 3d: the largest value of each window.
+
+Forward notes where each maximum came from; backward needs only those places. Each output reads k² values, so both
+directions are bound by memory, not by arithmetic.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from minidl.core import Array, Grads, Node, Op, Spec, Tensor
+from minidl.device import kernel, parallel
+from minidl.device.dtypes import DEFAULT_INT
+from minidl.errors import ShapeError
+from minidl.ops.windows import Sizes, sizes, taps, window_count
+
+__all__ = ["max_pool1d", "max_pool2d", "max_pool3d"]
+
+
+class MaxPool(Op):
+    """The maxima, and their places in the flattened image: the first of equals, and NaN above all."""
+
+    name = "max_pool"
+    saves = ("out",)
+
+    @staticmethod
+    def infer(
+        x: Spec, *, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, windows: Sizes
+    ) -> tuple[Spec, Spec]:
+        shape = (*x.shape[: -len(kernel)], *windows)
+        return x.with_shape(*shape), Spec(shape, DEFAULT_INT)
+
+    @staticmethod
+    def reference(
+        xp: Any, out: tuple[Array, Array], x: Array,
+        *, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, windows: Sizes,
+    ) -> None:  # fmt: skip
+        best, place = out
+        image = x.shape[-len(kernel) :]
+        pixels = xp.arange(math.prod(image)).reshape(image)
+        best[...] = -xp.inf if x.dtype.kind == "f" else xp.iinfo(x.dtype).min
+        place[...] = -1
+        for tap in taps(image, windows, kernel, stride, padding, dilation):
+            at = (..., *tap.windows)
+            value = x[(..., *tap.pixels)]
+            wins = (value > best[at]) | (place[at] < 0) | (value != value)
+            xp.copyto(best[at], value, where=wins)
+            xp.copyto(place[at], pixels[tap.pixels], where=wins)
+
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        return super().cpu_takes(arrays, params) and len(params["kernel"]) == 2
+
+    @staticmethod
+    def cpu(
+        out: tuple[Array, Array], x: Array,
+        *, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, windows: Sizes,
+    ) -> None:  # fmt: skip
+        planes = (math.prod(x.shape[:-2]),)
+        best, place = (a.reshape(planes + windows) for a in out)
+        x = x.reshape(planes + x.shape[-2:])
+        parallel(_max_pool_planes, planes[0], best, place, x, *kernel, *stride, *padding, *dilation)
+
+    @staticmethod
+    def vjp(node: Node, g: Any) -> Grads:
+        _, place = node.saved[0]
+        image = node.specs[0].shape[-len(node.params["kernel"]) :]
+        return (MaxPoolSpread.apply(g[0], place, image=image),)
+
+
+class MaxPoolSpread(Op):
+    """Add the gradient of each window at the pixel that won it."""
+
+    name = "max_pool_spread"
+    saves = ("place",)
+
+    @staticmethod
+    def infer(g: Spec, place: Spec, *, image: Sizes) -> Spec:
+        return g.with_shape(*g.shape[: -len(image)], *image)
+
+    @staticmethod
+    def reference(xp: Any, out: Array, g: Array, place: Array, *, image: Sizes) -> None:
+        planes = math.prod(g.shape[: -len(image)])
+        first = xp.arange(planes).reshape(-1, 1) * math.prod(image)
+        flat = (place.reshape(planes, -1) + first).reshape(-1)
+        out[...] = xp.bincount(flat, weights=g.reshape(-1), minlength=out.size).reshape(out.shape)
+
+    @staticmethod
+    def cpu(out: Array, g: Array, place: Array, *, image: Sizes) -> None:
+        planes = math.prod(g.shape[: -len(image)])
+        parallel(_spread_planes, planes, out.reshape(planes, -1), g.reshape(planes, -1), place.reshape(planes, -1))
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        (place,) = node.saved
+        return MaxPoolPick.apply(g, place, image=node.params["image"]), None
+
+
+class MaxPoolPick(Op):
+    """The value at the pixel that won each window."""
+
+    name = "max_pool_pick"
+    saves = ("place",)
+
+    @staticmethod
+    def infer(x: Spec, place: Spec, *, image: Sizes) -> Spec:
+        return x.with_shape(*place.shape)
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array, place: Array, *, image: Sizes) -> None:
+        planes = math.prod(x.shape[: -len(image)])
+        picked = xp.take_along_axis(x.reshape(planes, -1), place.reshape(planes, -1), axis=1)
+        out[...] = picked.reshape(out.shape)
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        (place,) = node.saved
+        return MaxPoolSpread.apply(g, place, image=node.params["image"]), None
+
+
+@kernel(
+    "T[:, :, ::1], int64[:, :, ::1], const T[:, :, ::1], intp, intp, intp, intp, intp, intp, intp, intp",
+    T=("float32", "float64"),
+)
+def _max_pool_planes(
+    begin: int, end: int, best: Array, place: Array, x: Array,
+    kh: int, kw: int, sh: int, sw: int, ph: int, pw: int, dh: int, dw: int,
+) -> None:  # fmt: skip
+    rows, columns = x.shape[1], x.shape[2]
+    for plane in range(begin, end):
+        for r in range(best.shape[1]):
+            for q in range(best.shape[2]):
+                top, at = x[plane, 0, 0], -1
+                for a in range(kh):
+                    i = r * sh - ph + a * dh
+                    if i < 0 or i >= rows:
+                        continue
+                    for b in range(kw):
+                        j = q * sw - pw + b * dw
+                        if 0 <= j < columns:
+                            value = x[plane, i, j]
+                            if at < 0 or value > top or value != value:
+                                top, at = value, i * columns + j
+                best[plane, r, q] = top
+                place[plane, r, q] = at
+
+
+@kernel("T[:, ::1], const T[:, ::1], const int64[:, ::1]", T=("float32", "float64"))
+def _spread_planes(begin: int, end: int, out: Array, g: Array, place: Array) -> None:
+    for plane in range(begin, end):
+        for i in range(out.shape[1]):
+            out[plane, i] = 0
+        for i in range(g.shape[1]):
+            out[plane, place[plane, i]] += g[plane, i]
+
+
+def max_pool1d(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
+               ceil_mode: bool = False, return_indices: bool = False) -> Any:  # fmt: skip
+    """`max_pool2d` along one dimension."""
+    return _max_pool(1, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+
+
+def max_pool2d(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
+               ceil_mode: bool = False, return_indices: bool = False) -> Any:  # fmt: skip
+    """The largest value of each window of `input`.
+
+    Args:
+        input: (N, C, H, W) or (C, H, W).
+        kernel_size: size of the window, in pixels; a number, or one for each dimension.
+        stride: step between windows; `kernel_size` when None.
+        padding: pixels around the image that never win; at most half of the window.
+        dilation: step between the pixels of a window.
+        ceil_mode: also use windows that reach over the lower or right edge.
+        return_indices: give (values, places), places being row * W + column, int64.
+
+    Returns:
+        (N, C, OH, OW) with OH = (H + 2 padding - dilation (kH - 1) - 1) // stride + 1, and OW likewise.
+
+    Raises:
+        ShapeError: if the window does not fit, or the padding is too wide.
+
+    >>> max_pool2d(Tensor([[[[1, 3], [5, 7]]]]), 2)
+    tensor([[[[7.]]]])
+    """
+    return _max_pool(2, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+
+
+def max_pool3d(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
+               ceil_mode: bool = False, return_indices: bool = False) -> Any:  # fmt: skip
+    """`max_pool2d` over volumes."""
+    return _max_pool(3, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+
+
+def _max_pool(
+    dims: int, input: Tensor, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool, indices: bool
+) -> Any:
+    name = f"max_pool{dims}d"
+    kernel_sizes, steps, borders = pool_sizes(name, dims, input, kernel_size, stride, padding)
+    spread = sizes(name, "dilation", dilation, dims, least=1)
+    windows = pool_windows(name, input.shape[-dims:], kernel_sizes, steps, borders, spread, ceil_mode)
+    values, places = MaxPool.apply(
+        input, kernel=kernel_sizes, stride=steps, padding=borders, dilation=spread, windows=windows
+    )
+    return (values, places) if indices else values
+
+
+def pool_sizes(
+    name: str, dims: int, input: Tensor, kernel_size: Any, stride: Any, padding: Any
+) -> tuple[Sizes, Sizes, Sizes]:
+    """Kernel, stride and padding of a pooling op for each dimension.
+
+    Raises:
+        ShapeError: if one is no size, the input has another rank, or the padding is wider than half of the window.
+    """
+    if input.ndim not in (dims + 1, dims + 2):
+        raise ShapeError(f"{name}: input must be (N, C, {', '.join('DHW'[3 - dims :])}), got {input.shape}")
+    kernel_sizes = sizes(name, "kernel_size", kernel_size, dims, least=1)
+    steps = kernel_sizes if stride is None else sizes(name, "stride", stride, dims, least=1)
+    borders = sizes(name, "padding", padding, dims, least=0)
+    if any(2 * p > k for p, k in zip(borders, kernel_sizes, strict=True)):
+        raise ShapeError(f"{name}: padding {borders} must be at most half of kernel_size {kernel_sizes}")
+    return kernel_sizes, steps, borders
+
+
+def pool_windows(
+    name: str, image: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, ceil_mode: bool
+) -> Sizes:
+    """How many windows there are; in ceil mode also those that begin on the image and end behind it."""
+    counts = window_count(name, image, kernel, stride, padding, dilation)
+    if not ceil_mode:
+        return counts
+    more = []
+    for count, n, k, s, p, d in zip(counts, image, kernel, stride, padding, dilation, strict=True):
+        reaches = (count - 1) * s + d * (k - 1) + 1 < n + 2 * p
+        more.append(count + int(reaches and count * s < n + p))
+    return tuple(more)

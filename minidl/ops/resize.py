@@ -1,0 +1,150 @@
+"""interpolate: images at another size, nearest or linear, one dimension after the other.
+
+Along one dimension each output is x[low] * (1 - share) + x[high] * share, with places that only grow; so the adjoint
+sums runs of equal places.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from minidl.core import Array, Grads, Node, Op, Spec, Tensor
+from minidl.errors import MinidlError, ShapeError
+
+__all__ = ["interpolate"]
+
+LINEAR = {"linear": 1, "bilinear": 2, "trilinear": 3}
+
+
+class ResizeAxis(Op):
+    name = "resize_axis"
+
+    @staticmethod
+    def infer(x: Spec, *, dim: int, old: int, new: int, rule: str, scale: float | None) -> Spec:
+        return x.with_shape(*x.shape[:dim], new, *x.shape[dim + 1 :])
+
+    @staticmethod
+    def reference(
+        xp: Any, out: Array, x: Array, *, dim: int, old: int, new: int, rule: str, scale: float | None
+    ) -> None:
+        low, high, share = _places(old, new, rule, scale)
+        if rule == "nearest":
+            out[...] = xp.take(x, xp.asarray(low), axis=dim)
+            return
+        weight = xp.asarray(share, x.dtype).reshape([-1 if d == dim else 1 for d in range(x.ndim)])
+        xp.multiply(xp.take(x, xp.asarray(low), axis=dim), 1 - weight, out=out)
+        out += xp.take(x, xp.asarray(high), axis=dim) * weight
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        return (ResizeAxisAdjoint.apply(g, **node.params),)
+
+
+class ResizeAxisAdjoint(Op):
+    name = "resize_axis_adjoint"
+
+    @staticmethod
+    def infer(g: Spec, *, dim: int, old: int, new: int, rule: str, scale: float | None) -> Spec:
+        return g.with_shape(*g.shape[:dim], old, *g.shape[dim + 1 :])
+
+    @staticmethod
+    def reference(
+        xp: Any, out: Array, g: Array, *, dim: int, old: int, new: int, rule: str, scale: float | None
+    ) -> None:
+        low, high, share = _places(old, new, rule, scale)
+        out[...] = 0
+        target = xp.moveaxis(out, dim, 0)
+        if rule == "nearest":
+            _add_runs(xp, target, xp.moveaxis(g, dim, 0), low)
+            return
+        weight = xp.asarray(share, g.dtype).reshape([-1 if d == dim else 1 for d in range(g.ndim)])
+        _add_runs(xp, target, xp.moveaxis(g * (1 - weight), dim, 0), low)
+        _add_runs(xp, target, xp.moveaxis(g * weight, dim, 0), high)
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        return (ResizeAxis.apply(g, **node.params),)
+
+
+def _add_runs(xp: Any, target: Array, values: Array, places: Array) -> None:
+    """target[places[i]] += values[i], for places that never fall."""
+    starts = np.flatnonzero(np.diff(places, prepend=-1))
+    target[xp.asarray(places[starts])] += xp.add.reduceat(values, starts, axis=0)
+
+
+@functools.lru_cache(maxsize=256)
+def _places(old: int, new: int, rule: str, scale: float | None) -> tuple[Array, Array, Array]:
+    """For each output the two inputs that it lies between, and the share of the second.
+
+    PyTorch's rules: a pixel's centre lies at its index + 1/2, or at its index where corners are aligned; a given scale
+    factor is used as it is, and not the ratio of the sizes.
+    """
+    step = 1 / scale if scale else old / new
+    index = np.arange(new)
+    if rule == "nearest":
+        low = np.minimum(np.floor(index * np.float32(step)).astype(np.intp), old - 1)
+        return low, low, np.zeros(new)
+    if rule == "corners":
+        position = index * ((old - 1) / (new - 1) if new > 1 else 0.0)
+    else:
+        position = np.maximum((index + 0.5) * step - 0.5, 0)
+    low = np.minimum(np.floor(position).astype(np.intp), old - 1)
+    return low, np.minimum(low + 1, old - 1), position - low
+
+
+def interpolate(
+    input: Tensor,
+    size: int | Sequence[int] | None = None,
+    scale_factor: float | Sequence[float] | None = None,
+    mode: str = "nearest",
+    align_corners: bool | None = None,
+) -> Tensor:
+    """`input` resized along its spatial dimensions.
+
+    Args:
+        input: (N, C, d1, ...), floating.
+        size: the new lengths; a number, or one for each spatial dimension.
+        scale_factor: factors instead of `size`; new lengths are rounded down.
+        mode: "nearest", or "linear", "bilinear" or "trilinear" for one, two or three spatial dimensions.
+        align_corners: map corner pixels onto corner pixels; linear modes only.
+
+    Raises:
+        ShapeError: if sizes do not fit.
+        MinidlError: for an unknown mode.
+
+    >>> interpolate(Tensor([[[1.0, 3.0]]]), scale_factor=2, mode="linear")
+    tensor([[[1. , 1.5, 2.5, 3. ]]])
+    """
+    dims = input.ndim - 2
+    if dims < 1:
+        raise ShapeError(f"interpolate: input must be (N, C, d1, ...), got {input.shape}")
+    if mode != "nearest" and LINEAR.get(mode) != dims:
+        known = ["nearest", *[m for m, d in LINEAR.items() if d == dims]]
+        raise MinidlError(f"interpolate: mode for input {input.shape} must be one of {known}, got {mode!r}")
+    if mode == "nearest" and align_corners is not None:
+        raise MinidlError("interpolate: align_corners goes with the linear modes, not with 'nearest'")
+    scales, wanted = _wanted(input, size, scale_factor, dims)
+    rule = "nearest" if mode == "nearest" else "corners" if align_corners else "centres"
+    for dim in range(2, input.ndim):
+        old, new = input.shape[dim], wanted[dim - 2]
+        input = ResizeAxis.apply(input, dim=dim, old=old, new=new, rule=rule, scale=scales[dim - 2])
+    return input
+
+
+def _wanted(
+    input: Tensor, size: int | Sequence[int] | None, scale_factor: float | Sequence[float] | None, dims: int
+) -> tuple[list[float | None], list[int]]:
+    """The scale (None where a size is given) and the new length of each spatial dimension."""
+    if (size is None) == (scale_factor is None):
+        raise ShapeError("interpolate: give either size or scale_factor")
+    given: Any = scale_factor if size is None else size
+    values = list(given) if isinstance(given, Sequence) else [given] * dims
+    if len(values) != dims or any(v <= 0 for v in values):
+        raise ShapeError(f"interpolate: needs a positive number for each of {dims} spatial dimensions, got {given}")
+    if size is not None:
+        return [None] * dims, [int(v) for v in values]
+    return [float(v) for v in values], [int(n * v) for n, v in zip(input.shape[2:], values, strict=True)]
