@@ -23,6 +23,7 @@ from medapps.inference import Card, Classifier, predict_probabilities, save_mode
 from medapps.losses import class_weights, classification_loss
 from medapps.metrics import macro_area
 from medapps.models import WeightAverage, build_model
+from medapps.order import balanced_tickets, tickets
 from medapps.schedule import learning_rate
 from medapps.transforms import Compose, augmentations, augmented
 from minidl import Tensor, nn, optim
@@ -132,6 +133,8 @@ class Trainer:
         # A last batch of one image has no variance for batch_norm: what is left over waits for the next epoch's order.
         self.batch_size = min(recipe.batch_size, len(data.train))
         self.steps = len(data.train) // self.batch_size
+        if recipe.balance == "sample":
+            self.steps = max(len(balanced_tickets(data.train.labels, np.random.default_rng(0))) // self.batch_size, 1)
         self.rows: list[dict[str, float]] = []
         self.best_epoch = 0
 
@@ -162,11 +165,13 @@ class Trainer:
 
     def batches(self, epoch: int) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
         """The epoch's augmented batches; order and augmentation depend on (seed, epoch, index) alone."""
-        order = self.random.stream("order", epoch).permutation(len(self.data.train))
+        labels, rng = self.data.train.labels, self.random.stream("order", epoch).numpy()
+        order = balanced_tickets(labels, rng) if self.recipe.balance == "sample" else tickets(len(labels), rng)
         for i in range(self.steps):
-            picked = order[i * self.batch_size : (i + 1) * self.batch_size]
-            images = augmented(self.train_images[picked], self.augment, self.recipe.seed, epoch, picked)
-            yield images, self.data.train.labels[picked]
+            drawn = order[i * self.batch_size : (i + 1) * self.batch_size]
+            rows = drawn % len(labels)
+            images = augmented(self.train_images[rows], self.augment, self.recipe.seed, epoch, drawn)
+            yield images, labels[rows]
 
     def train_step(self, images: NDArray[np.float32], labels: NDArray[np.int64], rate: float) -> float:
         """Move the weights down the gradient of one batch's loss; returns the loss."""
@@ -185,7 +190,7 @@ class Trainer:
         """Figures of the averaged weights on the validation split."""
         labels = self.data.val.labels
         p = predict_probabilities(self.averaged_model(), self.val_images, views=self.recipe.views)
-        weights = class_weights(labels, p.shape[1]) if self.recipe.balance == "weights" else np.ones(p.shape[1])
+        weights = class_weights(labels, p.shape[1]) if self.recipe.balance != "none" else np.ones(p.shape[1])
         loss = -np.log(np.maximum(p[np.arange(len(labels)), labels], 1e-12))
         found = p.argmax(1) == labels
         return {
@@ -265,7 +270,7 @@ def _optimizer(model: nn.Module, recipe: Recipe) -> optim.AdamW:
 
 
 def _loss_weights(recipe: Recipe, data: ClassificationData) -> Tensor | None:
-    if recipe.balance == "none":
+    if recipe.balance != "weights":
         return None
     return minidl.from_numpy(class_weights(data.train.labels, len(data.classes)))
 

@@ -18,7 +18,7 @@ __all__ = ["Recipe", "Step"]
 Step = Mapping[str, Any]  # one transform: {"name": "rotate", and its arguments}
 
 _CHOICES = {
-    "balance": ("none", "weights"),
+    "balance": ("none", "sample", "weights"),
     "schedule": ("constant", "cosine", "one_cycle"),
     "select": ("val_auc", "val_balanced_accuracy", "val_loss"),
 }
@@ -34,7 +34,8 @@ class Recipe:
     model: a name in `medapps.models.MODELS`; widths: channels of its stages; dropout: share of features dropped.
     prepare: deterministic transforms of every image, in order; augment: random ones, of training images only.
     views: augmentations with fixed "params", over which each prediction is averaged.
-    balance: "weights" gives each class the same total weight in the loss and in the validation loss.
+    balance: "sample" shows each class equally often, "weights" gives each the same weight in the loss; both weigh the
+        classes equally in the validation loss. "none" leaves the classes as frequent as they are.
     label_smoothing: share of the target spread over all classes.
     epochs, batch_size: passes over the training split, images a step.
     lr, weight_decay: peak learning rate and decoupled decay of AdamW.
@@ -61,7 +62,7 @@ class Recipe:
     prepare: tuple[Step, ...] = ({"name": "standardise"},)
     augment: tuple[Step, ...] = ()
     views: tuple[Step, ...] = ()
-    balance: str = "weights"
+    balance: str = "sample"
     label_smoothing: float = 0.1
     epochs: int = 20
     batch_size: int = 64
