@@ -16,7 +16,7 @@ from minidl.create import (
     zeros,
     zeros_like,
 )  # fmt: skip
-from minidl.device import device
+from minidl.device import device, get_num_threads, set_num_threads, use_numba
 from minidl.device.dtypes import (
     bool_,
     float16,
@@ -31,6 +31,7 @@ from minidl.device.dtypes import (
     uint32,
     uint64,
 )  # fmt: skip
+from minidl.io import load, save
 from minidl.ops import *
 from minidl.random import Generator, default_generator, initial_seed, manual_seed, rand, randint, randn, randperm
 

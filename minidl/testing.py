@@ -184,7 +184,12 @@ def _difference(
 
 def _gradient_of(function: Function) -> Function:
     """The gradients of `function` as a function of the same inputs, itself on the tape."""
-    total = _weighted(function, seed=7)
+
+    def squared(*inputs: Tensor) -> tuple[Tensor, ...]:  # else the gradient of a linear op would be constant
+        results = function(*inputs)
+        return tuple(r * r for r in (results if isinstance(results, tuple) else (results,)))
+
+    total = _weighted(squared, seed=7)
 
     def gradient(*inputs: Tensor) -> tuple[Tensor, ...]:
         leaves = [x if x.requires_grad or x.dtype != np.float64 else x.detach().requires_grad_() for x in inputs]

@@ -20,6 +20,7 @@ from minidl.core import Array, Grads, Node, Op, Spec, Tensor
 from minidl.device.dtypes import promote
 from minidl.errors import ShapeError
 from minidl.ops.pad import pad
+from minidl.ops.views import basic_slice
 from minidl.ops.windows import Sizes, sizes, taps, window_count
 
 __all__ = ["conv1d", "conv2d", "conv3d"]
@@ -105,7 +106,9 @@ class ConvGradInput(Op):
     def vjp(node: Node, g: Tensor) -> Grads:
         windows, weight = node.saved
         params = {name: value for name, value in node.params.items() if name != "image"}
-        g_windows = Conv.apply(g, weight, **params) if node.needs[0] else None
+        g_windows = None
+        if node.needs[0]:  # a large output_padding leaves room for windows that the forward pass had not
+            g_windows = basic_slice(Conv.apply(g, weight, **params), (..., *map(slice, windows.shape[2:])))
         gw = ConvGradWeight.apply(g, windows, kernel=weight.shape[2:], **params) if node.needs[1] else None
         return g_windows, gw
 

@@ -1,0 +1,1 @@
+"""What PyTorch keeps under `utils`: data sets and loaders."""

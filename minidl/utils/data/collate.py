@@ -1,0 +1,47 @@
+"""default_collate: a list of samples made one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from minidl.core import Tensor, as_tensor
+from minidl.errors import DTypeError, ShapeError
+from minidl.ops import stack
+
+
+def default_collate(batch: Sequence[Any]) -> Any:
+    """Tensors, arrays and numbers are stacked along a new first dimension; tuples, lists and dicts item by item.
+
+    Texts stay a list.
+
+    Raises:
+        ShapeError: if samples differ in shape or length.
+        DTypeError: for samples of another kind.
+
+    >>> default_collate([(1, 2.0), (3, 4.0)])
+    [tensor([1, 3]), tensor([2., 4.])]
+    """
+    first = batch[0]
+    if isinstance(first, Tensor):
+        return stack(batch)
+    if isinstance(first, np.ndarray):
+        if any(a.shape != first.shape for a in batch):
+            raise ShapeError(
+                f"collate: samples must have one shape, got {sorted({a.shape for a in batch})}; pass collate_fn"
+            )
+        return Tensor.of(np.stack(batch))
+    if isinstance(first, (bool, int, float, np.generic)):
+        return as_tensor(list(batch))
+    if isinstance(first, (str, bytes)):
+        return list(batch)
+    if isinstance(first, Mapping):
+        return {key: default_collate([sample[key] for sample in batch]) for key in first}
+    if isinstance(first, (tuple, list)):
+        if any(len(sample) != len(first) for sample in batch):
+            raise ShapeError("collate: samples must have as many parts as each other; pass collate_fn")
+        parts = [default_collate(part) for part in zip(*batch, strict=True)]
+        return type(first)(*parts) if hasattr(first, "_fields") else parts
+    raise DTypeError(f"collate: cannot batch samples of type {type(first).__name__}; pass collate_fn")

@@ -1,0 +1,146 @@
+"""Samplers: the order in which samples are taken.
+
+A random sampler has an `epoch`; its order is drawn from its seed and that number alone. A DataLoader sets it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence, Sized
+from typing import Generic, TypeVar
+
+import numpy as np
+
+from minidl.errors import MinidlError
+from minidl.random import Generator, default_generator
+
+Item = TypeVar("Item", covariant=True)
+
+
+class Sampler(Generic[Item]):
+    """Base of samplers. A subclass gives `__iter__` and `__len__`."""
+
+    def __iter__(self) -> Iterator[Item]:
+        raise NotImplementedError(f"{type(self).__name__} must give __iter__")
+
+    def __len__(self) -> int:
+        raise NotImplementedError(f"{type(self).__name__} must give __len__")
+
+
+class SequentialSampler(Sampler[int]):
+    """0, 1, 2, ..."""
+
+    def __init__(self, data_source: Sized) -> None:
+        self.data_source = data_source
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(len(self.data_source)))
+
+    def __len__(self) -> int:
+        return len(self.data_source)
+
+
+class Shuffling(Sampler[int]):
+    """Base of samplers that draw: from a seed that is fixed when they are made, and the epoch."""
+
+    def __init__(self, generator: Generator | None) -> None:
+        self.seed = int((generator or default_generator()).integers(0, 2**62))
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order comes next."""
+        self.epoch = epoch
+
+    def drawing(self) -> Generator:
+        """The generator of this epoch."""
+        return Generator(self.seed).stream("order", self.epoch)
+
+
+class RandomSampler(Shuffling):
+    """All samples in random order; or `num_samples` drawn with replacement."""
+
+    def __init__(
+        self,
+        data_source: Sized,
+        replacement: bool = False,
+        num_samples: int | None = None,
+        generator: Generator | None = None,
+    ) -> None:
+        super().__init__(generator)
+        self.data_source, self.replacement = data_source, replacement
+        self.num_samples = len(data_source) if num_samples is None else num_samples
+        if not replacement and self.num_samples > len(data_source):
+            raise MinidlError(f"RandomSampler: {num_samples} of {len(data_source)} samples need replacement=True")
+
+    def __iter__(self) -> Iterator[int]:
+        rng, n = self.drawing(), len(self.data_source)
+        order = rng.integers(0, n, (self.num_samples,)) if self.replacement else rng.permutation(n)[: self.num_samples]
+        return iter(order.tolist())
+
+    def __len__(self) -> int:
+        return self.num_samples
+
+
+class SubsetRandomSampler(Shuffling):
+    """The given indices in random order."""
+
+    def __init__(self, indices: Sequence[int], generator: Generator | None = None) -> None:
+        super().__init__(generator)
+        self.indices = indices
+
+    def __iter__(self) -> Iterator[int]:
+        return iter([self.indices[i] for i in self.drawing().permutation(len(self.indices))])
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+
+class WeightedRandomSampler(Shuffling):
+    """`num_samples` draws, sample i with a probability proportional to `weights[i]`."""
+
+    def __init__(
+        self,
+        weights: Sequence[float],
+        num_samples: int,
+        replacement: bool = True,
+        generator: Generator | None = None,
+    ) -> None:
+        super().__init__(generator)
+        self.weights = np.asarray(weights, np.float64)
+        self.num_samples, self.replacement = num_samples, replacement
+        if self.weights.ndim != 1 or not (self.weights >= 0).all() or not self.weights.sum() > 0:
+            raise MinidlError("WeightedRandomSampler: weights must be one list of numbers from 0 up, not all 0")
+        if not replacement and num_samples > np.count_nonzero(self.weights):
+            raise MinidlError(
+                f"WeightedRandomSampler: {num_samples} draws need replacement, or as many positive weights"
+            )
+
+    def __iter__(self) -> Iterator[int]:
+        p = self.weights / self.weights.sum()
+        rng = self.drawing().numpy()
+        return iter(rng.choice(len(p), self.num_samples, replace=self.replacement, p=p).tolist())
+
+    def __len__(self) -> int:
+        return self.num_samples
+
+
+class BatchSampler(Sampler[list[int]]):
+    """The indices of another sampler in lists of `batch_size`; the last one may be shorter, or dropped."""
+
+    def __init__(self, sampler: Iterable[int], batch_size: int, drop_last: bool) -> None:
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise MinidlError(f"BatchSampler: batch_size must be a whole number from 1 up, got {batch_size!r}")
+        self.sampler, self.batch_size, self.drop_last = sampler, batch_size, drop_last
+
+    def __iter__(self) -> Iterator[list[int]]:
+        batch: list[int] = []
+        for index in self.sampler:
+            batch.append(index)
+            if len(batch) == self.batch_size:
+                yield batch
+                batch = []
+        if batch and not self.drop_last:
+            yield batch
+
+    def __len__(self) -> int:
+        count = len(self.sampler)  # type: ignore[arg-type]
+        return count // self.batch_size if self.drop_last else -(-count // self.batch_size)
