@@ -1,6 +1,6 @@
 """minidl: a readable neural-network engine on NumPy, under PyTorch's names."""
 
-from minidl import ops
+from minidl import nn, ops, optim
 from minidl.core import Tensor, as_tensor, is_recording, recording, tensor, use_kernel
 from minidl.core.grad_mode import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from minidl.create import (

@@ -6,14 +6,19 @@
     |-- DeviceError      (RuntimeError)  a device that is not there, or arrays on two devices
     |-- GradError        (RuntimeError)  a backward pass that cannot be run
     |-- KernelError      (RuntimeError)  a kernel that is missing, does not compile, or is wrong
-    `-- FileFormatError  (ValueError)    a file that is damaged or of another kind
+    |-- FileFormatError  (ValueError)    a file that is damaged or of another kind
+    |-- ArgumentError    (ValueError)    an argument outside of what is allowed
+    `-- StateDictError   (RuntimeError)  a state_dict that does not fit the network or the optimizer
 
 Each is one sentence: what was given, what is needed, and the way out.
 """
 
 from __future__ import annotations
 
-__all__ = ["DTypeError", "DeviceError", "FileFormatError", "GradError", "KernelError", "MinidlError", "ShapeError"]
+__all__ = [
+    "ArgumentError", "DTypeError", "DeviceError", "FileFormatError", "GradError", "KernelError", "MinidlError",
+    "ShapeError", "StateDictError",
+]  # fmt: skip
 
 
 class MinidlError(Exception):
@@ -42,3 +47,11 @@ class KernelError(MinidlError, RuntimeError):
 
 class FileFormatError(MinidlError, ValueError):
     """A file that is damaged, or not of the kind that was expected."""
+
+
+class ArgumentError(MinidlError, ValueError):
+    """An argument whose value is outside of what is allowed."""
+
+
+class StateDictError(MinidlError, RuntimeError):
+    """A state_dict that does not fit the network or the optimizer it is loaded into."""

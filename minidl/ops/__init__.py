@@ -4,6 +4,7 @@ from inspect import isfunction
 
 from minidl.core import registry
 from minidl.ops.activation import *
+from minidl.ops.adam_step import *
 from minidl.ops.avg_pool import *
 from minidl.ops.binary import *
 from minidl.ops.compare import *
@@ -20,6 +21,7 @@ from minidl.ops.normalize import *
 from minidl.ops.pad import *
 from minidl.ops.reduce import *
 from minidl.ops.resize import *
+from minidl.ops.sgd_step import *
 from minidl.ops.soft_dice import *
 from minidl.ops.softmax import *
 from minidl.ops.unary import *

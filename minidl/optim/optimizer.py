@@ -1,0 +1,169 @@
+"""Optimizer: which weights a step changes, with which settings, and what it remembers of each."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from minidl.core import Tensor, as_tensor, recording
+from minidl.errors import ArgumentError, StateDictError
+
+__all__ = ["Optimizer"]
+
+Group = dict[str, Any]
+
+
+class Optimizer:
+    """Base of all optimizers; a subclass gives `update`, and `check` for the values of its settings.
+
+    Args:
+        params: weights, or dicts {"params": weights, setting: value} for groups with settings of their own.
+        defaults: the settings of groups that do not say otherwise.
+
+    Raises:
+        ArgumentError: if there are no weights, one is given twice, or a setting is out of range.
+    """
+
+    def __init__(self, params: Iterable[Any], defaults: Mapping[str, Any]) -> None:
+        self.defaults = dict(defaults)
+        self.param_groups: list[Group] = []
+        self.state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
+        for group in _groups(type(self).__name__, params):
+            self.add_param_group(group)
+
+    def add_param_group(self, param_group: Mapping[str, Any]) -> None:
+        """Take in more weights: {"params": weights, setting: value, ...}."""
+        name = type(self).__name__
+        given = param_group["params"]
+        weights = [given] if isinstance(given, Tensor) else list(given)
+        held = {id(p) for group in self.param_groups for p in group["params"]}
+        for position, weight in enumerate(weights):
+            _check_weight(name, position, weight)
+            if id(weight) in held:
+                raise ArgumentError(f"{name}: parameter {position} {weight.shape} was given twice; give each once")
+            held.add(id(weight))
+        group = {"params": weights, **self.defaults, **{k: v for k, v in param_group.items() if k != "params"}}
+        self.check(group)
+        self.param_groups.append(group)
+
+    def check(self, group: Group) -> None:
+        """Raise an ArgumentError for a setting that is out of range."""
+
+    def update(self, param: Tensor, grad: Tensor, state: dict[str, Any], group: Group) -> None:
+        """Change one weight in place, and its `state`, which is empty before the first step."""
+        raise NotImplementedError(f"{type(self).__name__} has no update(param, grad, state, group), and no step()")
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Change every weight that has a gradient.
+
+        Args:
+            closure: computes the loss again, `backward` included; what it returns is returned.
+        """
+        loss = None
+        if closure is not None:
+            with recording(True):
+                loss = closure()
+        with recording(False):
+            for group in self.param_groups:
+                for param in group["params"]:
+                    if param.grad is not None:
+                        self.update(param, param.grad, self.state[param], group)
+        return loss
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients of all weights; False sets them to zero instead."""
+        for group in self.param_groups:
+            for param in group["params"]:
+                param.grad = None if set_to_none or param.grad is None else param.grad.detach().zero_()
+
+    def state_dict(self) -> dict[str, Any]:
+        """{"state": {number: what is remembered of a weight}, "param_groups": [...]}, in PyTorch's structure.
+
+        Weights are counted over all groups in order; tensors share memory with the optimizer.
+        """
+        numbers = {p: i for i, p in enumerate(p for group in self.param_groups for p in group["params"])}
+        return {
+            "state": {numbers[p]: dict(state) for p, state in self.state.items() if state},
+            "param_groups": [{**group, "params": [numbers[p] for p in group["params"]]} for group in self.param_groups],
+        }
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on from a state given by `state_dict`, for the same weights in the same groups.
+
+        Raises:
+            StateDictError: if it does not fit; nothing is changed then.
+        """
+        name = type(self).__name__
+        saved = _saved_groups(name, state_dict, [len(group["params"]) for group in self.param_groups])
+        groups = [{**g, **{k: v for k, v in s.items() if k != "params"}, "params": g["params"]}
+                  for g, s in zip(self.param_groups, saved, strict=True)]  # fmt: skip
+        numbers = [number for group in saved for number in group["params"]]
+        weights = dict(zip(numbers, [p for group in groups for p in group["params"]], strict=True))
+        state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
+        for number, values in state_dict["state"].items():
+            if number not in weights:
+                raise StateDictError(f"{name}: the state remembers weight {number!r}, which is in none of its groups")
+            state[weights[number]] = {
+                key: _restored(f"{name}: {key} of weight {number}", key, value, weights[number])
+                for key, value in values.items()
+            }
+        self.param_groups, self.state = groups, state
+
+    def __repr__(self) -> str:
+        lines = [type(self).__name__ + " ("]
+        for position, group in enumerate(self.param_groups):
+            lines.append(f"Parameter Group {position}")
+            lines += [f"    {key}: {group[key]}" for key in sorted(group) if key != "params"]
+        return "\n".join([*lines, ")"])
+
+
+def require(optimizer: Optimizer, setting: str, value: Any, allowed: bool, words: str) -> None:
+    """The sentence for a setting that is out of range."""
+    if not allowed:
+        raise ArgumentError(f"{type(optimizer).__name__}: {setting} must be {words}, got {value}")
+
+
+def _groups(name: str, params: Any) -> list[Mapping[str, Any]]:
+    """What the user gave as a list of groups; a sentence for what cannot be meant."""
+    if hasattr(params, "parameters"):
+        raise ArgumentError(f"{name}: got a {type(params).__name__}; give its weights: model.parameters()")
+    if isinstance(params, (Tensor, Mapping, str)) or not isinstance(params, Iterable):
+        raise ArgumentError(f"{name}: needs a list of weights or of groups, got {type(params).__name__}; put it in []")
+    items = list(params)
+    if not items:
+        raise ArgumentError(
+            f"{name}: got no parameters; either the model has none, or model.parameters() was used up before"
+        )
+    return items if isinstance(items[0], Mapping) else [{"params": items}]
+
+
+def _check_weight(name: str, position: int, weight: Any) -> None:
+    if not isinstance(weight, Tensor):
+        raise ArgumentError(
+            f"{name}: parameter {position} must be a Tensor, got {type(weight).__name__}; give model.parameters()"
+        )
+    if not weight.is_leaf:
+        raise ArgumentError(f"{name}: parameter {position} {weight.shape} was computed; only leaves can be changed")
+
+
+def _saved_groups(name: str, state_dict: Mapping[str, Any], sizes: list[int]) -> list[Mapping[str, Any]]:
+    if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= set(state_dict):
+        raise StateDictError(f"{name}: a state needs the keys 'state' and 'param_groups', as state_dict() gives them")
+    saved = list(state_dict["param_groups"])
+    given = [len(group["params"]) for group in saved]
+    if given != sizes:
+        raise StateDictError(f"{name}: the state is for groups of {given} weights, this optimizer has {sizes}")
+    return saved
+
+
+def _restored(what: str, key: str, value: Any, weight: Tensor) -> Any:
+    """A remembered value as the optimizer keeps it: a tensor of its own, in the type and place of the weight."""
+    if not isinstance(value, (Tensor, np.ndarray)) and not hasattr(value, "__array__"):
+        return value
+    t = as_tensor(value).detach()
+    if t.shape and t.shape != weight.shape:
+        raise StateDictError(f"{what} has shape {t.shape}, but the weight is {weight.shape}")
+    return t.clone() if key == "step" else t.to(weight.dtype, weight.device).clone()
