@@ -1,0 +1,1 @@
+"""Benchmarks: ours beside PyTorch's, in one run. `python -m benchmarks --help`."""

@@ -1,0 +1,57 @@
+"""The ops that are timed alone: forward, and forward with backward, on shapes as they occur in the networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class OpCase:
+    """One row: a call against the names that both libraries share, and the shapes of its arguments."""
+
+    name: str
+    title: str
+    call: Callable[..., Any]  # (lib, functional, *tensors)
+    shapes: tuple[Shape, ...]
+
+    def draw(self) -> list[Any]:
+        rng = np.random.default_rng(0)
+        return [rng.standard_normal(s, np.float32) for s in self.shapes]
+
+
+def _conv(title: str, x: Shape, w: Shape, **options: Any) -> OpCase:
+    return OpCase("conv2d", f"conv2d {title}", lambda lib, F, x, w: F.conv2d(x, w, **options), (x, w))
+
+
+OPS = [
+    _conv("1→16, 3×3, 128×28²", (128, 1, 28, 28), (16, 1, 3, 3), padding=1),
+    _conv("16→16, 3×3, 8×128²", (8, 16, 128, 128), (16, 16, 3, 3), padding=1),
+    _conv("32→32, 3×3, 8×64²", (8, 32, 64, 64), (32, 32, 3, 3), padding=1),
+    _conv("64→64, 3×3, 32×28²", (32, 64, 28, 28), (64, 64, 3, 3), padding=1),
+    _conv("64→128, 3×3 stride 2, 32×28²", (32, 64, 28, 28), (128, 64, 3, 3), padding=1, stride=2),
+    _conv("64→64, 1×1, 32×28²", (32, 64, 28, 28), (64, 64, 1, 1)),
+    _conv("64, depthwise 3×3, 32×28²", (32, 64, 28, 28), (64, 1, 3, 3), padding=1, groups=64),
+    OpCase("conv_transpose2d", "conv_transpose2d 64→32, 2×2 stride 2, 8×32²",
+           lambda lib, F, x, w: F.conv_transpose2d(x, w, stride=2), ((8, 64, 32, 32), (64, 32, 2, 2))),
+    OpCase("matmul", "matmul 512³", lambda lib, F, x, y: lib.matmul(x, y), ((512, 512), (512, 512))),
+    OpCase("linear", "linear 256×784→512", lambda lib, F, x, w, b: F.linear(x, w, b), ((256, 784), (512, 784), (512,))),
+    OpCase("max_pool2d", "max_pool2d 2, 8×32×128²", lambda lib, F, x: F.max_pool2d(x, 2), ((8, 32, 128, 128),)),
+    OpCase("avg_pool2d", "avg_pool2d 2, 8×32×128²", lambda lib, F, x: F.avg_pool2d(x, 2), ((8, 32, 128, 128),)),
+    OpCase("batch_norm", "batch_norm, 8×32×128²",
+           lambda lib, F, x, w, b: F.batch_norm(x, None, None, w, b, training=True), ((8, 32, 128, 128), (32,), (32,))),
+    OpCase("layer_norm", "layer_norm 256, 64×256", lambda lib, F, x: F.layer_norm(x, (256,)), ((64, 256, 256),)),
+    OpCase("relu", "relu, 8×32×128²", lambda lib, F, x: F.relu(x), ((8, 32, 128, 128),)),
+    OpCase("gelu", "gelu, 8×32×128²", lambda lib, F, x: F.gelu(x), ((8, 32, 128, 128),)),
+    OpCase("softmax", "softmax over 256, 4096×256", lambda lib, F, x: F.softmax(x, 1), ((4096, 256),)),
+    OpCase("interpolate", "bilinear ×2, 8×32×64²",
+           lambda lib, F, x: F.interpolate(x, scale_factor=2, mode="bilinear"), ((8, 32, 64, 64),)),
+    OpCase("add", "add, 8×32×128²", lambda lib, F, x, y: x + y, ((8, 32, 128, 128), (8, 32, 128, 128))),
+    OpCase("add", "add of 16 numbers", lambda lib, F, x, y: x + y, ((16,), (16,))),
+    OpCase("sum", "sum, 8×32×128²", lambda lib, F, x: x.sum(), ((8, 32, 128, 128),)),
+]  # fmt: skip

@@ -1,0 +1,66 @@
+"""One process of the benchmarks: all rows at one thread count. Prints its rows as JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import minidl
+from benchmarks.harness import Row, compare
+from benchmarks.networks import NETWORKS, Network
+from benchmarks.ops import OPS, OpCase
+from benchmarks.sides import Trainer, op_step, pair, prove
+
+
+def main(threads: int, only: list[str], rounds: int, seconds: float, proofs: bool) -> None:
+    import torch
+
+    torch.set_num_threads(threads)
+    minidl.set_num_threads(threads)
+    wanted = [n for n in NETWORKS if not only or n.name in only]
+    agreement = {n.title: prove(n, torch) for n in wanted} if proofs else {}
+    limits = {"threads": threads, "rounds": rounds, "seconds": seconds}
+    networks = [row for n in wanted for row in _network_rows(n, torch, limits)]
+    ops = [row for case in OPS if not only or case.name in only for row in _op_rows(case, torch, limits)]
+    print(json.dumps({"agreement": agreement, "networks": networks, "ops": ops}))
+
+
+def _network_rows(network: Network, torch: Any, limits: dict[str, Any]) -> list[dict[str, Any]]:
+    ours, theirs = pair(network, torch)
+    sides = {"NCHW": theirs}
+    if len(network.shape) > 2:
+        sides["channels-last"] = Trainer(torch, network, channels_last=True)
+    rows = []
+    for what, method in (("training step", "train_step"), ("inference", "infer")):
+        rivals = {layout: getattr(side, method) for layout, side in sides.items()}
+        row = compare(getattr(ours, method), rivals, name=network.name, title=network.title, what=what, **limits)
+        rows.append(_told(row))
+    return rows
+
+
+def _op_rows(case: OpCase, torch: Any, limits: dict[str, Any]) -> list[dict[str, Any]]:
+    rows = []
+    for what, backward in (("forward", False), ("forward and backward", True)):
+        rivals = {"NCHW": op_step(torch, case, backward=backward)}
+        if len(case.shapes[0]) == 4:
+            rivals["channels-last"] = op_step(torch, case, backward=backward, channels_last=True)
+        ours = op_step(minidl, case, backward=backward)
+        rows.append(_told(compare(ours, rivals, name=case.name, title=case.title, what=what, **limits)))
+    return rows
+
+
+def _told(row: Row) -> dict[str, Any]:
+    """The row, after a line to whoever waits."""
+    print(
+        f"{row.title:45} {row.what:22} {row.threads} thread(s)  ours {row.ours_ms:9.3f} ms"
+        f"  PyTorch {row.rival_ms:9.3f} ms  ratio {row.ratio:.2f}",
+        file=sys.stderr,
+        flush=True,
+    )
+    return row.to_dict()
+
+
+if __name__ == "__main__":
+    options = json.loads(sys.argv[1])
+    main(**options)
