@@ -1,14 +1,14 @@
-"""Files that are whole or not there: written beside their place, flushed to disk, then renamed into it."""
+"""Files that are whole or not there, and one sentence when they cannot be written or read."""
 
 from __future__ import annotations
 
 import json
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from medapps.errors import InputError, OutputError
+from minidl import io
 
 __all__ = ["make_folder", "read_json", "write_bytes", "write_json", "write_text"]
 
@@ -19,23 +19,10 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> Path:
     Raises:
         OutputError: one sentence that names the file and what stood in the way.
     """
-    target, beside = Path(path), None
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
-        beside = Path(name)
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.chmod(0o666 & ~_umask())  # mkstemp makes files for the owner alone
-        beside.replace(target)
-        beside = None
+        return io.write_bytes(path, content)
     except OSError as error:
-        raise OutputError(f"{target}: could not be written ({error.strerror or error})") from error
-    finally:
-        if beside is not None:
-            beside.unlink(missing_ok=True)
-    return target
+        raise OutputError(f"{path}: could not be written ({error.strerror or error})") from error
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> Path:
@@ -75,9 +62,3 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
     if not os.access(folder, os.W_OK | os.X_OK):
         raise OutputError(f"{folder}: nothing may be written there; choose another folder")
     return folder
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

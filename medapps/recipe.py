@@ -97,7 +97,8 @@ class Recipe:
         for name in values:
             if name not in known:
                 raise InputError(f"recipe: {name!r} is no field; {_hint(str(name), known)}")
-        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+        plain: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+        return cls(**plain)
 
 
 def _plain(value: Any) -> Any:

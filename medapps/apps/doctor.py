@@ -60,7 +60,7 @@ def _codec(name: str) -> str:
     if find_spec("pydicom") is None:
         return "missing: pip install 'minidl[med]'"
     import pydicom.uid
-    from pydicom.pixels import get_decoder
+    from pydicom.pixels.decoders.base import get_decoder
 
     decoder = get_decoder(getattr(pydicom.uid, name))
     if decoder.is_available:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import platform
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+import minidl
 from medapps import NOTICE, __version__
 from medapps.errors import InputError
 from medapps.files import make_folder, read_json, write_json
@@ -47,7 +51,7 @@ class Run:
         run = cls(place, recipe, _about(path, data))
         write_json(
             place / "recipe.json",
-            {"notice": NOTICE, "medapps": __version__, "recipe": recipe.to_dict(), "data": run.data},
+            {"notice": NOTICE, "versions": _versions(), "recipe": recipe.to_dict(), "data": run.data},
         )
         return run
 
@@ -91,6 +95,15 @@ def check_free(folder: Path, *, overwrite: bool, way_out: str = _WAY_OUT) -> Non
         raise InputError(f"{folder}: is a file; name a folder for the run")
     if not overwrite and folder.is_dir() and any(folder.iterdir()):
         raise InputError(f"{folder}: is not empty; {way_out}")
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "medapps": __version__,
+        "minidl": minidl.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
 
 
 def _about(path: str | Path, data: ClassificationData) -> dict[str, Any]:

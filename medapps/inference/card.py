@@ -58,7 +58,8 @@ class Card:
                 raise InputError(f"model: the card has no {name}")
             if not test(values[name]):
                 raise InputError(f"model: the card's {name} must be {need}, got {str(values[name])[:80]!r}")
-        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+        plain: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+        return cls(**plain)
 
 
 def _texts(value: Any) -> bool:

@@ -16,8 +16,6 @@ import pytest
 from medapps import cli
 from tests.medapps.small_data import small_data
 
-pytest.importorskip("typer", reason="typer is not installed")
-
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
     """(exit code, standard output, standard error) of `medapps ...`."""

@@ -8,7 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
+from pydicom.data import get_testdata_file
 
 import minidl
 from medapps import NOTICE
@@ -16,8 +18,6 @@ from medapps.apps.predict import Prediction, predict_files
 from medapps.errors import InputError
 from medapps.inference import Card, Classifier, load_model, predict_probabilities, save_model
 from medapps.models import build_model
-
-PIL_Image = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
 
 ARCHITECTURE = {"name": "residual_cnn", "in_channels": 1, "classes": 2, "widths": [4]}
 CARD = Card(ARCHITECTURE, ({"name": "standardise", "mean": [128.0], "sd": [64.0]},), (1, 12, 12), ("no", "yes"))
@@ -39,11 +39,11 @@ def folder(tmp_path: Path, pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8
     """Two good pictures, a broken one, a text, and a picture far too small."""
     place = tmp_path / "pictures"
     place.mkdir()
-    PIL_Image.fromarray(pixels).save(place / "a.png")
-    PIL_Image.fromarray(np.stack([pixels] * 3, -1)).save(place / "b.png")
+    PIL.Image.fromarray(pixels).save(place / "a.png")
+    PIL.Image.fromarray(np.stack([pixels] * 3, -1)).save(place / "b.png")
     (place / "c.png").write_bytes((place / "a.png").read_bytes()[:60])
     (place / "d.txt").write_text("no picture")
-    PIL_Image.fromarray(pixels[:2, :2]).save(place / "e.png")
+    PIL.Image.fromarray(pixels[:2, :2]).save(place / "e.png")
     (place / ".hidden").write_text("not looked at")
     return place
 
@@ -81,10 +81,9 @@ def test_every_picture_of_an_npz_is_classified(model: Path, tmp_path: Path, pixe
 
 
 def test_another_modality_is_refused(model: Path, tmp_path: Path) -> None:
-    data = pytest.importorskip("pydicom.data", reason="pydicom is not installed")
     held = load_model(model)
     save_model(model, replace(held, card=replace(held.card, modalities=("CT",))))
-    ct, mr = predict_files([data.get_testdata_file("CT_small.dcm"), data.get_testdata_file("MR_small.dcm")], model)
+    ct, mr = predict_files([get_testdata_file("CT_small.dcm"), get_testdata_file("MR_small.dcm")], model)
     assert ct.error is None
     assert "is of modality MR, but the model was made for CT" in (mr.error or "")
 
