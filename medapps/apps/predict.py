@@ -126,7 +126,11 @@ def _pictures(path: Path, card: Card) -> Iterator[tuple[str, NDArray[Any]]]:
         wanted = " or ".join(card.modalities)
         raise InputError(f"{path}: is of modality {image.modality}, but the model was made for {wanted}")
     _check_size(str(path), image.shape[2:], card)
-    yield str(path), to_pixels(image, str(path), image_size=(size[0], size[1]), channels=channels)
+    frames = image.shape[1]
+    for z in range(frames):
+        name = str(path) if frames == 1 else f"{path}[frame {z + 1}]"
+        frame = image.with_array(image.array[:, z : z + 1])
+        yield name, to_pixels(frame, name, image_size=(size[0], size[1]), channels=channels)
 
 
 def _arrays(path: Path, card: Card) -> Iterator[tuple[str, NDArray[Any]]]:

@@ -88,6 +88,12 @@ def test_another_modality_is_refused(model: Path, tmp_path: Path) -> None:
     assert "is of modality MR, but the model was made for CT" in (mr.error or "")
 
 
+def test_each_frame_of_a_file_is_classified(model: Path) -> None:
+    made = predict_files(get_testdata_file("SC_rgb_rle_2frame.dcm"), model)
+    assert [Path(p.name).name for p in made] == ["SC_rgb_rle_2frame.dcm[frame 1]", "SC_rgb_rle_2frame.dcm[frame 2]"]
+    assert all(p.error is None for p in made)
+
+
 def test_json_and_csv_hold_all_results_and_the_notice(model: Path, folder: Path, tmp_path: Path) -> None:
     made = predict_files(folder, model, output=tmp_path / "out.json")
     predict_files(folder, model, output=tmp_path / "out.csv")
