@@ -122,6 +122,7 @@ class Trainer:
             "in_channels": int(self.train_images.shape[1]),
             "classes": len(data.classes),
             "widths": list(recipe.widths),
+            "regions": recipe.regions,
             "dropout": recipe.dropout,
         }
         self.judged = build_model(self.architecture)

@@ -31,7 +31,8 @@ class Recipe:
     name: what the recipe is for.
     image_size: side in pixels that all images are resized to; None keeps their size.
     modalities: DICOM modalities the model is for, such as "CT"; empty when that is not known.
-    model: a name in `medapps.models.MODELS`; widths: channels of its stages; dropout: share of features dropped.
+    model: a name in `medapps.models.MODELS`; widths: channels of its stages; regions: see `ResidualCNN`;
+        dropout: share of features dropped.
     prepare: deterministic transforms of every image, in order; augment: random ones, of training images only.
     views: augmentations with fixed "params", over which each prediction is averaged.
     balance: "sample" shows each class equally often, "weights" gives each the same weight in the loss; both weigh the
@@ -58,6 +59,7 @@ class Recipe:
     modalities: tuple[str, ...] = ()
     model: str = "residual_cnn"
     widths: tuple[int, ...] = (16, 32, 64)
+    regions: int = 1
     dropout: float = 0.2
     prepare: tuple[Step, ...] = ({"name": "standardise"},)
     augment: tuple[Step, ...] = ()
@@ -154,6 +156,7 @@ _RULES: dict[str, tuple[Any, str]] = {
     "modalities": (_are_texts, "a list of texts"),
     "model": (_is_text, "the name of a model"),
     "widths": (_are_widths, "a list of whole numbers from 1 up"),
+    "regions": _is_whole(1),
     "dropout": _SHARE,
     "prepare": _STEPS,
     "augment": _STEPS,

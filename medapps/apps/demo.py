@@ -15,19 +15,25 @@ from medapps.recipe import Recipe
 
 __all__ = ["RECIPE", "Demo", "demo"]
 
+# A patch is labelled by the tissue at its centre: the net must know where things are (`regions`), and no shift may
+# move another tissue there. On phantoms held out, accuracy was 0.76 with one region and shifts, 0.82 like this.
 RECIPE = Recipe(
     name="tissue",
+    image_size=24,
+    modalities=("CT",),
+    widths=(16, 32, 64),
+    regions=3,
+    dropout=0.3,
     augment=(
         {"name": "rotate", "degrees": 15.0, "zoom": 0.1},
         {"name": "flip"},
-        {"name": "crop", "padding": 1},
         {"name": "contrast", "strength": 0.2},
     ),
-    widths=(16, 32, 64),
+    views=({"name": "flip", "params": {"x": True}},),
     epochs=8,
     patience=8,
 )
-_PATIENTS, _SLICES = 24, 4
+_PATIENTS, _SLICES = 40, 3
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ class ResidualBlock(nn.Module):
 
 
 class ResidualCNN(nn.Module):
-    """A stem, one residual block a width (each after the first halves the picture), mean over the picture, one layer.
+    """A stem, one residual block a width (each after the first halves the picture), means over regions, one layer.
 
     Maps (N, in_channels, H, W) to logits (N, classes); any H and W.
 
@@ -49,11 +49,17 @@ class ResidualCNN(nn.Module):
         in_channels: 1 for grey, 3 for colour.
         classes: number of classes, at least 2.
         widths: channels of the stages.
+        regions: the picture is cut into regions x regions, with a mean each; 1 forgets where things are.
         dropout: share of the features dropped before the last layer while training.
     """
 
     def __init__(
-        self, in_channels: int, classes: int, widths: Sequence[int] = (16, 32, 64), dropout: float = 0.0
+        self,
+        in_channels: int,
+        classes: int,
+        widths: Sequence[int] = (16, 32, 64),
+        regions: int = 1,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.stem = nn.Sequential(
@@ -63,9 +69,9 @@ class ResidualCNN(nn.Module):
         self.stages = nn.Sequential(
             *(ResidualBlock(a, b, 2 if i else 1) for i, (a, b) in enumerate(zip(before, widths, strict=True)))
         )
-        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.pool = nn.AdaptiveAvgPool2d(regions)
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(widths[-1], classes)
+        self.head = nn.Linear(widths[-1] * regions * regions, classes)
 
     def forward(self, x: Tensor) -> Tensor:
         features = self.pool(self.stages(self.stem(x)))
