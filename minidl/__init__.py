@@ -1,6 +1,6 @@
 """minidl: a readable neural-network engine on NumPy, under PyTorch's names."""
 
-from minidl import nn, ops, optim
+from minidl import nn, ops, optim, utils
 from minidl.core import Tensor, as_tensor, is_recording, recording, tensor, use_kernel
 from minidl.core.grad_mode import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from minidl.create import (
@@ -15,7 +15,7 @@ from minidl.create import (
     ones_like,
     zeros,
     zeros_like,
-)  # fmt: skip
+)
 from minidl.device import device, get_num_threads, set_num_threads, use_numba
 from minidl.device.dtypes import (
     bool_,
@@ -30,9 +30,23 @@ from minidl.device.dtypes import (
     uint16,
     uint32,
     uint64,
-)  # fmt: skip
+)
 from minidl.io import load, save
 from minidl.ops import *
 from minidl.random import Generator, default_generator, initial_seed, manual_seed, rand, randint, randn, randperm
 
 __version__ = "0.1.0"
+
+# PyTorch's short names of element types.
+half, float, double = float16, float32, float64
+int, long, bool = int32, int64, bool_
+
+__all__ = [
+    "Generator", "Tensor", "arange", "as_tensor", "bool", "bool_", "default_generator", "device", "double", "empty",
+    "enable_grad", "eye", "float", "float16", "float32", "float64", "from_numpy", "full", "full_like",
+    "get_num_threads", "half", "initial_seed", "int", "int8", "int16", "int32", "int64", "is_grad_enabled",
+    "is_recording", "linspace", "load", "long", "manual_seed", "nn", "no_grad", "ones", "ones_like", "ops", "optim",
+    "rand", "randint", "randn", "randperm", "recording", "save", "set_grad_enabled", "set_num_threads", "tensor",
+    "uint8", "uint16", "uint32", "uint64", "use_kernel", "use_numba", "utils", "zeros", "zeros_like",
+]  # fmt: skip
+__all__ += ops.__all__

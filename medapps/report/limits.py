@@ -1,0 +1,36 @@
+"""What a run's figures cannot tell, said beside them: the general limits, and those that this run's data show."""
+
+from __future__ import annotations
+
+from medapps.report.folder import RunFiles
+
+__all__ = ["known_limits"]
+
+_FEW = 30  # cases of a class below which one case more or less moves a sensitivity by more than 3 points
+_GENERAL = (
+    "All images are of one source. Other scanners, hospitals or patients may give other figures, mostly lower ones.",
+    "The intervals tell the chance of this sample of test cases. What another seed or other training data would change "
+    "is not in them; train with several seeds to see it.",
+    "The call is the most probable class. No threshold was chosen for a purpose, such as missing few.",
+    "The model answers for every image, also for one that shows something it never saw.",
+)
+
+
+def known_limits(run: RunFiles) -> list[str]:
+    """A sentence for each limit."""
+    found, sentences = run.evaluation, []
+    if run.data.get("synthetic") is True:
+        sentences.append("The images were made by a program. The figures say nothing about patients.")
+    if found is None:
+        return sentences + list(_GENERAL)
+    if found.groups == found.n:
+        sentences.append(
+            "No two test images are known to be of one patient. If some are, the intervals are too short, and the "
+            "figures may be too good."
+        )
+    few = [(name, int(n)) for name, n in zip(found.classes, found.confusion.sum(1), strict=True) if n < _FEW]
+    sentences += [f"Only {n} test images are of class {name}; its figures are rough." for name, n in few]
+    undefined = [name.replace("_", " ") for name, figure in found.metrics.items() if not figure.is_defined]
+    if undefined:
+        sentences.append(f"Not defined on these data: {', '.join(undefined)}.")
+    return sentences + list(_GENERAL)

@@ -1,0 +1,58 @@
+"""write_report: from the files of a run folder to one page that needs nothing else.
+
+The page holds no script and asks for nothing outside itself; a policy in its head says so to the browser. Whatever a
+file calls itself is text in it, never markup.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from medapps.files import write_text
+from medapps.report.folder import read_run
+from medapps.report.page import build_page
+
+__all__ = ["write_report"]
+
+
+def write_report(run_folder: str | Path, *, title: str | None = None) -> Path:
+    """Write report.html into a run folder, from what is there; a part whose file is missing says so.
+
+    The same files give the same page.
+
+    Args:
+        run_folder: a folder that `medapps train` or `medapps demo` wrote.
+        title: heading of the page; the name of the data when None.
+
+    Returns:
+        Where the page is.
+
+    Raises:
+        InputError: if the folder holds no run, or one of its files is damaged or belongs to another run.
+        OutputError: if the page could not be written; an older one is then still there.
+    """
+    run = read_run(Path(run_folder))
+    template = _environment().get_template("report.html.jinja")
+    return write_text(run.folder / "report.html", template.render(build_page(run, title)))
+
+
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("medapps", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_printable,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _printable(value: Any) -> Any:
+    """Text without control characters, direction marks and halves of characters: they could hide or turn other text."""
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in value)
+    return value
