@@ -48,8 +48,9 @@ def main() -> int:
         results["agreement"].update(part["agreement"])
         for kind in ("networks", "ops"):
             results[kind] += part[kind]
-    for kind in ("networks", "ops"):
-        results[kind].sort(key=lambda row: [r["title"] for r in results[kind]].index(row["title"]))
+    for rows in (results["networks"], results["ops"]):
+        titles = list(dict.fromkeys(row["title"] for row in rows))
+        rows.sort(key=lambda row, titles=titles: titles.index(row["title"]))  # thread counts side by side
     startup = {} if args.only else {what: _startup(*codes) for what, codes in STARTUP.items()}
     date = datetime.date.today().isoformat()
     for path in report.write(args.out, {"date": date, "machine": harness.machine(), "startup": startup, **results}):

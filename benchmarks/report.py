@@ -25,26 +25,25 @@ def markdown(result: dict[str, Any]) -> str:
     m = result["machine"]
     lines = [
         "# Benchmarks", "",
-        f"Measured {result['date']} on {m['cores']} cores of {m['processor']}, Python {m['python']}, NumPy {m['numpy']}, "
-        f"PyTorch {m.get('torch', 'absent')} (CPU), Numba: {m['numba']}. Printed by `python -m benchmarks`.", "",
-        "Ratios are PyTorch's time over ours, in its better layout: above 1, ours is faster. In brackets the lowest and "
-        "the highest round. The machine is shared, so read ratios, not milliseconds.", "",
+        f"Measured {result['date']} on {m['cores']} cores of {m['processor']}, Python {m['python']}, "
+        f"NumPy {m['numpy']}, PyTorch {m['torch']} (CPU), {m['numba']}. Printed by `python -m benchmarks`.", "",
+        "Ratios are PyTorch's time over ours, in its better layout: above 1, ours is faster. In brackets the lowest "
+        "and the highest round. The machine is shared, so read ratios, not milliseconds.", "",
     ]  # fmt: skip
     if result["networks"]:
         lines += ["## Networks", "", *_table(result["networks"]), "", *_means(result["networks"]), ""]
         lines += [f"Not measured yet, for want of their layers: {'; '.join(ABSENT.values())}.", ""]
     if result["agreement"]:
+        columns = list(dict.fromkeys(key for found in result["agreement"].values() for key in found))
         lines += [
             "## Agreement",
             "",
-            "Largest relative difference from PyTorch, same weights, before anything was timed.",
-            "",
+            "Largest relative difference from PyTorch, from the same weights; losses over 20 Adam ",
         ]
-        lines += ["| network | output | loss | gradients | losses of 20 Adam steps |", "|---|---|---|---|---|"]
-        lines += [
-            f"| {name} | " + " | ".join(f"{a[k]:.1e}" for k in ("output", "loss", "gradients", "losses")) + " |"
-            for name, a in result["agreement"].items()
-        ]
+        lines[-1] += "steps. The last column is what PyTorch's own two memory layouts differ by."
+        lines += ["", f"| network | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+        for name, found in result["agreement"].items():
+            lines.append(f"| {name} | " + " | ".join(f"{found[c]:.1e}" if c in found else "" for c in columns) + " |")
         lines.append("")
     if result["startup"]:
         lines += [

@@ -14,6 +14,7 @@ from minidl.core import Array, Grads, Node, Op, Spec, Tensor
 from minidl.errors import ShapeError
 from minidl.ops.matmul import matmul
 from minidl.ops.max_pool import pool_sizes, pool_windows
+from minidl.ops.reduce import mean
 from minidl.ops.windows import Sizes, taps
 
 __all__ = [
@@ -174,6 +175,8 @@ def _adaptive(dims: int, input: Tensor, output_size: Any) -> Tensor:
     if len(asked) != dims or any(o is not None and o < 1 for o in asked):
         raise ShapeError(f"adaptive_avg_pool{dims}d: output_size must be {dims} numbers from 1 up, got {output_size}")
     wanted = tuple(n if o is None else o for n, o in zip(image, asked, strict=True))
+    if max(wanted) == 1:
+        return mean(input, range(-dims, 0), keepdim=True)
     if all(n % o == 0 for n, o in zip(image, wanted, strict=True)):
         window = tuple(n // o for n, o in zip(image, wanted, strict=True))
         return _avg_pool(dims, input, window, None, 0, False, True, None)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor
 from minidl.errors import MinidlError, ShapeError
-from minidl.ops.indexing import index_select
-from minidl.ops.views import basic_slice
+from minidl.ops.concat import cat
+from minidl.ops.views import basic_slice, expand, flip, narrow
 
 __all__ = ["pad"]
+
+MODES = ("constant", "reflect", "replicate", "circular")
 
 
 class Pad(Op):
@@ -47,11 +47,14 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
         value: what a constant border is made of.
 
     Raises:
-        ShapeError: if `pad` has an odd length or too many numbers, or a mirrored border is wider than the image.
+        ShapeError: if `pad` has an odd length or too many numbers, or there is too little of the image for the border.
+        MinidlError: for an unknown mode.
 
     >>> pad(Tensor([1.0, 2.0, 3.0]), (1, 1), mode="reflect")
     tensor([2., 1., 2., 3., 2.])
     """
+    if mode not in MODES:
+        raise MinidlError(f"pad: mode must be 'constant', 'reflect', 'replicate' or 'circular', got {mode!r}")
     if len(pad) % 2 or len(pad) > 2 * input.ndim:
         raise ShapeError(
             f"pad: needs (before, after) for up to {input.ndim} dimensions, last one first, got {tuple(pad)}"
@@ -60,8 +63,7 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
     if mode != "constant":
         for dim, (before, after) in borders.items():
             if before or after:
-                places = _places(mode, input.shape[dim], before, after)
-                input = index_select(input, dim, Tensor.of(input.device.xp.asarray(places)))
+                input = _continued(input, dim, before, after, mode)
         return input
     cut = {d: (max(-b, 0), max(-a, 0)) for d, (b, a) in borders.items()}
     if any(sum(cut[d]) > input.shape[d] for d in cut):
@@ -75,24 +77,22 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
     return result
 
 
-def _places(mode: str, length: int, before: int, after: int) -> Array:
-    """Which element stands at each place of the bordered dimension."""
-    places = np.arange(-before, length + after)
-    if before < 0 or after < 0:
-        raise ShapeError(f"pad: mode {mode!r} cannot cut off, got ({before}, {after})")
-    if mode == "replicate":
-        return places.clip(0, length - 1)
+def _continued(x: Tensor, dim: int, before: int, after: int, mode: str) -> Tensor:
+    """x between a piece made of its own beginning and end."""
+    length = x.shape[dim]
+    most = {"reflect": length - 1, "circular": length, "replicate": max(before, after) if length else 0}[mode]
+    if min(before, after) < 0 or max(before, after) > most:
+        raise ShapeError(
+            f"pad: mode {mode!r} can add 0 to {most} elements to the {length} of dimension {dim}, got ({before}, {after})"
+        )
     if mode == "reflect":
-        if max(before, after) >= length:
-            raise ShapeError(
-                f"pad: a mirrored border of ({before}, {after}) needs more than the {length} elements there are"
-            )
-        places = np.abs(places)
-        return np.where(places >= length, 2 * (length - 1) - places, places)
-    if mode == "circular":
-        if max(before, after) > length:
-            raise ShapeError(
-                f"pad: a circular border of ({before}, {after}) goes round {length} elements more than once"
-            )
-        return places % length
-    raise MinidlError(f"pad: mode must be 'constant', 'reflect', 'replicate' or 'circular', got {mode!r}")
+        front = flip(narrow(x, dim, 1, before), dim)
+        back = flip(narrow(x, dim, length - 1 - after, after), dim)
+    elif mode == "circular":
+        front, back = narrow(x, dim, length - before, before), narrow(x, dim, 0, after)
+    else:
+        front, back = (
+            expand(narrow(x, dim, place, 1), (*x.shape[:dim], width, *x.shape[dim + 1 :]))
+            for place, width in ((0, before), (length - 1, after))
+        )
+    return cat([front, x, back], dim)

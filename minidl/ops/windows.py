@@ -5,6 +5,7 @@ Written for any number of spatial dimensions. A kernel that loops over taps hand
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterator
 from typing import Any, NamedTuple, TypeAlias
@@ -22,14 +23,22 @@ class Tap(NamedTuple):
     pixels: tuple[slice, ...]  # the pixels it falls on there
 
 
-def taps(image: Sizes, windows: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Iterator[Tap]:
+@functools.lru_cache(maxsize=1024)
+def taps(
+    image: Sizes, windows: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes
+) -> tuple[Tap, ...]:
     """Every tap that falls on the image in some window.
 
     Args:
         image: lengths of the image.
         windows: how many windows there are along each dimension.
-        kernel, stride, padding, dilation: as in convolution; padding is that before the image.
+        kernel, stride, padding, dilation: as in convolution; padding is that before the image, and a negative one leaves
+            out its first pixels.
     """
+    return tuple(_taps(image, windows, kernel, stride, padding, dilation))
+
+
+def _taps(image: Sizes, windows: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Iterator[Tap]:
     per_dim = [
         [(k, *_range(n, w, s, k * d - p)) for k in range(kernel_size)]
         for n, w, kernel_size, s, p, d in zip(image, windows, kernel, stride, padding, dilation, strict=True)

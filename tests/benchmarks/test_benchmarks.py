@@ -17,10 +17,10 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 @pytest.mark.slow
 @pytest.mark.parametrize("network", [n for n in NETWORKS if n.name in ("small_cnn", "mlp")], ids=lambda n: n.name)
 def test_twenty_adam_steps_follow_pytorch(network) -> None:
-    """prove raises above 1e-3; the larger networks are proven by `make bench` itself."""
+    """prove raises when float64 differs; the larger networks are proven by `make bench` itself."""
     from benchmarks.sides import prove
 
-    assert prove(network, torch)["losses"] < 1e-3
+    assert prove(network, torch)["losses, float32"] < 1e-3
 
 
 @pytest.mark.slow
