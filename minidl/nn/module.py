@@ -17,7 +17,7 @@ from minidl.core import Tensor
 from minidl.device import Device
 from minidl.device import device as find_device
 from minidl.device.dtypes import DType, is_floating
-from minidl.errors import ArgumentError
+from minidl.errors import ArgumentError, DTypeError
 from minidl.nn.hidden import check_nothing_is_hidden
 from minidl.nn.hooks import HookHandle, Hooks
 from minidl.nn.state import LoadResult, load
@@ -66,7 +66,11 @@ class Module:
         """Run `forward`, with the hooks around it."""
         if self._pre_hooks is not None:
             args = self._pre_hooks.before(self, args)
-        result = self.forward(*args, **kwargs)
+        try:
+            result = self.forward(*args, **kwargs)
+        except AttributeError as error:
+            _explain_arrays(self, args, error)
+            raise
         if self._hooks is not None:
             result = self._hooks.after(self, args, result)
         return result  # type: ignore[no-any-return]
@@ -316,6 +320,16 @@ def _no_forward(self: Module, *args: Any, **kwargs: Any) -> Any:
 
 # Attached, not written in the class: there, its signature would forbid any other in subclasses.
 Module.forward = _no_forward
+
+
+def _explain_arrays(module: Module, args: tuple[Any, ...], error: AttributeError) -> None:
+    """Say so if `forward` failed because it was given an array where a tensor is needed."""
+    for position, value in enumerate(args):
+        if isinstance(value, np.ndarray):
+            raise DTypeError(
+                f"{type(module).__name__}: argument {position} is a numpy array, not a Tensor; "
+                "wrap it: minidl.from_numpy(x)"
+            ) from error
 
 
 def _joined(prefix: str, name: str) -> str:

@@ -100,6 +100,8 @@ class Optimizer:
         saved = _saved_groups(name, state_dict, [len(group["params"]) for group in self.param_groups])
         groups = [{**g, **{k: v for k, v in s.items() if k != "params"}, "params": g["params"]}
                   for g, s in zip(self.param_groups, saved, strict=True)]  # fmt: skip
+        for group in groups:
+            self.check(group)
         numbers = [number for group in saved for number in group["params"]]
         weights = dict(zip(numbers, [p for group in groups for p in group["params"]], strict=True))
         state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)

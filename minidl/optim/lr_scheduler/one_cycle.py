@@ -73,9 +73,10 @@ class OneCycleLR(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[float]:
-        if self.last_epoch >= self.total_steps:
+        # One more than there are: loops call step() after the last batch too.
+        if self.last_epoch > self.total_steps:
             raise ArgumentError(
-                f"OneCycleLR: the cycle has {self.total_steps} steps, and step {self.last_epoch + 1} was asked for"
+                f"OneCycleLR: the cycle has {self.total_steps} steps, and step() was called {self.last_epoch} times"
             )
         return [
             self._between([start, top, *[start] * self.three_phase, start / self.final_div_factor])

@@ -7,7 +7,7 @@ import pytest
 
 import minidl
 from minidl import nn
-from minidl.errors import ArgumentError, DeviceError
+from minidl.errors import ArgumentError, DeviceError, DTypeError
 from minidl.nn import functional as F
 
 
@@ -127,6 +127,22 @@ def test_a_module_without_forward_says_so() -> None:
 
     with pytest.raises(NotImplementedError, match="Empty has no forward"):
         Empty()(1)
+
+
+def test_an_array_in_place_of_a_tensor_is_named() -> None:
+    with pytest.raises(DTypeError, match=r"Linear: argument 0 is a numpy array.* minidl\.from_numpy\(x\)"):
+        nn.Sequential(Net())(np.zeros((1, 3), np.float32))
+    with pytest.raises(DTypeError, match="CrossEntropyLoss: argument 1 is a numpy array"):
+        nn.CrossEntropyLoss()(minidl.zeros(2, 3), np.array([0, 1]))
+
+
+def test_an_error_of_the_users_own_is_left_alone() -> None:
+    class Typo(nn.Module):
+        def forward(self, input: minidl.Tensor) -> minidl.Tensor:
+            return input.nothing  # type: ignore[return-value]
+
+    with pytest.raises(AttributeError, match="nothing"):
+        Typo()(minidl.zeros(1))
 
 
 def test_parts_are_found_by_name() -> None:
