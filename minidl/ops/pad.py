@@ -83,7 +83,8 @@ def _continued(x: Tensor, dim: int, before: int, after: int, mode: str) -> Tenso
     most = {"reflect": length - 1, "circular": length, "replicate": max(before, after) if length else 0}[mode]
     if min(before, after) < 0 or max(before, after) > most:
         raise ShapeError(
-            f"pad: mode {mode!r} can add 0 to {most} elements to the {length} of dimension {dim}, got ({before}, {after})"
+            f"pad: mode {mode!r} can add 0 to {most} elements to the {length} of dimension {dim}, "
+            f"got ({before}, {after})"
         )
     if mode == "reflect":
         front = flip(narrow(x, dim, 1, before), dim)

@@ -32,8 +32,8 @@ def taps(
     Args:
         image: lengths of the image.
         windows: how many windows there are along each dimension.
-        kernel, stride, padding, dilation: as in convolution; padding is that before the image, and a negative one leaves
-            out its first pixels.
+        kernel, stride, padding, dilation: as in convolution; padding is that before the image, and a negative one
+            leaves out its first pixels.
     """
     return tuple(_taps(image, windows, kernel, stride, padding, dilation))
 
