@@ -9,6 +9,7 @@ import numpy as np
 
 from minidl.core import Tensor
 from minidl.device import Device
+from minidl.device import device as find_device
 from minidl.device.dtypes import DEFAULT_FLOAT, DType
 from minidl.nn import functional as F
 from minidl.nn import init
@@ -19,7 +20,7 @@ __all__ = ["Identity", "Linear"]
 
 def blank(*shape: int, device: Device | str | None = None, dtype: DType | None = None) -> Parameter:
     """A weight whose values are set later."""
-    return Parameter(Tensor.of(np.empty(shape, dtype or DEFAULT_FLOAT)).to(device or "cpu"))
+    return Parameter(Tensor.of(np.empty(shape, dtype or DEFAULT_FLOAT)).to(find_device(device or "cpu")))
 
 
 def reset_weight_and_bias(weight: Parameter, bias: Parameter | None) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 
 from minidl.core import Tensor
 from minidl.device import Device
+from minidl.device import device as find_device
 from minidl.device.dtypes import DType, is_floating
 from minidl.errors import ArgumentError
 from minidl.nn.hidden import check_nothing_is_hidden
@@ -330,7 +331,9 @@ def _check_name(module: Module, name: str) -> None:
 
 def _convert(tensor: Tensor, target: Device | str | DType | type) -> None:
     """Move one tensor, and its gradient, or change its type; whole numbers keep theirs."""
-    if not isinstance(target, (Device, str)):
+    if isinstance(target, str):
+        target = find_device(target)
+    if not isinstance(target, Device):
         if not is_floating(np.dtype(target)):
             raise ArgumentError(f"to: weights can only be floating, got {np.dtype(target)}")
         if not is_floating(tensor.dtype):

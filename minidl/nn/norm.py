@@ -49,6 +49,7 @@ class _BatchNorm(_Affine):
         momentum: share of the newest batch in the running averages; None for the plain mean of all batches.
         affine: learn a scale and a shift for each channel.
         track_running_stats: False normalises by the batch in eval too.
+        bias: False leaves out the shift.
     """
 
     ranks: tuple[int, ...]
@@ -66,10 +67,12 @@ class _BatchNorm(_Affine):
         track_running_stats: bool = True,
         device: Device | str | None = None,
         dtype: DType | None = None,
+        *,
+        bias: bool = True,
     ) -> None:
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.affine, self.track_running_stats = affine, track_running_stats
-        self._make_affine((num_features,), affine, affine, device, dtype)
+        self._make_affine((num_features,), affine, affine and bias, device, dtype)
         for name in ("running_mean", "running_var"):
             blank_buffer = blank(num_features, device=device, dtype=dtype).data
             self.register_buffer(name, blank_buffer if track_running_stats else None)
@@ -111,7 +114,7 @@ class _BatchNorm(_Affine):
     def extra_repr(self) -> str:
         return (
             f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
-            f"track_running_stats={self.track_running_stats}"
+            f"bias={self.bias is not None}, track_running_stats={self.track_running_stats}"
         )
 
 
@@ -178,6 +181,7 @@ class GroupNorm(_Affine):
         num_channels: C.
         eps: added to the variance.
         affine: learn a scale and a shift for each channel.
+        bias: False leaves out the shift.
 
     Source: Wu and He, ECCV 2018.
     """
@@ -190,15 +194,20 @@ class GroupNorm(_Affine):
         affine: bool = True,
         device: Device | str | None = None,
         dtype: DType | None = None,
+        *,
+        bias: bool = True,
     ) -> None:
         if num_groups < 1 or num_channels % num_groups:
             raise ArgumentError(f"GroupNorm: num_groups must divide num_channels {num_channels}, got {num_groups}")
         self.num_groups, self.num_channels, self.eps, self.affine = num_groups, num_channels, eps, affine
-        self._make_affine((num_channels,), affine, affine, device, dtype)
+        self._make_affine((num_channels,), affine, affine and bias, device, dtype)
         self.reset_parameters()
 
     def forward(self, input: Tensor) -> Tensor:
         return F.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
-        return f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}"
+        return (
+            f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}, "
+            f"bias={self.bias is not None}"
+        )

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor, as_tensor
+from minidl.device import kernel, parallel
 from minidl.errors import MinidlError
 from minidl.ops.compare import gt, le
 from minidl.ops.elementwise import FloatUnary, Unary, unary_function
@@ -28,6 +29,10 @@ class Relu(Unary):
         xp.maximum(x, 0, out=out)
 
     @staticmethod
+    def cpu(out: Array, x: Array) -> None:
+        parallel(_relu, x.size, out.reshape(-1), x.reshape(-1))
+
+    @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
         (y,) = node.saved
         return (ReluGrad.apply(g, y.detach()),)
@@ -48,6 +53,10 @@ class ReluGrad(Op):
         xp.multiply(g, y > 0, out=out)
 
     @staticmethod
+    def cpu(out: Array, g: Array, y: Array) -> None:
+        parallel(_slope, g.size, out.reshape(-1), g.reshape(-1), y.reshape(-1), 0.0)
+
+    @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
         (y,) = node.saved
         return ReluGrad.apply(g, y), None
@@ -62,6 +71,10 @@ class LeakyRelu(Unary):
     @staticmethod
     def reference(xp: Any, out: Array, x: Array, *, negative_slope: float) -> None:
         xp.multiply(x, xp.where(x > 0, x.dtype.type(1), x.dtype.type(negative_slope)), out=out)
+
+    @staticmethod
+    def cpu(out: Array, x: Array, *, negative_slope: float) -> None:
+        parallel(_slope, x.size, out.reshape(-1), x.reshape(-1), x.reshape(-1), negative_slope)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
@@ -84,9 +97,25 @@ class LeakyReluGrad(Op):
         xp.multiply(g, xp.where(x > 0, x.dtype.type(1), x.dtype.type(negative_slope)), out=out)
 
     @staticmethod
+    def cpu(out: Array, g: Array, x: Array, *, negative_slope: float) -> None:
+        parallel(_slope, g.size, out.reshape(-1), g.reshape(-1), x.reshape(-1), negative_slope)
+
+    @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
         (x,) = node.saved
         return LeakyReluGrad.apply(g, x, **node.params), None
+
+
+@kernel("T[::1], const T[::1]", T=("float32", "float64"))
+def _relu(begin: int, end: int, out: Array, x: Array) -> None:
+    for i in range(begin, end):
+        out[i] = 0 if x[i] <= 0 else x[i]  # NaN is not below zero, and stays
+
+
+@kernel("T[::1], const T[::1], const T[::1], T", T=("float32", "float64"))
+def _slope(begin: int, end: int, out: Array, g: Array, x: Array, negative_slope: float) -> None:
+    for i in range(begin, end):
+        out[i] = g[i] if x[i] > 0 else g[i] * negative_slope
 
 
 class Sigmoid(FloatUnary):

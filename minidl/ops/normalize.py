@@ -7,11 +7,13 @@ gx = rstd * (gy - mean(gy) - xhat * mean(gy * xhat)) with gy = g * weight.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor, UpdateOp, is_recording
+from minidl.device import inline, kernel, parallel
 from minidl.device.dtypes import accumulator
 from minidl.errors import ShapeError
 from minidl.ops.elementwise import broadcast
@@ -53,6 +55,19 @@ class Normalize(Op):
         y *= rstd
         y *= weight
         y += bias
+
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        return super().cpu_takes(arrays, params) and _over_channels(arrays[0], arrays[1], params["dims"])
+
+    @staticmethod
+    def cpu(
+        out: tuple[Array, Array, Array], x: Array, weight: Array, bias: Array, *, dims: tuple[int, ...], eps: float
+    ) -> None:
+        planes = (x.shape[0], x.shape[1], -1)
+        y, mean, rstd = out
+        channels = [a.reshape(-1) for a in (mean, rstd, weight, bias)]
+        parallel(_normalize_channels, x.shape[1], y.reshape(planes), *channels, x.reshape(planes), eps, block=1)
 
     @staticmethod
     def vjp(node: Node, g: Any) -> Grads:
@@ -96,6 +111,124 @@ class NormalizeGrad(Op):
         xhat *= along
         gx -= xhat
         gx *= rstd
+
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        return super().cpu_takes(arrays, params) and _over_channels(arrays[1], arrays[2], params["dims"])
+
+    @staticmethod
+    def cpu(
+        out: tuple[Array, Array, Array], g: Array, x: Array, weight: Array, mean: Array, rstd: Array,
+        *, dims: tuple[int, ...],
+    ) -> None:  # fmt: skip
+        planes = (x.shape[0], x.shape[1], -1)
+        gx, gw, gb = out
+        channels = [a.reshape(-1) for a in (gw, gb, weight, mean, rstd)]
+        parallel(
+            _grad_channels, x.shape[1], gx.reshape(planes), *channels, g.reshape(planes), x.reshape(planes), block=1
+        )
+
+
+def _over_channels(x: Array, weight: Array, dims: tuple[int, ...]) -> bool:
+    """Whether this is batch-norm: statistics and weights for each channel."""
+    return x.ndim > 1 and dims == (0, *range(2, x.ndim)) and weight.size == x.shape[1] == weight.shape[1] and x.size > 0
+
+
+LANES = 16  # independent sums, so that they fit vector registers; floating-point addition may not be reordered
+
+
+@inline
+def _row_sum(lanes: Array, a: Array) -> float:
+    """The sum of a row, by lanes."""
+    whole = a.size // LANES * LANES
+    lanes[:] = 0
+    for j in range(0, whole, LANES):
+        for k in range(LANES):
+            lanes[k] += a[j + k]
+    total = 0.0
+    for k in range(LANES):
+        total += lanes[k]
+    for j in range(whole, a.size):
+        total += a[j]
+    return total
+
+
+@inline
+def _row_product(lanes: Array, a: Array, b: Array, shift: float) -> float:
+    """The sum of a * (b - shift) over a row, by lanes."""
+    whole = a.size // LANES * LANES
+    lanes[:] = 0
+    for j in range(0, whole, LANES):
+        for k in range(LANES):
+            lanes[k] += a[j + k] * (b[j + k] - shift)
+    total = 0.0
+    for k in range(LANES):
+        total += lanes[k]
+    for j in range(whole, a.size):
+        total += a[j] * (b[j] - shift)
+    return total
+
+
+@inline
+def _row_square(lanes: Array, a: Array, shift: float) -> float:
+    """The sum of (a - shift)² over a row, by lanes."""
+    whole = a.size // LANES * LANES
+    lanes[:] = 0
+    for j in range(0, whole, LANES):
+        for k in range(LANES):
+            lanes[k] += (a[j + k] - shift) * (a[j + k] - shift)
+    total = 0.0
+    for k in range(LANES):
+        total += lanes[k]
+    for j in range(whole, a.size):
+        total += (a[j] - shift) * (a[j] - shift)
+    return total
+
+
+@kernel(
+    "T[:, :, ::1], T[::1], T[::1], const T[::1], const T[::1], const T[:, :, ::1], float64", T=("float32", "float64")
+)
+def _normalize_channels(
+    begin: int, end: int, y: Array, mean: Array, rstd: Array, weight: Array, bias: Array, x: Array, eps: float
+) -> None:
+    lanes = np.zeros(LANES, x.dtype)
+    count = x.shape[0] * x.shape[2]
+    for c in range(begin, end):
+        total = 0.0
+        for n in range(x.shape[0]):
+            total += _row_sum(lanes, x[n, c])
+        mean[c] = total / count
+        total = 0.0
+        for n in range(x.shape[0]):
+            total += _row_square(lanes, x[n, c], mean[c])
+        rstd[c] = 1 / np.sqrt(total / count + eps)
+        shift, scale, lift = mean[c], rstd[c] * weight[c], bias[c]
+        for n in range(x.shape[0]):
+            for j in range(x.shape[2]):
+                y[n, c, j] = (x[n, c, j] - shift) * scale + lift
+
+
+@kernel(
+    "T[:, :, ::1], T[::1], T[::1], const T[::1], const T[::1], const T[::1], const T[:, :, ::1], const T[:, :, ::1]",
+    T=("float32", "float64"),
+)
+def _grad_channels(
+    begin: int, end: int, gx: Array, gw: Array, gb: Array, weight: Array, mean: Array, rstd: Array, g: Array, x: Array
+) -> None:
+    lanes = np.zeros(LANES, x.dtype)
+    count = x.shape[0] * x.shape[2]
+    for c in range(begin, end):
+        plain, along = 0.0, 0.0
+        for n in range(x.shape[0]):
+            plain += _row_sum(lanes, g[n, c])
+            along += _row_product(lanes, g[n, c], x[n, c], mean[c])
+        gb[c], gw[c] = plain, along * rstd[c]
+        # gx = rstd weight (g - mean(g) - xhat mean(g xhat)), as one multiply-add of g and one of x
+        shift, scale = mean[c], rstd[c] * weight[c]
+        slope, lift = -scale * rstd[c] * gw[c] / count, -scale * gb[c] / count
+        for n in range(x.shape[0]):
+            for j in range(x.shape[2]):
+                gx[n, c, j] = g[n, c, j] * scale + (x[n, c, j] - shift) * slope + lift
 
 
 class MoveTowards(UpdateOp):

@@ -1,0 +1,91 @@
+"""inspect: what a file or folder holds, as names and values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from medapps.apps.run import Run
+from medapps.errors import InputError
+from medapps.files import read_json
+from medapps.inference import load_model
+from medapps.readers import ClassificationData, read_dataset, read_image
+
+__all__ = ["inspect"]
+
+
+def inspect(path: str | Path) -> dict[str, str]:
+    """Facts about an image, a data set, a model file or a run folder.
+
+    Raises:
+        InputError: one sentence if it is none of these.
+    """
+    place = Path(path)
+    if not place.exists():
+        raise InputError(f"{place}: there is no such file or folder")
+    if place.is_dir():
+        return _run(place) if (place / "recipe.json").is_file() else _dataset(place)
+    if place.suffix == ".safetensors":
+        return _model(place)
+    return _dataset(place) if place.suffix.lower() in (".npz", ".zip") else _image(place)
+
+
+def _image(path: Path) -> dict[str, str]:
+    image = read_image(path)
+    c, z, y, x = image.shape
+    finite = image.array[np.isfinite(image.array)] if image.array.dtype.kind == "f" else image.array
+    values = f"{finite.min():g} to {finite.max():g}" if finite.size else "none is a number"
+    spacing = image.spacing_mm or ()
+    return {
+        "image": str(path),
+        "size": f"{c} channel{'s' * (c > 1)}, {z} slice{'s' * (z > 1)} of {y} x {x} pixels, {image.array.dtype}",
+        "values": f"{values} {image.meta.get('unit', '')}".strip(),
+        "spacing": " x ".join("unknown" if s is None else f"{s:g}" for s in spacing) + " mm (z, y, x)"
+        if spacing
+        else "unknown",
+        "modality": image.modality or "unknown",
+        **{name: value for name, value in image.meta.items() if name != "unit"},
+    }
+
+
+def _dataset(path: Path) -> dict[str, str]:
+    data = read_dataset(path)
+    c, h, w = data.train.images.shape[1:]
+    return {
+        "data set": f"{data.name}{' (synthetic)' if data.synthetic else ''}",
+        "images": f"{c} channel{'s' * (c > 1)} of {h} x {w} pixels, {data.train.images.dtype}",
+        **{name: _counts(data, split.labels) + f", {len(set(split.groups))} groups" for name, split in data.splits()},
+        "sha-256": data.digest,
+    }
+
+
+def _counts(data: ClassificationData, labels: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> str:
+    counts = np.bincount(labels, minlength=len(data.classes))
+    each = ", ".join(f"{name} {n}" for name, n in zip(data.classes, counts, strict=True))
+    return f"{len(labels)} images: {each}"
+
+
+def _model(path: Path) -> dict[str, str]:
+    classifier = load_model(path)
+    card = classifier.card
+    c, h, w = card.input_shape
+    return {
+        "model": f"{card.architecture['name']}, {sum(p.numel() for p in classifier.model.parameters())} parameters",
+        "input": f"{c} channel{'s' * (c > 1)} of {h} x {w} pixels",
+        "classes": ", ".join(card.classes),
+        "trained on": f"{card.data.get('name', 'unknown')}{' (synthetic)' if card.data.get('synthetic') else ''}",
+        **{name.replace("_", " "): f"{value:.4g}" for name, value in card.validation.items()},
+        "notice": card.notice,
+    }
+
+
+def _run(folder: Path) -> dict[str, str]:
+    run = Run.open(folder)
+    facts = {"run": str(folder), "data": str(run.data.get("path")), "seed": str(run.recipe.seed)}
+    if (folder / "history.json").is_file():
+        rows = read_json(folder / "history.json")
+        facts["epochs"] = f"{len(rows)} of {run.recipe.epochs}"
+    if (folder / "model.safetensors").is_file():
+        facts |= _model(folder / "model.safetensors")
+    return facts

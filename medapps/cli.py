@@ -1,0 +1,240 @@
+"""The command `medapps`: verbs that read like sentences, each a thin wrapper of the Python function of the same name.
+
+What goes wrong with the input is one sentence on standard error and exit code 2; `--debug` shows the traceback. Nothing
+heavy is imported before a verb runs, so that `medapps --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from medapps import NOTICE
+from medapps.errors import MedappsError
+
+if TYPE_CHECKING:
+    from medapps.apps.predict import Prediction
+    from medapps.evaluate import Evaluation
+
+__all__ = ["app", "main"]
+
+_PLAIN: dict[str, Any] = {"rich_markup_mode": None, "add_completion": False, "no_args_is_help": True}
+app = typer.Typer(
+    help=f"Medical-image applications: train, judge, predict, report.\n\n{NOTICE}",
+    pretty_exceptions_enable=False,
+    **_PLAIN,
+)
+train = typer.Typer(help="Train a model on labelled images.", **_PLAIN)
+app.add_typer(train, name="train")
+
+
+@app.callback()
+def options(debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False) -> None:
+    pass  # main() takes --debug off, wherever it stands
+
+
+@app.command("demo")
+def demo_command(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write into.")] = Path("medapps-demo"),
+    seed: Annotated[int, typer.Option(help="Decides phantoms, weights and order.", min=0)] = 0,
+    overwrite: Annotated[bool, typer.Option(help="Replace an earlier demo there.")] = False,
+) -> None:
+    """Make synthetic CT images, train a tissue classifier on them, judge it and write a report."""
+    from medapps.apps.demo import demo
+    from medapps.apps.progress import training_progress
+
+    with training_progress() as progress:
+        result = demo(output, seed, overwrite=overwrite, progress=progress, say=_note)
+    print(_headline(result.evaluation))
+    print("The images are synthetic: made by a program, of no patient.")
+    print(f"report: {result.report}")
+    print(NOTICE)
+
+
+@app.command("inspect")
+def inspect_command(
+    paths: Annotated[list[Path], typer.Argument(help="Images, data sets, model files or run folders.")],
+) -> None:
+    """Say what a file or folder holds: an image, a data set, a model, a run."""
+    from medapps.apps.inspect import inspect
+    from medapps.apps.tables import columns
+
+    for path in paths:
+        print(columns([[name, value] for name, value in inspect(path).items()]))
+
+
+@train.command("classify")
+def train_classify_command(
+    data: Annotated[Path, typer.Argument(help="An .npz file, a folder or zip of class folders, or a phantom folder.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Run folder [runs/<data>-seed<seed>].")] = None,
+    recipe: Annotated[Path | None, typer.Option(help="A recipe.json to start from.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Decides weights, order and augmentation.", min=0)] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training images.", min=1)] = None,
+    lr: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images a step.", min=2)] = None,
+    image_size: Annotated[int | None, typer.Option(help="Resize images to this side, in pixels.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start again in a folder that holds a run.")] = False,
+    evaluate: Annotated[bool, typer.Option(help="Judge the result on the test split and write the report.")] = True,
+) -> None:
+    """Train a classifier, keep the best epoch by validation, then open the test split once and report."""
+    from medapps.apps.classify import default_run, read_recipe, train_classifier
+    from medapps.apps.progress import training_progress
+
+    given = {"seed": seed, "epochs": epochs, "lr": lr, "batch_size": batch_size, "image_size": image_size}
+    overrides = {name: value for name, value in given.items() if value is not None}
+    start = read_recipe(recipe) if recipe else None
+    folder = output or default_run(data, seed if seed is not None else start.seed if start else 0)
+    with training_progress() as progress:
+        history = train_classifier(
+            data, folder, recipe=start, resume=resume, overwrite=overwrite, progress=progress, **overrides
+        )
+    best = history.rows[history.best_epoch - 1]
+    print(f"best epoch {history.best_epoch}: validation AUC {best['val_auc']:.4f}, accuracy {best['val_accuracy']:.4f}")
+    print(f"model: {folder / 'model.safetensors'}")
+    if evaluate:
+        _judge(folder, None)
+    print(NOTICE)
+
+
+@app.command("evaluate")
+def evaluate_command(
+    run: Annotated[Path, typer.Argument(help="A run folder that `medapps train` wrote.")],
+    data: Annotated[Path | None, typer.Option(help="Where the data are now, if they were moved.")] = None,
+) -> None:
+    """Judge a run on its test split: each figure with its 95 % interval."""
+    _judge(run, data)
+    print(NOTICE)
+
+
+@app.command("predict")
+def predict_command(
+    paths: Annotated[list[Path], typer.Argument(help="DICOM, PNG, JPEG or .npz files, or folders of them.")],
+    model: Annotated[Path, typer.Option("--model", "-m", help="A model.safetensors, or the run folder that holds it.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write the results to this .csv or .json.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output file.")] = False,
+) -> None:
+    """Classify images; a file that cannot be used gets one sentence, and the others go on."""
+    from medapps.apps.predict import predict_files
+
+    made = predict_files(paths, model, output=output, overwrite=overwrite, show=_show_prediction)
+    failed = sum(p.error is not None for p in made)
+    print(f"{len(made) - failed} classified, {failed} refused" + (f", written to {output}" if output else ""))
+    print(NOTICE)
+    if failed:
+        raise typer.Exit(2)
+
+
+@app.command("report")
+def report_command(run: Annotated[Path, typer.Argument(help="A run folder that was evaluated.")]) -> None:
+    """Write report.html, one file with figures and pictures, from what a run folder holds."""
+    from medapps.report import write_report
+
+    print(f"report: {write_report(run)}")
+    print(NOTICE)
+
+
+@app.command("doctor")
+def doctor_command() -> None:
+    """Say what this installation can do: versions, extras, threads, kernels, DICOM codecs."""
+    from medapps.apps.doctor import doctor
+    from medapps.apps.tables import columns
+
+    print(columns([[name, value] for name, value in doctor().items()]))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command and leave with its exit code: 0, 2 for bad input, 130 for Ctrl-C, 1 for a fault of ours."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    try:
+        # Outside standalone mode typer returns the code of an Exit, or None; it turns Ctrl-C into an Exit(130).
+        code = typer.main.get_command(app)([a for a in given if a != "--debug"], "medapps", standalone_mode=False)
+        if code == 130:
+            raise KeyboardInterrupt
+        sys.stdout.flush()
+    except BaseException as error:
+        if debug and not isinstance(error, SystemExit):
+            raise
+        code = _explain(error)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _explain(error: BaseException) -> int:
+    """Say in one sentence what stopped the command; the exit code."""
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else 0
+    if isinstance(error, KeyboardInterrupt | typer.Abort):
+        _complain("stopped by Ctrl-C; what was written is whole, and `medapps train ... --resume` goes on from it")
+        return 130
+    if isinstance(error, BrokenPipeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at exit
+        return 141
+    if hasattr(error, "format_message"):  # click's usage errors, whichever click typer carries
+        _complain(f"{error.format_message()} (see `medapps --help`)")
+        return 2
+    return _explain_fault(error)
+
+
+def _explain_fault(error: BaseException) -> int:
+    from minidl.errors import MinidlError
+
+    if isinstance(error, MedappsError | MinidlError):
+        _complain(str(error))
+    elif isinstance(error, OSError):
+        full = "; free some space or choose another place" if error.errno == errno.ENOSPC else ""
+        _complain(f"{error.filename or 'a file'}: {error.strerror or error}{full}")
+    elif isinstance(error, ModuleNotFoundError) and error.name:
+        _complain(f"the package {error.name.split('.')[0]} is missing; pip install 'minidl[med]'")
+    elif isinstance(error, MemoryError):
+        _complain("the memory of this machine does not suffice; try a smaller --batch-size or --image-size")
+    else:
+        _complain(f"a fault in medapps ({type(error).__name__}: {error}); run again with --debug and report it")
+        return 1
+    return 2
+
+
+def _judge(run: Path, data: Path | None) -> None:
+    from medapps.apps.evaluate import evaluate_run
+    from medapps.report import write_report
+
+    print(_headline(evaluate_run(run, data_path=data)))
+    print(f"report: {write_report(run)}")
+
+
+def _headline(evaluation: Evaluation) -> str:
+    """The figures of an evaluation as a table."""
+    from medapps.apps.tables import columns
+
+    rows = [["", evaluation.split, "95 % interval", "n"]]
+    for name, figure in evaluation.metrics.items():
+        rows.append(
+            [name.replace("_", " "), f"{figure.value:.4f}", f"{figure.low:.4f} to {figure.high:.4f}", str(figure.n)]
+        )
+    return columns(rows)
+
+
+def _show_prediction(made: Prediction) -> None:
+    from medapps.apps.tables import printable
+
+    if made.error is not None:
+        _complain(made.error)
+    else:
+        print(printable(f"{made.name}  {made.label}  {made.probability:.3f}"), flush=True)
+
+
+def _note(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _complain(sentence: str) -> None:
+    """One line on standard error, whatever a file calls itself."""
+    _note("medapps: " + "".join(c if c.isprintable() else " " for c in sentence))

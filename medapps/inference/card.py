@@ -1,0 +1,91 @@
+"""Card: what a model file says about itself, as plain data, checked before anything is built from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from medapps import NOTICE
+from medapps.errors import InputError
+
+__all__ = ["Card"]
+
+
+@dataclass(frozen=True)
+class Card:
+    """Everything but the weights.
+
+    architecture: what `medapps.models.build_model` takes.
+    preparation: the transforms every image goes through, with the figures found on the training split.
+    input_shape: (C, H, W) of the images before preparation, uint8 values.
+    modalities: DICOM modalities the model was made for; empty when the training data did not say.
+    views: how else each image is judged before the mean is taken (see `medapps.inference.views`).
+    classes: names, in the order of the outputs.
+    recipe: `Recipe.to_dict()`; data: name, digest and synthetic of what it was trained on.
+    validation: figures of the kept epoch.
+    """
+
+    architecture: Mapping[str, Any]
+    preparation: tuple[Mapping[str, Any], ...]
+    input_shape: tuple[int, int, int]
+    classes: tuple[str, ...]
+    modalities: tuple[str, ...] = ()
+    views: tuple[Mapping[str, Any], ...] = ()
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
+    validation: Mapping[str, Any] = field(default_factory=dict)
+    notice: str = NOTICE
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, ready for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Any) -> Card:
+        """The card in `values`.
+
+        Raises:
+            InputError: one sentence that names the field at fault.
+        """
+        if not isinstance(values, Mapping):
+            raise InputError("model: the card is not a table of fields")
+        names = {f.name for f in fields(cls)}
+        if unknown := sorted(set(values) - names):
+            raise InputError(f"model: the card's field {unknown[0]!r} is not known; the file needs a newer medapps")
+        for name, (test, need) in _RULES.items():
+            if name not in values:
+                raise InputError(f"model: the card has no {name}")
+            if not test(values[name]):
+                raise InputError(f"model: the card's {name} must be {need}, got {str(values[name])[:80]!r}")
+        plain: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+        return cls(**plain)
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(v, str) for v in value)
+
+
+def _is_shape(value: Any) -> bool:
+    sides = value if isinstance(value, list | tuple) else ()
+    return (
+        len(sides) == 3
+        and all(isinstance(v, int) and not isinstance(v, bool) and 1 <= v <= 4096 for v in sides)
+        and sides[0] in (1, 3)
+    )
+
+
+def _tables(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(v, Mapping) for v in value)
+
+
+_RULES: dict[str, tuple[Any, str]] = {
+    "architecture": (lambda v: isinstance(v, Mapping), "a table"),
+    "preparation": (_tables, "a list of transforms"),
+    "input_shape": (_is_shape, "[1 or 3, height, width]"),
+    "classes": (lambda v: _texts(v) and 2 <= len(v) <= 100_000, "a list of at least 2 names"),
+    "views": (_tables, "a list of views"),
+    "modalities": (_texts, "a list of names"),
+    "recipe": (lambda v: isinstance(v, Mapping), "a table"),
+    "data": (lambda v: isinstance(v, Mapping), "a table"),
+}

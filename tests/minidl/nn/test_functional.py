@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from minidl.nn import functional as F
+
+# Arguments that PyTorch keeps for code written before 2018.
+DEPRECATED = {"size_average", "reduce", "_stacklevel"}
+# Left out so far; each call that needs one gets a TypeError that names it.
+LEFT_OUT = {
+    "interpolate": {"recompute_scale_factor", "antialias"},
+    "softmax": {"dtype"},
+    "log_softmax": {"dtype"},
+    "huber_loss": {"weight"},
+    "mse_loss": {"weight"},
+    "l1_loss": {"weight"},
+}
+# None stands for a deprecated guess of the dimension, and for 0.
+OTHER_DEFAULTS = {("softmax", "dim"), ("log_softmax", "dim"), ("pad", "value")}
+
+
+def test_everything_is_listed_and_there() -> None:
+    assert all(callable(getattr(F, name)) for name in F.__all__)
+
+
+@pytest.mark.parametrize("name", F.__all__)
+def test_arguments_have_pytorchs_names_order_and_defaults(name: str) -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    theirs = getattr(torch.nn.functional, name, None)
+    if theirs is None:
+        assert name == "soft_dice_loss"  # our own addition
+        return
+    try:
+        wanted = inspect.signature(theirs).parameters
+    except ValueError:
+        return  # a built-in without a signature
+    if {"args", "kwargs"} <= set(wanted):
+        return  # chosen by PyTorch's scripting compiler
+    kept = [p for n, p in wanted.items() if n not in DEPRECATED | LEFT_OUT.get(name, set())]
+    ours = inspect.signature(getattr(F, name)).parameters
+    assert list(ours) == [p.name for p in kept]
+    for p in kept:
+        if p.default is not inspect.Parameter.empty and (name, p.name) not in OTHER_DEFAULTS:
+            assert ours[p.name].default == p.default, p.name
