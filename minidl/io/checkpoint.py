@@ -16,9 +16,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from minidl.core import Array, Tensor
+from minidl.core import Array
 from minidl.errors import FileFormatError
+from minidl.io.plain import copied, pack, unpack
 from minidl.io.safetensors import read, save
+from minidl.io.whole import remove_leftovers
 from minidl.random import Generator, default_generator
 
 KEY = "minidl_checkpoint"
@@ -52,24 +54,24 @@ class Checkpoint:
         """Load each object's state by its name, and the random state; all of it, or nothing.
 
         Raises:
-            FileFormatError: if an object was not saved under that name.
+            FileFormatError: if an object was not saved under that name, or the random state is not one.
             Exception: what an object raises that its state does not fit; those loaded before it are put back.
         """
         if missing := sorted(objects.keys() - self.states.keys()):
             raise FileFormatError(
                 f"checkpoint: holds no state for {missing[0]!r}; it has {', '.join(sorted(self.states))}"
             )
-        before = {name: _copied(thing.state_dict()) for name, thing in objects.items()}
+        before = {name: copied(thing.state_dict()) for name, thing in objects.items()}
         loaded: list[str] = []
         try:
             for name, thing in objects.items():
                 loaded.append(name)
-                thing.load_state_dict(_copied(self.states[name]))
-        except Exception:
+                thing.load_state_dict(copied(self.states[name]))
+            (generator or default_generator()).set_state(self.random)  # last: it changes nothing when it fails
+        except BaseException:  # Ctrl-C, too, must not leave half of it
             for name in loaded:
                 objects[name].load_state_dict(before[name])
             raise
-        (generator or default_generator()).set_state(self.random)
 
 
 def save_checkpoint(
@@ -86,19 +88,25 @@ def save_checkpoint(
         position: plain data: numbers, texts, lists, dicts.
         arrays: further arrays by name.
         generator: the default generator when None.
-        objects: modules, optimisers, schedules, each under a name of your choice.
+        objects: modules, optimisers, schedules, loaders, each under a name of your choice.
+
+    Raises:
+        FileFormatError: for values that are neither plain data nor arrays, or more text than 16 MiB.
+        DTypeError: for an array of an element type that safetensors files do not have.
+        OSError: if the file could not be written.
 
     >>> save_checkpoint(path, model=model, optimizer=optimizer, position={"epoch": 3})  # doctest: +SKIP
     """
     packed: dict[str, Array] = {}
     content = {
         "version": VERSION,
-        "states": {name: _pack(thing.state_dict(), f"states.{name}", packed) for name, thing in objects.items()},
-        "position": _pack(dict(position or {}), "position", packed),
-        "arrays": _pack(dict(arrays or {}), "arrays", packed),
-        "random": _pack((generator or default_generator()).get_state(), "random", packed),
+        "states": {name: pack(thing.state_dict(), f"states.{name}", packed) for name, thing in objects.items()},
+        "position": pack(dict(position or {}), "position", packed),
+        "arrays": pack(dict(arrays or {}), "arrays", packed),
+        "random": pack((generator or default_generator()).get_state(), "random", packed),
     }
     text = json.dumps(content)
+    remove_leftovers(path)
     return save(packed, path, {KEY: text, "sha256": _digest(text, packed)})
 
 
@@ -114,62 +122,25 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         raise FileFormatError(f"{path}: holds weights, but is not a checkpoint; read it with minidl.load")
     if _digest(metadata[KEY], arrays) != metadata.get("sha256"):
         raise FileFormatError(f"{path}: is damaged, its checksum does not fit; go back to an earlier checkpoint")
-    content = json.loads(metadata[KEY])
-    if content["version"] != VERSION:
-        raise FileFormatError(f"{path}: has version {content['version']}; this release reads version {VERSION}")
-    parts = {name: _unpack(content[name], arrays) for name in ("position", "arrays", "random")}
-    return Checkpoint({name: _unpack(state, arrays) for name, state in content["states"].items()}, **parts)
+    try:
+        content = json.loads(metadata[KEY])
+        if content["version"] != VERSION:
+            raise FileFormatError(f"{path}: has version {content['version']!r}; this release reads version {VERSION}")
+        parts = {name: unpack(content[name], arrays) for name in ("position", "arrays", "random")}
+        states = {name: unpack(state, arrays) for name, state in content["states"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        if isinstance(error, FileFormatError):
+            raise
+        raise FileFormatError(f"{path}: is not a checkpoint that minidl wrote ({error!r})") from error
+    if not all(isinstance(part, dict) for part in parts.values()):
+        raise FileFormatError(f"{path}: is not a checkpoint that minidl wrote")
+    return Checkpoint(states, **parts)
 
 
 def _digest(text: str, arrays: Mapping[str, Array]) -> str:
-    sha = hashlib.sha256(text.encode())
+    sha = hashlib.sha256(text.encode(errors="backslashreplace"))
     for name in sorted(arrays):
-        sha.update(f"{name}{arrays[name].dtype.str}{arrays[name].shape}".encode())
-        sha.update(np.ascontiguousarray(arrays[name]).data)
+        array = arrays[name].astype(arrays[name].dtype.newbyteorder("<"), order="C", copy=False)
+        sha.update(f"{name}{array.dtype.str}{array.shape}".encode())
+        sha.update(array.reshape(-1).view(np.uint8).data)
     return sha.hexdigest()
-
-
-def _pack(value: Any, place: str, arrays: dict[str, Array]) -> Any:
-    """`value` as JSON; arrays in it are put into `arrays`, and their names left in their place.
-
-    JSON has no tuples, and its dicts only texts as keys: both are written as a tagged list.
-    """
-    if isinstance(value, Tensor):
-        return {"tensor": _pack(value.detach().cpu().array, place, arrays)}
-    if isinstance(value, np.ndarray):
-        arrays[place] = value
-        return {"array": place}
-    if isinstance(value, Mapping):
-        return {"dict": [[key, _pack(item, f"{place}.{key}", arrays)] for key, item in value.items()]}
-    if isinstance(value, (list, tuple)):
-        items = [_pack(item, f"{place}.{i}", arrays) for i, item in enumerate(value)]
-        return {"tuple": items} if isinstance(value, tuple) else items
-    if isinstance(value, np.generic):
-        return value.item()
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    raise FileFormatError(
-        f"checkpoint: {place} is a {type(value).__name__}, which is neither a number, text, list, dict nor array"
-    )
-
-
-def _unpack(value: Any, arrays: Mapping[str, Array]) -> Any:
-    if isinstance(value, list):
-        return [_unpack(item, arrays) for item in value]
-    if not isinstance(value, dict):
-        return value
-    ((kind, content),) = value.items()
-    if kind == "tensor":
-        return Tensor.of(_unpack(content, arrays))
-    if kind == "array":
-        return arrays[content]
-    if kind == "tuple":
-        return tuple(_unpack(item, arrays) for item in content)
-    return {key: _unpack(item, arrays) for key, item in content}
-
-
-def _copied(state: Any) -> Any:
-    """A state_dict whose arrays are its own."""
-    arrays: dict[str, Array] = {}
-    text = _pack(state, "", arrays)
-    return _unpack(text, {name: array.copy() for name, array in arrays.items()})
