@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,12 @@ class Network:
     shape: tuple[int, ...]
     classes: int
     dense: bool = False  # a class for every pixel
+
+    def smaller(self) -> Network:
+        """The same network on at most eight images of side 64 at most: as good a proof in a tenth of the time."""
+        if len(self.shape) == 2:
+            return self
+        return replace(self, shape=(min(self.shape[0], 8), self.shape[1], *[min(side, 64) for side in self.shape[2:]]))
 
     def draw(self, seed: int = 0) -> tuple[Array, Array]:
         """Input and target."""

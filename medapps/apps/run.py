@@ -115,4 +115,8 @@ def _about(path: str | Path, data: ClassificationData) -> dict[str, Any]:
         "classes": list(data.classes),
         "image_shape": list(data.train.images.shape[1:]),
         "n": {name: len(split) for name, split in data.splits()},
+        "groups": {name: len(set(split.groups)) for name, split in data.splits()},
+        "counts": {
+            name: np.bincount(split.labels, minlength=len(data.classes)).tolist() for name, split in data.splits()
+        },
     }

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 import minidl
-from medapps.errors import InputError
-from medapps.files import write_bytes
+from medapps.errors import InputError, OutputError
 from medapps.inference.card import Card
 from medapps.models import MODELS, build_model
-from minidl import nn
+from minidl import io, nn
+from minidl.errors import FileFormatError
 
 __all__ = ["Classifier", "load_model", "save_model"]
 
@@ -35,12 +35,16 @@ class Classifier:
 
 
 def save_model(path: str | Path, classifier: Classifier) -> Path:
-    """Write one file with weights and card, whole or not at all."""
-    from safetensors.numpy import save
+    """Write one file with weights and card, whole or not at all.
 
-    arrays = {name: np.asarray(t.numpy(), order="C") for name, t in classifier.model.state_dict().items()}
+    Raises:
+        OutputError: if it could not be written.
+    """
     card = json.dumps(classifier.card.to_dict(), allow_nan=False)
-    return write_bytes(path, save(arrays, metadata={_KEY: card, "notice": classifier.card.notice}))
+    try:
+        return io.save(classifier.model.state_dict(), path, {_KEY: card, "notice": classifier.card.notice})
+    except OSError as error:
+        raise OutputError(f"{path}: could not be written ({error.strerror or error})") from error
 
 
 def load_model(path: str | Path) -> Classifier:
@@ -65,16 +69,12 @@ def load_model(path: str | Path) -> Classifier:
 
 
 def _read(file: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-    from safetensors import SafetensorError, safe_open
-
     if not file.is_file():
         raise InputError(f"{file}: there is no such model file")
     try:
-        with safe_open(file, framework="np") as content:
-            metadata = content.metadata() or {}
-            return {name: content.get_tensor(name) for name in content.keys()}, metadata  # noqa: SIM118
-    except SafetensorError as error:
-        raise InputError(f"{file}: is damaged or not a safetensors file") from error
+        return io.read(file)
+    except FileFormatError as error:
+        raise InputError(str(error)) from error
     except OSError as error:
         raise InputError(f"{file}: could not be read ({error.strerror or error})") from error
 

@@ -63,7 +63,7 @@ def read_patches(
             rows[item["split"]].append((_cut(picture, y, x, size), label, str(item["patient"]), name))
     train, val, test = (_split(path, title, rows[title]) for title in ("train", "val", "test"))
     synthetic = bool(description.get("synthetic", True))
-    return ClassificationData(path.name, CLASSES, train, val, test, synthetic, digest.hexdigest())
+    return ClassificationData("phantom tissues", CLASSES, train, val, test, synthetic, digest.hexdigest())
 
 
 def _description(path: Path) -> dict[str, Any]:
