@@ -1,7 +1,7 @@
 # One word each: demo, test, check, bench, docs. The first use makes .venv and installs what that word needs.
 PYTHON ?= python3
 BIN := .venv/bin
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
 
 .PHONY: setup demo test check bench docs clean
 

@@ -41,7 +41,7 @@ def main() -> int:
     if importlib.util.find_spec("torch") is None:
         print('benchmarks: PyTorch, the rival, is not installed; pip install "minidl[bench]"', file=sys.stderr)
         return 2
-    rounds, seconds = (3, 0.0) if args.quick else (15, 20.0)
+    rounds, seconds = (3, 0.0) if args.quick else (15, 4.0)
     results: dict[str, Any] = {"agreement": {}, "networks": [], "ops": []}
     for position, threads in enumerate(args.threads):
         part = _worker(threads, {"only": args.only, "rounds": rounds, "seconds": seconds, "proofs": position == 0})

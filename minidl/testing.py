@@ -229,7 +229,7 @@ class KernelReport:
 
 
 def check_kernel(
-    op: str, kernel: Kernel, inputs: Sequence[Any], *, rtol: float | None = None, repeats: int = 5, **params: Any
+    op: str, kernel: Kernel, inputs: Sequence[Any], /, *, rtol: float | None = None, repeats: int = 5, **params: Any
 ) -> KernelReport:
     """Prove `kernel(out, *inputs, **params)` against the reference of `op`, and time both.
 

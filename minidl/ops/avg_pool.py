@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor
-from minidl.errors import ShapeError
+from minidl.device.dtypes import is_floating
+from minidl.errors import DTypeError, ShapeError
 from minidl.ops.matmul import matmul
 from minidl.ops.max_pool import pool_sizes, pool_windows
 from minidl.ops.reduce import mean
-from minidl.ops.windows import Sizes, taps
+from minidl.ops.windows import Sizes, sizes, taps
 
 __all__ = [
     "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d",
@@ -109,6 +110,7 @@ def avg_pool2d(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any
 
     Raises:
         ShapeError: if the window does not fit, or the padding is too wide.
+        DTypeError: for whole numbers.
 
     Source: LeCun et al., "Gradient-based learning applied to document recognition", Proc. IEEE 1998, section II.A.
 
@@ -129,6 +131,8 @@ def _avg_pool(
     divisor: int | None,
 ) -> Tensor:  # fmt: skip
     name = f"avg_pool{dims}d"
+    if not is_floating(input.dtype):
+        raise DTypeError(f"{name}: input must be floating, got {input.dtype}; use input.float()")
     if divisor == 0:
         raise ShapeError(f"{name}: divisor_override must not be 0")
     kernel, steps, borders = pool_sizes(name, dims, input, kernel_size, stride, padding)
@@ -154,6 +158,10 @@ def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
         output_size: (OH, OW), or one number for both; None keeps a length. Window i goes from floor(i H / OH) up to,
             not including, ceil((i + 1) H / OH).
 
+    Raises:
+        ShapeError: if `output_size` is no such size.
+        DTypeError: for whole numbers.
+
     >>> adaptive_avg_pool2d(Tensor([[[[1, 3], [5, 7]]]]), 1)
     tensor([[[[4.]]]])
     """
@@ -166,15 +174,15 @@ def adaptive_avg_pool3d(input: Tensor, output_size: Any) -> Tensor:
 
 
 def _adaptive(dims: int, input: Tensor, output_size: Any) -> Tensor:
+    name = f"adaptive_avg_pool{dims}d"
     if input.ndim not in (dims + 1, dims + 2):
-        raise ShapeError(
-            f"adaptive_avg_pool{dims}d: input must be (N, C, {', '.join('DHW'[3 - dims :])}), got {input.shape}"
-        )
+        raise ShapeError(f"{name}: input must be (N, C, {', '.join('DHW'[3 - dims :])}), got {input.shape}")
+    if not is_floating(input.dtype):
+        raise DTypeError(f"{name}: input must be floating, got {input.dtype}; use input.float()")
     image = input.shape[-dims:]
-    asked = (output_size,) * dims if isinstance(output_size, int) or output_size is None else tuple(output_size)
-    if len(asked) != dims or any(o is not None and o < 1 for o in asked):
-        raise ShapeError(f"adaptive_avg_pool{dims}d: output_size must be {dims} numbers from 1 up, got {output_size}")
-    wanted = tuple(n if o is None else o for n, o in zip(image, asked, strict=True))
+    if isinstance(output_size, (tuple, list)) and len(output_size) == dims:
+        output_size = tuple(n if o is None else o for n, o in zip(image, output_size, strict=True))
+    wanted = image if output_size is None else sizes(name, "output_size", output_size, dims, least=1)
     if max(wanted) == 1:
         return mean(input, range(-dims, 0), keepdim=True)
     if all(n % o == 0 for n, o in zip(image, wanted, strict=True)):

@@ -6,7 +6,7 @@ from typing import Any
 
 from minidl.core import Tensor
 from minidl.errors import ShapeError
-from minidl.ops.conv import ConvGradInput, check_ranks
+from minidl.ops.conv import ConvGradInput, check_operands
 from minidl.ops.windows import sizes
 
 __all__ = ["conv_transpose1d", "conv_transpose2d", "conv_transpose3d"]
@@ -62,7 +62,8 @@ def _conv_transpose(
     groups: int, dilation: Any,
 ) -> Tensor:  # fmt: skip
     name = f"conv_transpose{dims}d"
-    check_ranks(name, dims, input, weight)
+    (groups,) = sizes(name, "groups", groups, 1, least=1)
+    check_operands(name, dims, input, weight)
     if input.ndim == dims + 1:
         one = input.unsqueeze(0)
         return _conv_transpose(dims, one, weight, bias, stride, padding, output_padding, groups, dilation).squeeze(0)

@@ -82,15 +82,14 @@ class MaxPoolSpread(Op):
 
     @staticmethod
     def reference(xp: Any, out: Array, g: Array, place: Array, *, image: Sizes) -> None:
-        planes = math.prod(g.shape[: -len(image)])
-        first = xp.arange(planes).reshape(-1, 1) * math.prod(image)
-        flat = (place.reshape(planes, -1) + first).reshape(-1)
+        flat = _planes(place, len(image))
+        flat = (flat + xp.arange(len(flat)).reshape(-1, 1) * math.prod(image)).reshape(-1)
         out[...] = xp.bincount(flat, weights=g.reshape(-1), minlength=out.size).reshape(out.shape)
 
     @staticmethod
     def cpu(out: Array, g: Array, place: Array, *, image: Sizes) -> None:
-        planes = math.prod(g.shape[: -len(image)])
-        parallel(_spread_planes, planes, out.reshape(planes, -1), g.reshape(planes, -1), place.reshape(planes, -1))
+        out, g, place = (_planes(a, len(image)) for a in (out, g, place))
+        parallel(_spread_planes, len(out), out, g, place)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
@@ -110,14 +109,18 @@ class MaxPoolPick(Op):
 
     @staticmethod
     def reference(xp: Any, out: Array, x: Array, place: Array, *, image: Sizes) -> None:
-        planes = math.prod(x.shape[: -len(image)])
-        picked = xp.take_along_axis(x.reshape(planes, -1), place.reshape(planes, -1), axis=1)
+        picked = xp.take_along_axis(_planes(x, len(image)), _planes(place, len(image)), axis=1)
         out[...] = picked.reshape(out.shape)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
         (place,) = node.saved
         return MaxPoolSpread.apply(g, place, image=node.params["image"]), None
+
+
+def _planes(array: Array, dims: int) -> Array:
+    """(N, C, *image) as (N C, pixels)."""
+    return array.reshape(math.prod(array.shape[:-dims]), math.prod(array.shape[-dims:]))
 
 
 @kernel(
@@ -170,7 +173,7 @@ def max_pool2d(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any
         input: (N, C, H, W) or (C, H, W).
         kernel_size: size of the window, in pixels; a number, or one for each dimension.
         stride: step between windows; `kernel_size` when None.
-        padding: pixels around the image that never win; at most half of the window.
+        padding: pixels around the image that never win; at most half of the window, dilation included.
         dilation: step between the pixels of a window.
         ceil_mode: also use windows that reach over the lower or right edge.
         return_indices: give (values, places), places being row * W + column, int64.
@@ -179,7 +182,7 @@ def max_pool2d(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any
         (N, C, OH, OW) with OH = (H + 2 padding - dilation (kH - 1) - 1) // stride + 1, and OW likewise.
 
     Raises:
-        ShapeError: if the window does not fit, or the padding is too wide.
+        ShapeError: if the window does not fit, the padding is too wide, or a dilated window misses the image.
 
     >>> max_pool2d(Tensor([[[[1, 3], [5, 7]]]]), 2)
     tensor([[[[7.]]]])
@@ -197,17 +200,29 @@ def _max_pool(
     dims: int, input: Tensor, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool, indices: bool
 ) -> Any:
     name = f"max_pool{dims}d"
-    kernel_sizes, steps, borders = pool_sizes(name, dims, input, kernel_size, stride, padding)
     spread = sizes(name, "dilation", dilation, dims, least=1)
+    kernel_sizes, steps, borders = pool_sizes(name, dims, input, kernel_size, stride, padding, spread)
     windows = pool_windows(name, input.shape[-dims:], kernel_sizes, steps, borders, spread, ceil_mode)
+    if max(spread) > 1:
+        _check_all_see_pixels(name, input.shape[-dims:], windows, kernel_sizes, steps, borders, spread)
     values, places = MaxPool.apply(
         input, kernel=kernel_sizes, stride=steps, padding=borders, dilation=spread, windows=windows
     )
     return (values, places) if indices else values
 
 
+def _check_all_see_pixels(
+    name: str, image: Sizes, windows: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes
+) -> None:
+    for n, w, k, s, p, d in zip(image, windows, kernel, stride, padding, dilation, strict=True):
+        if any(not any(0 <= i * s - p + a * d < n for a in range(k)) for i in range(w)):
+            raise ShapeError(
+                f"{name}: with padding {padding} and dilation {dilation} a window sees no pixel of the image {image}"
+            )
+
+
 def pool_sizes(
-    name: str, dims: int, input: Tensor, kernel_size: Any, stride: Any, padding: Any
+    name: str, dims: int, input: Tensor, kernel_size: Any, stride: Any, padding: Any, dilation: Sizes = (1, 1, 1)
 ) -> tuple[Sizes, Sizes, Sizes]:
     """Kernel, stride and padding of a pooling op for each dimension.
 
@@ -219,7 +234,7 @@ def pool_sizes(
     kernel_sizes = sizes(name, "kernel_size", kernel_size, dims, least=1)
     steps = kernel_sizes if stride is None else sizes(name, "stride", stride, dims, least=1)
     borders = sizes(name, "padding", padding, dims, least=0)
-    if any(2 * p > k for p, k in zip(borders, kernel_sizes, strict=True)):
+    if any(2 * p > d * (k - 1) + 1 for p, k, d in zip(borders, kernel_sizes, dilation, strict=False)):
         raise ShapeError(f"{name}: padding {borders} must be at most half of kernel_size {kernel_sizes}")
     return kernel_sizes, steps, borders
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -55,11 +56,15 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
     """
     if mode not in MODES:
         raise MinidlError(f"pad: mode must be 'constant', 'reflect', 'replicate' or 'circular', got {mode!r}")
-    if len(pad) % 2 or len(pad) > 2 * input.ndim:
+    try:
+        widths = [operator.index(p) for p in pad]
+    except TypeError:
+        widths = [0]  # as wrong as any odd number of them
+    if len(widths) % 2 or len(widths) > 2 * input.ndim:
         raise ShapeError(
-            f"pad: needs (before, after) for up to {input.ndim} dimensions, last one first, got {tuple(pad)}"
+            f"pad: needs whole numbers (before, after) for up to {input.ndim} dimensions, last one first, got {pad!r}"
         )
-    borders = {input.ndim - 1 - i: (int(pad[2 * i]), int(pad[2 * i + 1])) for i in range(len(pad) // 2)}
+    borders = {input.ndim - 1 - i: (widths[2 * i], widths[2 * i + 1]) for i in range(len(widths) // 2)}
     if mode != "constant":
         for dim, (before, after) in borders.items():
             if before or after:
@@ -80,10 +85,11 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
 def _continued(x: Tensor, dim: int, before: int, after: int, mode: str) -> Tensor:
     """x between a piece made of its own beginning and end."""
     length = x.shape[dim]
-    most = {"reflect": length - 1, "circular": length, "replicate": max(before, after) if length else 0}[mode]
+    most = {"reflect": max(length - 1, 0), "circular": length, "replicate": max(before, after) if length else 0}[mode]
     if min(before, after) < 0 or max(before, after) > most:
         raise ShapeError(
-            f"pad: mode {mode!r} can add 0 to {most} elements to the {length} of dimension {dim}, got ({before}, {after})"
+            f"pad: mode {mode!r} can add 0 to {most} elements on each side of dimension {dim} of length {length}, "
+            f"got ({before}, {after})"
         )
     if mode == "reflect":
         front = flip(narrow(x, dim, 1, before), dim)

@@ -7,13 +7,16 @@ sums runs of equal places.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor
-from minidl.errors import MinidlError, ShapeError
+from minidl.device.dtypes import is_floating
+from minidl.errors import DTypeError, MinidlError, ShapeError
+from minidl.ops.windows import Sizes, sizes
 
 __all__ = ["interpolate"]
 
@@ -88,13 +91,18 @@ def _slice_or_array(xp: Any, places: Array) -> Any:
 def _places(old: int, new: int, rule: str, scale: float | None) -> tuple[Array, Array, Array]:
     """For each output the two inputs that it lies between, and the share of the second.
 
-    PyTorch's rules: a pixel's centre lies at its index + 1/2, or at its index where corners are aligned; a given scale
-    factor is used as it is, and not the ratio of the sizes.
+    PyTorch's rules: a pixel's centre lies at its index + 1/2, or at its index where corners are aligned. A given scale
+    factor is used as it is, not the ratio of the lengths; but a length that stays the same is left alone, and "nearest"
+    doubles evenly. (In one and three dimensions PyTorch's "nearest" has neither of these exceptions.)
     """
-    step = 1 / scale if scale else old / new
     index = np.arange(new)
+    if new == old:
+        return index, index, np.zeros(new)
+    step = 1 / scale if scale else old / new
     if rule == "nearest":
-        low = np.minimum(np.floor(index * np.float32(step)).astype(np.intp), old - 1)
+        step = 0.5 if new == 2 * old else step
+        low = np.floor(index.astype(np.float32) * np.float32(step))  # rounded as in PyTorch, or ties tip over
+        low = np.minimum(low.astype(np.intp), old - 1)
         return low, low, np.zeros(new)
     if rule == "corners":
         position = index * ((old - 1) / (new - 1) if new > 1 else 0.0)
@@ -114,7 +122,7 @@ def interpolate(
     """`input` resized along its spatial dimensions.
 
     Args:
-        input: (N, C, d1, ...), floating.
+        input: (N, C, d1, ...), floating; whole numbers (a label map) only with "nearest".
         size: the new lengths; a number, or one for each spatial dimension.
         scale_factor: factors instead of `size`; new lengths are rounded down.
         mode: "nearest", or "linear", "bilinear" or "trilinear" for one, two or three spatial dimensions.
@@ -122,6 +130,7 @@ def interpolate(
 
     Raises:
         ShapeError: if sizes do not fit.
+        DTypeError: for whole numbers in a linear mode.
         MinidlError: for an unknown mode.
 
     >>> interpolate(Tensor([[[1.0, 3.0]]]), scale_factor=2, mode="linear")
@@ -135,6 +144,8 @@ def interpolate(
         raise MinidlError(f"interpolate: mode for input {input.shape} must be one of {known}, got {mode!r}")
     if mode == "nearest" and align_corners is not None:
         raise MinidlError("interpolate: align_corners goes with the linear modes, not with 'nearest'")
+    if mode != "nearest" and not is_floating(input.dtype):
+        raise DTypeError(f"interpolate: mode {mode!r} needs a floating input, got {input.dtype}; use input.float()")
     scales, wanted = _wanted(input, size, scale_factor, dims)
     rule = "nearest" if mode == "nearest" else "corners" if align_corners else "centres"
     for dim in range(2, input.ndim):
@@ -145,14 +156,18 @@ def interpolate(
 
 def _wanted(
     input: Tensor, size: int | Sequence[int] | None, scale_factor: float | Sequence[float] | None, dims: int
-) -> tuple[list[float | None], list[int]]:
+) -> tuple[Sequence[float | None], Sizes]:
     """The scale (None where a size is given) and the new length of each spatial dimension."""
+    image = input.shape[2:]
     if (size is None) == (scale_factor is None):
         raise ShapeError("interpolate: give either size or scale_factor")
-    given: Any = scale_factor if size is None else size
-    values = list(given) if isinstance(given, Sequence) else [given] * dims
-    if len(values) != dims or any(v <= 0 for v in values):
-        raise ShapeError(f"interpolate: needs a positive number for each of {dims} spatial dimensions, got {given}")
     if size is not None:
-        return [None] * dims, [int(v) for v in values]
-    return [float(v) for v in values], [int(n * v) for n, v in zip(input.shape[2:], values, strict=True)]
+        return [None] * dims, sizes("interpolate", "size", size, dims, least=1)
+    given: Any = scale_factor
+    scales = [float(v) for v in (given if hasattr(given, "__len__") else [given] * dims)]
+    if len(scales) != dims or not all(1 <= n * v < math.inf for n, v in zip(image, scales, strict=True)):
+        raise ShapeError(
+            f"interpolate: scale_factor must be a number, or {dims} of them, that leave at least one pixel of "
+            f"{image}, got {scale_factor!r}"
+        )
+    return scales, tuple(int(n * v) for n, v in zip(image, scales, strict=True))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import operator
 from collections.abc import Iterator
 from typing import Any, NamedTuple, TypeAlias
 
@@ -32,8 +33,8 @@ def taps(
     Args:
         image: lengths of the image.
         windows: how many windows there are along each dimension.
-        kernel, stride, padding, dilation: as in convolution; padding is that before the image, and a negative one leaves
-            out its first pixels.
+        kernel, stride, padding, dilation: as in convolution; padding is that before the image, and a negative one
+            leaves out its first pixels.
     """
     return tuple(_taps(image, windows, kernel, stride, padding, dilation))
 
@@ -87,16 +88,20 @@ def window_count(
 
 
 def sizes(op: str, argument: str, value: Any, dims: int, *, least: int) -> Sizes:
-    """`value` for each of `dims` dimensions: one whole number for all, or one for each.
+    """`value` for each of `dims` dimensions: one whole number (of Python or NumPy) for all, or one for each.
 
     Raises:
         ShapeError: if it is neither, or below `least`.
     """
-    given = (value,) * dims if isinstance(value, int) else tuple(value)
+    try:
+        given = tuple(operator.index(v) for v in (value if hasattr(value, "__len__") else (value,)))
+    except TypeError:
+        given = ()
     if len(given) == 1:
         given *= dims
-    if len(given) != dims or any(not isinstance(v, int) or v < least for v in given):
-        raise ShapeError(f"{op}: {argument} must be a whole number from {least} up, or {dims} of them, got {value!r}")
+    if len(given) != dims or min(given) < least:
+        several = f", or {dims} of them" if dims > 1 else ""
+        raise ShapeError(f"{op}: {argument} must be a whole number from {least} up{several}, got {value!r}")
     return given
 
 

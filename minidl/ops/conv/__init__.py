@@ -303,12 +303,12 @@ def _conv(
     dims: int, input: Tensor, weight: Tensor, bias: Tensor | None, stride: Any, padding: Any, dilation: Any, groups: int
 ) -> Tensor:
     name = f"conv{dims}d"
-    check_ranks(name, dims, input, weight)
+    (groups,) = sizes(name, "groups", groups, 1, least=1)
+    check_operands(name, dims, input, weight)
     if input.ndim == dims + 1:
         return _conv(dims, input.unsqueeze(0), weight, bias, stride, padding, dilation, groups).squeeze(0)
     stride = sizes(name, "stride", stride, dims, least=1)
     dilation = sizes(name, "dilation", dilation, dims, least=1)
-    sizes(name, "groups", groups, 1, least=1)
     if padding == "same":
         if any(s != 1 for s in stride):
             raise ShapeError(f"{name}: padding 'same' needs stride 1, got {stride}; give the padding in pixels")
@@ -325,11 +325,13 @@ def _conv(
     return result
 
 
-def check_ranks(name: str, dims: int, input: Tensor, weight: Tensor) -> None:
-    """Raise a ShapeError unless both have `dims` spatial dimensions."""
+def check_operands(name: str, dims: int, input: Tensor, weight: Tensor) -> None:
+    """Raise a ShapeError unless both have `dims` spatial dimensions, and pixels and weights in them."""
     if input.ndim not in (dims + 1, dims + 2) or weight.ndim != dims + 2:
         letters = ", ".join("DHW"[3 - dims :])
         raise ShapeError(
             f"{name}: input must be (N, C, {letters}) and weight have {dims + 2} dimensions, "
             f"got {input.shape} and {weight.shape}"
         )
+    if not math.prod(weight.shape) or not math.prod(input.shape[-dims:]):
+        raise ShapeError(f"{name}: input {input.shape} and weight {weight.shape} must not be empty; only N may be 0")

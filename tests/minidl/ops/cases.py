@@ -259,7 +259,7 @@ CASES = [
         expected=lambda x, w, b: x @ w.T + b,
         rejects=[(((3, 4), (2, 5)), "4 features")],
     ),
-    # convolution, pooling, resizing: values are compared with PyTorch in test_conv.py, test_pool.py and test_resize.py
+    # convolution, pooling, resizing: values are compared with PyTorch in test_against_torch.py
     Case(minidl.conv1d, [(2, 3, 8), (4, 3, 3)], {"padding": 1}),
     Case(
         minidl.conv2d,

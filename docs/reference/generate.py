@@ -1,0 +1,53 @@
+"""Write the reference pages from the docstrings of everything public. `python -m docs.reference.generate`."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from pathlib import Path
+
+PAGES = {
+    "minidl": [
+        "minidl", "minidl.nn", "minidl.nn.functional", "minidl.nn.init", "minidl.optim", "minidl.optim.lr_scheduler",
+        "minidl.utils.data", "minidl.io", "minidl.testing", "minidl.core", "minidl.errors",
+    ],
+    "medapps": [
+        "medapps", "medapps.image", "medapps.readers", "medapps.transforms", "medapps.phantom", "medapps.metrics",
+        "medapps.evaluate", "medapps.recipe", "medapps.fit", "medapps.inference", "medapps.models", "medapps.report",
+        "medapps.errors",
+    ],
+}  # fmt: skip
+
+
+def page(package: str) -> str:
+    """The page of one package, as Markdown."""
+    lines = [f"# {package}", "", "Made from the docstrings.", ""]
+    shown: set[int] = set()
+    for name in PAGES[package]:
+        module = importlib.import_module(name)
+        lines += [f"## {name}", "", (inspect.getdoc(module) or "").split("\n\n")[0].replace("\n", " "), ""]
+        for entry in sorted(getattr(module, "__all__", []), key=str.lower):
+            thing = getattr(module, entry)
+            if (inspect.isclass(thing) or inspect.isfunction(thing)) and id(thing) not in shown:
+                shown.add(id(thing))
+                lines += _entry(entry, thing)
+    return "\n".join(lines) + "\n"
+
+
+def _entry(name: str, thing: object) -> list[str]:
+    try:
+        signature = str(inspect.signature(thing)) if callable(thing) else ""
+    except ValueError:
+        signature = ""
+    doc = inspect.getdoc(thing) or ""
+    return [f"### {name}", "", "```text", f"{name}{signature}", "", *doc.splitlines(), "```", ""]
+
+
+def main() -> None:
+    """Write every page beside this file."""
+    for package in PAGES:
+        (Path(__file__).parent / f"{package}.md").write_text(page(package), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
