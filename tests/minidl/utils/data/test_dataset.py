@@ -6,8 +6,7 @@ import pytest
 import minidl
 from minidl.errors import ShapeError
 from minidl.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset, Subset, TensorDataset, random_split
-
-from .sets import Squares
+from tests.minidl.utils.data.sets import Squares
 
 
 def test_a_tensor_dataset_gives_rows_of_every_tensor() -> None:

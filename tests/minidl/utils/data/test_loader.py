@@ -17,8 +17,7 @@ from minidl.core import is_recording
 from minidl.errors import ArgumentError, MinidlError, StateDictError
 from minidl.utils.data import BatchSampler, DataLoader, RandomSampler, sample_generator
 from minidl.utils.data.workers import THREAD_NAME
-
-from .sets import Noisy, NoisyBatches, Squares, Stream, seeded, values
+from tests.minidl.utils.data.sets import Noisy, NoisyBatches, Squares, Stream, seeded, values
 
 
 def loader_threads() -> list[threading.Thread]:

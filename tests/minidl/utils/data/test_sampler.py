@@ -12,8 +12,7 @@ from minidl.utils.data import (
     SubsetRandomSampler,
     WeightedRandomSampler,
 )
-
-from .sets import Squares
+from tests.minidl.utils.data.sets import Squares
 
 SAMPLERS = {
     "random": lambda g: RandomSampler(Squares(40), generator=g),
