@@ -93,8 +93,8 @@ def check(header: bytes, size: int, path: str, limits: Limits) -> dict[str, str]
 
 def _parsed(text: bytes, path: str, limits: Limits) -> dict[str, Any]:
     """The header as a dict of entries."""
-    # What parsing would make is bounded by the quotes, and by the brackets and commas outside of texts: a tensor has five
-    # texts, three brackets, and a number for each dimension.
+    # What parsing would make is bounded by the quotes, and by the brackets and commas outside of texts: a tensor has
+    # five texts, three brackets, and a number for each dimension.
     bare = text.replace(rb"\\", b"").replace(rb"\"", b"")
     too_many = f"{path}: its header holds more than the {limits.tensors} tensors allowed"
     if bare.count(b'"') > 16 * limits.tensors:

@@ -1,7 +1,7 @@
 """Data sets, samplers and the loader. The order of samples is a function of the seed and the epoch alone."""
 
 from minidl.utils.data.collate import default_collate
-from minidl.utils.data.dataset import ConcatDataset, Dataset, Subset, TensorDataset, random_split
+from minidl.utils.data.dataset import ConcatDataset, Dataset, IterableDataset, Subset, TensorDataset, random_split
 from minidl.utils.data.loader import DataLoader
 from minidl.utils.data.randomness import sample_generator
 from minidl.utils.data.sampler import (
@@ -14,7 +14,7 @@ from minidl.utils.data.sampler import (
 )
 
 __all__ = [
-    "BatchSampler", "ConcatDataset", "DataLoader", "Dataset", "RandomSampler", "Sampler", "SequentialSampler", "Subset",
-    "SubsetRandomSampler", "TensorDataset", "WeightedRandomSampler", "default_collate", "random_split",
-    "sample_generator",
+    "BatchSampler", "ConcatDataset", "DataLoader", "Dataset", "IterableDataset", "RandomSampler", "Sampler",
+    "SequentialSampler", "Subset", "SubsetRandomSampler", "TensorDataset", "WeightedRandomSampler", "default_collate",
+    "random_split", "sample_generator",
 ]  # fmt: skip

@@ -15,7 +15,7 @@ from minidl.ops import stack
 def default_collate(batch: Sequence[Any]) -> Any:
     """Tensors, arrays and numbers are stacked along a new first dimension; tuples, lists and dicts item by item.
 
-    Texts stay a list.
+    Texts stay a list. Python's floats become float32, as everywhere here; PyTorch makes float64 of them.
 
     Raises:
         ShapeError: if samples differ in shape or length.
@@ -32,12 +32,16 @@ def default_collate(batch: Sequence[Any]) -> Any:
             raise ShapeError(
                 f"collate: samples must have one shape, got {sorted({a.shape for a in batch})}; pass collate_fn"
             )
-        return Tensor.of(np.stack(batch))
-    if isinstance(first, (bool, int, float, np.generic)):
+        return _numbers(np.stack(batch))
+    if isinstance(first, np.generic) and not isinstance(first, (str, bytes)):
+        return _numbers(np.array(batch))
+    if isinstance(first, (bool, int, float)):
         return as_tensor(list(batch))
     if isinstance(first, (str, bytes)):
         return list(batch)
     if isinstance(first, Mapping):
+        if any(sample.keys() != first.keys() for sample in batch):
+            raise ShapeError("collate: samples must have the same keys as each other; pass collate_fn")
         return {key: default_collate([sample[key] for sample in batch]) for key in first}
     if isinstance(first, (tuple, list)):
         if any(len(sample) != len(first) for sample in batch):
@@ -45,3 +49,9 @@ def default_collate(batch: Sequence[Any]) -> Any:
         parts = [default_collate(part) for part in zip(*batch, strict=True)]
         return type(first)(*parts) if hasattr(first, "_fields") else parts
     raise DTypeError(f"collate: cannot batch samples of type {type(first).__name__}; pass collate_fn")
+
+
+def _numbers(array: np.ndarray[Any, Any]) -> Tensor:
+    if array.dtype.kind not in "biuf":
+        raise DTypeError(f"collate: cannot make a tensor of element type {array.dtype}; pass collate_fn")
+    return Tensor.of(array)

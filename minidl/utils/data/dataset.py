@@ -5,10 +5,10 @@ from __future__ import annotations
 import bisect
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
-from minidl.core import Tensor
+from minidl.core import Tensor, as_tensor
 from minidl.errors import ShapeError
 from minidl.random import Generator, default_generator
 
@@ -18,37 +18,42 @@ Sample = TypeVar("Sample", covariant=True)
 class Dataset(Generic[Sample]):
     """Base of data sets. A subclass gives `__getitem__(index)` and `__len__`.
 
-    It may also give `__getitems__(indices)`, which fetches a whole batch of samples at once.
+    It may also give `__getitems__(indices)`, which gives the list of samples of a whole batch at once. Random draws in
+    either should come from `minidl.utils.data.sample_generator()`.
     """
 
     def __getitem__(self, index: int) -> Sample:
         raise NotImplementedError(f"{type(self).__name__} must give __getitem__")
 
     def __len__(self) -> int:
-        raise NotImplementedError(f"{type(self).__name__} must give __len__")
+        raise TypeError(f"{type(self).__name__} has no __len__")  # what Python raises for things without a length
 
     def __add__(self, other: Dataset[Any]) -> ConcatDataset:
         return ConcatDataset([self, other])
 
 
+class IterableDataset(Dataset[Sample]):
+    """Base of data sets that are streams: a subclass gives `__iter__`, and may give `__len__`."""
+
+    def __iter__(self) -> Iterator[Sample]:
+        raise NotImplementedError(f"{type(self).__name__} must give __iter__")
+
+
 class TensorDataset(Dataset[tuple[Tensor, ...]]):
-    """Sample i is element i of every tensor.
+    """Sample i is element i of every tensor. A DataLoader fetches its batches by one indexing operation each.
 
     Raises:
         ShapeError: if the tensors differ in length.
     """
 
     def __init__(self, *tensors: Tensor) -> None:
-        if len({t.shape[0] for t in tensors}) != 1:
-            raise ShapeError(f"TensorDataset: tensors must be equally long, got {[t.shape[0] for t in tensors]}")
-        self.tensors = tensors
+        self.tensors = tuple(as_tensor(t) for t in tensors)
+        lengths = [t.shape[0] if t.shape else None for t in self.tensors]
+        if len(set(lengths)) != 1 or None in lengths:
+            raise ShapeError(f"TensorDataset: tensors must be equally long, got lengths {lengths}")
 
     def __getitem__(self, index: int) -> tuple[Tensor, ...]:
         return tuple(t[index] for t in self.tensors)
-
-    def take(self, indices: Sequence[int]) -> tuple[Tensor, ...]:
-        """The batch of these samples, by one indexing operation for each tensor."""
-        return tuple(t[list(indices)] for t in self.tensors)
 
     def __len__(self) -> int:
         return self.tensors[0].shape[0]
@@ -58,10 +63,18 @@ class Subset(Dataset[Any]):
     """The samples of a data set at `indices`."""
 
     def __init__(self, dataset: Dataset[Any], indices: Sequence[int]) -> None:
-        self.dataset, self.indices = dataset, indices
+        self.dataset: Any = dataset
+        self.indices: Sequence[int] = indices.tolist() if hasattr(indices, "tolist") else indices
 
     def __getitem__(self, index: int) -> Any:
         return self.dataset[self.indices[index]]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Any]:
+        """The samples of a batch, at once where the data set can."""
+        inner = [self.indices[i] for i in indices]
+        if hasattr(self.dataset, "__getitems__"):
+            return list(self.dataset.__getitems__(inner))
+        return [self.dataset[i] for i in inner]
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -101,6 +114,8 @@ def random_split(
     """
     total = len(dataset)
     counts = [int(n) for n in lengths]
+    if min(lengths, default=0) < 0:
+        raise ShapeError(f"random_split: lengths must be from 0 up, got {list(lengths)}")
     if any(isinstance(n, float) for n in lengths) and math.isclose(sum(lengths), 1.0):
         counts = [math.floor(total * n) for n in lengths]
         for i in range(total - sum(counts)):

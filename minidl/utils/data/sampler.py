@@ -5,12 +5,13 @@ A random sampler has an `epoch`; its order is drawn from its seed and that numbe
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence, Sized
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from minidl.errors import MinidlError
+from minidl.errors import ArgumentError, StateDictError
 from minidl.random import Generator, default_generator
 
 Item = TypeVar("Item", covariant=True)
@@ -23,7 +24,7 @@ class Sampler(Generic[Item]):
         raise NotImplementedError(f"{type(self).__name__} must give __iter__")
 
     def __len__(self) -> int:
-        raise NotImplementedError(f"{type(self).__name__} must give __len__")
+        raise TypeError(f"{type(self).__name__} has no __len__")  # what Python raises for things without a length
 
 
 class SequentialSampler(Sampler[int]):
@@ -50,6 +51,16 @@ class Shuffling(Sampler[int]):
         """Choose the epoch whose order comes next."""
         self.epoch = epoch
 
+    def state_dict(self) -> dict[str, Any]:
+        """What the order depends on beside the epoch."""
+        return {"seed": self.seed}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over the order of the sampler that gave the state."""
+        if "seed" not in state_dict:
+            raise StateDictError(f"{type(self).__name__}: the state lacks 'seed'; was it of a sampler that draws?")
+        self.seed = int(state_dict["seed"])
+
     def drawing(self) -> Generator:
         """The generator of this epoch."""
         return Generator(self.seed).stream("order", self.epoch)
@@ -69,7 +80,7 @@ class RandomSampler(Shuffling):
         self.data_source, self.replacement = data_source, replacement
         self.num_samples = len(data_source) if num_samples is None else num_samples
         if not replacement and self.num_samples > len(data_source):
-            raise MinidlError(f"RandomSampler: {num_samples} of {len(data_source)} samples need replacement=True")
+            raise ArgumentError(f"RandomSampler: {num_samples} of {len(data_source)} samples need replacement=True")
 
     def __iter__(self) -> Iterator[int]:
         rng, n = self.drawing(), len(self.data_source)
@@ -85,7 +96,7 @@ class SubsetRandomSampler(Shuffling):
 
     def __init__(self, indices: Sequence[int], generator: Generator | None = None) -> None:
         super().__init__(generator)
-        self.indices = indices
+        self.indices: Sequence[int] = indices.tolist() if hasattr(indices, "tolist") else indices
 
     def __iter__(self) -> Iterator[int]:
         return iter([self.indices[i] for i in self.drawing().permutation(len(self.indices))])
@@ -107,10 +118,12 @@ class WeightedRandomSampler(Shuffling):
         super().__init__(generator)
         self.weights = np.asarray(weights, np.float64)
         self.num_samples, self.replacement = num_samples, replacement
-        if self.weights.ndim != 1 or not (self.weights >= 0).all() or not self.weights.sum() > 0:
-            raise MinidlError("WeightedRandomSampler: weights must be one list of numbers from 0 up, not all 0")
+        if self.weights.ndim != 1 or not (self.weights >= 0).all() or not 0 < self.weights.sum() < np.inf:
+            raise ArgumentError(
+                "WeightedRandomSampler: weights must be one list of finite numbers from 0 up, not all 0"
+            )
         if not replacement and num_samples > np.count_nonzero(self.weights):
-            raise MinidlError(
+            raise ArgumentError(
                 f"WeightedRandomSampler: {num_samples} draws need replacement, or as many positive weights"
             )
 
@@ -128,18 +141,30 @@ class BatchSampler(Sampler[list[int]]):
 
     def __init__(self, sampler: Iterable[int], batch_size: int, drop_last: bool) -> None:
         if not isinstance(batch_size, int) or batch_size < 1:
-            raise MinidlError(f"BatchSampler: batch_size must be a whole number from 1 up, got {batch_size!r}")
+            raise ArgumentError(f"BatchSampler: batch_size must be a whole number from 1 up, got {batch_size!r}")
         self.sampler, self.batch_size, self.drop_last = sampler, batch_size, drop_last
 
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch of the sampler within, if it has any."""
+        if hasattr(self.sampler, "set_epoch"):
+            self.sampler.set_epoch(epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state of the sampler within."""
+        return dict(self.sampler.state_dict()) if hasattr(self.sampler, "state_dict") else {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load the state of the sampler within."""
+        if hasattr(self.sampler, "load_state_dict"):
+            self.sampler.load_state_dict(state_dict)
+
     def __iter__(self) -> Iterator[list[int]]:
-        batch: list[int] = []
-        for index in self.sampler:
-            batch.append(index)
-            if len(batch) == self.batch_size:
+        return self._batches(iter(self.sampler))  # the order is drawn now, not when the first batch is asked for
+
+    def _batches(self, indices: Iterator[int]) -> Iterator[list[int]]:
+        while batch := list(itertools.islice(indices, self.batch_size)):
+            if len(batch) == self.batch_size or not self.drop_last:
                 yield batch
-                batch = []
-        if batch and not self.drop_last:
-            yield batch
 
     def __len__(self) -> int:
         count = len(self.sampler)  # type: ignore[arg-type]
