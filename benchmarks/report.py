@@ -26,7 +26,7 @@ def markdown(result: dict[str, Any]) -> str:
     lines = [
         "# Benchmarks", "",
         f"Measured {result['date']} on {m['cores']} cores of {m['processor']}, Python {m['python']}, "
-        f"NumPy {m['numpy']}, PyTorch {m['torch']} (CPU), {m['numba']}. Printed by `python -m benchmarks`.", "",
+        f"NumPy {m['numpy']}, PyTorch {m['torch']} (CPU), Numba {m['numba']}. Printed by `python -m benchmarks`.", "",
         "Ratios are PyTorch's time over ours, in its better layout: above 1, ours is faster. In brackets the lowest "
         "and the highest round. The machine is shared, so read ratios, not milliseconds.", "",
     ]  # fmt: skip
@@ -35,12 +35,8 @@ def markdown(result: dict[str, Any]) -> str:
         lines += [f"Not measured yet, for want of their layers: {'; '.join(ABSENT.values())}.", ""]
     if result["agreement"]:
         columns = list(dict.fromkeys(key for found in result["agreement"].values() for key in found))
-        lines += [
-            "## Agreement",
-            "",
-            "Largest relative difference from PyTorch, from the same weights; losses over 20 Adam ",
-        ]
-        lines[-1] += "steps. The last column is what PyTorch's own two memory layouts differ by."
+        lines += ["## Agreement", "", "Largest relative differences from the same weights, losses over 20 Adam steps, "]
+        lines[-1] += "with PyTorch in float64 as the judge. The last column is the drift of PyTorch's own float32."
         lines += ["", f"| network | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
         for name, found in result["agreement"].items():
             lines.append(f"| {name} | " + " | ".join(f"{found[c]:.1e}" if c in found else "" for c in columns) + " |")
