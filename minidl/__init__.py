@@ -1,5 +1,7 @@
 """minidl: a readable neural-network engine on NumPy, under PyTorch's names."""
 
+from typing import TYPE_CHECKING, Any
+
 from minidl import nn, ops, optim, utils
 from minidl.core import Tensor, as_tensor, is_recording, recording, tensor, use_kernel
 from minidl.core.grad_mode import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
@@ -31,9 +33,11 @@ from minidl.device.dtypes import (
     uint32,
     uint64,
 )
-from minidl.io import load, save
 from minidl.ops import *
 from minidl.random import Generator, default_generator, initial_seed, manual_seed, rand, randint, randn, randperm
+
+if TYPE_CHECKING:
+    from minidl.io import load, save
 
 __version__ = "0.1.0"
 
@@ -50,3 +54,12 @@ __all__ = [
     "uint8", "uint16", "uint32", "uint64", "use_kernel", "use_numba", "utils", "zeros", "zeros_like",
 ]  # fmt: skip
 __all__ += ops.__all__
+
+
+def __getattr__(name: str) -> Any:
+    """`save` and `load` bring in what reading files needs, which is a fifth of the time of the import."""
+    if name in ("load", "save"):
+        from minidl import io
+
+        return getattr(io, name)
+    raise AttributeError(f"module 'minidl' has no attribute {name!r}")

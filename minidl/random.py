@@ -7,8 +7,8 @@ and the key alone, whoever drew before. Numbers come from NumPy's Philox, on the
 
 from __future__ import annotations
 
-import hashlib
-import secrets
+import functools
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,7 +33,7 @@ class Generator:
     """
 
     def __init__(self, seed: int | None = None, key: tuple[int, ...] = ()) -> None:
-        self.seed = secrets.randbits(63) if seed is None else int(seed)
+        self.seed = int.from_bytes(os.urandom(8), "little") >> 1 if seed is None else int(seed)
         self.key = key
         self._bits = np.random.Philox(np.random.SeedSequence(self.seed, spawn_key=key))
         self._draw = np.random.Generator(self._bits)
@@ -113,50 +113,50 @@ class Generator:
 def _word(part: int | str) -> int:
     """One part of a stream's key as a 32-bit number."""
     if isinstance(part, str):
+        import hashlib  # 4 ms that a program without named streams need not spend
+
         return int.from_bytes(hashlib.sha256(part.encode()).digest()[:4], "little")
     return int(part) & 0xFFFFFFFF
 
 
-_default = Generator(0)
-
-
+@functools.cache  # made on first use: NumPy loads its generators then, and not when minidl is imported
 def default_generator() -> Generator:
     """The generator that layers and factories draw from."""
-    return _default
+    return Generator(0)
 
 
 def manual_seed(seed: int) -> Generator:
     """Start the default generator over from `seed`; it starts from 0 in a new process."""
-    return _default.manual_seed(seed)
+    return default_generator().manual_seed(seed)
 
 
 def initial_seed() -> int:
     """The seed that the default generator started from."""
-    return _default.seed
+    return default_generator().seed
 
 
 def rand(*shape: int, generator: Generator | None = None, dtype: DType = DEFAULT_FLOAT, requires_grad: bool = False,
          device: Device | str = "cpu") -> Tensor:  # fmt: skip
     """A tensor of numbers evenly spread over [0, 1)."""
-    return _placed((generator or _default).uniform(_lengths(shape), dtype=dtype), device, requires_grad)
+    return _placed((generator or default_generator()).uniform(_lengths(shape), dtype=dtype), device, requires_grad)
 
 
 def randn(*shape: int, generator: Generator | None = None, dtype: DType = DEFAULT_FLOAT, requires_grad: bool = False,
           device: Device | str = "cpu") -> Tensor:  # fmt: skip
     """A tensor of numbers from the standard normal distribution."""
-    return _placed((generator or _default).normal(_lengths(shape), dtype=dtype), device, requires_grad)
+    return _placed((generator or default_generator()).normal(_lengths(shape), dtype=dtype), device, requires_grad)
 
 
 def randint(low: int, high: int | None = None, size: Shape = (), *, generator: Generator | None = None,
             dtype: DType = DEFAULT_INT, device: Device | str = "cpu") -> Tensor:  # fmt: skip
     """A tensor of whole numbers from `low` up to, not including, `high`; from 0 to `low` if `high` is None."""
     low, high = (0, low) if high is None else (low, high)
-    return _placed((generator or _default).integers(low, high, size, dtype), device, False)
+    return _placed((generator or default_generator()).integers(low, high, size, dtype), device, False)
 
 
 def randperm(n: int, *, generator: Generator | None = None, device: Device | str = "cpu") -> Tensor:
     """The numbers 0 to n - 1 in random order, int64."""
-    return _placed((generator or _default).permutation(n), device, False)
+    return _placed((generator or default_generator()).permutation(n), device, False)
 
 
 def _lengths(shape: tuple[Any, ...]) -> tuple[int, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +15,8 @@ def cpu_name() -> str:
     except OSError:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    import platform  # 3 ms that importing minidl need not spend
+
     return names[0] if names else platform.processor() or platform.machine()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -24,7 +23,7 @@ def write_bytes(path: str | os.PathLike[str], *chunks: bytes | memoryview) -> Pa
             new file is in place, but may not outlive a power cut.
     """
     target = Path(path)
-    beside = target.parent / f"{_prefix(target)}{secrets.token_hex(8)}.part"
+    beside = target.parent / f"{_prefix(target)}{os.urandom(8).hex()}.part"
     with _flushed(target.parent):
         try:
             _write_new(beside, chunks)

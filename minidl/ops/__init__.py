@@ -1,6 +1,6 @@
 """The public ops: a line per room, which lists its public functions in its `__all__`."""
 
-from inspect import isfunction
+from types import FunctionType
 
 from minidl.core import registry
 from minidl.ops.activation import *
@@ -27,7 +27,7 @@ from minidl.ops.softmax import *
 from minidl.ops.unary import *
 from minidl.ops.views import *
 
-__all__ = [name for name, value in list(globals().items()) if isfunction(value) and name != "isfunction"]
+__all__ = [name for name, value in list(globals().items()) if isinstance(value, FunctionType)]
 
 # From here on Tensor's methods find them by name.
 registry.functions.update({name: globals()[name] for name in __all__})

@@ -57,7 +57,7 @@ def test_a_file_cut_short_anywhere_gives_one_sentence(saved: Path) -> None:
     whole = saved.read_bytes()
     for length in range(0, len(whole), max(1, len(whole) // 40)):
         saved.write_bytes(whole[:length])
-        with pytest.raises(InputError, match="is damaged or not a safetensors file"):
+        with pytest.raises(InputError, match=r"is not a safetensors file, or its beginning is damaged|it was cut off"):
             load_model(saved)
 
 
