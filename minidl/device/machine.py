@@ -10,13 +10,13 @@ import numpy as np
 
 def cpu_name() -> str:
     """The processor's name as the maker wrote it, or the architecture if the system does not tell."""
+    import platform  # 3 ms that importing minidl need not spend
+
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    import platform  # 3 ms that importing minidl need not spend
-
     return names[0] if names else platform.processor() or platform.machine()
 
 
