@@ -203,9 +203,19 @@ class Erf(FloatUnary):
         out[...] = xp.where(y < 0.46875, near, far)
 
     @staticmethod
+    def cpu(out: Array, x: Array) -> None:
+        parallel(_erf, x.size, out.reshape(-1), x.reshape(-1))
+
+    @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
         (x,) = node.saved
         return (g * exp(-x * x) * (2 / math.sqrt(math.pi)),)
+
+
+@kernel("T[::1], const T[::1]", T=("float32", "float64"))
+def _erf(begin: int, end: int, out: Array, x: Array) -> None:
+    for i in range(begin, end):
+        out[i] = math.erf(x[i])
 
 
 # Coefficients from the highest power down.
