@@ -12,6 +12,7 @@ from medapps.metrics.counts import (
     specificity,
     wilson_interval,
 )
+from medapps.metrics.dice import dice_scores
 from medapps.metrics.estimate import Estimate, not_defined
 from medapps.metrics.predictions import Predictions, check_predictions
 from medapps.metrics.ranking import area, auc, class_areas, delong_variance, macro_area, roc_curve
@@ -32,6 +33,7 @@ __all__ = [
     "class_areas",
     "confusion_matrix",
     "delong_variance",
+    "dice_scores",
     "expected_calibration_error",
     "macro_area",
     "mean_specificity",
