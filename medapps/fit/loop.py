@@ -76,8 +76,8 @@ def fit(
         InputError: if the data cannot be trained on, or the checkpoint belongs to another recipe or other data.
         OutputError: if something could not be written.
     """
-    folder = make_folder(run_folder)
     trainer = Trainer(recipe, data)
+    folder = make_folder(run_folder)
     if resume:
         trainer.load(folder / CHECKPOINT)
     else:
