@@ -3,6 +3,7 @@
 from medapps.readers.data import ClassificationData, Split
 from medapps.readers.dataset import read_dataset
 from medapps.readers.limits import DEFAULT_LIMITS, Limits
+from medapps.readers.nifti import read_nifti
 from medapps.readers.pixels import resize, to_pixels
 from medapps.readers.read import decode_image, read_image
 
@@ -14,6 +15,7 @@ __all__ = [
     "decode_image",
     "read_dataset",
     "read_image",
+    "read_nifti",
     "resize",
     "to_pixels",
 ]

@@ -83,7 +83,7 @@ def test_a_picture_that_claims_too_much_is_not_decoded():
     ("content", "message"),
     [
         (b"", "is empty"),
-        (b"hello", "known are DICOM, PNG and JPEG"),
+        (b"hello", "known are DICOM, NIfTI, PNG and JPEG"),
         (b"GIF89a....", "a GIF picture; save it as PNG"),
         (b"PK\x03\x04....", "read_dataset"),
         (b"\x1f\x8b....", "gzip; unpack it"),
