@@ -6,16 +6,20 @@ from medapps.readers.limits import DEFAULT_LIMITS, Limits
 from medapps.readers.nifti import read_nifti
 from medapps.readers.pixels import resize, to_pixels
 from medapps.readers.read import decode_image, read_image
+from medapps.readers.series import SeriesInfo, list_series, read_series
 
 __all__ = [
     "DEFAULT_LIMITS",
     "ClassificationData",
     "Limits",
+    "SeriesInfo",
     "Split",
     "decode_image",
+    "list_series",
     "read_dataset",
     "read_image",
     "read_nifti",
+    "read_series",
     "resize",
     "to_pixels",
 ]

@@ -12,6 +12,7 @@ from medapps.readers.files import file_bytes
 from medapps.readers.limits import DEFAULT_LIMITS, Limits
 from medapps.readers.nifti import decode_nifti, is_nifti
 from medapps.readers.picture import read_picture
+from medapps.readers.series import read_series
 
 __all__ = ["decode_image", "file_bytes", "read_image"]
 
@@ -29,11 +30,15 @@ _OTHERS = (
 
 
 def read_image(path: str | os.PathLike[str], *, limits: Limits = DEFAULT_LIMITS) -> Image:
-    """Read a DICOM, NIfTI, PNG or JPEG file; the content decides which, the name only where the content does not.
+    """Read a DICOM, NIfTI, PNG or JPEG file, or a folder with one DICOM series.
+
+    The content decides which kind it is, the name only where the content does not.
 
     Raises:
         ImageError: one sentence that names the file, what is wrong and what to do.
     """
+    if os.path.isdir(path):
+        return read_series(path, limits=limits)
     return decode_image(file_bytes(path, limits), os.fspath(path), limits=limits)
 
 

@@ -100,7 +100,7 @@ def test_other_files_are_named_with_a_way_out(tmp_path, content, message):
 def test_missing_files_and_folders_are_named(tmp_path):
     with pytest.raises(ImageError, match="there is no such file"):
         read_image(tmp_path / "no.png")
-    with pytest.raises(ImageError, match="is a folder"):
+    with pytest.raises(ImageError, match="holds no DICOM file"):
         read_image(tmp_path)
     (tmp_path / "big.png").write_bytes(b"x" * 100)
     with pytest.raises(ImageError, match="allowed for a file"):
