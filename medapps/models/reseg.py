@@ -88,7 +88,9 @@ class ReSeg(nn.Module):
             for before, hidden, patch in zip(seen[:-1], widths, patches, strict=True)
         )
         self.grows = nn.ModuleList(
-            nn.ConvTranspose2d(before, after, patch, patch)
+            nn.Sequential(
+                nn.ConvTranspose2d(before, after, patch, patch, bias=False), nn.BatchNorm2d(after), nn.ReLU()
+            )
             for before, after, patch in zip(seen[:0:-1], written[::-1], patches[::-1], strict=True)
         )
         self.dropout = nn.Dropout2d(dropout)
@@ -102,7 +104,7 @@ class ReSeg(nn.Module):
             seen = sweep(seen)
         seen = self.dropout(seen)
         for grow in self.grows:
-            seen = grow(seen).relu()
+            seen = grow(seen)
         joined = minidl.cat([seen, edges], 1) if len(self.stem) else seen
         return self.head(joined)[:, :, :height, :width]
 

@@ -17,9 +17,9 @@ from medapps.recipe import Recipe
 from medapps.transforms import Compose
 from tests.medapps.small_masks import small_masks
 
-UNET = replace(NETS["unet"], widths=(6, 12), epochs=3, samples=48, batch_size=6, lr=0.02, average=0.5)
+UNET = replace(NETS["unet"], widths=(6, 12), epochs=5, samples=96, batch_size=4, lr=0.02, average=0.5)
 RESEG = replace(
-    NETS["reseg"], widths=(6,), options={"patches": [2], "stem": 4}, epochs=3, samples=48, batch_size=6, lr=0.02,
+    NETS["reseg"], widths=(6,), options={"patches": [2], "stem": 4}, epochs=5, samples=96, batch_size=4, lr=0.02,
     average=0.5,
 )  # fmt: skip
 
