@@ -6,9 +6,12 @@ Source: Elman, "Finding structure in time", Cognitive Science 14 (1990).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from minidl.core import Array, Grads, Node, Op, Spec
+from minidl.ops.rnn import cpu_elman
+from minidl.ops.rnn.cpu_product import takes
 from minidl.ops.rnn.sweep import (
     check_shapes,
     chosen,
@@ -26,6 +29,7 @@ class RNNSequence(Op):
 
     name = "rnn_sequence"
     saves = ("h0", "weight", "lengths", "out")
+    cpu = staticmethod(cpu_elman.forward)
 
     @staticmethod
     def infer(
@@ -33,6 +37,10 @@ class RNNSequence(Op):
     ) -> tuple[Spec, Spec]:
         state = check_shapes("rnn_sequence", 1, x, weight, lengths, h0=h0)
         return state.with_shape(x.shape[0], *state.shape), state
+
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        return super().cpu_takes(arrays, params) and takes(arrays)
 
     @staticmethod
     def reference(
@@ -63,6 +71,7 @@ class RNNSequenceGrad(Op):
 
     name = "rnn_sequence_grad"
     vjp = staticmethod(refuse_second_derivative)
+    cpu = staticmethod(cpu_elman.backward)
 
     @staticmethod
     def infer(
@@ -70,6 +79,10 @@ class RNNSequenceGrad(Op):
         *, nonlinearity: str, reverse: bool,
     ) -> tuple[Spec, Spec, Spec]:  # fmt: skip
         return output, output.with_shape(*h0.shape), output.with_shape(*weight.shape)
+
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        return super().cpu_takes(arrays, params) and takes(arrays)
 
     @staticmethod
     def reference(

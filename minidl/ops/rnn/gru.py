@@ -12,10 +12,13 @@ Source: Cho et al., EMNLP 2014; the place of the reset gate is that of version 1
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from minidl.core import Array, Grads, Node, Op, Spec
 from minidl.errors import ShapeError
+from minidl.ops.rnn import cpu_gru
+from minidl.ops.rnn.cpu_product import takes
 from minidl.ops.rnn.sweep import (
     before,
     check_shapes,
@@ -38,6 +41,7 @@ class GRUSequence(Op):
 
     name = "gru_sequence"
     saves = ("h0", "weight", "lengths", "out")
+    cpu = staticmethod(cpu_gru.forward)
 
     @staticmethod
     def infer(
@@ -51,6 +55,10 @@ class GRUSequence(Op):
         n, hidden = state.shape
         kept = x.shape[0] if keep else 1
         return state.with_shape(x.shape[0], n, hidden), state, state.with_shape(kept, n, 4 * hidden)
+
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        return super().cpu_takes(arrays, params) and takes(arrays)
 
     @staticmethod
     def reference(
@@ -82,6 +90,7 @@ class GRUSequenceGrad(Op):
 
     name = "gru_sequence_grad"
     vjp = staticmethod(refuse_second_derivative)
+    cpu = staticmethod(cpu_gru.backward)
 
     @staticmethod
     def infer(
@@ -91,6 +100,10 @@ class GRUSequenceGrad(Op):
         x = output.with_shape(*output.shape[:2], weight.shape[0])
         shapes = (h0.shape, weight.shape, weight.shape[:1])
         return x, *[output.with_shape(*shape) for shape in shapes]  # type: ignore[return-value]
+
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        return super().cpu_takes(arrays, params) and takes(arrays)
 
     @staticmethod
     def reference(

@@ -14,9 +14,12 @@ Computation 12 (2000).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from minidl.core import Array, Grads, Node, Op, Spec
+from minidl.ops.rnn import cpu_lstm
+from minidl.ops.rnn.cpu_product import takes
 from minidl.ops.rnn.sweep import (
     before,
     check_shapes,
@@ -39,6 +42,7 @@ class LSTMSequence(Op):
 
     name = "lstm_sequence"
     saves = ("h0", "c0", "weight", "lengths", "out")
+    cpu = staticmethod(cpu_lstm.forward)
 
     @staticmethod
     def infer(
@@ -49,6 +53,10 @@ class LSTMSequence(Op):
         kept = x.shape[0] if keep else 1
         output, gates = state.with_shape(x.shape[0], n, hidden), state.with_shape(kept, n, 4 * hidden)
         return output, state, state, gates, state.with_shape(kept, n, hidden)
+
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        return super().cpu_takes(arrays, params) and takes(arrays)
 
     @staticmethod
     def reference(
@@ -80,6 +88,7 @@ class LSTMSequenceGrad(Op):
 
     name = "lstm_sequence_grad"
     vjp = staticmethod(refuse_second_derivative)
+    cpu = staticmethod(cpu_lstm.backward)
 
     @staticmethod
     def infer(
@@ -88,6 +97,10 @@ class LSTMSequenceGrad(Op):
     ) -> tuple[Spec, Spec, Spec, Spec]:  # fmt: skip
         state = output.with_shape(*h0.shape)
         return gates, state, state, output.with_shape(*weight.shape)
+
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        return super().cpu_takes(arrays, params) and takes(arrays)
 
     @staticmethod
     def reference(

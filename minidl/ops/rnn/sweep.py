@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
+import numpy as np
+
 from minidl.core import Array, Grads, Node, Spec, Tensor
 from minidl.device.dtypes import promote
 from minidl.errors import DTypeError, GradError, ShapeError
@@ -48,6 +50,11 @@ def before(xp: Any, t: int, states: Array, start: Array, lengths: Array | None, 
     if not 0 <= t < len(states):
         return start
     return states[t] if lengths is None or not reverse else xp.where((t < lengths)[:, None], states[t], start)
+
+
+def all_lengths(x: Array, lengths: Array | None) -> Array:
+    """The length of each row of (T, N, ...), given or T, for kernels on the CPU."""
+    return np.full(x.shape[1], x.shape[0], np.int64) if lengths is None else lengths
 
 
 def sigmoid(xp: Any, x: Array) -> Array:
