@@ -21,7 +21,7 @@ from medapps.readers.files import file_bytes
 from medapps.readers.limits import Limits
 from medapps.readers.stack import Slice
 
-__all__ = ["DicomFile", "StudyPath", "group", "study_files"]
+__all__ = ["DicomFile", "File", "StudyPath", "group", "header_of", "study_files"]
 
 StudyPath = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -99,7 +99,7 @@ def _facts(file: File, limits: Limits) -> DicomFile | None:
     """The facts of one file; None for a file that is no DICOM image or object."""
     with quiet():
         try:
-            dataset = _header(file, limits)
+            dataset = header_of(file, limits)
             return None if dataset is None else _read(file, dataset, limits)
         except ImageError as error:
             return DicomFile(file, error=str(error))
@@ -107,7 +107,8 @@ def _facts(file: File, limits: Limits) -> DicomFile | None:
             return DicomFile(file, error=f"{file.name}: a damaged DICOM file ({type(error).__name__}); copy it again")
 
 
-def _header(file: File, limits: Limits) -> Any:
+def header_of(file: File, limits: Limits) -> Any:
+    """The parsed header of a file, inside `quiet()`; None if it is no DICOM file."""
     if file.path is None:
         data = file.load()
         return parse_header(io.BytesIO(data), file.name, limits) if looks_like_dicom(data) else None
