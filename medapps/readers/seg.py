@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,21 +15,38 @@ from medapps.errors import ImageError, InputError
 from medapps.image import Image
 from medapps.readers.dicom import reference_key
 from medapps.readers.dicom_geometry import Plane, plane
-from medapps.readers.dicom_parse import parse, quiet
+from medapps.readers.dicom_parse import looks_like_dicom, parse, parse_header, quiet
 from medapps.readers.dicom_pixels import read_claims, stored_frames
 from medapps.readers.dicom_values import frame_group
 from medapps.readers.files import file_bytes
 from medapps.readers.limits import DEFAULT_LIMITS, Limits
 
-__all__ = ["is_seg", "read_seg"]
+__all__ = ["Segments", "list_segments", "read_seg"]
+
+T = TypeVar("T")
 
 _KINDS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")  # segmentation, label map segmentation
 _NEAR = 0.1  # a pixel may lie this part of a voxel from the voxel it becomes
 
 
-def is_seg(dataset: Any) -> bool:
-    """True for a data set that is a DICOM segmentation."""
-    return str(dataset.get("SOPClassUID") or "") in _KINDS
+@dataclass(frozen=True)
+class Segments:
+    """What a DICOM segmentation holds: names of its segments, "BINARY", "FRACTIONAL" or "LABELMAP", and its frames."""
+
+    names: tuple[str, ...]
+    kind: str
+    frames: int
+    rows: int
+    columns: int
+
+
+def list_segments(path: str | os.PathLike[str], *, limits: Limits = DEFAULT_LIMITS) -> Segments | None:
+    """The segments of a file, from its header; None if it is no DICOM segmentation."""
+    name = os.fspath(path)
+    data = file_bytes(path, limits)
+    if not looks_like_dicom(data):
+        return None
+    return _careful(name, lambda: _segments(parse_header(io.BytesIO(data), name, limits)))
 
 
 def read_seg(
@@ -59,9 +79,14 @@ def read_seg(
         raise InputError("read_seg: `like` has no position in space, so a segmentation cannot be laid on it")
     name = os.fspath(path)
     data = file_bytes(path, limits)
+    return _careful(name, lambda: _read(parse(data, name, limits), name, like, overlap, limits))
+
+
+def _careful(name: str, read: Callable[[], T]) -> T:
+    """Run `read` with pydicom silenced and whatever it raises as one sentence."""
     with quiet():
         try:
-            return _read(parse(data, name, limits), name, like, overlap, limits)
+            return read()
         except ImageError:
             raise
         except Exception as error:  # pydicom raises nine classes and more on damaged files; their texts quote the file
@@ -70,26 +95,39 @@ def read_seg(
             ) from None
 
 
+def _segments(dataset: Any) -> Segments | None:
+    if str(dataset.get("SOPClassUID") or "") not in _KINDS:
+        return None
+    kind = str(dataset.get("SegmentationType") or "")
+    frames, rows, columns = (int(dataset.get(k) or 0) for k in ("NumberOfFrames", "Rows", "Columns"))
+    return Segments(tuple(_names(dataset).values()), kind, frames, rows, columns)
+
+
+def _names(dataset: Any) -> dict[int, str]:
+    """Label of each segment by its number, in order of the numbers."""
+    labels = {int(s.SegmentNumber): str(s.get("SegmentLabel") or "") for s in dataset.SegmentSequence}
+    return {number: labels[number] or f"segment {number}" for number in sorted(labels)}
+
+
 def _read(
     dataset: Any, name: str, like: Image, overlap: str, limits: Limits
 ) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
-    if not is_seg(dataset):
+    if str(dataset.get("SOPClassUID") or "") not in _KINDS:
         raise ImageError(f"{name}: is no DICOM segmentation; read it with read_image")
-    segments = sorted(dataset.SegmentSequence, key=lambda segment: int(segment.SegmentNumber))
-    if len(segments) > 255:
-        raise ImageError(f"{name}: has {len(segments)} segments, more than the 255 a label map can hold; split it")
+    names = _names(dataset)
+    if len(names) > 255:
+        raise ImageError(f"{name}: has {len(names)} segments, more than the 255 a label map can hold; split it")
     ours, theirs = like.meta.get("frame_of_reference", ""), reference_key(dataset)
     if ours and theirs != ours:
         raise ImageError(f"{name}: lies in another frame of reference than the image; it belongs to another scan")
-    labels = {int(segment.SegmentNumber): i for i, segment in enumerate(segments, start=1)}
-    names = tuple(str(segment.get("SegmentLabel") or f"segment {segment.SegmentNumber}") for segment in segments)
+    labels = {number: i for i, number in enumerate(names, start=1)}
     mask = np.zeros(like.shape[1:], np.uint8)
     header = read_claims(dataset, name)
     for index, pixels in enumerate(stored_frames(dataset, header, name, limits)):
         for label, chosen in _labelled(dataset, index, pixels, labels):
             where = _voxels(plane(dataset, index), chosen, like, f"{name}: frame {index + 1}")
             _lay(mask, where, label, overlap, name)
-    return mask, ("background", *names)
+    return mask, ("background", *names.values())
 
 
 def _labelled(
