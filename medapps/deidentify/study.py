@@ -107,7 +107,7 @@ def _copy(
         for file in study_files(study, limits, archives):
             try:
                 data, uid, gone = _cleaned(file, rules, secret, limits)
-            except ImageError as error:
+            except InputError as error:
                 skipped.append((file.name, str(error)))
                 continue
             number = series.setdefault(uid, len(series) + 1)

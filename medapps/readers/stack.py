@@ -130,7 +130,7 @@ def _placed(slices: Sequence[Slice]) -> Fault | None:
 
 
 def _count(some: Sequence[str], slices: Sequence[Slice]) -> str:
-    return f"{len(some)} of {len(slices)} slices do"
+    return f"{len(some)} of {len(slices)} slices {'does' if len(some) == 1 else 'do'}"
 
 
 def _some(names: Sequence[str]) -> str:

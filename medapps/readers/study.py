@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from medapps.errors import ImageError
+from medapps.errors import ImageError, InputError
 from medapps.readers.archive import zip_members
 from medapps.readers.dicom_geometry import plane
 from medapps.readers.dicom_parse import looks_like_dicom, parse_header, quiet
@@ -101,7 +101,7 @@ def _facts(file: File, limits: Limits) -> DicomFile | None:
         try:
             dataset = header_of(file, limits)
             return None if dataset is None else _read(file, dataset, limits)
-        except ImageError as error:
+        except InputError as error:
             return DicomFile(file, error=str(error))
         except Exception as error:  # pydicom raises nine classes and more; their texts quote the file
             return DicomFile(file, error=f"{file.name}: a damaged DICOM file ({type(error).__name__}); copy it again")

@@ -183,7 +183,7 @@ def test_a_localiser_in_the_series_is_refused(tmp_path):
     datasets = series()
     datasets[0].ImageOrientationPatient = [0, 1, 0, 0, 0, -1]
     message = refused(write(tmp_path / "s", datasets), "G104")
-    assert "1 of 6 slices do not lie parallel to the others (000_1.7.200.dcm; a localiser?)" in message
+    assert "1 of 6 slices does not lie parallel to the others (000_1.7.200.dcm; a localiser?)" in message
     assert list_series(tmp_path / "s")[0].orientation == "mixed"
 
 
