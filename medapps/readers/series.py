@@ -114,6 +114,9 @@ def _ordered(path: StudyPath, limits: Limits, archives: ExitStack) -> Numbered:
 
 
 def _judge(files: list[DicomFile]) -> Stack | Fault:
+    mosaics = [f.file.name for f in files if f.mosaic]
+    if mosaics:
+        return Fault("G110", f"{mosaics[0]} shows many slices in one frame; export them as single slices")
     seen: dict[str, str] = {}
     for file in files:
         other = seen.setdefault(file.instance, file.file.name) if file.instance else file.file.name

@@ -28,6 +28,7 @@ CODES = {
     "G107": "gantry tilt",
     "G108": "several series",
     "G109": "slices without position",
+    "G110": "mosaic",
 }
 
 _PARALLEL = math.cos(math.radians(0.5))  # slices of one volume; files round their cosines to four digits or so

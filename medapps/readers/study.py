@@ -44,6 +44,7 @@ class DicomFile:
 
     error: why it could not be read; then the other fields are empty.
     slices: one per frame; empty for an object without an image.
+    mosaic: each frame shows many slices side by side, as Siemens stores functional MR.
     """
 
     file: File
@@ -53,6 +54,7 @@ class DicomFile:
     modality: str = ""
     kind: str = ""
     slices: tuple[Slice, ...] = ()
+    mosaic: bool = False
     private: bool = False
     burned_in: str = ""
     names_patient: bool = False
@@ -136,6 +138,7 @@ def _read(file: File, dataset: Any, limits: Limits) -> DicomFile | None:
         modality=modality_of(dataset),
         kind=uid_name(kind),
         slices=() if kind in _SEGMENTATIONS else _slices(file.name, dataset, limits),
+        mosaic="MOSAIC" in (dataset.get("ImageType") or ()),
         private=any(tag.is_private for tag in dataset.keys()),  # noqa: SIM118  a Dataset iterates over elements
         burned_in=str(dataset.get("BurnedInAnnotation") or ""),
         names_patient=identity and any(bool(dataset.get(k)) for k in ("PatientName", "PatientID")),

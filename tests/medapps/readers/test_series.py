@@ -235,6 +235,11 @@ def test_slices_without_a_position_are_refused_and_one_alone_is_read(tmp_path):
     assert (alone.origin_mm, alone.spacing_mm) == (None, (None, 1.25, 0.75))
 
 
+def test_a_mosaic_is_no_slice(tmp_path):
+    folder = write(tmp_path / "s", series(ImageType=["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"])[:1])
+    assert "000_1.7.200.dcm shows many slices in one frame" in refused(folder, "G110")
+
+
 def test_a_file_that_cannot_be_read_is_not_passed_over(tmp_path):
     folder = write(tmp_path / "s", series())
     victim = folder / "002_1.7.200.dcm"
