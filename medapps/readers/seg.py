@@ -19,6 +19,7 @@ from medapps.readers.dicom_parse import looks_like_dicom, parse, parse_header, q
 from medapps.readers.dicom_pixels import read_claims, stored_frames
 from medapps.readers.dicom_values import frame_group
 from medapps.readers.files import file_bytes
+from medapps.readers.grid import NEAR, on_grid
 from medapps.readers.limits import DEFAULT_LIMITS, Limits
 
 __all__ = ["Segments", "list_segments", "read_seg"]
@@ -26,7 +27,6 @@ __all__ = ["Segments", "list_segments", "read_seg"]
 T = TypeVar("T")
 
 _KINDS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")  # segmentation, label map segmentation
-_NEAR = 0.1  # a pixel may lie this part of a voxel from the voxel it becomes
 
 
 @dataclass(frozen=True)
@@ -151,21 +151,16 @@ def _voxels(place: Plane, chosen: NDArray[np.bool_], like: Image, name: str) -> 
     Raises:
         ImageError: if the frame has no place, lies on another grid, or beyond the image.
     """
-    if place.position is None or place.axes is None or place.pixel_mm is None:
+    found = on_grid(place, like)
+    if found is None:
         raise ImageError(f"{name} does not say where it lies")
-    z, y, x = like.spacing_mm or (None, 1.0, 1.0)
-    inverse = np.diag([1 / x, 1 / y, 1 / (z or 1.0)]) @ np.linalg.inv(np.asarray(like.direction))
-    start = inverse @ (place.position - np.asarray(like.origin_mm))
-    down = inverse @ (place.axes[:, 1] * place.pixel_mm[0])
-    right = inverse @ (place.axes[:, 0] * place.pixel_mm[1])
-    for step, count in ((down, chosen.shape[0]), (right, chosen.shape[1])):
-        unit = np.rint(step)
-        if np.abs(unit).sum() != 1 or np.abs(step - unit).max() * count > _NEAR:
-            raise ImageError(f"{name} lies on another grid than the image; resample one to the other")
-    if np.abs(start - np.rint(start)).max() > _NEAR:
+    if not found.is_aligned(*chosen.shape):
+        raise ImageError(f"{name} lies on another grid than the image; resample one to the other")
+    if np.abs(found.start - np.rint(found.start)).max() > NEAR:
         raise ImageError(f"{name} lies between the voxels of the image; resample one to the other")
     rows, columns = np.nonzero(chosen)
-    index = np.rint(start[:, None] + down[:, None] * rows + right[:, None] * columns).astype(np.int64)[::-1]
+    exact = found.start[:, None] + found.down[:, None] * rows + found.right[:, None] * columns
+    index = np.rint(exact).astype(np.int64)[::-1]
     if (index < 0).any() or (index >= np.array(like.shape[1:])[:, None]).any():
         raise ImageError(f"{name} reaches beyond the image; give the whole series")
     return tuple(index)

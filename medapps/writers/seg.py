@@ -7,12 +7,13 @@ from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from medapps.errors import InputError
+from medapps.image import Image
 from medapps.readers.dicom_parse import quiet
+from medapps.readers.grid import NEAR, on_grid
 from medapps.readers.limits import DEFAULT_LIMITS
-from medapps.readers.stack import Stack, judge
+from medapps.readers.stack import Slice
 from medapps.readers.study import DicomFile, StudyPath, group, header_of
 from medapps.writers.codes import coded
 from medapps.writers.colours import colour
@@ -22,7 +23,6 @@ __all__ = ["RESEARCH", "seg_bytes"]
 
 RESEARCH = "Research only; not a medical device; not for diagnosis"  # LO holds 64 characters
 
-_SAME_MM = 0.01  # slices of `source` may lie this far from those of the image
 # Type 2 elements of the patient and study modules: they may be empty, but highdicom wants them to be there.
 _MAY_BE_EMPTY = (
     "AccessionNumber", "PatientBirthDate", "PatientID", "PatientName", "PatientSex", "ReferringPhysicianName",
@@ -71,38 +71,27 @@ def seg_bytes(job: Job) -> bytes:
     return buffer.getvalue()
 
 
-def _source(job: Job, source: StudyPath) -> tuple[list[Any], NDArray[np.intp]]:
+def _source(job: Job, source: StudyPath) -> tuple[list[Any], list[int]]:
     """Headers of the series that lies where the image lies, and for each of its frames the slice of the mask."""
     with ExitStack() as archives:
         for files in group(source, DEFAULT_LIMITS, archives).values():
-            slices = [s for file in files for s in file.slices]
-            found = judge(slices) if slices else None
-            size = {(len(slices), s.rows, s.columns) for s in slices}
-            if isinstance(found, Stack) and size == {job.image.shape[1:]} and _same_place(found, job):
-                frames = np.empty(len(slices), np.intp)
-                frames[list(found.order)] = np.arange(len(slices))
+            frames = [_slice_of(s, job.image) for file in files for s in file.slices]
+            if sorted(frames) == list(range(job.image.shape[1])):
                 return [_complete(file) for file in files if file.slices], frames
     raise InputError(
         "write_mask: source holds no series that lies where the image lies; give the files it was read from"
     )
 
 
-def _same_place(stack: Stack, job: Job) -> bool:
-    image = job.image
-    if stack.origin_mm is None or image.origin_mm is None or stack.direction is None or image.direction is None:
-        return False
-    z, y, x = image.shape[1:]
-    extent = np.array([z, y, x])
-    steps = [np.array([s or 0.0 for s in spacing or ()]) for spacing in (stack.spacing_mm, image.spacing_mm)]
-    corners = [
-        np.asarray(origin) + np.asarray(direction) @ (step * extent)[::-1]
-        for origin, direction, step in zip(
-            (stack.origin_mm, image.origin_mm), (stack.direction, image.direction), steps, strict=True
-        )
-        if len(step) == 3
-    ]
-    near = np.abs(np.subtract(stack.origin_mm, image.origin_mm)).max() <= _SAME_MM
-    return bool(near and len(corners) == 2 and np.abs(corners[0] - corners[1]).max() <= _SAME_MM * max(extent))
+def _slice_of(frame: Slice, image: Image) -> int:
+    """Which slice of the image a frame is, voxel for voxel; -1 for none."""
+    found = on_grid(frame.plane, image)
+    if found is None or (frame.rows, frame.columns) != image.shape[2:]:
+        return -1
+    z = int(np.rint(found.start[2]))
+    ends = (frame.columns - 1) * (found.right - (1, 0, 0)), (frame.rows - 1) * (found.down - (0, 1, 0))
+    corners = [found.start - (0, 0, z) + a * ends[0] + b * ends[1] for a in (0, 1) for b in (0, 1)]
+    return z if np.abs(corners).max() <= NEAR else -1
 
 
 def _complete(file: DicomFile) -> Any:

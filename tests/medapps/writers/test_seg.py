@@ -10,7 +10,7 @@ import pydicom
 import pytest
 
 from medapps.errors import ImageError, InputError
-from medapps.readers import Limits, read_seg, read_series
+from medapps.readers import Limits, read_image, read_seg, read_series
 from medapps.writers import Algorithm, write_mask
 from tests.data import data_path
 from tests.medapps.readers.test_series import SHUFFLED, enhanced, world_of
@@ -92,6 +92,26 @@ def test_an_enhanced_object_is_a_source_too(tmp_path, plane):
     image = read_series(tmp_path / "e.dcm")
     path = write_mask(tmp_path / "m.dcm", blobs(), image, CLASSES, algorithm=TOOL, source=tmp_path / "e.dcm")
     np.testing.assert_array_equal(read_seg(path, image)[0], blobs())
+
+
+@each_plane
+@pytest.mark.parametrize("order", [[0, 1, 2, 3, 4, 5], [5, 4, 3, 2, 1, 0]])
+def test_an_image_that_keeps_the_order_of_its_frames_has_a_source_too(tmp_path, plane, order):
+    """read_image lets z run as the frames do, against the normal if need be."""
+    (tmp_path / "e.dcm").write_bytes(encoded(enhanced(order, PLANES[plane])))
+    image = read_image(tmp_path / "e.dcm")
+    path = write_mask(tmp_path / "m.dcm", blobs(), image, CLASSES, algorithm=TOOL, source=tmp_path / "e.dcm")
+    np.testing.assert_array_equal(read_seg(path, image)[0], blobs())
+    forward = read_series(tmp_path / "e.dcm")
+    assert world_set(read_seg(path, forward)[0], forward) == world_set(blobs(), image)
+
+
+def test_one_slice_is_a_source_too(tmp_path):
+    folder = write(tmp_path / "s", series(axes=PLANES["oblique"]))
+    file = sorted(folder.iterdir())[2]
+    image = read_image(file)
+    path = write_mask(tmp_path / "m.dcm", blobs()[4:5], image, CLASSES, algorithm=TOOL, source=file)
+    np.testing.assert_array_equal(read_seg(path, image)[0], blobs()[4:5])
 
 
 def test_a_mask_without_a_region_is_written(tmp_path):
