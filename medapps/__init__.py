@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from medapps.apps.evaluate import evaluate_run
     from medapps.apps.inspect import inspect
     from medapps.apps.predict import predict_files
+    from medapps.deidentify import deidentify_study
     from medapps.report import write_report
 
 __all__ = [
-    "NOTICE", "demo", "doctor", "evaluate_run", "inspect", "predict_files", "train_classifier", "write_report",
+    "NOTICE", "deidentify_study", "demo", "doctor", "evaluate_run", "inspect", "predict_files", "train_classifier",
+    "write_report",
 ]  # fmt: skip
 
 __version__ = "0.1.0"
@@ -27,6 +29,7 @@ __version__ = "0.1.0"
 NOTICE = "For research and teaching only. Not a medical device; not for diagnosis."
 
 _VERBS = {
+    "deidentify_study": "medapps.deidentify",
     "demo": "medapps.apps.demo",
     "doctor": "medapps.apps.doctor",
     "evaluate_run": "medapps.apps.evaluate",

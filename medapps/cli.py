@@ -59,9 +59,9 @@ def demo_command(
 
 @app.command("inspect")
 def inspect_command(
-    paths: Annotated[list[Path], typer.Argument(help="Images, data sets, model files or run folders.")],
+    paths: Annotated[list[Path], typer.Argument(help="Images, studies, data sets, model files or run folders.")],
 ) -> None:
-    """Say what a file or folder holds: an image, a data set, a model, a run."""
+    """Say what a file or folder holds: an image, a study with its series, a data set, a model, a run."""
     from medapps.apps.inspect import inspect
     from medapps.apps.tables import columns
 
@@ -132,6 +132,28 @@ def predict_command(
     print(NOTICE)
     if failed:
         raise typer.Exit(2)
+
+
+@app.command("deidentify")
+def deidentify_command(
+    study: Annotated[Path, typer.Argument(help="A folder, a zip or a file of DICOM.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="A new folder for the copies.")],
+    dates: Annotated[str, typer.Option(help="remove, or shift by a secret number of days.")] = "remove",
+    retain: Annotated[list[str] | None, typer.Option(help="Keep patient, device or institution facts.")] = None,
+    key_file: Annotated[Path | None, typer.Option(help="Key for the same replacements in every export.")] = None,
+) -> None:
+    """Copy DICOM files without the patient's identity (PS3.15 basic profile); pixels are not changed."""
+    from medapps.deidentify import deidentify_study
+    from medapps.readers.files import file_bytes
+
+    key = file_bytes(key_file) if key_file else None
+    made = deidentify_study(study, output, dates=dates, retain=retain or (), key=key)
+    for _, why in made.skipped:
+        _complain(why)
+    print(f"{made.files} files of {made.series} series written to {made.folder}, {len(made.skipped)} left out")
+    if made.unchecked:
+        print(f"{made.unchecked} of them do not say that no text is burned into their pixels: look at them")
+    print(NOTICE)
 
 
 @app.command("report")

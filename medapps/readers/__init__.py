@@ -6,6 +6,7 @@ from medapps.readers.limits import DEFAULT_LIMITS, Limits
 from medapps.readers.nifti import read_nifti
 from medapps.readers.pixels import resize, to_pixels
 from medapps.readers.read import decode_image, read_image
+from medapps.readers.seg import read_seg
 from medapps.readers.segmentation import Case, SegmentationData
 from medapps.readers.series import SeriesInfo, list_series, read_series
 
@@ -22,6 +23,7 @@ __all__ = [
     "read_dataset",
     "read_image",
     "read_nifti",
+    "read_seg",
     "read_segmentation",
     "read_series",
     "resize",

@@ -16,7 +16,7 @@ from medapps.readers.dicom_pixels import GREY, Header, read_header, stored_pixel
 from medapps.readers.dicom_values import display, modality_of, modality_values, replace_padding
 from medapps.readers.limits import DEFAULT_LIMITS, Limits
 
-__all__ = ["patient_key", "read_dicom"]
+__all__ = ["patient_key", "read_dicom", "reference_key"]
 
 
 def read_dicom(data: bytes, name: str, *, limits: Limits = DEFAULT_LIMITS) -> Image:
@@ -94,5 +94,12 @@ def _meta(dataset: Any, header: Header, place: Geometry) -> dict[str, str]:
         "photometric": header.photometric,
         "bits_stored": str(header.bits_stored),
         "geometry": place.note,
+        "frame_of_reference": reference_key(dataset),
     }
     return {key: value for key, value in facts.items() if value}
+
+
+def reference_key(dataset: Any) -> str:
+    """A short hash of the frame of reference: equal where positions may be compared, and no UID to trace; or ""."""
+    uid = str(dataset.get("FrameOfReferenceUID") or "")
+    return hashlib.sha256(uid.encode()).hexdigest()[:12] if uid else ""

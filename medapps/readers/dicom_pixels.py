@@ -5,6 +5,7 @@ The result is what the file stores, as (frames, rows, columns[, 3]); colour is R
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,9 @@ from numpy.typing import NDArray
 from medapps.errors import ImageError
 from medapps.readers.limits import Limits
 
-__all__ = ["GREY", "Header", "codestream_size", "read_header", "stored_pixels", "uid_name"]
+__all__ = [
+    "GREY", "Header", "codestream_size", "read_claims", "read_header", "stored_frames", "stored_pixels", "uid_name",
+]  # fmt: skip
 
 GREY = ("MONOCHROME1", "MONOCHROME2")
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETTE COLOR")
@@ -52,7 +55,20 @@ class Header:
 
 
 def read_header(dataset: Any, name: str, limits: Limits) -> Header:
-    """Read and check the size, the colour kind and the transfer syntax.
+    """Read and check the size, the colour kind and the transfer syntax of an image that is decoded whole.
+
+    Raises:
+        ImageError: for a data set without an image, or with one that cannot or must not be decoded.
+    """
+    header = read_claims(dataset, name)
+    channels = 3 if header.photometric == "PALETTE COLOR" else header.samples
+    itemsize = max(4, -(-header.bits_allocated // 8))  # values end up as float32 or wider
+    limits.check_decoded(name, header.rows, header.columns, header.frames, channels, itemsize)
+    return header
+
+
+def read_claims(dataset: Any, name: str) -> Header:
+    """`read_header` without a limit on the size, for who decodes frame by frame.
 
     Raises:
         ImageError: for a data set without an image, or with one that cannot or must not be decoded.
@@ -75,9 +91,6 @@ def read_header(dataset: Any, name: str, limits: Limits) -> Header:
     )
     if header.samples != (1 if photometric in (*GREY, "PALETTE COLOR") else 3):
         raise ImageError(f"{name}: {header.samples} samples per pixel do not go with {photometric}")
-    channels = 3 if photometric == "PALETTE COLOR" else header.samples
-    itemsize = max(4, -(-allocated // 8))  # values end up as float32 or wider
-    limits.check_decoded(name, header.rows, header.columns, header.frames, channels, itemsize)
     return header
 
 
@@ -132,6 +145,32 @@ def stored_pixels(dataset: Any, header: Header, name: str, limits: Limits) -> ND
     channels = 1 if header.photometric in GREY else 3
     pixels = np.asarray(pixels).reshape(shape if channels == 1 else (*shape, channels))
     return np.asarray(pixels.astype(pixels.dtype.newbyteorder("="), copy=False))
+
+
+def stored_frames(dataset: Any, header: Header, name: str, limits: Limits) -> Iterator[NDArray[Any]]:
+    """`stored_pixels` of a grey image, one frame (rows, columns) at a time."""
+    limits.check_decoded(name, header.rows, header.columns, 1, header.samples, -(-header.bits_allocated // 8))
+    if header.frames > limits.frames:
+        raise ImageError(f"{name}: the header claims {header.frames} frames, more than the {limits.frames} allowed")
+    decoder = _decoder(header, name)
+    if header.syntax.is_encapsulated:
+        _check_codestreams(dataset, header, name, limits)
+    else:
+        _check_length(dataset, name)
+    if header.bits_allocated == 1 and not header.syntax.is_encapsulated:
+        yield from _one_bit_frames(dataset.PixelData, header)
+        return
+    for frame, _ in decoder.iter_array(dataset, raw=False):
+        yield frame.reshape(header.rows, header.columns)
+
+
+def _one_bit_frames(data: bytes, header: Header) -> Iterator[NDArray[np.uint8]]:
+    """Frames of 1-bit pixels, which may begin inside of a byte; pydicom 3.0.2's `iter_array` fails on those."""
+    count = header.rows * header.columns
+    for start in range(0, header.frames * count, count):
+        packed = np.frombuffer(data, np.uint8, (start + count + 7) // 8 - start // 8, start // 8)
+        bits = np.unpackbits(packed, bitorder="little")[start % 8 :][:count]
+        yield bits.reshape(header.rows, header.columns)
 
 
 def _decoder(header: Header, name: str) -> Any:

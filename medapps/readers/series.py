@@ -114,6 +114,9 @@ def _ordered(path: StudyPath, limits: Limits, archives: ExitStack) -> Numbered:
 
 
 def _judge(files: list[DicomFile]) -> Stack | Fault:
+    mosaics = [f.file.name for f in files if f.mosaic]
+    if mosaics:
+        return Fault("G110", f"{mosaics[0]} shows many slices in one frame; export them as single slices")
     seen: dict[str, str] = {}
     for file in files:
         other = seen.setdefault(file.instance, file.file.name) if file.instance else file.file.name
@@ -188,21 +191,28 @@ def _menu(images: Numbered) -> str:
 
 
 def _volume(name: str, files: list[DicomFile], stack: Stack, limits: Limits) -> Image:
-    """Decode the files and lay their frames in order."""
-    images = [read_dicom(file.file.load(), file.file.name, limits=limits) for file in files if file.slices]
-    if len({image.shape[0] for image in images}) > 1:
-        raise ImageError(f"{name}: {Fault('G105', 'grey and colour slices are mixed; split them')}")
-    place = [(image, z) for image in images for z in range(image.shape[1])]
-    if len(place) != len(stack.order):
-        raise ImageError(f"{name}: the files changed while they were read")
-    first = images[0]
-    dtype = np.result_type(*(image.array.dtype for image in images))
-    array: NDArray[Any] = np.empty((first.shape[0], len(place), *first.shape[2:]), dtype)
-    for z, index in enumerate(stack.order):
-        image, frame = place[index]
-        array[:, z] = image.array[:, frame]
-    middle = place[stack.order[len(place) // 2]][0]
-    padded = sum(int(image.meta.get("padding_pixels", 0)) for image in images)
+    """Decode the files one by one and lay their frames in order."""
+    places = np.empty(len(stack.order), np.intp)
+    places[list(stack.order)] = np.arange(len(stack.order))
+    array: NDArray[Any] | None = None
+    middle, padded, done = None, 0, 0
+    for file in files:
+        if not file.slices:
+            continue
+        image = read_dicom(file.file.load(), file.file.name, limits=limits)
+        channels, frames, rows, columns = image.shape
+        if array is None:
+            array = np.empty((channels, len(places), rows, columns), image.array.dtype)
+        where = places[done : done + frames]
+        if array.shape[0] != channels or (rows, columns) != array.shape[2:] or len(where) != frames:
+            raise ImageError(f"{name}: {Fault('G105', f'{file.file.name} differs in colour or in size; take it out')}")
+        array = array.astype(np.result_type(array, image.array), copy=False)
+        array[:, where] = image.array
+        middle = image if len(places) // 2 in where else middle
+        padded += int(image.meta.get("padding_pixels", 0))
+        done += frames
+    assert array is not None
+    assert middle is not None
     meta = {k: v for k, v in middle.meta.items() if k not in ("geometry", "padding_pixels")}
     meta |= {"padding_pixels": str(padded)} if padded else {}
     return replace(

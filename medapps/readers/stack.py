@@ -28,6 +28,7 @@ CODES = {
     "G107": "gantry tilt",
     "G108": "several series",
     "G109": "slices without position",
+    "G110": "mosaic",
 }
 
 _PARALLEL = math.cos(math.radians(0.5))  # slices of one volume; files round their cosines to four digits or so
@@ -130,7 +131,7 @@ def _placed(slices: Sequence[Slice]) -> Fault | None:
 
 
 def _count(some: Sequence[str], slices: Sequence[Slice]) -> str:
-    return f"{len(some)} of {len(slices)} slices do"
+    return f"{len(some)} of {len(slices)} slices {'does' if len(some) == 1 else 'do'}"
 
 
 def _some(names: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from medapps.errors import ImageError
+from medapps.errors import ImageError, InputError
 from medapps.readers.archive import zip_members
 from medapps.readers.dicom_geometry import plane
 from medapps.readers.dicom_parse import looks_like_dicom, parse_header, quiet
@@ -21,7 +21,7 @@ from medapps.readers.files import file_bytes
 from medapps.readers.limits import Limits
 from medapps.readers.stack import Slice
 
-__all__ = ["DicomFile", "StudyPath", "group", "study_files"]
+__all__ = ["DicomFile", "File", "StudyPath", "group", "header_of", "study_files"]
 
 StudyPath = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -44,6 +44,7 @@ class DicomFile:
 
     error: why it could not be read; then the other fields are empty.
     slices: one per frame; empty for an object without an image.
+    mosaic: each frame shows many slices side by side, as Siemens stores functional MR.
     """
 
     file: File
@@ -53,6 +54,7 @@ class DicomFile:
     modality: str = ""
     kind: str = ""
     slices: tuple[Slice, ...] = ()
+    mosaic: bool = False
     private: bool = False
     burned_in: str = ""
     names_patient: bool = False
@@ -99,15 +101,16 @@ def _facts(file: File, limits: Limits) -> DicomFile | None:
     """The facts of one file; None for a file that is no DICOM image or object."""
     with quiet():
         try:
-            dataset = _header(file, limits)
+            dataset = header_of(file, limits)
             return None if dataset is None else _read(file, dataset, limits)
-        except ImageError as error:
+        except InputError as error:
             return DicomFile(file, error=str(error))
         except Exception as error:  # pydicom raises nine classes and more; their texts quote the file
             return DicomFile(file, error=f"{file.name}: a damaged DICOM file ({type(error).__name__}); copy it again")
 
 
-def _header(file: File, limits: Limits) -> Any:
+def header_of(file: File, limits: Limits) -> Any:
+    """The parsed header of a file, inside `quiet()`; None if it is no DICOM file."""
     if file.path is None:
         data = file.load()
         return parse_header(io.BytesIO(data), file.name, limits) if looks_like_dicom(data) else None
@@ -135,6 +138,7 @@ def _read(file: File, dataset: Any, limits: Limits) -> DicomFile | None:
         modality=modality_of(dataset),
         kind=uid_name(kind),
         slices=() if kind in _SEGMENTATIONS else _slices(file.name, dataset, limits),
+        mosaic="MOSAIC" in (dataset.get("ImageType") or ()),
         private=any(tag.is_private for tag in dataset.keys()),  # noqa: SIM118  a Dataset iterates over elements
         burned_in=str(dataset.get("BurnedInAnnotation") or ""),
         names_patient=identity and any(bool(dataset.get(k)) for k in ("PatientName", "PatientID")),

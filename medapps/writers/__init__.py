@@ -1,5 +1,6 @@
 """Writers: a label map in the form that other programs read, in the same place of the world as its image."""
 
-from medapps.writers.mask import Algorithm, write_mask
+from medapps.writers.job import Algorithm
+from medapps.writers.mask import write_mask
 
 __all__ = ["Algorithm", "write_mask"]

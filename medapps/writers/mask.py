@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,33 +13,13 @@ from numpy.typing import NDArray
 from medapps.errors import InputError
 from medapps.files import write_bytes
 from medapps.image import Image
+from medapps.readers.study import StudyPath
+from medapps.writers.job import Algorithm, Job
 from medapps.writers.nifti import nifti_bytes
+from medapps.writers.overlay import overlay_bytes
+from medapps.writers.seg import seg_bytes
 
-__all__ = ["Algorithm", "write_mask"]
-
-
-@dataclass(frozen=True)
-class Algorithm:
-    """What made a mask.
-
-    name, version: of the program or model.
-    model_sha256: of the model file, or "" where no model was used.
-    """
-
-    name: str
-    version: str
-    model_sha256: str = ""
-
-
-@dataclass(frozen=True)
-class Job:
-    """All that a writer is given."""
-
-    mask: NDArray[np.uint8]
-    image: Image
-    classes: tuple[str, ...]
-    algorithm: Algorithm
-    source: Any
+__all__ = ["write_mask"]
 
 
 def write_mask(
@@ -50,12 +29,15 @@ def write_mask(
     classes: Sequence[str],
     *,
     algorithm: Algorithm,
-    source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
+    source: StudyPath | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write a label map; the suffix says as what.
 
     .nii, .nii.gz: NIfTI-1, uint8, in the place of `image`.
+    .dcm: DICOM SEG, binary, empty frames left out, in the frame of reference of `source` and referring to its images;
+    it names the algorithm, its version and the hash of its model, and that it is for research only.
+    .png: a picture to look at: slices in grey with regions tinted and outlined, a legend, and the same notice.
 
     Args:
         path: the file to write.
@@ -100,7 +82,16 @@ def _packed_nifti(job: Job) -> bytes:
     return nifti_bytes(job.mask, job.image, compressed=True)
 
 
-_WRITERS: dict[str, Callable[[Job], bytes]] = {".nii.gz": _packed_nifti, ".nii": _nifti}
+def _overlay(job: Job) -> bytes:
+    return overlay_bytes(job.mask, job.image, job.classes)
+
+
+_WRITERS: dict[str, Callable[[Job], bytes]] = {
+    ".nii.gz": _packed_nifti,
+    ".nii": _nifti,
+    ".png": _overlay,
+    ".dcm": seg_bytes,
+}
 
 
 def _writer(path: Path) -> Callable[[Job], bytes]:

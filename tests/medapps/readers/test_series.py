@@ -183,7 +183,7 @@ def test_a_localiser_in_the_series_is_refused(tmp_path):
     datasets = series()
     datasets[0].ImageOrientationPatient = [0, 1, 0, 0, 0, -1]
     message = refused(write(tmp_path / "s", datasets), "G104")
-    assert "1 of 6 slices do not lie parallel to the others (000_1.7.200.dcm; a localiser?)" in message
+    assert "1 of 6 slices does not lie parallel to the others (000_1.7.200.dcm; a localiser?)" in message
     assert list_series(tmp_path / "s")[0].orientation == "mixed"
 
 
@@ -233,6 +233,11 @@ def test_slices_without_a_position_are_refused_and_one_alone_is_read(tmp_path):
     assert "6 of 6 slices do not say where they lie" in refused(write(tmp_path / "s", datasets), "G109")
     alone = read_series(write(tmp_path / "t", datasets[:1]))
     assert (alone.origin_mm, alone.spacing_mm) == (None, (None, 1.25, 0.75))
+
+
+def test_a_mosaic_is_no_slice(tmp_path):
+    folder = write(tmp_path / "s", series(ImageType=["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"])[:1])
+    assert "000_1.7.200.dcm shows many slices in one frame" in refused(folder, "G110")
 
 
 def test_a_file_that_cannot_be_read_is_not_passed_over(tmp_path):
