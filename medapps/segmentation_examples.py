@@ -25,7 +25,7 @@ __all__ = ["KINDS", "SegmentationExamples", "read_segmentation_examples", "segme
 
 KINDS = ("best", "median", "worst")
 _EACH = 4  # of each kind; fewer where there are fewer than 12 cases
-_ARRAYS = ("images", "truth", "predicted", "sizes", "cases", "slices", "kind")
+_ARRAYS = ("images", "truth", "predicted", "sizes", "cases", "slices", "depths")
 Labels = NDArray[np.uint8]
 
 
@@ -35,7 +35,8 @@ class SegmentationExamples:
 
     images: (M, C, H, W), uint8, C 1 or 3; truth, predicted: (M, H, W), uint8, classes.
     sizes: (M, 2), the height and width that are filled.
-    cases: (M,), which case of the evaluation it is; slices: (M,), which slice of the case, from 0.
+    cases: (M,), which case of the evaluation it is.
+    slices, depths: (M,), which slice of the case, from 0, and of how many.
     kind: M of "best", "median", "worst".
     """
 
@@ -45,6 +46,7 @@ class SegmentationExamples:
     sizes: NDArray[np.int64]
     cases: NDArray[np.int64]
     slices: NDArray[np.int64]
+    depths: NDArray[np.int64]
     kind: tuple[str, ...]
 
 
@@ -81,6 +83,7 @@ def segmentation_examples(
         "sizes": np.array([truths[i].shape[1:] for i, _ in picked], np.int64).reshape(-1, 2),
         "cases": np.array([i for i, _ in picked], np.int64),
         "slices": np.array(slices, np.int64),
+        "depths": np.array([len(truths[i]) for i, _ in picked], np.int64),
         "names": np.array([evaluation.cases[i].name for i, _ in picked], np.str_),
         "dice": np.array([evaluation.cases[i].dice for i, _ in picked], np.float64),
         "kind": np.array([kind for kind, _ in chosen], np.str_),
@@ -99,9 +102,9 @@ def read_segmentation_examples(file: Path, evaluation: SegmentationEvaluation) -
     again = "run `medapps evaluate` again"
     try:
         with np.load(file, allow_pickle=False) as held:
-            images, truth, predicted, sizes, cases, slices, kind = (held[name] for name in _ARRAYS)
+            arrays = {name: held[name] for name in _ARRAYS}
             names = [str(name) for name in held["names"]]
-        found = SegmentationExamples(images, truth, predicted, sizes, cases, slices, tuple(str(k) for k in kind))
+            found = SegmentationExamples(**arrays, kind=tuple(str(kind) for kind in held["kind"]))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         raise InputError(f"{file}: is damaged or not a file of examples; {again}") from None
     if not _fits(found, names, evaluation):
@@ -143,15 +146,15 @@ def _fits(found: SegmentationExamples, names: Sequence[str], evaluation: Segment
         return False
     area = (m, *found.images.shape[2:])
     maps = (found.truth, found.predicted)
-    numbers = (found.sizes, found.cases, found.slices)
+    numbers = (found.sizes, found.cases, found.slices, found.depths)
     return (
         len(found.images) == len(names) == m
         and all(v.shape == area and v.dtype == np.uint8 and bool((v < k).all()) for v in maps)
-        and [v.shape for v in numbers] == [(m, 2), (m,), (m,)]
+        and [v.shape for v in numbers] == [(m, 2), (m,), (m,), (m,)]
         and all(v.dtype.kind in "iu" for v in numbers)
         and bool(((found.sizes > 0) & (found.sizes <= area[1:])).all())
         and bool(((found.cases >= 0) & (found.cases < evaluation.n)).all())
-        and bool((found.slices >= 0).all())
+        and bool(((found.slices >= 0) & (found.slices < found.depths)).all())
         and set(found.kind) <= set(KINDS)
         and names == [evaluation.cases[i].name for i in found.cases]
     )

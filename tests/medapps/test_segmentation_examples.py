@@ -123,6 +123,8 @@ def test_images_that_do_not_fit_are_refused():
         {"cases": np.array([1, 0, 2])},
         {"cases": np.array([0.0, 1.0, 2.0])},
         {"slices": np.array([-1, 0, 0])},
+        {"slices": np.array([5, 0, 0])},
+        {"depths": np.array([5.0, 5.0, 5.0])},
         {"kind": np.array(["best", "median", "<b>"])},
         {"names": np.array(["a", "b", "c"])},
     ],
