@@ -29,6 +29,7 @@ def draw_spread(
     known = [v[np.isfinite(v)] for v in values]
     if not any(len(v) for v in known):
         return None
+    end = most or max(float(v.max()) for v in known if len(v)) or 1.0
 
     def plot(axes: Axes, theme: Theme) -> None:
         for i, v in enumerate(known):
@@ -41,7 +42,7 @@ def draw_spread(
             axes.barh(row, high - low, left=low, height=0.62, color=colour, alpha=0.22)
             axes.plot([middle, middle], [row - 0.31, row + 0.31], color=theme.ink, linewidth=1.8)
         axes.set(xlabel=label, yticks=[], ylim=(-0.6, len(known) - 0.4))
-        axes.set_xlim(-0.02 * most if most else 0, 1.02 * most if most else None)
+        axes.set_xlim(-0.02 * end, 1.02 * end)
         axes.spines["left"].set_visible(False)
 
     curves = tuple(Curve(name, i) for i, name in enumerate(names))
