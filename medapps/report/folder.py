@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +19,14 @@ from numpy.typing import NDArray
 from medapps.errors import InputError
 from medapps.evaluate import Evaluation
 from medapps.files import read_json
+from medapps.segmentation_examples import SegmentationExamples, read_segmentation_examples
+from medapps.segmentation_result import SegmentationEvaluation
 
-__all__ = ["Examples", "RunFiles", "Scores", "read_run"]
+__all__ = ["Examples", "RunFiles", "RunFolder", "Scores", "SegmentationFiles", "read_run"]
 
-_DIGESTED = ("model.safetensors", "evaluation.json", "predictions.csv")
+_DIGESTED = ("model.safetensors", "evaluation.json", "predictions.csv", "cases.csv")
 _FORMULA = "=+-@\t\r"  # cells that start so were written with an apostrophe in front
+_Judged = TypeVar("_Judged", Evaluation, SegmentationEvaluation)
 _AGAIN = "run `medapps evaluate` again"
 
 
@@ -47,8 +50,8 @@ class Examples:
 
 
 @dataclass(frozen=True, eq=False)
-class RunFiles:
-    """A run folder; what is missing is None or empty.
+class RunFolder:
+    """What the folder of every run holds; what is missing is empty.
 
     recipe, data, versions: from recipe.json; card: from the head of model.safetensors.
     history: a table of numbers for each epoch.
@@ -60,15 +63,29 @@ class RunFiles:
     data: Mapping[str, Any]
     versions: Mapping[str, Any]
     history: tuple[dict[str, float], ...]
-    evaluation: Evaluation | None
-    scores: Scores | None
-    examples: Examples | None
     card: Mapping[str, Any]
     digests: dict[str, str]
 
 
-def read_run(folder: Path) -> RunFiles:
-    """Read a run folder.
+@dataclass(frozen=True, eq=False)
+class RunFiles(RunFolder):
+    """The folder of a classification; what is missing is None."""
+
+    evaluation: Evaluation | None
+    scores: Scores | None
+    examples: Examples | None
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentationFiles(RunFolder):
+    """The folder of a segmentation; what is missing is None."""
+
+    evaluation: SegmentationEvaluation | None
+    examples: SegmentationExamples | None
+
+
+def read_run(folder: Path) -> RunFiles | SegmentationFiles:
+    """Read a run folder; the task in evaluation.json, or else in recipe.json, says what kind of run it is.
 
     Raises:
         InputError: if it holds neither recipe.json nor evaluation.json, or a file in it is damaged.
@@ -77,19 +94,41 @@ def read_run(folder: Path) -> RunFiles:
     if not known:
         raise InputError(f"{folder}: holds no run; give a folder that `medapps train` or `medapps demo` wrote")
     head = _table(folder / "recipe.json")
-    evaluation = _evaluation(folder / "evaluation.json")
+    common = _common(folder, head)
+    if _task(folder, common["recipe"]) == "segment":
+        judged = _evaluation(folder / "evaluation.json", SegmentationEvaluation)
+        shown = folder / "examples.npz"
+        return SegmentationFiles(
+            **common,
+            evaluation=judged,
+            examples=read_segmentation_examples(shown, judged) if judged and shown.is_file() else None,
+        )
+    evaluation = _evaluation(folder / "evaluation.json", Evaluation)
     return RunFiles(
-        folder=folder,
-        recipe=_inner(head, "recipe", folder),
-        data=_inner(head, "data", folder),
-        versions={**({"medapps": head["medapps"]} if "medapps" in head else {}), **_inner(head, "versions", folder)},
-        history=_history(folder / "history.json"),
+        **common,
         evaluation=evaluation,
         scores=_scores(folder / "predictions.csv", evaluation) if evaluation else None,
         examples=_examples(folder / "examples.npz", evaluation) if evaluation else None,
-        card=_card(folder / "model.safetensors"),
-        digests={name: _sha256(folder / name) for name in _DIGESTED if (folder / name).is_file()},
     )
+
+
+def _common(folder: Path, head: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of `RunFolder`."""
+    return {
+        "folder": folder,
+        "recipe": _inner(head, "recipe", folder),
+        "data": _inner(head, "data", folder),
+        "versions": {**({"medapps": head["medapps"]} if "medapps" in head else {}), **_inner(head, "versions", folder)},
+        "history": _history(folder / "history.json"),
+        "card": _card(folder / "model.safetensors"),
+        "digests": {name: _sha256(folder / name) for name in _DIGESTED if (folder / name).is_file()},
+    }
+
+
+def _task(folder: Path, recipe: Mapping[str, Any]) -> str:
+    """A run that was not judged yet has its recipe alone; older ones do not tell, and are classifications."""
+    judged = _table(folder / "evaluation.json")
+    return str(judged.get("task") or ("classify" if judged else recipe.get("task", "classify")))
 
 
 def _table(file: Path) -> Mapping[str, Any]:
@@ -113,11 +152,11 @@ def _history(file: Path) -> tuple[dict[str, float], ...]:
     return tuple({str(k): float(v) for k, v in row.items() if isinstance(v, int | float)} for row in rows)
 
 
-def _evaluation(file: Path) -> Evaluation | None:
+def _evaluation(file: Path, kind: type[_Judged]) -> _Judged | None:
     if not file.is_file():
         return None
     try:
-        return Evaluation.from_json(_read_text(file))
+        return kind.from_json(_read_text(file))
     except InputError as error:
         raise InputError(f"{file}: {error}; {_AGAIN}") from error
 

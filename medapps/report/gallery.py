@@ -13,7 +13,7 @@ from PIL import Image
 
 from medapps.report.folder import Examples, Scores
 
-__all__ = ["Bar", "Card", "Wall", "hang_pictures"]
+__all__ = ["Bar", "Card", "Wall", "hang_pictures", "picture_uri"]
 
 _SHOWN = 6  # pictures of each kind: one row on a desk, two or three on a phone
 _BARS = 4  # classes shown under a picture
@@ -87,13 +87,13 @@ def _card(examples: Examples, i: int, classes: Sequence[str], rows: dict[str, in
     bars = tuple(Bar(classes[k], float(p[k]), k == truth, k == call) for k in shown)
     name = examples.names[i]
     row = rows.get(name, rows.get(f"'{name}"))
-    return Card(_png(examples.images[i]), classes[truth], classes[call], bars, row, call == truth)
+    return Card(picture_uri(examples.images[i]), classes[truth], classes[call], bars, row, call == truth)
 
 
-def _png(image: NDArray[np.uint8]) -> str:
-    """A data URI of a picture (C, H, W), at most 224 pixels wide and high."""
+def picture_uri(image: NDArray[np.uint8], side: int = _SIDE) -> str:
+    """A data URI of a picture (C, H, W), at most `side` pixels wide and high."""
     picture = Image.fromarray(image[0] if len(image) == 1 else np.ascontiguousarray(image.transpose(1, 2, 0)))
-    picture.thumbnail((_SIDE, _SIDE))
+    picture.thumbnail((side, side))
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -12,7 +12,7 @@ from medapps import NOTICE
 from medapps.evaluate import Cost
 from medapps.metrics import Estimate
 from medapps.report.figures import THEMES
-from medapps.report.folder import RunFiles
+from medapps.report.folder import RunFolder
 
 __all__ = ["Shown", "as_table", "best_epoch", "count", "frame", "show"]
 
@@ -30,10 +30,11 @@ class Shown:
     left: float
     width: float
     at: float
+    has_interval: bool
     has_bar: bool
 
 
-def frame(run: RunFiles, title: str | None, cost: Cost | None) -> dict[str, Any]:
+def frame(run: RunFolder, title: str | None, cost: Cost | None) -> dict[str, Any]:
     """What base.html.jinja shows of every run, but its limits and curves."""
     name = str(run.data.get("name") or "Run")
     return {
@@ -49,23 +50,27 @@ def frame(run: RunFiles, title: str | None, cost: Cost | None) -> dict[str, Any]
     }
 
 
-def show(estimate: Estimate) -> Shown:
-    """An estimate as the template wants it."""
-    known, bar = estimate.is_defined, estimate.has_interval
-    low, high = (min(max(v, 0.0), 1.0) for v in (estimate.low, estimate.high)) if bar else (0.0, 0.0)
+def show(estimate: Estimate, *, digits: int = 3, unit: str = "", signed: bool = False) -> Shown:
+    """An estimate as the template wants it; a figure with a unit or a sign has no bar, which runs from 0 to 1."""
+    known, has_interval = estimate.is_defined, estimate.has_interval
+    low, high = (min(max(v, 0.0), 1.0) for v in (estimate.low, estimate.high)) if has_interval else (0.0, 0.0)
+    value, first, last = (
+        f"{v:{'+' if signed else ''}.{digits}f}" for v in (estimate.value, estimate.low, estimate.high)
+    )
     return Shown(
-        value=f"{estimate.value:.3f}" if known else "not defined",
-        interval=f"{estimate.low:.3f} to {estimate.high:.3f}" if bar else ("" if known else estimate.method),
+        value=f"{value} {unit}".strip() if known else "not defined",
+        interval=f"{first} to {last}" if has_interval else ("" if known else estimate.method),
         n=f"{estimate.n:,}",
         method=estimate.method,
         left=100 * low,
         width=100 * (high - low),
         at=100 * min(max(estimate.value, 0.0), 1.0) if known else 0.0,
-        has_bar=bar and estimate.value <= 1,
+        has_interval=has_interval,
+        has_bar=has_interval and estimate.value <= 1 and not unit and not signed,
     )
 
 
-def best_epoch(run: RunFiles) -> int | None:
+def best_epoch(run: RunFolder) -> int | None:
     """The epoch that was kept, as the model file tells."""
     epoch = as_table(run.card.get("validation")).get("epoch")
     return int(epoch) if isinstance(epoch, int | float) and math.isfinite(epoch) else None
@@ -104,7 +109,7 @@ def _duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {rest} s"
 
 
-def _proof(run: RunFiles) -> list[tuple[str, str]]:
+def _proof(run: RunFolder) -> list[tuple[str, str]]:
     """What is needed to get the same figures again, and to see that these files are the ones."""
     rows = [("seed", _words(run.recipe["seed"]))] if "seed" in run.recipe else []
     if best := best_epoch(run):

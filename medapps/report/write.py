@@ -13,8 +13,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from medapps.files import write_text
-from medapps.report.folder import read_run
+from medapps.report.folder import SegmentationFiles, read_run
 from medapps.report.page import build_page
+from medapps.report.segmentation_page import build_segmentation_page
 
 __all__ = ["write_report"]
 
@@ -36,8 +37,11 @@ def write_report(run_folder: str | Path, *, title: str | None = None) -> Path:
         OutputError: if the page could not be written; an older one is then still there.
     """
     run = read_run(Path(run_folder))
-    template = _environment().get_template("report.html.jinja")
-    return write_text(run.folder / "report.html", template.render(build_page(run, title)))
+    if isinstance(run, SegmentationFiles):
+        name, page = "segmentation.html.jinja", build_segmentation_page(run, title)
+    else:
+        name, page = "report.html.jinja", build_page(run, title)
+    return write_text(run.folder / "report.html", _environment().get_template(name).render(page))
 
 
 def _environment() -> Environment:

@@ -147,6 +147,16 @@ def test_distances_are_in_millimetres_only_where_all_spacings_are_known(spacings
     assert (found.unit, found.metrics["hd95"].value) == (unit, hd95)
 
 
+def test_each_class_has_a_surface_of_its_own():
+    left, right = box((1, 8, 30), (0, 2, 2), (1, 6, 9)), box((1, 8, 30), (0, 2, 12), (1, 6, 19))
+    truth, prediction = left + 2 * right, left + 2 * np.roll(right, 3, 2)
+    names = ["background", "left", "right"]
+    found = evaluate_segmentation(
+        [truth.astype(np.uint8)], [prediction.astype(np.uint8)], None, names, split="test", names=["a"]
+    )
+    assert [found.per_class[name]["hd95"].value for name in names[1:]] == [0.0, 3.0]
+
+
 def test_a_volume_whose_slices_are_at_an_unknown_distance_is_measured_in_pixels():
     truth = np.zeros((4, 6, 6), np.uint8)
     truth[1:3, 2:4, 2:4] = 1
