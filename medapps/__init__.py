@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from medapps.apps.classify import train_classifier
     from medapps.apps.demo import demo
+    from medapps.apps.diagnose import train_diagnosis
     from medapps.apps.doctor import doctor
     from medapps.apps.evaluate import evaluate_run
     from medapps.apps.inspect import inspect
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from medapps.report import write_report
 
 __all__ = [
-    "NOTICE", "demo", "doctor", "evaluate_run", "inspect", "predict_files", "train_classifier", "write_report",
+    "NOTICE", "demo", "doctor", "evaluate_run", "inspect", "predict_files", "train_classifier", "train_diagnosis",
+    "write_report",
 ]  # fmt: skip
 
 __version__ = "0.1.0"
@@ -33,6 +35,7 @@ _VERBS = {
     "inspect": "medapps.apps.inspect",
     "predict_files": "medapps.apps.predict",
     "train_classifier": "medapps.apps.classify",
+    "train_diagnosis": "medapps.apps.diagnose",
     "write_report": "medapps.report",
 }
 

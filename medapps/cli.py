@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +21,8 @@ from medapps.errors import MedappsError
 if TYPE_CHECKING:
     from medapps.apps.predict import Prediction
     from medapps.evaluate import Evaluation
+    from medapps.evaluate_diagnosis import DiagnosisEvaluation
+    from medapps.metrics import Estimate
 
 __all__ = ["app", "main"]
 
@@ -97,6 +99,45 @@ def train_classify_command(
         )
     best = history.rows[history.best_epoch - 1]
     print(f"best epoch {history.best_epoch}: validation AUC {best['val_auc']:.4f}, accuracy {best['val_accuracy']:.4f}")
+    print(f"model: {folder / 'model.safetensors'}")
+    if evaluate:
+        _judge(folder, None)
+    print(NOTICE)
+
+
+@train.command("diagnose")
+def train_diagnose_command(
+    data: Annotated[Path, typer.Argument(help="A folder or zip of class folders, or an .npz file, with patients.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Run folder [runs/<data>-seed<seed>].")] = None,
+    recipe: Annotated[Path | None, typer.Option(help="A recipe.json to start from.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Decides weights, order and augmentation.", min=0)] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training images.", min=1)] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images a step.", min=2)] = None,
+    image_size: Annotated[int | None, typer.Option(help="Resize images to this side, in pixels.")] = None,
+    pooling: Annotated[str, typer.Option(help="From images to a patient: mean, log_mean or max.")] = "mean",
+    healthy: Annotated[str | None, typer.Option(help="The class that all others are told from.")] = None,
+    sensitivity: Annotated[float | None, typer.Option(help="Share of the diseased to find [Youden].")] = None,
+    kept_accuracy: Annotated[float, typer.Option(help="Accuracy wanted among those not referred.")] = 0.9,
+    refer_below: Annotated[float | None, typer.Option(help="A fixed confidence to refer below, instead.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run, or choose its decision anew.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start again in a folder that holds a run.")] = False,
+    evaluate: Annotated[bool, typer.Option(help="Judge the result on the test split and write the report.")] = True,
+) -> None:
+    """Train on images, decide about patients: disease type, calibrated probability, or refer to a human."""
+    from medapps.apps.classify import default_run, read_recipe
+    from medapps.apps.diagnose import train_diagnosis
+    from medapps.apps.progress import training_progress
+    from medapps.inference import DecisionRules
+
+    given = {"seed": seed, "epochs": epochs, "batch_size": batch_size, "image_size": image_size}
+    overrides = {name: value for name, value in given.items() if value is not None}
+    rules = DecisionRules(pooling, healthy, sensitivity, kept_accuracy, refer_below)
+    start = read_recipe(recipe) if recipe else None
+    folder = output or default_run(data, seed if seed is not None else start.seed if start else 0)
+    with training_progress() as progress:
+        train_diagnosis(
+            data, folder, recipe=start, rules=rules, resume=resume, overwrite=overwrite, progress=progress, **overrides
+        )
     print(f"model: {folder / 'model.safetensors'}")
     if evaluate:
         _judge(folder, None)
@@ -204,18 +245,36 @@ def _explain_fault(error: BaseException) -> int:
 
 def _judge(run: Path, data: Path | None) -> None:
     from medapps.apps.evaluate import evaluate_run
+    from medapps.evaluate_diagnosis import DiagnosisEvaluation
     from medapps.report import write_report
 
-    print(_headline(evaluate_run(run, data_path=data)))
+    found = evaluate_run(run, data_path=data)
+    print(_diagnosis_headline(found) if isinstance(found, DiagnosisEvaluation) else _headline(found))
     print(f"report: {write_report(run)}")
 
 
 def _headline(evaluation: Evaluation) -> str:
     """The figures of an evaluation as a table."""
+    return _table(evaluation.split, evaluation.metrics)
+
+
+def _diagnosis_headline(found: DiagnosisEvaluation) -> str:
+    """Figures of patients, of images, at the operating point and of the referral."""
+    disease = found.decision.disease(found.patients.classes)
+    figures = {
+        **found.patients.metrics,
+        **{f"image {name}": found.images.metrics[name] for name in ("auc", "accuracy")},
+        **{f"{disease}: {name}": figure for name, figure in found.operating.items()},
+        **{f"not referred: {name}": figure for name, figure in found.referral.items()},
+    }
+    return _table(f"{found.patients.split}, patients", figures)
+
+
+def _table(title: str, figures: Mapping[str, Estimate]) -> str:
     from medapps.apps.tables import columns
 
-    rows = [["", evaluation.split, "95 % interval", "n"]]
-    for name, figure in evaluation.metrics.items():
+    rows = [["", title, "95 % interval", "n"]]
+    for name, figure in figures.items():
         rows.append(
             [name.replace("_", " "), f"{figure.value:.4f}", f"{figure.low:.4f} to {figure.high:.4f}", str(figure.n)]
         )

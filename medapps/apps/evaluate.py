@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 import minidl
 from medapps import NOTICE
+from medapps.apps.judge_diagnosis import judge_diagnosis
 from medapps.apps.run import Run
 from medapps.apps.tables import csv_text
 from medapps.errors import InputError
 from medapps.evaluate import Cost, Evaluation, evaluate_classifier, peak_memory_mb
+from medapps.evaluate_diagnosis import DiagnosisEvaluation
 from medapps.files import read_json, write_bytes, write_text
 from medapps.inference import Classifier, load_model, predict_probabilities
 from medapps.readers import Split
@@ -26,10 +28,11 @@ __all__ = ["evaluate_run"]
 _SHOWN = 12  # examples of each kind that the report may show
 
 
-def evaluate_run(run: str | Path, *, data_path: str | Path | None = None) -> Evaluation:
+def evaluate_run(run: str | Path, *, data_path: str | Path | None = None) -> Evaluation | DiagnosisEvaluation:
     """Predict the test split with the run's model and measure how good that was, each figure with its interval.
 
-    Writes evaluation.json, predictions.csv and examples.npz into the run folder.
+    Writes evaluation.json, predictions.csv and examples.npz into the run folder. A model that decides about patients is
+    judged by its decisions.
 
     data_path: where the data are now, if they were moved.
 
@@ -46,15 +49,11 @@ def evaluate_run(run: str | Path, *, data_path: str | Path | None = None) -> Eva
     start = time.perf_counter()
     images = Compose.from_list(classifier.card.preparation).apply(data.test.images)
     probabilities = predict_probabilities(classifier.model, images, views=classifier.card.views)
-    speed = len(images) / (time.perf_counter() - start)
-    result = evaluate_classifier(
-        probabilities,
-        data.test.labels,
-        data.classes,
-        split="test",
-        groups=data.test.groups,
-        cost=_cost(opened.folder, classifier, speed),
-    )
+    cost = _cost(opened.folder, classifier, len(images) / (time.perf_counter() - start))
+    if classifier.card.decision is not None:
+        return judge_diagnosis(opened.folder, classifier, probabilities, data.test, cost)
+    groups = data.test.groups
+    result = evaluate_classifier(probabilities, data.test.labels, data.classes, split="test", groups=groups, cost=cost)
     write_text(opened.folder / "predictions.csv", _predictions(probabilities, data.test, data.classes))
     write_bytes(opened.folder / "examples.npz", _examples(probabilities, data.test))
     write_text(opened.folder / "evaluation.json", result.to_json())

@@ -20,7 +20,7 @@ __all__ = ["Run"]
 
 _FILES = (
     "recipe.json", "model.safetensors", "checkpoint.safetensors", "history.json", "evaluation.json", "predictions.csv",
-    "examples.npz", "report.html",
+    "predictions-images.csv", "examples.npz", "report.html",
 )  # fmt: skip
 
 

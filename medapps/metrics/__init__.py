@@ -1,7 +1,7 @@
 """Figures of merit, each with its 95 % interval, the number of cases behind it and how the interval was made."""
 
 from medapps.metrics.bootstrap import DEFAULT, Resampling
-from medapps.metrics.calibration import brier, expected_calibration_error, reliability
+from medapps.metrics.calibration import brier, classwise_calibration_error, expected_calibration_error, reliability
 from medapps.metrics.counts import (
     accuracy,
     balanced_accuracy,
@@ -13,9 +13,17 @@ from medapps.metrics.counts import (
     wilson_interval,
 )
 from medapps.metrics.estimate import Estimate, not_defined
+from medapps.metrics.operating import (
+    coverage_and_accuracy,
+    coverage_curve,
+    referral_threshold,
+    sensitivity_threshold,
+    youden_threshold,
+)
 from medapps.metrics.predictions import Predictions, check_predictions
 from medapps.metrics.ranking import area, auc, class_areas, delong_variance, macro_area, roc_curve
 from medapps.metrics.seeds import SeedRow, over_seeds
+from medapps.metrics.temperature import fit_temperature, with_temperature
 
 __all__ = [
     "DEFAULT",
@@ -30,17 +38,25 @@ __all__ = [
     "brier",
     "check_predictions",
     "class_areas",
+    "classwise_calibration_error",
     "confusion_matrix",
+    "coverage_and_accuracy",
+    "coverage_curve",
     "delong_variance",
     "expected_calibration_error",
+    "fit_temperature",
     "macro_area",
     "mean_specificity",
     "not_defined",
     "over_seeds",
     "precision",
+    "referral_threshold",
     "reliability",
     "roc_curve",
     "sensitivity",
+    "sensitivity_threshold",
     "specificity",
     "wilson_interval",
+    "with_temperature",
+    "youden_threshold",
 ]

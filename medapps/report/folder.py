@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from medapps.errors import InputError
 from medapps.evaluate import Evaluation
+from medapps.evaluate_diagnosis import DiagnosisEvaluation
 from medapps.files import read_json
 
 __all__ = ["Examples", "RunFiles", "Scores", "read_run"]
@@ -52,6 +53,7 @@ class RunFiles:
 
     recipe, data, versions: from recipe.json; card: from the head of model.safetensors.
     history: a table of numbers for each epoch.
+    evaluation: of images, or of patients where `diagnosis` tells more about them.
     digests: SHA-256 of the files that a result rests on.
     """
 
@@ -61,6 +63,7 @@ class RunFiles:
     versions: Mapping[str, Any]
     history: tuple[dict[str, float], ...]
     evaluation: Evaluation | None
+    diagnosis: DiagnosisEvaluation | None
     scores: Scores | None
     examples: Examples | None
     card: Mapping[str, Any]
@@ -77,7 +80,9 @@ def read_run(folder: Path) -> RunFiles:
     if not known:
         raise InputError(f"{folder}: holds no run; give a folder that `medapps train` or `medapps demo` wrote")
     head = _table(folder / "recipe.json")
-    evaluation = _evaluation(folder / "evaluation.json")
+    judged = _evaluation(folder / "evaluation.json")
+    diagnosis = judged if isinstance(judged, DiagnosisEvaluation) else None
+    evaluation = judged.patients if isinstance(judged, DiagnosisEvaluation) else judged
     return RunFiles(
         folder=folder,
         recipe=_inner(head, "recipe", folder),
@@ -85,6 +90,7 @@ def read_run(folder: Path) -> RunFiles:
         versions={**({"medapps": head["medapps"]} if "medapps" in head else {}), **_inner(head, "versions", folder)},
         history=_history(folder / "history.json"),
         evaluation=evaluation,
+        diagnosis=diagnosis,
         scores=_scores(folder / "predictions.csv", evaluation) if evaluation else None,
         examples=_examples(folder / "examples.npz", evaluation) if evaluation else None,
         card=_card(folder / "model.safetensors"),
@@ -113,11 +119,13 @@ def _history(file: Path) -> tuple[dict[str, float], ...]:
     return tuple({str(k): float(v) for k, v in row.items() if isinstance(v, int | float)} for row in rows)
 
 
-def _evaluation(file: Path) -> Evaluation | None:
+def _evaluation(file: Path) -> Evaluation | DiagnosisEvaluation | None:
     if not file.is_file():
         return None
+    found = read_json(file)
+    is_diagnosis = isinstance(found, Mapping) and found.get("task") == "diagnose"
     try:
-        return Evaluation.from_json(_read_text(file))
+        return (DiagnosisEvaluation if is_diagnosis else Evaluation).from_json(_read_text(file))
     except InputError as error:
         raise InputError(f"{file}: {error}; {_AGAIN}") from error
 

@@ -1,0 +1,114 @@
+"""Train a model that tells the type of a disease from a patient's images: `medapps train diagnose`.
+
+The network is trained on single images. Then the validation split decides, patient by patient, how its opinions are
+pooled into one, how sure they may sound, where disease begins, and when a human should look. For research, not for
+diagnosis.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medapps.apps.classify import check_same, default_run
+from medapps.apps.run import Run, check_free
+from medapps.fit import History, Progress, fit
+from medapps.inference import (
+    Classifier,
+    Decision,
+    DecisionRules,
+    check_rules,
+    choose_decision,
+    load_model,
+    predict_probabilities,
+    save_model,
+)
+from medapps.readers import Split, read_dataset
+from medapps.recipe import Recipe
+from medapps.transforms import Compose
+
+__all__ = ["RECIPE", "decide", "image_probabilities", "train_diagnosis"]
+
+RECIPE = Recipe(
+    name="diagnose",
+    image_size=64,
+    widths=(16, 32, 64, 128),
+    regions=2,
+    dropout=0.3,
+    augment=(
+        {"name": "rotate", "degrees": 10.0, "zoom": 0.15},
+        {"name": "crop", "padding": 4},
+        {"name": "contrast", "strength": 0.3},
+        {"name": "brightness", "strength": 0.5},
+        {"name": "gamma", "strength": 0.3},
+    ),
+    views=(
+        {"name": "rotate", "params": {"degrees": 0.0, "zoom": 0.93}},
+        {"name": "rotate", "params": {"degrees": 0.0, "zoom": 1.07}},
+    ),
+    epochs=14,
+    patience=14,
+)
+
+
+def train_diagnosis(
+    data_path: str | Path,
+    run: str | Path | None = None,
+    *,
+    recipe: Recipe | None = None,
+    rules: DecisionRules | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    **overrides: Any,
+) -> History:
+    """Train on single images, then choose on the validation split how patients are decided about.
+
+    data_path: class folders (or a zip of them) or an .npz; images of one patient are found by DICOM's PatientID, a
+        folder below the class, `personNNN_` in the name, or the npz's `_groups`.
+    run: the folder to write into; `default_run` when None.
+    recipe: how to train; `RECIPE` when None. overrides: fields of the recipe to change, such as epochs=5 or seed=1.
+    rules: what the decision should be; `DecisionRules()` when None. Training does not depend on them: with `resume`
+        they can be chosen anew for a finished run.
+    resume: go on with a run that was stopped, with the recipe it was started with.
+    overwrite: start again in a folder that holds a run.
+
+    Raises:
+        InputError: one sentence about data, recipe, rules or folder. OutputError: if something could not be written.
+    """
+    chosen = Recipe.from_dict({**(recipe or RECIPE).to_dict(), **overrides})
+    wanted = rules or DecisionRules()
+    folder = Path(run) if run is not None else default_run(data_path, chosen.seed)
+    if resume:
+        started = Run.open(folder)
+        check_same(started, chosen, chosen.to_dict() if recipe else overrides)
+        chosen, data = started.recipe, started.read_data(data_path)
+    else:
+        check_free(folder, overwrite=overwrite)
+        data = read_dataset(data_path, image_size=chosen.image_size)
+    check_rules(wanted, data.classes)
+    if not resume:
+        Run.start(folder, chosen, data_path, data, overwrite=overwrite)
+    history = fit(chosen, data, folder, resume=resume, progress=progress)
+    decide(folder, data.val, wanted)
+    return history
+
+
+def decide(run: str | Path, val: Split, rules: DecisionRules) -> Decision:
+    """Choose the decision of a trained run on its validation split, and write it into model.safetensors."""
+    file = Path(run) / "model.safetensors"
+    classifier = load_model(file)
+    p = image_probabilities(classifier, val)
+    found = choose_decision(p, val.labels, val.groups, classifier.card.classes, rules)
+    save_model(file, Classifier(classifier.model, replace(classifier.card, decision=found.to_dict())))
+    return found
+
+
+def image_probabilities(classifier: Classifier, split: Split) -> NDArray[np.float64]:
+    """The network's opinion of each image of a split, (N, K)."""
+    images = Compose.from_list(classifier.card.preparation).apply(split.images)
+    return predict_probabilities(classifier.model, images, views=classifier.card.views)
