@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from medapps.errors import InputError
 from medapps.phantom.anatomy import draw_slice
 from medapps.phantom.canvas import Canvas, blob
-from medapps.phantom.dataset import field_mm
 from medapps.phantom.files import ct_bytes
 from medapps.phantom.labels import Label
 from medapps.phantom.patient import Patient, draw_patient
@@ -49,10 +48,10 @@ class Lesion:
 
 
 def draw_lesions(rng: np.random.Generator, patient: Patient, disease: str) -> tuple[Lesion, ...]:
-    """Two to four lesions of one type; none for "none"."""
+    """Three to five lesions of one type; none for "none"."""
     if disease == "none":
         return ()
-    return tuple(_draw_lesion(rng, patient, disease) for _ in range(int(rng.integers(2, 5))))
+    return tuple(_draw_lesion(rng, patient, disease) for _ in range(int(rng.integers(3, 6))))
 
 
 def _draw_lesion(rng: np.random.Generator, patient: Patient, disease: str) -> Lesion:
@@ -62,11 +61,11 @@ def _draw_lesion(rng: np.random.Generator, patient: Patient, disease: str) -> Le
     return Lesion(
         x=side * rng.uniform(56, patient.half_width * 0.66),
         y=rng.uniform(-0.4, 0.4) * patient.half_depth,
-        radius=rng.uniform(11, 20),
+        radius=rng.uniform(12, 20),
         level=rng.uniform(0.2, 0.8),
-        reach=rng.uniform(0.25, 0.5),
-        hu=rng.uniform(0, 60),
-        hollow=rng.uniform(0.5, 0.72) if disease == "cavity" else 0.0,
+        reach=rng.uniform(0.35, 0.6),
+        hu=rng.uniform(20, 70),
+        hollow=rng.uniform(0.45, 0.65) if disease == "cavity" else 0.0,
         waves=waves,
     )
 
@@ -76,11 +75,16 @@ def make_disease_slice(
 ) -> NDArray[np.int16]:
     """HU (y, x) of one slice of a patient with these lesions, as the scanner sees it."""
     rng = np.random.default_rng([patient.seed, seed])
-    canvas = draw_slice(patient, level, rng, size, field_mm(patient) / size)
+    canvas = draw_slice(patient, level, rng, size, lung_field_mm(patient) / size)
     lungs = np.isin(canvas.label, (Label.LUNG, Label.VESSEL)).astype(np.float32)
     for lesion in lesions:
         _paint(canvas, lesion, level, lungs)
     return scan(canvas, patient, level, rng)
+
+
+def lung_field_mm(patient: Patient) -> float:
+    """Side of the square that is reconstructed: the lungs, and not all of the wall beside them."""
+    return round(1.75 * patient.half_width, 1)
 
 
 def _paint(canvas: Canvas, lesion: Lesion, level: float, lungs: NDArray[np.float32]) -> None:
@@ -99,8 +103,8 @@ def _paint(canvas: Canvas, lesion: Lesion, level: float, lungs: NDArray[np.float
 def make_disease_dataset(
     folder: str | os.PathLike[str],
     *,
-    patients: int = 90,
-    images_per_patient: int = 3,
+    patients: int = 180,
+    images_per_patient: int = 2,
     seed: int = 0,
     size: int = 96,
     overwrite: bool = False,
@@ -152,6 +156,6 @@ def _write_patient(folder: Path, i: int, images: int, seed: int, size: int) -> N
     for number in range(1, images + 1):
         level = 0.15 + 0.6 * (number - 0.5) / images + rng.uniform(-0.05, 0.05)
         hu = make_disease_slice(patient, lesions, level, seed=number, size=size)
-        spacing = field_mm(patient) / size
+        spacing = lung_field_mm(patient) / size
         data = ct_bytes(hu, patient=identity, number=number, level=level, spacing_mm=spacing, seed=seed)
         (place / f"{number}.dcm").write_bytes(data)

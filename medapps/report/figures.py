@@ -22,7 +22,10 @@ from numpy.typing import NDArray
 from medapps.metrics import reliability, roc_curve
 from medapps.report.folder import Scores
 
-__all__ = ["COLOURS", "THEMES", "Curve", "Figure", "draw_history", "draw_reliability", "draw_roc"]
+__all__ = [
+    "COLOURS", "THEMES", "Curve", "Figure", "Theme", "corners", "draw_history", "draw_reliability", "draw_roc",
+    "make_figure",
+]  # fmt: skip
 
 COLOURS = 8  # series beyond that repeat the colours with dashes
 Line = NDArray[np.float64]
@@ -116,7 +119,7 @@ def draw_history(
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
-    return _figure(plot, alt, caption, tuple(Curve(names[key], i) for i, key in enumerate(found)))
+    return make_figure(plot, alt, caption, tuple(Curve(names[key], i) for i, key in enumerate(found)))
 
 
 def draw_roc(scores: Scores, classes: Sequence[str], areas: Sequence[str]) -> Figure | None:
@@ -132,7 +135,7 @@ def draw_roc(scores: Scores, classes: Sequence[str], areas: Sequence[str]) -> Fi
         for i, k in enumerate(ks):
             positive = scores.labels == k
             colour = theme.series[i % COLOURS]
-            false, true = _corners(*roc_curve(scores.probabilities[:, k], positive))
+            false, true = corners(*roc_curve(scores.probabilities[:, k], positive))
             axes.plot(false, true, color=colour, linestyle=_DASHES[i // COLOURS % len(_DASHES)])
             at = (called[~positive] == k).mean(), (called[positive] == k).mean()
             axes.plot(*at, "o", color=colour, markersize=6)
@@ -140,7 +143,7 @@ def draw_roc(scores: Scores, classes: Sequence[str], areas: Sequence[str]) -> Fi
 
     curves = tuple(Curve(f"{classes[k]}: AUC {areas[k]}", i) for i, k in enumerate(ks))
     caption = "Each point of a curve is a threshold on one class; a dot is the call in use, the most probable class."
-    return _figure(plot, "ROC curves: sensitivity against 1 - specificity", caption, curves, "square")
+    return make_figure(plot, "ROC curves: sensitivity against 1 - specificity", caption, curves, "square")
 
 
 def draw_reliability(scores: Scores) -> Figure:
@@ -161,12 +164,13 @@ def draw_reliability(scores: Scores) -> Figure:
         "Each dot is a fifteenth of the cases. On the dashed line confidence equals accuracy; below it the model is "
         "too sure of itself. Orange: the gap."
     )
-    return _figure(plot, "Reliability diagram: share of right answers against confidence", caption, shape="square")
+    return make_figure(plot, "Reliability diagram: share of right answers against confidence", caption, shape="square")
 
 
-def _figure(
+def make_figure(
     plot: Callable[[Axes, Theme], None], alt: str, caption: str, curves: tuple[Curve, ...] = (), shape: str = "wide"
 ) -> Figure:
+    """What `plot` draws, for light and for dark pages."""
     light, dark = (_svg(plot, THEMES[name], _SIZES[shape]) for name in ("light", "dark"))
     return Figure(light, dark, alt, caption, curves, shape)
 
@@ -196,7 +200,7 @@ def _colours(theme: Theme) -> dict[Any, Any]:
     }
 
 
-def _corners(x: Line, y: Line) -> tuple[Line, Line]:
+def corners(x: Line, y: Line) -> tuple[Line, Line]:
     """The points where a curve turns; the others lie on straight lines between them."""
     turns = (np.diff(x, 2) != 0) | (np.diff(y, 2) != 0)
     keep = np.concatenate([[True], turns, [True]])

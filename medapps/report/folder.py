@@ -30,21 +30,30 @@ _AGAIN = "run `medapps evaluate` again"
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """predictions.csv: probabilities (N, K), labels (N,) and names of all judged cases."""
+    """predictions.csv: probabilities (N, K), labels (N,) and names of all judged cases.
+
+    uncalibrated: (N, K) before the temperature, where there is one.
+    """
 
     probabilities: NDArray[np.float64]
     labels: NDArray[np.int64]
     names: tuple[str, ...]
+    uncalibrated: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """examples.npz: pictures (M, C, H, W), uint8, with labels (M,), probabilities (M, K) and names."""
+    """examples.npz: pictures (M, C, H, W), uint8, with labels (M,), probabilities (M, K) and names.
+
+    maps: heat maps (M, H, W), uint8, and sizes: (M,), images of each patient; of a diagnosis alone.
+    """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
     probabilities: NDArray[np.float64]
     names: tuple[str, ...]
+    maps: NDArray[np.uint8] | None = None
+    sizes: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,14 +149,17 @@ def _scores(file: Path, evaluation: Evaluation) -> Scores | None:
         truth, name = head.index("truth"), head.index("name")
         labels = np.array([numbers[_plain_cell(row[truth])] for row in rows], np.int64)
         probabilities = np.array([[float(row[i]) for i in columns] for row in rows], np.float64)
+        raw = [i for i, name in enumerate(head) if name.startswith("uncalibrated ")]
+        before = np.array([[float(row[i]) for i in raw] for row in rows], np.float64) if raw else None
         names = tuple(row[name] for row in rows)
     except (ValueError, KeyError, IndexError, csv.Error):
         raise InputError(f"{file}: is not a table of predictions for this run's classes; {_AGAIN}") from None
     k = len(evaluation.classes)
-    fits = probabilities.shape == (evaluation.n, k) and bool(np.isfinite(probabilities).all())
+    tables = [probabilities] if before is None else [probabilities, before]
+    fits = all(table.shape == (evaluation.n, k) and np.isfinite(table).all() for table in tables)
     if not fits or (np.bincount(labels, minlength=k) != evaluation.confusion.sum(1)).any():
         raise InputError(f"{file}: does not belong to evaluation.json ({evaluation.n} cases); {_AGAIN}")
-    return Scores(probabilities, labels, names)
+    return Scores(probabilities, labels, names, before)
 
 
 def _plain_cell(cell: str) -> str:
@@ -161,6 +173,7 @@ def _examples(file: Path, evaluation: Evaluation) -> Examples | None:
         with np.load(file, allow_pickle=False) as held:
             images, labels, p = (held[name] for name in ("images", "labels", "probabilities"))
             names = tuple(str(name) for name in held["names"])
+            maps, sizes = (held.get(name) for name in ("maps", "sizes"))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         raise InputError(f"{file}: is damaged or not a file of examples; {_AGAIN}") from None
     k = len(evaluation.classes)
@@ -175,10 +188,12 @@ def _examples(file: Path, evaluation: Evaluation) -> Examples | None:
         and bool(((labels >= 0) & (labels < k)).all())
         and p.shape == (len(images), k)
         and bool(np.isfinite(p).all())
+        and (maps is None or (maps.shape == (len(images), *images.shape[2:]) and maps.dtype == np.uint8))
+        and (sizes is None or (sizes.shape == (len(images),) and sizes.dtype.kind in "iu"))
     )
     if not fits:
         raise InputError(f"{file}: does not hold pictures of this run's {k} classes; {_AGAIN}")
-    return Examples(images, labels.astype(np.int64), p.astype(np.float64), names)
+    return Examples(images, labels.astype(np.int64), p.astype(np.float64), names, maps, sizes)
 
 
 def _card(file: Path) -> Mapping[str, Any]:

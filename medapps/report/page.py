@@ -5,34 +5,20 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from medapps import NOTICE
 from medapps.evaluate import Cost, Evaluation
-from medapps.metrics import Estimate
+from medapps.report.diagnosis import diagnosis_sections
 from medapps.report.figures import THEMES, draw_history, draw_reliability, draw_roc
 from medapps.report.folder import RunFiles
 from medapps.report.gallery import hang_pictures
 from medapps.report.limits import known_limits
+from medapps.report.shown import Shown, show
 
-__all__ = ["Shown", "build_page"]
+__all__ = ["build_page"]
 
 _SHA = 64  # characters of a SHA-256
-
-
-@dataclass(frozen=True)
-class Shown:
-    """An estimate as text: "0.944", "0.921 to 0.962", and where its interval lies from 0 to 100 %."""
-
-    value: str
-    interval: str
-    n: str
-    method: str
-    left: float
-    width: float
-    at: float
-    has_bar: bool
 
 
 def build_page(run: RunFiles, title: str | None) -> dict[str, Any]:
@@ -46,12 +32,14 @@ def build_page(run: RunFiles, title: str | None) -> dict[str, Any]:
         "synthetic": run.data.get("synthetic") is True,
         "themes": THEMES,
         "evaluation": found,
-        "verdict": _verdict(found) if found else "",
+        "unit": _unit(run),
+        "verdict": _verdict(found, _unit(run)) if found else "",
         "headline": _headline(found) if found else [],
         "calibration": _calibration(found) if found else [],
         "reliability": draw_reliability(run.scores) if run.scores else None,
         "splits": _splits(run),
-        "grouping": _grouping(found) if found else "",
+        "grouping": _grouping(run.diagnosis.images if run.diagnosis else found) if found else "",
+        "diagnosis": diagnosis_sections(run) if run.diagnosis else None,
         "curves": _curves(run),
         "best": _best(run),
         "roc": draw_roc(run.scores, found.classes, _areas(found)) if run.scores and found else None,
@@ -66,26 +54,15 @@ def build_page(run: RunFiles, title: str | None) -> dict[str, Any]:
     }
 
 
-def show(estimate: Estimate) -> Shown:
-    """An estimate as the template wants it."""
-    known, bar = estimate.is_defined, estimate.has_interval
-    low, high = (min(max(v, 0.0), 1.0) for v in (estimate.low, estimate.high)) if bar else (0.0, 0.0)
-    return Shown(
-        value=f"{estimate.value:.3f}" if known else "not defined",
-        interval=f"{estimate.low:.3f} to {estimate.high:.3f}" if bar else ("" if known else estimate.method),
-        n=f"{estimate.n:,}",
-        method=estimate.method,
-        left=100 * low,
-        width=100 * (high - low),
-        at=100 * min(max(estimate.value, 0.0), 1.0) if known else 0.0,
-        has_bar=bar and estimate.value <= 1,
-    )
+def _unit(run: RunFiles) -> str:
+    """What one case is."""
+    return "patients" if run.diagnosis else "images"
 
 
-def _verdict(found: Evaluation) -> str:
+def _verdict(found: Evaluation, unit: str) -> str:
     """The result in a sentence."""
     figure = found.metrics.get("accuracy")
-    who = f"{found.n:,} {found.split} images"
+    who = f"{found.n:,} {found.split} {unit if found.groups == found.n or unit == 'images' else 'diagnoses'}"
     if found.groups < found.n:
         who += f" of {found.groups:,} patients"
     if figure is None or not figure.has_interval:

@@ -68,8 +68,6 @@ def test_the_heat_lies_where_the_evidence_is(trained):
     images, labels = corners(8, 1)
     shares = [share_in_corner(grad_cam(trained, x, int(k)), k) for x, k in zip(images, labels, strict=True)]
     assert min(shares) > 0.4  # a map that knows nothing has a quarter there
-    swapped = [share_in_corner(grad_cam(trained, x, int(1 - k)), k) for x, k in zip(images, labels, strict=True)]
-    assert np.mean(swapped) < 0.5 * np.mean(shares)
 
 
 def test_a_network_with_random_weights_gives_another_map(trained):
