@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from medapps.apps.evaluate import evaluate_run
     from medapps.apps.inspect import inspect
     from medapps.apps.predict import predict_files
+    from medapps.apps.predict_patients import predict_patients
     from medapps.report import write_report
 
 __all__ = [
-    "NOTICE", "demo", "doctor", "evaluate_run", "inspect", "predict_files", "train_classifier", "train_diagnosis",
-    "write_report",
+    "NOTICE", "demo", "doctor", "evaluate_run", "inspect", "predict_files", "predict_patients", "train_classifier",
+    "train_diagnosis", "write_report",
 ]  # fmt: skip
 
 __version__ = "0.1.0"
@@ -34,6 +35,7 @@ _VERBS = {
     "evaluate_run": "medapps.apps.evaluate",
     "inspect": "medapps.apps.inspect",
     "predict_files": "medapps.apps.predict",
+    "predict_patients": "medapps.apps.predict_patients",
     "train_classifier": "medapps.apps.classify",
     "train_diagnosis": "medapps.apps.diagnose",
     "write_report": "medapps.report",

@@ -20,6 +20,7 @@ from medapps.errors import MedappsError
 
 if TYPE_CHECKING:
     from medapps.apps.predict import Prediction
+    from medapps.apps.predict_patients import PatientPrediction
     from medapps.evaluate import Evaluation
     from medapps.evaluate_diagnosis import DiagnosisEvaluation
     from medapps.metrics import Estimate
@@ -161,14 +162,24 @@ def predict_command(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write the results to this .csv or .json.")
     ] = None,
+    explain: Annotated[Path | None, typer.Option(help="Write heat maps of a diagnosis into this folder.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output file.")] = False,
 ) -> None:
-    """Classify images; a file that cannot be used gets one sentence, and the others go on."""
+    """Classify images, or decide about patients; a file that cannot be used gets one sentence, and the others go on."""
     from medapps.apps.predict import predict_files
+    from medapps.apps.predict_patients import predict_patients
+    from medapps.inference import load_model
 
-    made = predict_files(paths, model, output=output, overwrite=overwrite, show=_show_prediction)
-    failed = sum(p.error is not None for p in made)
-    print(f"{len(made) - failed} classified, {failed} refused" + (f", written to {output}" if output else ""))
+    if explain is not None or load_model(model).card.decision is not None:
+        patients, refused = predict_patients(
+            paths, model, output=output, explain=explain, overwrite=overwrite, show=_show_prediction
+        )
+        made, failed = f"{len(patients)} patients decided about", len(refused)
+    else:
+        predictions = predict_files(paths, model, output=output, overwrite=overwrite, show=_show_prediction)
+        failed = sum(p.error is not None for p in predictions)
+        made = f"{len(predictions) - failed} classified"
+    print(f"{made}, {failed} refused" + (f", written to {output}" if output else ""))
     print(NOTICE)
     if failed:
         raise typer.Exit(2)
@@ -281,10 +292,15 @@ def _table(title: str, figures: Mapping[str, Estimate]) -> str:
     return columns(rows)
 
 
-def _show_prediction(made: Prediction) -> None:
+def _show_prediction(made: Prediction | PatientPrediction) -> None:
+    from medapps.apps.predict_patients import PatientPrediction
     from medapps.apps.tables import printable
 
-    if made.error is not None:
+    if isinstance(made, PatientPrediction):
+        images = f"{len(made.images)} image{'s' * (len(made.images) > 1)}"
+        shown = f"{made.patient}  {made.label}  {made.probability:.3f}  {made.decision}  {images}"
+        print(printable(shown), flush=True)
+    elif made.error is not None:
         _complain(made.error)
     else:
         print(printable(f"{made.name}  {made.label}  {made.probability:.3f}"), flush=True)

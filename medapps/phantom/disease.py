@@ -1,4 +1,4 @@
-"""Three disease types in phantom lungs: none, solid nodules, cavities. Synthetic, as everything in this package.
+"""Three types of phantom lungs: healthy, with solid nodules, with cavities. Synthetic, as everything in this package.
 
 A patient has one type, and lesions that grow through some slices and not through others, so that one image may not
 show what the patient has: the decision needs all of them.
@@ -25,7 +25,7 @@ from medapps.phantom.scanner import scan
 
 __all__ = ["DISEASES", "Lesion", "draw_lesions", "make_disease_dataset", "make_disease_slice"]
 
-DISEASES = ("none", "nodule", "cavity")
+DISEASES = ("healthy", "nodule", "cavity")
 _KIND = "phantom diseases"
 _AIR_HU = -900.0
 
@@ -48,8 +48,8 @@ class Lesion:
 
 
 def draw_lesions(rng: np.random.Generator, patient: Patient, disease: str) -> tuple[Lesion, ...]:
-    """Three to five lesions of one type; none for "none"."""
-    if disease == "none":
+    """Three to five lesions of one type; none for "healthy"."""
+    if disease == "healthy":
         return ()
     return tuple(_draw_lesion(rng, patient, disease) for _ in range(int(rng.integers(3, 6))))
 
@@ -110,7 +110,7 @@ def make_disease_dataset(
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Write synthetic CT slices as class folders by patient: `none/PHANTOM-0001/1.dcm`, ..., and dataset.json.
+    """Write synthetic CT slices as class folders by patient: `healthy/PHANTOM-0001/1.dcm`, ..., and dataset.json.
 
     Each type has a third of the patients. The same arguments give the same bytes. The folder appears when it is
     complete, or not at all.

@@ -27,7 +27,7 @@ from medapps.readers.pixels import to_pixels
 from medapps.readers.read import decode_image, file_bytes
 from medapps.readers.splitting import hold_out, merge_groups
 
-__all__ = ["read_folder"]
+__all__ = ["person_in_name", "read_folder"]
 
 _SPLIT_NAMES = {
     "train": "train",
@@ -213,10 +213,20 @@ def _check_same_size(path: Path, entry: Entry, picture: NDArray[Any], first_entr
         )
 
 
+def person_in_name(file_name: str) -> str | None:
+    """Whose image a file name says it is, or None.
+
+    >>> person_in_name("person100_bacteria_475.jpeg"), person_in_name("IM-0115-0001.jpeg"), person_in_name("1.png")
+    ('person100', 'IM-0115', None)
+    """
+    found = _PERSON.match(file_name)
+    return (found[1] or found[2]) if found else None
+
+
 def _group(entry: Entry, data: bytes, name: str, limits: Limits) -> str:
-    person = _PERSON.match(entry.parts[-1])
+    person = person_in_name(entry.parts[-1])
     if person:
-        return f"{entry.split or 'all'}/{person[1] or person[2]}"
+        return f"{entry.split or 'all'}/{person}"
     key = patient_key(data, name, limits=limits) if data[128:132] == b"DICM" else None
     return key or entry.patient or entry.name
 
