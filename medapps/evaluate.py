@@ -39,6 +39,7 @@ from medapps.metrics import (
 
 __all__ = ["Cost", "Evaluation", "evaluate_classifier", "peak_memory_mb", "seed_table"]
 
+_TASK = "classify"
 _WHOLE = ("parameters", "model_bytes", "threads")
 
 
@@ -104,6 +105,7 @@ class Evaluation:
     def to_json(self) -> str:
         """Text for evaluation.json; the same evaluation gives the same bytes, and nothing in it is NaN."""
         plain = {
+            "task": _TASK,
             "notice": NOTICE,
             "split": self.split,
             "n": self.n,
@@ -128,6 +130,8 @@ class Evaluation:
         except (ValueError, RecursionError):
             raise InputError("evaluation: is not JSON") from None
         try:
+            if (task := plain.get("task", _TASK)) != _TASK:  # older files do not tell
+                raise InputError(f"is of the task {str(task)[:40]!r}, not {_TASK!r}")
             classes = tuple(str(name) for name in plain["classes"])
             per_class = {str(name): _estimates(figures) for name, figures in plain["per_class"].items()}
             found = cls(

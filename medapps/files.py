@@ -2,15 +2,41 @@
 
 from __future__ import annotations
 
+import csv
+import io as text_io
 import json
+import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from medapps.errors import InputError, OutputError
 from minidl import io
 
-__all__ = ["make_folder", "read_json", "write_bytes", "write_json", "write_text"]
+__all__ = ["csv_text", "make_folder", "read_json", "write_bytes", "write_json", "write_text"]
+
+
+def csv_text(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A CSV table. A cell that a spreadsheet would run as a formula gets an apostrophe in front; a number does not.
+
+    >>> csv_text(["a", "b"], [["-0.5", "=1+1"]])
+    "a,b\\n-0.5,'=1+1\\n"
+    """
+    buffer = text_io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows([f"'{cell}" if _may_run(cell) else cell for cell in row] for row in rows)
+    return buffer.getvalue()
+
+
+def _may_run(cell: str) -> bool:
+    if not cell.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return False
+    try:
+        return not math.isfinite(float(cell))
+    except ValueError:
+        return True
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> Path:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
+
+from medapps.files import csv_text
 
 __all__ = ["columns", "csv_text", "printable"]
 
@@ -21,15 +21,6 @@ def columns(rows: Sequence[Sequence[str]]) -> str:
         max((len(row[i]) for row in clean if i < len(row)), default=0) for i in range(max(map(len, clean), default=0))
     ]
     return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=False)).rstrip() for row in clean)
-
-
-def csv_text(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A CSV table. A cell that a spreadsheet would run as a formula gets an apostrophe in front."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(head)
-    writer.writerows([f"'{cell}" if cell[:1] in "=+-@\t\r" and cell else cell for cell in row] for row in rows)
-    return buffer.getvalue()
 
 
 def printable(text: str) -> str:

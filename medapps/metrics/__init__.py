@@ -2,6 +2,7 @@
 
 from medapps.metrics.bootstrap import DEFAULT, Resampling
 from medapps.metrics.calibration import brier, classwise_calibration_error, expected_calibration_error, reliability
+from medapps.metrics.case_means import CaseGroups, case_means
 from medapps.metrics.counts import (
     accuracy,
     balanced_accuracy,
@@ -20,22 +21,32 @@ from medapps.metrics.operating import (
     sensitivity_threshold,
     youden_threshold,
 )
-from medapps.metrics.predictions import Predictions, check_predictions
+from medapps.metrics.overlap import Overlap, overlaps
+from medapps.metrics.predictions import Predictions, check_predictions, number_groups
 from medapps.metrics.ranking import area, auc, class_areas, delong_variance, macro_area, roc_curve
+from medapps.metrics.region import FIGURES, OUTCOMES, Region, measure_regions
 from medapps.metrics.seeds import SeedRow, over_seeds
+from medapps.metrics.surface import SurfaceDistances, surface_distances
 from medapps.metrics.temperature import fit_temperature, with_temperature
 
 __all__ = [
     "DEFAULT",
+    "FIGURES",
+    "OUTCOMES",
+    "CaseGroups",
     "Estimate",
+    "Overlap",
     "Predictions",
+    "Region",
     "Resampling",
     "SeedRow",
+    "SurfaceDistances",
     "accuracy",
     "area",
     "auc",
     "balanced_accuracy",
     "brier",
+    "case_means",
     "check_predictions",
     "class_areas",
     "classwise_calibration_error",
@@ -47,8 +58,11 @@ __all__ = [
     "fit_temperature",
     "macro_area",
     "mean_specificity",
+    "measure_regions",
     "not_defined",
+    "number_groups",
     "over_seeds",
+    "overlaps",
     "precision",
     "referral_threshold",
     "reliability",
@@ -56,6 +70,7 @@ __all__ = [
     "sensitivity",
     "sensitivity_threshold",
     "specificity",
+    "surface_distances",
     "wilson_interval",
     "with_temperature",
     "youden_threshold",

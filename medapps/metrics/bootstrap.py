@@ -8,17 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medapps.metrics.estimate import Estimate
-from medapps.metrics.predictions import Predictions
 
-__all__ = ["DEFAULT", "Resampling", "estimate_from_draws"]
+__all__ = ["DEFAULT", "Grouped", "Resampling", "estimate_from_draws"]
 
 _CHUNK = 4_000_000  # weights held at a time: 32 MB
 _MOST_UNDEFINED = 0.05  # share of draws without a figure (a class not drawn) beyond which no interval is given
+
+
+class Grouped(Protocol):
+    """Cases of which some may belong together, such as `Predictions`."""
+
+    @property
+    def group_count(self) -> int:
+        """How many groups."""
+
+    @property
+    def is_grouped(self) -> bool:
+        """Whether there are fewer groups than cases."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +58,10 @@ class Resampling:
         flat = of_group.reshape(groups, -1)
         return np.concatenate([w @ flat for w in self.group_weights(groups)]).reshape(self.draws, *shape)
 
-    def name(self, predictions: Predictions) -> str:
+    def name(self, cases: Grouped) -> str:
         """The words for `Estimate.method`."""
-        unit = "groups" if predictions.is_grouped else "cases"
-        return f"bootstrap, {self.draws} draws of {predictions.group_count} {unit}"
+        unit = "groups" if cases.is_grouped else "cases"
+        return f"bootstrap, {self.draws} draws of {cases.group_count} {unit}"
 
 
 DEFAULT = Resampling()

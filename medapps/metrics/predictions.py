@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from medapps.errors import InputError
 
-__all__ = ["Predictions", "check_predictions"]
+__all__ = ["Predictions", "check_predictions", "number_groups"]
 
 _SUM_TOLERANCE = 1e-4  # float32 softmax over a thousand classes sums to 1 within 1e-5
 
@@ -73,7 +73,7 @@ def check_predictions(
         return probabilities
     p = _checked_probabilities(probabilities)
     y = _checked_labels(labels, *p.shape)
-    index = np.arange(len(y)) if groups is None else _numbered(groups, len(y))
+    index = np.arange(len(y)) if groups is None else number_groups(groups, len(y))
     return Predictions(p, y, index, int(index.max()) + 1)
 
 
@@ -111,7 +111,12 @@ def _checked_labels(labels: ArrayLike, n: int, k: int) -> NDArray[np.int64]:
     return y.astype(np.int64)
 
 
-def _numbered(groups: Sequence[Any] | NDArray[Any], n: int) -> NDArray[np.int64]:
+def number_groups(groups: Sequence[Any] | NDArray[Any], n: int) -> NDArray[np.int64]:
+    """(n,): 0 for the cases of the first group named, 1 for those of the next, and so on.
+
+    Raises:
+        InputError: if there is not one group for each of `n` cases.
+    """
     if len(groups) != n:
         raise InputError(f"groups: must name one group for each of the {n} cases, got {len(groups)}")
     numbers: dict[Any, int] = {}

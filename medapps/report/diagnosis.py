@@ -14,7 +14,7 @@ from medapps.metrics import check_predictions
 from medapps.report.diagnosis_figures import draw_operating_point, draw_referral, draw_two_reliabilities
 from medapps.report.folder import Examples, RunFiles, Scores
 from medapps.report.gallery import Card, case_rows, make_card, picture_uri
-from medapps.report.shown import Shown, show
+from medapps.report.words import Shown, show
 
 __all__ = ["Look", "LookWall", "diagnosis_sections"]
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from medapps.inference import Decision
 from medapps.metrics import Predictions, coverage_curve, reliability, roc_curve
-from medapps.report.figures import Curve, Figure, Theme, corners, make_figure
+from medapps.report.figures import Curve, Figure, Theme, corners, draw_figure
 
 __all__ = ["draw_operating_point", "draw_referral", "draw_two_reliabilities"]
 
@@ -36,7 +36,7 @@ def draw_operating_point(p: Predictions, decision: Decision, classes: Sequence[s
     caption = (
         "Each point of the curve is a threshold; the orange dot is the one in use, chosen on the validation split."
     )
-    return make_figure(plot, "ROC curve of disease against healthy", caption, shape="square")
+    return draw_figure(plot, "ROC curve of disease against healthy", caption, shape="square")
 
 
 def draw_two_reliabilities(before: NDArray[np.float64], after: Predictions) -> Figure:
@@ -56,7 +56,7 @@ def draw_two_reliabilities(before: NDArray[np.float64], after: Predictions) -> F
         "Each mark is a fifteenth of the patients. On the dashed line confidence equals accuracy; below it the model "
         "is too sure of itself."
     )
-    return make_figure(plot, "Reliability before and after the temperature", caption, curves, "square")
+    return draw_figure(plot, "Reliability before and after the temperature", caption, curves, "square")
 
 
 def draw_referral(p: Predictions, decision: Decision) -> Figure:
@@ -76,4 +76,4 @@ def draw_referral(p: Predictions, decision: Decision) -> Figure:
         "From the right to the left the least certain patients are referred first. The orange dot is the confidence in "
         "use. At the far left few patients are left, and the curve is chance."
     )
-    return make_figure(plot, "Accuracy against coverage", caption)
+    return draw_figure(plot, "Accuracy against coverage", caption)

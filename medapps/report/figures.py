@@ -23,8 +23,8 @@ from medapps.metrics import reliability, roc_curve
 from medapps.report.folder import Scores
 
 __all__ = [
-    "COLOURS", "THEMES", "Curve", "Figure", "Theme", "corners", "draw_history", "draw_reliability", "draw_roc",
-    "make_figure",
+    "COLOURS", "THEMES", "Curve", "Figure", "Theme", "corners", "draw_curves", "draw_figure", "draw_history",
+    "draw_reliability", "draw_roc",
 ]  # fmt: skip
 
 COLOURS = 8  # series beyond that repeat the colours with dashes
@@ -100,6 +100,17 @@ class Figure:
     shape: str = "wide"
 
 
+def draw_curves(history: Sequence[Mapping[str, float]], names: Mapping[str, str], best: int | None) -> list[Figure]:
+    """The losses, and the validation figures in `names` (key in the history -> words), as far as they were recorded."""
+    mark = " Dashed: the epoch that was kept." if best else ""
+    losses = {"train_loss": "training", "val_loss": "validation"}
+    found = (
+        draw_history(history, losses, best, "Loss in each epoch", f"Loss.{mark}"),
+        draw_history(history, names, best, "Validation figures in each epoch", f"On the validation split.{mark}"),
+    )
+    return [figure for figure in found if figure]
+
+
 def draw_history(
     history: Sequence[Mapping[str, float]], names: Mapping[str, str], best: int | None, alt: str, caption: str
 ) -> Figure | None:
@@ -119,7 +130,7 @@ def draw_history(
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
-    return make_figure(plot, alt, caption, tuple(Curve(names[key], i) for i, key in enumerate(found)))
+    return draw_figure(plot, alt, caption, tuple(Curve(names[key], i) for i, key in enumerate(found)))
 
 
 def draw_roc(scores: Scores, classes: Sequence[str], areas: Sequence[str]) -> Figure | None:
@@ -143,7 +154,7 @@ def draw_roc(scores: Scores, classes: Sequence[str], areas: Sequence[str]) -> Fi
 
     curves = tuple(Curve(f"{classes[k]}: AUC {areas[k]}", i) for i, k in enumerate(ks))
     caption = "Each point of a curve is a threshold on one class; a dot is the call in use, the most probable class."
-    return make_figure(plot, "ROC curves: sensitivity against 1 - specificity", caption, curves, "square")
+    return draw_figure(plot, "ROC curves: sensitivity against 1 - specificity", caption, curves, "square")
 
 
 def draw_reliability(scores: Scores) -> Figure:
@@ -164,13 +175,13 @@ def draw_reliability(scores: Scores) -> Figure:
         "Each dot is a fifteenth of the cases. On the dashed line confidence equals accuracy; below it the model is "
         "too sure of itself. Orange: the gap."
     )
-    return make_figure(plot, "Reliability diagram: share of right answers against confidence", caption, shape="square")
+    return draw_figure(plot, "Reliability diagram: share of right answers against confidence", caption, shape="square")
 
 
-def make_figure(
+def draw_figure(
     plot: Callable[[Axes, Theme], None], alt: str, caption: str, curves: tuple[Curve, ...] = (), shape: str = "wide"
 ) -> Figure:
-    """What `plot` draws, for light and for dark pages."""
+    """What `plot` draws, in the colours of light and of dark pages."""
     light, dark = (_svg(plot, THEMES[name], _SIZES[shape]) for name in ("light", "dark"))
     return Figure(light, dark, alt, caption, curves, shape)
 

@@ -1,36 +1,25 @@
-"""The page as plain data: every number already in words, so that the template only places it."""
+"""The page of a classification as plain data: every number already in words, so that the template only places it."""
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Mapping
 from typing import Any
 
-from medapps import NOTICE
-from medapps.evaluate import Cost, Evaluation
+from medapps.evaluate import Evaluation
 from medapps.report.diagnosis import diagnosis_sections
-from medapps.report.figures import THEMES, draw_history, draw_reliability, draw_roc
+from medapps.report.figures import Figure, draw_curves, draw_reliability, draw_roc
 from medapps.report.folder import RunFiles
 from medapps.report.gallery import hang_pictures
 from medapps.report.limits import known_limits
-from medapps.report.shown import Shown, show
+from medapps.report.words import Shown, as_table, best_epoch, count, frame, show
 
 __all__ = ["build_page"]
-
-_SHA = 64  # characters of a SHA-256
 
 
 def build_page(run: RunFiles, title: str | None) -> dict[str, Any]:
     """All that the template shows, in its order."""
     found = run.evaluation
-    name = str(run.data.get("name") or "Run")
     return {
-        "title": title or name,
-        "data_name": name,
-        "notice": NOTICE,
-        "synthetic": run.data.get("synthetic") is True,
-        "themes": THEMES,
+        **frame(run, title, found.cost if found else None),
         "evaluation": found,
         "unit": _unit(run),
         "verdict": _verdict(found, _unit(run)) if found else "",
@@ -41,28 +30,25 @@ def build_page(run: RunFiles, title: str | None) -> dict[str, Any]:
         "grouping": _grouping(run.diagnosis.images if run.diagnosis else found) if found else "",
         "diagnosis": diagnosis_sections(run) if run.diagnosis else None,
         "curves": _curves(run),
-        "best": _best(run),
         "roc": draw_roc(run.scores, found.classes, _areas(found)) if run.scores and found else None,
         "has_scores": run.scores is not None,
         "confusion": _confusion(found) if found else [],
         "per_class": _per_class(found) if found else [],
         "walls": hang_pictures(run.examples, found.classes, run.scores) if run.examples and found else None,
-        "cost": _cost(found.cost) if found and found.cost else [],
-        "recipe": [(key.replace("_", " "), _words(value)) for key, value in run.recipe.items()],
-        "proof": _proof(run),
         "limits": known_limits(run),
     }
 
 
 def _unit(run: RunFiles) -> str:
-    """What one case is."""
-    return "patients" if run.diagnosis else "images"
+    """What one case is. A patient with two diagnoses has two cases."""
+    found = run.diagnosis.patients if run.diagnosis else None
+    return "images" if found is None else "patients" if found.groups == found.n else "diagnoses"
 
 
 def _verdict(found: Evaluation, unit: str) -> str:
     """The result in a sentence."""
     figure = found.metrics.get("accuracy")
-    who = f"{found.n:,} {found.split} {unit if found.groups == found.n or unit == 'images' else 'diagnoses'}"
+    who = f"{found.n:,} {found.split} {unit}"
     if found.groups < found.n:
         who += f" of {found.groups:,} patients"
     if figure is None or not figure.has_interval:
@@ -102,7 +88,7 @@ def _calibration(found: Evaluation) -> list[tuple[str, str, Shown]]:
 def _splits(run: RunFiles) -> dict[str, Any]:
     """Images, patients and images of each class, split by split, as far as the run tells."""
     data, found = run.data, run.evaluation
-    sizes, groups, counts = (_mapping(data.get(key)) for key in ("n", "groups", "counts"))
+    sizes, groups, counts = (as_table(data.get(key)) for key in ("n", "groups", "counts"))
     classes = list(found.classes) if found else [str(c) for c in data.get("classes", []) or []]
     rows = []
     for split in dict.fromkeys([*sizes, *([found.split] if found else [])]):
@@ -110,7 +96,7 @@ def _splits(run: RunFiles) -> dict[str, Any]:
         each = counts.get(split, judged.confusion.sum(1).tolist() if judged else None)
         patients = groups.get(split, judged.groups if judged and judged.groups < judged.n else None)
         each = each if isinstance(each, list) and len(each) == len(classes) else [None] * len(classes)
-        rows.append((split, [_count(v) for v in (sizes.get(split, judged.n if judged else None), patients, *each)]))
+        rows.append((split, [count(v) for v in (sizes.get(split, judged.n if judged else None), patients, *each)]))
     shape = data.get("image_shape")
     side = " x ".join(str(v) for v in shape[1:]) if isinstance(shape, list) and len(shape) == 3 else ""
     return {"classes": classes, "rows": rows, "side": side}
@@ -122,23 +108,9 @@ def _grouping(found: Evaluation) -> str:
     return "No two judged images are known to be of one patient; each counts on its own."
 
 
-def _curves(run: RunFiles) -> list[Any]:
-    best = _best(run)
-    mark = " Dashed: the epoch that was kept." if best else ""
-    losses = draw_history(
-        run.history, {"train_loss": "training", "val_loss": "validation"}, best, "Loss in each epoch", f"Loss.{mark}"
-    )
+def _curves(run: RunFiles) -> list[Figure]:
     names = {"val_auc": "AUC", "val_accuracy": "accuracy", "val_balanced_accuracy": "balanced accuracy"}
-    figures = draw_history(
-        run.history, names, best, "Validation figures in each epoch", f"On the validation split.{mark}"
-    )
-    return [figure for figure in (losses, figures) if figure]
-
-
-def _best(run: RunFiles) -> int | None:
-    """The epoch that was kept, as the model file tells."""
-    epoch = _mapping(run.card.get("validation")).get("epoch")
-    return int(epoch) if isinstance(epoch, int | float) and math.isfinite(epoch) else None
+    return draw_curves(run.history, names, best_epoch(run))
 
 
 def _areas(found: Evaluation) -> list[str]:
@@ -164,62 +136,3 @@ def _per_class(found: Evaluation) -> list[tuple[str, str, list[Shown]]]:
         (name, f"{sums[i]:,}", [show(found.per_class[name][key]) for key in keys if key in found.per_class[name]])
         for i, name in enumerate(found.classes)
     ]
-
-
-def _cost(cost: Cost) -> list[tuple[str, str]]:
-    return [
-        ("time to train", _duration(cost.seconds)),
-        (
-            "images predicted per second",
-            f"{cost.images_per_second:,.0f} " if math.isfinite(cost.images_per_second) else "not known",
-        ),
-        ("peak memory", f"{cost.peak_memory_mb:,.0f} MB" if math.isfinite(cost.peak_memory_mb) else "not known"),
-        ("parameters", f"{cost.parameters:,}"),
-        ("model file", f"{cost.model_bytes / 1e6:,.2f} MB"),
-        ("threads", f"{cost.threads}"),
-    ]
-
-
-def _duration(seconds: float) -> str:
-    if not math.isfinite(seconds):
-        return "not known"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {rest} s"
-
-
-def _proof(run: RunFiles) -> list[tuple[str, str]]:
-    """What is needed to get the same figures again, and to see that these files are the ones."""
-    rows = [("seed", _words(run.recipe["seed"]))] if "seed" in run.recipe else []
-    if best := _best(run):
-        rows.append(("epoch kept", f"{best} of {len(run.history) or '?'}"))
-    rows += [(f"{name} version", _words(version)) for name, version in run.versions.items()]
-    if digest := run.data.get("digest"):
-        rows.append(("data, SHA-256", str(digest)[:_SHA]))
-    return rows + [(f"{name}, SHA-256", digest) for name, digest in run.digests.items()]
-
-
-def _words(value: Any) -> str:
-    """A recipe's value as people write it.
-
-    >>> _words([{"name": "rotate", "degrees": 10.0}, {"name": "flip"}])
-    'rotate (degrees 10.0), flip'
-    """
-    if isinstance(value, Mapping):
-        rest = ", ".join(f"{key} {_words(v)}" for key, v in value.items() if key != "name")
-        head = str(value.get("name", ""))
-        return f"{head} ({rest})" if head and rest else head or rest
-    if isinstance(value, list | tuple):
-        return ", ".join(_words(v) for v in value) or "none"
-    if isinstance(value, bool) or value is None:
-        return {True: "yes", False: "no", None: "not set"}[value]
-    return value if isinstance(value, str) else json.dumps(value, default=str)
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _count(value: Any) -> str:
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else "-"

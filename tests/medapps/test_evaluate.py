@@ -65,6 +65,13 @@ def test_json_gives_the_evaluation_back(cost):
     assert Evaluation.from_json(text).to_json() == text
 
 
+def test_a_file_that_does_not_tell_its_task_is_read():
+    text = evaluated().to_json()
+    plain = json.loads(text)
+    assert plain.pop("task") == "classify"
+    assert Evaluation.from_json(json.dumps(plain)).to_json() == text
+
+
 def test_the_same_input_gives_the_same_bytes():
     assert evaluated().to_json() == evaluated().to_json()
 
@@ -89,8 +96,9 @@ def broken_texts():
     yield "[]", "not what medapps writes"
     yield "[" * 100_000, "not JSON"
     for key in good:
-        if key != "notice":
+        if key not in ("notice", "task"):
             yield json.dumps({k: v for k, v in good.items() if k != key}), f"'{key}' is missing"
+    yield json.dumps({**good, "task": "segment"}), "is of the task 'segment', not 'classify'"
     yield json.dumps({**good, "n": 7}), "do not fit together"
     yield json.dumps({**good, "classes": ["a", "b", "c"]}), "do not fit together"
     yield json.dumps({**good, "confusion": [[1, 2], [3, 4]]}), "3 x 3 table"
