@@ -33,6 +33,8 @@ from medapps.transforms import Compose
 
 __all__ = ["PHANTOM_RECIPE", "RECIPE", "decide", "image_probabilities", "train_diagnosis"]
 
+# Augmentation and views are those that the classifier's validation chose for the same children's X-rays; the width lets
+# 18 epochs of 4,428 images of 64 x 64 pixels pass in about 20 minutes of one core.
 RECIPE = Recipe(
     name="diagnose",
     image_size=64,
@@ -40,18 +42,20 @@ RECIPE = Recipe(
     regions=2,
     dropout=0.3,
     augment=(
-        {"name": "rotate", "degrees": 10.0, "zoom": 0.15},
+        {"name": "rotate", "degrees": 12.0, "zoom": 0.2},
         {"name": "crop", "padding": 4},
-        {"name": "contrast", "strength": 0.3},
-        {"name": "brightness", "strength": 0.5},
+        {"name": "flip"},
         {"name": "gamma", "strength": 0.3},
+        {"name": "contrast", "strength": 0.3},
+        {"name": "brightness", "strength": 0.8},
     ),
     views=(
-        {"name": "rotate", "params": {"degrees": 0.0, "zoom": 0.93}},
-        {"name": "rotate", "params": {"degrees": 0.0, "zoom": 1.07}},
+        {"name": "flip", "params": {"x": True}},
+        {"name": "rotate", "params": {"degrees": 0.0, "zoom": 0.92}},
+        {"name": "rotate", "params": {"degrees": 0.0, "zoom": 1.08}},
     ),
-    epochs=14,
-    patience=14,
+    epochs=18,
+    patience=18,
 )
 
 # For `medapps.phantom.make_disease_dataset`: 180 patients of 2 images are learnt in 39 s on one core; 0.89 of the test

@@ -33,8 +33,10 @@ def test_the_required_sensitivity_and_a_fixed_confidence_are_kept_to():
     index = np.array([(i // 6) * 3 + i % 3 for i in cases])
     p = found.calibrated(found.pooled(P, index))
     truth = np.arange(120) % 3
-    called = found.diseased(p, CLASSES) >= found.threshold
-    assert called[truth != 1].mean() >= 0.97
+    scores = found.diseased(p, CLASSES)
+    assert (scores >= found.threshold)[truth != 1].mean() >= 0.97
+    higher = np.sort(scores[(scores >= found.threshold) & (truth != 1)])[1]
+    assert (scores >= higher)[truth != 1].mean() < 0.97  # one diseased patient fewer is too few
     assert (found.refer_below, found.referral_rule, found.pooling) == (0.4, "fixed", "max")
 
 
@@ -58,6 +60,7 @@ def test_verdicts_in_words():
     p = np.array([[0.1, 0.85, 0.05], [0.5, 0.2, 0.3], [0.3, 0.4, 0.3], [0.05, 0.05, 0.9]])
     decision = Decision(healthy="normal", threshold=0.5, threshold_rule="Youden", refer_below=0.45)
     assert decision.verdicts(p, CLASSES) == ("normal", "not normal", REFERRED, "not normal")
+    assert replace(decision, refer_below=0.85).verdicts(p, CLASSES)[0] == REFERRED  # not above is not enough
     assert Decision().verdicts(p, CLASSES) == ("normal", "bacteria", "normal", "virus")
     two = replace(decision, healthy="no", refer_below=0.0)
     assert two.verdicts(np.array([[0.4, 0.6]]), ("no", "flu")) == ("flu",)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 
@@ -71,6 +72,21 @@ def test_each_example_stands_beside_its_heat_map_and_its_decision(page):
     assert all(look.split("</div>")[0].count('<img src="data:image/png') == 2 for look in looks)
     assert "refer to a human</b>" in page
     assert "2 images &middot; predictions.csv, row" in page
+
+
+def test_the_image_that_speaks_most_for_the_call_is_shown(tmp_path):
+    run = make_run(tmp_path / "run")
+    with (run / "predictions-images.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    images = np.random.default_rng(0)
+    images.random((80, 3))
+    images = images.integers(0, 255, (80, 1, 12, 12)).astype(np.uint8)
+    with np.load(run / "examples.npz") as held:
+        for name, shown, p in zip(held["names"], held["images"], held["probabilities"], strict=True):
+            i = int(name.split()[1]) - 1
+            call = CLASSES[p.argmax()]
+            pair = [float(rows[2 * i + j][f"probability {call}"]) for j in range(2)]
+            assert (shown == images[2 * i + int(np.argmax(pair))]).all()
 
 
 def test_the_same_files_give_the_same_page(tmp_path):
