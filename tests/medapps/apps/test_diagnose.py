@@ -16,9 +16,12 @@ from medapps.apps.evaluate import evaluate_run
 from medapps.errors import InputError
 from medapps.evaluate_diagnosis import DiagnosisEvaluation
 from medapps.inference import Decision, DecisionRules, load_model
+from medapps.metrics import with_temperature
 from tests.medapps.small_data import small_data
 
 QUICK = {"epochs": 2, "widths": [4, 8], "batch_size": 16, "augment": [], "views": [], "image_size": 10}
+
+KINDS = ("uncalibrated", "probability")
 
 
 @pytest.fixture
@@ -112,3 +115,14 @@ def test_a_patient_in_two_splits_is_refused_in_one_sentence(kind: str, tmp_path:
         train_diagnosis(source, tmp_path / "run", **QUICK)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_both_probabilities_of_a_patient_are_written(npz: Path, tmp_path: Path) -> None:
+    train_diagnosis(npz, tmp_path / "run", rules=DecisionRules(pooling="max"), **QUICK)
+    evaluate_run(tmp_path / "run")
+    with (tmp_path / "run" / "predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    temperature = load_model(tmp_path / "run").card.decision["temperature"]  # type: ignore[index]
+    before, after = (np.array([[float(r[f"{k} {c}"]) for c in ("flu", "normal")] for r in rows]) for k in KINDS)
+    assert with_temperature(before, temperature) == pytest.approx(after, abs=1e-4)  # six digits are written
+    assert temperature == 1.0 or np.abs(before - after).max() > 1e-3
