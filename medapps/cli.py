@@ -87,8 +87,9 @@ def train_classify_command(
     evaluate: Annotated[bool, typer.Option(help="Judge the result on the test split and write the report.")] = True,
 ) -> None:
     """Train a classifier, keep the best epoch by validation, then open the test split once and report."""
-    from medapps.apps.classify import default_run, read_recipe, train_classifier
+    from medapps.apps.classify import train_classifier
     from medapps.apps.progress import training_progress
+    from medapps.apps.training import default_run, read_recipe
 
     given = {"seed": seed, "epochs": epochs, "lr": lr, "batch_size": batch_size, "image_size": image_size}
     overrides = {name: value for name, value in given.items() if value is not None}
@@ -125,9 +126,9 @@ def train_diagnose_command(
     evaluate: Annotated[bool, typer.Option(help="Judge the result on the test split and write the report.")] = True,
 ) -> None:
     """Train on images, decide about patients: disease type, calibrated probability, or refer to a human."""
-    from medapps.apps.classify import default_run, read_recipe
     from medapps.apps.diagnose import train_diagnosis
     from medapps.apps.progress import training_progress
+    from medapps.apps.training import default_run, read_recipe
     from medapps.inference import DecisionRules
 
     given = {"seed": seed, "epochs": epochs, "batch_size": batch_size, "image_size": image_size}

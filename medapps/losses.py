@@ -1,4 +1,4 @@
-"""Losses of classification, and the weights that make rare classes count."""
+"""Losses of classification and segmentation, and the weights that make rare classes count."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from minidl import Tensor
 from minidl.nn import functional as F
 
-__all__ = ["class_weights", "classification_loss"]
+__all__ = ["class_weights", "classification_loss", "segmentation_loss"]
 
 
 def classification_loss(
@@ -32,3 +32,18 @@ def class_weights(labels: NDArray[np.int64], classes: int) -> NDArray[np.float32
     counts = np.bincount(labels, minlength=classes)
     present = np.count_nonzero(counts)
     return np.where(counts, len(labels) / (present * np.maximum(counts, 1)), 0.0).astype(np.float32)
+
+
+def segmentation_loss(logits: Tensor, target: Tensor, dice: float = 1.0) -> Tensor:
+    """Cross-entropy over the pixels plus `dice` times the soft Dice loss of the classes that are not background.
+
+    Cross-entropy has a good gradient everywhere; Dice does not care how large the background is.
+    logits: (N, K, H, W); target: (N, H, W), int64.
+
+    Source: Isensee et al., "nnU-Net", Nature Methods 18 (2021), online methods (training).
+    """
+    loss = F.cross_entropy(logits, target)
+    if not dice:
+        return loss
+    truth = F.one_hot(target, logits.shape[1]).movedim(-1, 1)[:, 1:].to(logits.dtype)
+    return loss + dice * F.soft_dice_loss(logits.softmax(1)[:, 1:], truth)

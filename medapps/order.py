@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["balanced_tickets", "tickets"]
+__all__ = ["balanced_tickets", "repeated_tickets", "tickets"]
 
 
 def tickets(n: int, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -32,3 +32,9 @@ def balanced_tickets(labels: NDArray[np.int64], rng: np.random.Generator) -> NDA
         rounds = [rng.permutation(rows) + n * k for k in range(-(-share // len(rows)))]
         drawn.append(np.concatenate(rounds)[:share])
     return rng.permutation(np.concatenate(drawn))
+
+
+def repeated_tickets(n: int, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """`count` tickets for n images, ticket t for image t % n; no image comes k + 1 times before all came k times."""
+    rounds = [rng.permutation(n) + n * k for k in range(-(-count // n))]
+    return np.concatenate(rounds)[:count]

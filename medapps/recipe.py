@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from medapps.errors import InputError
@@ -20,24 +20,31 @@ Step = Mapping[str, Any]  # one transform: {"name": "rotate", and its arguments}
 _CHOICES = {
     "balance": ("none", "sample", "weights"),
     "schedule": ("constant", "cosine", "one_cycle"),
-    "select": ("val_auc", "val_balanced_accuracy", "val_loss"),
+    "select": ("val_auc", "val_balanced_accuracy", "val_dice", "val_loss"),
+    "task": ("classify", "segment", "diagnose"),
 }
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a classifier is prepared, built and trained.
+    """How a network is prepared, built and trained.
 
+    task: "classify" (one label an image), "segment" (one a pixel) or "diagnose" (one a patient).
     name: what the recipe is for.
     image_size: side in pixels that all images are resized to; None keeps their size.
+    classes: names of what to segment, the rest becomes background; all that the data know when empty.
     modalities: DICOM modalities the model is for, such as "CT"; empty when that is not known.
     model: a name in `medapps.models.MODELS`; widths: channels of its stages; regions: see `ResidualCNN`;
-        dropout: share of features dropped.
+        dropout: share of features dropped; options: further arguments of that model.
     prepare: deterministic transforms of every image, in order; augment: random ones, of training images only.
     views: augmentations with fixed "params", over which each prediction is averaged.
     balance: "sample" shows each class equally often, "weights" gives each the same weight in the loss; both weigh the
         classes equally in the validation loss. "none" leaves the classes as frequent as they are.
     label_smoothing: share of the target spread over all classes.
+    patch_size: longest side of the patches that a segmentation is trained on; None takes whole slices. foreground:
+        share of them that show a labelled pixel, so far as there is one. samples: how many are shown an epoch; one for
+        each slice when None. context: slices on each side that are read along, in volumes. window: side of the squares
+        that larger pictures are judged in; None judges them whole. dice: weight of the Dice loss beside cross-entropy.
     epochs, batch_size: passes over the training split, images a step.
     lr, weight_decay: peak learning rate and decoupled decay of AdamW.
     schedule: "constant", "cosine" or "one_cycle" (a quarter of the steps up, the rest down to zero, as a cosine).
@@ -54,18 +61,27 @@ class Recipe:
     medapps.errors.InputError: recipe: 'learning_rate' is no field; did you mean 'lr'?
     """
 
+    task: str = "classify"
     name: str = "classify"
     image_size: int | None = None
+    classes: tuple[str, ...] = ()
     modalities: tuple[str, ...] = ()
     model: str = "residual_cnn"
     widths: tuple[int, ...] = (16, 32, 64)
     regions: int = 1
     dropout: float = 0.2
+    options: Mapping[str, Any] = field(default_factory=dict)
     prepare: tuple[Step, ...] = ({"name": "standardise"},)
     augment: tuple[Step, ...] = ()
     views: tuple[Step, ...] = ()
     balance: str = "sample"
     label_smoothing: float = 0.1
+    patch_size: int | None = None
+    foreground: float = 0.0
+    samples: int | None = None
+    context: int = 0
+    window: int | None = None
+    dice: float = 1.0
     epochs: int = 20
     batch_size: int = 64
     lr: float = 3e-3
@@ -77,14 +93,14 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for field, (test, need) in _RULES.items():
-            value = getattr(self, field)
+        for name, (test, need) in _RULES.items():
+            value = getattr(self, name)
             if not test(value):
-                raise InputError(f"recipe: {field} must be {need}, got {value!r}")
+                raise InputError(f"recipe: {name} must be {need}, got {value!r}")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, ready for JSON."""
-        return {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
+        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
@@ -95,7 +111,7 @@ class Recipe:
         """
         if not isinstance(values, Mapping):
             raise InputError(f"recipe: must be a table of fields and values, got {type(values).__name__}")
-        known = [field.name for field in fields(cls)]
+        known = [f.name for f in fields(cls)]
         for name in values:
             if name not in known:
                 raise InputError(f"recipe: {name!r} is no field; {_hint(str(name), known)}")
@@ -121,6 +137,11 @@ def _hint(name: str, known: list[str]) -> str:
 
 def _is_whole(least: int) -> tuple[Any, str]:
     return (lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= least), f"a whole number from {least} up"
+
+
+def _is_whole_or_none(least: int) -> tuple[Any, str]:
+    test, need = _is_whole(least)
+    return (lambda v: v is None or test(v)), f"{need}, or nothing"
 
 
 def _is_number(low: float, high: float, need: str) -> tuple[Any, str]:
@@ -152,7 +173,8 @@ _SHARE = _is_number(0.0, 1.0, "from 0 up to, not including, 1")
 _STEPS = (_are_steps, 'a list of transforms such as {"name": "flip"}')
 _RULES: dict[str, tuple[Any, str]] = {
     "name": (_is_text, "a text"),
-    "image_size": (lambda v: v is None or _is_whole(8)[0](v), "a whole number from 8 up, or nothing"),
+    "image_size": _is_whole_or_none(8),
+    "classes": (_are_texts, "a list of texts"),
     "modalities": (_are_texts, "a list of texts"),
     "model": (_is_text, "the name of a model"),
     "widths": (_are_widths, "a list of whole numbers from 1 up"),
@@ -161,8 +183,15 @@ _RULES: dict[str, tuple[Any, str]] = {
     "prepare": _STEPS,
     "augment": _STEPS,
     "views": _STEPS,
-    **{field: _is_one_of(names) for field, names in _CHOICES.items()},
+    **{name: _is_one_of(names) for name, names in _CHOICES.items()},
+    "options": (lambda v: isinstance(v, Mapping) and all(map(_is_text, v)), "a table of the model's arguments"),
     "label_smoothing": _SHARE,
+    "patch_size": _is_whole_or_none(8),
+    "foreground": (_is_number(0.0, 1.0 + 1e-9, "")[0], "a share from 0 to 1"),
+    "samples": _is_whole_or_none(1),
+    "context": _is_whole(0),
+    "window": _is_whole_or_none(8),
+    "dice": _is_number(0.0, math.inf, "a number from 0 up"),
     "epochs": _is_whole(1),
     "batch_size": _is_whole(2),
     "lr": _is_number(math.ulp(0.0), math.inf, "a positive number"),

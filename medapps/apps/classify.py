@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from medapps.apps.run import Run, check_free
-from medapps.errors import InputError
-from medapps.files import read_json
-from medapps.fit import History, Progress, fit
-from medapps.readers import read_dataset
+from medapps.apps.training import train
+from medapps.fit import History, Progress
 from medapps.recipe import Recipe
 
-__all__ = ["RECIPE", "default_run", "read_recipe", "train_classifier"]
+__all__ = ["RECIPE", "train_classifier"]
 
 # Chosen on PneumoniaMNIST's validation split and on 15 shifted copies of it (blur, contrast, shading, zoom, ...): there
 # the mean AUC was 0.959 without augmentation, 0.994 with it, and 0.996 with the views; balancing the classes took the
@@ -38,15 +34,6 @@ RECIPE = Recipe(
 )
 
 
-def default_run(data_path: str | Path, seed: int = 0) -> Path:
-    """Where a run goes when nobody says: runs/<data>-seed<seed>.
-
-    >>> default_run("../data/pneumoniamnist.npz").as_posix()
-    'runs/pneumoniamnist-seed0'
-    """
-    return Path("runs") / f"{Path(data_path).resolve().stem or 'data'}-seed{seed}"
-
-
 def train_classifier(
     data_path: str | Path,
     run: str | Path | None = None,
@@ -68,29 +55,13 @@ def train_classifier(
     Raises:
         InputError: one sentence about data, recipe or folder. OutputError: if something could not be written.
     """
-    chosen = Recipe.from_dict({**(recipe or RECIPE).to_dict(), **overrides})
-    folder = Path(run) if run is not None else default_run(data_path, chosen.seed)
-    if resume:
-        started = Run.open(folder)
-        check_same(started, chosen, chosen.to_dict() if recipe else overrides)
-        return fit(started.recipe, started.read_data(data_path), folder, resume=True, progress=progress)
-    check_free(folder, overwrite=overwrite)
-    data = read_dataset(data_path, image_size=chosen.image_size)
-    Run.start(folder, chosen, data_path, data, overwrite=overwrite)
-    return fit(chosen, data, folder, progress=progress)
-
-
-def check_same(started: Run, chosen: Recipe, asked: Iterable[str]) -> None:
-    """Refuse to resume with another recipe: the result would be neither the one nor the other."""
-    was, now = started.recipe.to_dict(), chosen.to_dict()
-    for name in asked:
-        if now[name] != was[name]:
-            raise InputError(
-                f"{started.folder}: was started with {name} {was[name]}, not {now[name]}; leave {name} out to resume"
-            )
-
-
-def read_recipe(path: str | Path) -> Recipe:
-    """The recipe in a JSON file: one of its own, or the recipe.json of a run."""
-    found = read_json(path)
-    return Recipe.from_dict(found["recipe"] if isinstance(found, dict) and "recipe" in found else found)
+    return train(
+        data_path,
+        run,
+        recipe or RECIPE,
+        overrides,
+        given=recipe is not None,
+        resume=resume,
+        overwrite=overwrite,
+        progress=progress,
+    )

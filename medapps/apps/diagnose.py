@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medapps.apps.classify import check_same, default_run
-from medapps.apps.run import Run, check_free
+from medapps.apps.run import Run, check_free, read_data
+from medapps.apps.training import check_same, default_run
 from medapps.fit import History, Progress, fit
 from medapps.inference import (
     Classifier,
@@ -27,7 +27,7 @@ from medapps.inference import (
     predict_probabilities,
     save_model,
 )
-from medapps.readers import Split, read_dataset
+from medapps.readers import ClassificationData, Split
 from medapps.recipe import Recipe
 from medapps.transforms import Compose
 
@@ -36,6 +36,7 @@ __all__ = ["PHANTOM_RECIPE", "RECIPE", "decide", "image_probabilities", "train_d
 # Augmentation and views are those that the classifier's validation chose for the same children's X-rays; the width lets
 # 18 epochs of 4,428 images of 64 x 64 pixels pass in about 20 minutes of one core.
 RECIPE = Recipe(
+    task="diagnose",
     name="diagnose",
     image_size=64,
     widths=(16, 32, 64, 128),
@@ -61,6 +62,7 @@ RECIPE = Recipe(
 # For `medapps.phantom.make_disease_dataset`: 180 patients of 2 images are learnt in 39 s on one core; 0.89 of the test
 # patients are called right.
 PHANTOM_RECIPE = Recipe(
+    task="diagnose",
     name="phantom diseases",
     image_size=96,
     modalities=("CT",),
@@ -108,7 +110,8 @@ def train_diagnosis(
         chosen, data = started.recipe, started.read_data(data_path)
     else:
         check_free(folder, overwrite=overwrite)
-        data = read_dataset(data_path, image_size=chosen.image_size)
+        data = read_data(data_path, chosen)
+    assert isinstance(data, ClassificationData)  # what the task asks for
     check_rules(wanted, data.classes)
     if not resume:
         Run.start(folder, chosen, data_path, data, overwrite=overwrite)
@@ -123,7 +126,7 @@ def decide(run: str | Path, val: Split, rules: DecisionRules) -> Decision:
     classifier = load_model(file)
     p = image_probabilities(classifier, val)
     found = choose_decision(p, val.labels, val.groups, classifier.card.classes, rules)
-    save_model(file, Classifier(classifier.model, replace(classifier.card, decision=found.to_dict())))
+    save_model(file, Classifier(classifier.model, replace(classifier.card, task="diagnose", decision=found.to_dict())))
     return found
 
 

@@ -20,7 +20,7 @@ from medapps.evaluate import Cost, Evaluation, evaluate_classifier, peak_memory_
 from medapps.evaluate_diagnosis import DiagnosisEvaluation
 from medapps.files import read_json, write_bytes, write_text
 from medapps.inference import Classifier, load_model, predict_probabilities
-from medapps.readers import Split
+from medapps.readers import ClassificationData, Split
 from medapps.transforms import Compose
 
 __all__ = ["evaluate_run"]
@@ -42,6 +42,7 @@ def evaluate_run(run: str | Path, *, data_path: str | Path | None = None) -> Eva
     opened = Run.open(run)
     classifier = load_model(opened.folder / "model.safetensors")
     data = opened.read_data(data_path)
+    assert isinstance(data, ClassificationData)
     if tuple(data.classes) != tuple(classifier.card.classes):
         raise InputError(
             f"{opened.folder}: the model knows the classes {', '.join(classifier.card.classes)}, not the data's"

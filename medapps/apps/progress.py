@@ -72,7 +72,8 @@ class BarProgress(LineProgress):
 
     def epoch(self, row: Mapping[str, float], best: bool) -> None:
         self.done = int(row["epoch"])
-        self.validated = f"auc {row['val_auc']:.3f}  accuracy {row['val_accuracy']:.3f}{' (best)' if best else ''}"
+        shown = [f"{name} {row[key]:.3f}" for key, name in _SHOWN.items() if key in row]
+        self.validated = "  ".join(shown) + (" (best)" if best else "")
         self.bar.update(self.task, figures=f"loss {row['train_loss']:.3f}  {self.validated}")
         self._name_epoch()
 
@@ -86,9 +87,10 @@ def training_progress(stream: TextIO | None = None) -> LineProgress:
     return BarProgress(stream) if stream.isatty() else LineProgress(stream)
 
 
+_SHOWN = {"val_auc": "auc", "val_accuracy": "accuracy", "val_dice": "dice"}
+
+
 def figures(row: Mapping[str, Any]) -> str:
     """The figures of an epoch in one line."""
-    return (
-        f"loss {row['train_loss']:.3f}  val loss {row['val_loss']:.3f}  auc {row['val_auc']:.4f}  "
-        f"accuracy {row['val_accuracy']:.4f}  {row['seconds']:.1f} s"
-    )
+    shown = "".join(f"{name} {row[key]:.4f}  " for key, name in _SHOWN.items() if key in row)
+    return f"loss {row['train_loss']:.3f}  val loss {row['val_loss']:.3f}  {shown}{row['seconds']:.1f} s"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -13,14 +14,16 @@ import minidl
 from medapps import NOTICE, __version__
 from medapps.errors import InputError
 from medapps.files import make_folder, read_json, write_json
-from medapps.readers import ClassificationData, read_dataset
+from medapps.readers import Case, ClassificationData, SegmentationData, Split, read_dataset, read_segmentation
 from medapps.recipe import Recipe
 
-__all__ = ["Run"]
+__all__ = ["Data", "Run", "read_data"]
+
+Data: TypeAlias = ClassificationData | SegmentationData
 
 _FILES = (
     "recipe.json", "model.safetensors", "checkpoint.safetensors", "history.json", "evaluation.json", "predictions.csv",
-    "predictions-images.csv", "examples.npz", "report.html",
+    "predictions-images.csv", "cases.csv", "examples.npz", "report.html",
 )  # fmt: skip
 
 
@@ -33,9 +36,7 @@ class Run:
     data: dict[str, Any]
 
     @classmethod
-    def start(
-        cls, folder: str | Path, recipe: Recipe, path: str | Path, data: ClassificationData, *, overwrite: bool = False
-    ) -> Run:
+    def start(cls, folder: str | Path, recipe: Recipe, path: str | Path, data: Data, *, overwrite: bool = False) -> Run:
         """Make the folder and write recipe.json.
 
         overwrite: remove the files of an earlier run there first; other files stay.
@@ -73,17 +74,24 @@ class Run:
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{place / 'recipe.json'}: is not the recipe of a run") from error
 
-    def read_data(self, path: str | Path | None = None) -> ClassificationData:
+    def read_data(self, path: str | Path | None = None) -> Data:
         """The data the run was made with, read again from where it was, or from `path`.
 
         Raises:
             InputError: if it is no longer the same data.
         """
         place = Path(path) if path is not None else Path(str(self.data.get("path", "")))
-        data = read_dataset(place, image_size=self.recipe.image_size)
+        data = read_data(place, self.recipe)
         if data.digest != self.data.get("digest"):
             raise InputError(f"{place}: is not the data that {self.folder} was trained with; give the same data")
         return data
+
+
+def read_data(path: str | Path, recipe: Recipe) -> Data:
+    """The data set at `path`, read as the recipe's task needs it."""
+    if recipe.task == "segment":
+        return read_segmentation(path, classes=recipe.classes)
+    return read_dataset(path, image_size=recipe.image_size)
 
 
 _WAY_OUT = "add --resume to go on with the run there, or --overwrite to start again"
@@ -106,17 +114,33 @@ def _versions() -> dict[str, str]:
     }
 
 
-def _about(path: str | Path, data: ClassificationData) -> dict[str, Any]:
+def _about(path: str | Path, data: Data) -> dict[str, Any]:
     return {
         "path": str(Path(path).resolve()),
         "name": data.name,
         "digest": data.digest,
         "synthetic": data.synthetic,
         "classes": list(data.classes),
-        "image_shape": list(data.train.images.shape[1:]),
+        "image_shape": _image_shape(data),
         "n": {name: len(split) for name, split in data.splits()},
-        "groups": {name: len(set(split.groups)) for name, split in data.splits()},
-        "counts": {
-            name: np.bincount(split.labels, minlength=len(data.classes)).tolist() for name, split in data.splits()
-        },
+        "groups": {name: len(set(_groups(split))) for name, split in data.splits()},
+        "counts": {name: _counts(split, len(data.classes)) for name, split in data.splits()},
     }
+
+
+def _image_shape(data: Data) -> list[int]:
+    """(C, H, W) of pictures of one size, or (C, z, y, x) of the first training case."""
+    return list(data.train[0].image.shape if isinstance(data, SegmentationData) else data.train.images.shape[1:])
+
+
+def _groups(split: Split | tuple[Case, ...]) -> Iterable[str]:
+    return split.groups if isinstance(split, Split) else (case.group for case in split)
+
+
+def _counts(split: Split | tuple[Case, ...], classes: int) -> list[int]:
+    """Images of each class, or voxels of each class."""
+    labels = [split.labels] if isinstance(split, Split) else [case.mask.ravel() for case in split]
+    counts = np.zeros(classes, np.int64)
+    for each in labels:
+        counts += np.bincount(each, minlength=classes)
+    return [int(n) for n in counts]

@@ -3,8 +3,10 @@
 from medapps.inference.card import Card
 from medapps.inference.decision import REFERRED, Decision, DecisionRules, check_rules, choose_decision
 from medapps.inference.modelfile import Classifier, load_model, save_model
+from medapps.inference.planes import prepare_planes, with_context
 from medapps.inference.pooling import POOLINGS, Cases, gather_cases, pool
 from medapps.inference.probabilities import predict_probabilities
+from medapps.inference.sliding import segment_planes
 
 __all__ = [
     "POOLINGS",
@@ -20,5 +22,8 @@ __all__ = [
     "load_model",
     "pool",
     "predict_probabilities",
+    "prepare_planes",
     "save_model",
+    "segment_planes",
+    "with_context",
 ]

@@ -109,6 +109,6 @@ def _check_size(card: Card, arrays: dict[str, NDArray[Any]]) -> None:
         raise InputError("model: the architecture's widths must be a list of whole numbers")
     if 9 * sum(w * w for w in widths) > held:
         raise InputError(f"model: the architecture needs more weights than the {held} in the file")
-    for key, need in (("classes", len(card.classes)), ("in_channels", card.input_shape[0])):
+    for key, need in (("classes", len(card.classes)), ("in_channels", card.input_shape[0] * (2 * card.context + 1))):
         if card.architecture.get(key) != need:
             raise InputError(f"model: the architecture's {key} must be {need}, got {card.architecture.get(key)!r}")

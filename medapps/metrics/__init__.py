@@ -13,6 +13,7 @@ from medapps.metrics.counts import (
     specificity,
     wilson_interval,
 )
+from medapps.metrics.dice import dice_scores
 from medapps.metrics.estimate import Estimate, not_defined
 from medapps.metrics.operating import (
     coverage_and_accuracy,
@@ -54,6 +55,7 @@ __all__ = [
     "coverage_and_accuracy",
     "coverage_curve",
     "delong_variance",
+    "dice_scores",
     "expected_calibration_error",
     "fit_temperature",
     "macro_area",

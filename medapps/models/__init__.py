@@ -2,6 +2,8 @@
 
 from medapps.models.average import WeightAverage
 from medapps.models.registry import MODELS, build_model
+from medapps.models.reseg import ReSeg
 from medapps.models.residual_cnn import ResidualCNN
+from medapps.models.unet import UNet
 
-__all__ = ["MODELS", "ResidualCNN", "WeightAverage", "build_model"]
+__all__ = ["MODELS", "ReSeg", "ResidualCNN", "UNet", "WeightAverage", "build_model"]

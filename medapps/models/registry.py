@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from medapps.errors import InputError
+from medapps.models.reseg import ReSeg
 from medapps.models.residual_cnn import ResidualCNN
+from medapps.models.unet import UNet
 from minidl import nn
 
 __all__ = ["MODELS", "build_model"]
 
-MODELS: dict[str, Callable[..., nn.Module]] = {"residual_cnn": ResidualCNN}
+MODELS: dict[str, Callable[..., nn.Module]] = {"residual_cnn": ResidualCNN, "reseg": ReSeg, "unet": UNet}
 
 
 def build_model(architecture: Mapping[str, Any]) -> nn.Module:

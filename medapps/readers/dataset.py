@@ -1,18 +1,22 @@
-"""read_dataset: one call for every kind of data set."""
+"""read_dataset and read_segmentation: one call for every kind of data set."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from medapps.errors import InputError
 from medapps.readers.data import ClassificationData
 from medapps.readers.folder import read_folder
 from medapps.readers.limits import DEFAULT_LIMITS, Limits
+from medapps.readers.mask_npz import read_mask_npz
 from medapps.readers.npz import read_npz
+from medapps.readers.pairs import read_pairs
 from medapps.readers.patches import is_phantom_folder, read_patches
+from medapps.readers.segmentation import SegmentationData
 
-__all__ = ["read_dataset"]
+__all__ = ["read_dataset", "read_segmentation"]
 
 
 def read_dataset(
@@ -49,3 +53,24 @@ def read_dataset(
     if start == b"PK\x03\x04":
         return read_folder(source, seed=seed, image_size=size, limits=limits)
     raise InputError(f"{source}: not a data set; give an .npz file, a folder of class folders, or a zip of them")
+
+
+def read_segmentation(
+    path: str | os.PathLike[str], *, seed: int = 0, classes: Sequence[str] = (), limits: Limits = DEFAULT_LIMITS
+) -> SegmentationData:
+    """Read images with label maps: an .npz file, a folder of pairs (PNG, DICOM, NIfTI), a phantom folder.
+
+    seed: decides which patients are held out, where the data set does not say it itself.
+    classes: names of the label values to keep, the others become background; all when empty.
+
+    Raises:
+        InputError: one sentence that names the file, what is wrong and the way out.
+    """
+    source = Path(path)
+    if not source.exists():
+        raise InputError(f"{source}: there is no such file or folder")
+    if source.is_dir():
+        return read_pairs(source, seed=seed, classes=classes, limits=limits)
+    if source.suffix.lower() == ".npz":
+        return read_mask_npz(source, seed=seed, classes=classes, limits=limits)
+    raise InputError(f"{source}: not segmentation data; give an .npz file, or a folder with images/ and labels/")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from medapps.image import Image
 from medapps.readers.dicom_geometry import Geometry, geometry
 from medapps.readers.dicom_parse import parse, quiet
 from medapps.readers.dicom_pixels import GREY, Header, read_header, stored_pixels, uid_name
-from medapps.readers.dicom_values import display, modality_values, replace_padding
+from medapps.readers.dicom_values import display, modality_of, modality_values, replace_padding
 from medapps.readers.limits import DEFAULT_LIMITS, Limits
 
 __all__ = ["patient_key", "read_dicom"]
@@ -76,7 +75,13 @@ def _read(dataset: Any, name: str, limits: Limits) -> Image:
     else:
         array = np.moveaxis(stored, -1, 0)
     return Image(
-        np.ascontiguousarray(array), place.spacing_mm, place.origin_mm, place.direction, _modality(dataset), meta, shown
+        np.ascontiguousarray(array),
+        place.spacing_mm,
+        place.origin_mm,
+        place.direction,
+        modality_of(dataset),
+        meta,
+        shown,
     )
 
 
@@ -91,8 +96,3 @@ def _meta(dataset: Any, header: Header, place: Geometry) -> dict[str, str]:
         "geometry": place.note,
     }
     return {key: value for key, value in facts.items() if value}
-
-
-def _modality(dataset: Any) -> str:
-    text = str(dataset.get("Modality") or "").strip()
-    return text if re.fullmatch(r"[A-Z]{2,10}", text) else ""

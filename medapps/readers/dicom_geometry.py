@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from medapps.image import Direction, Spacing
 from medapps.readers.dicom_values import frame_group
 
-__all__ = ["Geometry", "geometry"]
+__all__ = ["Geometry", "Plane", "direction_rows", "geometry", "plane"]
 
 _EVEN = 0.01  # steps between frames may differ by this part of a step
 
@@ -26,6 +26,33 @@ class Geometry:
     note: str = ""
 
 
+@dataclass(frozen=True, eq=False)
+class Plane:
+    """Where one frame lies; None is "unknown".
+
+    position: (3,), LPS mm, centre of the first pixel. axes: 3 x 3, columns = x, y and their normal.
+    pixel_mm: distance between rows and between columns. step_mm: what the file says about the next slice.
+    """
+
+    position: NDArray[np.float64] | None
+    axes: NDArray[np.float64] | None
+    pixel_mm: tuple[float, float] | None
+    step_mm: float | None
+
+
+def plane(dataset: Any, frame: int) -> Plane:
+    """Read the place of one frame, counted from 0."""
+    measures = frame_group(dataset, frame, "PixelMeasuresSequence") or dataset
+    orientation = (frame_group(dataset, frame, "PlaneOrientationSequence") or dataset).get("ImageOrientationPatient")
+    pixel = _pixel(measures)
+    return Plane(
+        _position(dataset, frame),
+        _axes(orientation),
+        None if pixel is None else (float(pixel[0]), float(pixel[1])),
+        _between(measures),
+    )
+
+
 def geometry(dataset: Any, frames: int) -> Geometry:
     """Read the geometry of `frames` frames, which are in file order.
 
@@ -34,17 +61,20 @@ def geometry(dataset: Any, frames: int) -> Geometry:
     Source: DICOM PS3.3, C.7.6.2 (image plane), C.7.6.16.2 (functional groups), C.8.8.3.2 (dose grid).
     """
     measures = frame_group(dataset, 0, "PixelMeasuresSequence") or dataset
-    plane = _numbers(measures.get("PixelSpacing"), 2)
-    if plane is not None and not (plane > 0).all():
-        plane = None
+    pixel = _pixel(measures)
     axes = _axes((frame_group(dataset, 0, "PlaneOrientationSequence") or dataset).get("ImageOrientationPatient"))
     positions = [_position(dataset, frame) for frame in range(frames)]
     origin, note = positions[0], ""
     step = _between(measures) if frames == 1 else None
     if frames > 1 and axes is not None:
         step, axes, note = _steps(dataset, positions, axes, measures)
-    spacing = None if plane is None else (step, float(plane[0]), float(plane[1]))
-    return Geometry(spacing, _triple(origin), _rows(axes), note)
+    spacing = None if pixel is None else (step, float(pixel[0]), float(pixel[1]))
+    return Geometry(spacing, _triple(origin), None if axes is None else direction_rows(axes), note)
+
+
+def _pixel(measures: Any) -> NDArray[np.float64] | None:
+    pixel = _numbers(measures.get("PixelSpacing"), 2)
+    return pixel if pixel is not None and (pixel > 0).all() else None
 
 
 def _numbers(value: Any, count: int) -> NDArray[np.float64] | None:
@@ -104,8 +134,7 @@ def _triple(v: NDArray[np.float64] | None) -> tuple[float, float, float] | None:
     return None if v is None else (float(v[0]), float(v[1]), float(v[2]))
 
 
-def _rows(axes: NDArray[np.float64] | None) -> Direction | None:
-    if axes is None:
-        return None
+def direction_rows(axes: NDArray[np.float64]) -> Direction:
+    """A 3 x 3 array as `Image` keeps it."""
     a, b, c = ((float(r[0]), float(r[1]), float(r[2])) for r in axes)
     return a, b, c

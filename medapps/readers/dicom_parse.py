@@ -11,16 +11,16 @@ import logging
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, BinaryIO
 
 from medapps.errors import ImageError
 from medapps.readers.limits import Limits
 from medapps.readers.silence import no_warnings
 
-__all__ = ["looks_like_dicom", "parse", "quiet"]
+__all__ = ["looks_like_dicom", "parse", "parse_header", "quiet"]
 
 _LOGGERS = ("pydicom", "pylibjpeg", "openjpeg", "jpeg_ls")
-_DEFLATED = b"1.2.840.10008.1.2.1.99"
+_DEFLATED = "1.2.840.10008.1.2.1.99"
 _GROUPS = (2, 8)  # a file without the "DICM" mark starts with one of these groups, in either byte order
 
 
@@ -66,12 +66,23 @@ def parse(data: bytes, name: str, limits: Limits) -> Any:
     Raises:
         ImageError: if it is not DICOM, or would inflate beyond `limits.decoded_bytes`.
     """
+    return _parse(io.BytesIO(data), name, limits, pixels=True)
+
+
+def parse_header(file: BinaryIO, name: str, limits: Limits) -> Any:
+    """`parse` without the pixels, which are not read from the file either."""
+    return _parse(file, name, limits, pixels=False)
+
+
+def _parse(file: BinaryIO, name: str, limits: Limits, *, pixels: bool) -> Any:
     import pydicom
     from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-    _check_inflated_size(data, name, limits)
-    dataset = pydicom.dcmread(io.BytesIO(data), force=True)
-    if not dataset and not looks_like_dicom(data):
+    _check_inflated_size(file, name, limits)
+    file.seek(0)
+    dataset = pydicom.dcmread(file, force=True, stop_before_pixels=not pixels)
+    file.seek(0)
+    if not dataset and not looks_like_dicom(file.read(132)):
         raise ImageError(f"{name}: not a DICOM file")
     if "TransferSyntaxUID" not in dataset.file_meta:
         implicit, little = dataset.original_encoding
@@ -80,18 +91,33 @@ def parse(data: bytes, name: str, limits: Limits) -> Any:
     return dataset
 
 
-def _check_inflated_size(data: bytes, name: str, limits: Limits) -> None:
-    has_length = data[132:136] == b"\x02\0\0\0"
-    start = 144 + int.from_bytes(data[140:144], "little") if has_length else 1 << 16
-    if data[128:132] != b"DICM" or _DEFLATED not in data[:start]:
+def _check_inflated_size(file: BinaryIO, name: str, limits: Limits) -> None:
+    """Inflate a deflated file in small pieces and throw them away, to learn whether it stays within bounds."""
+    start = _deflated_from(file)
+    if start is None:
         return
-    if not has_length:
-        raise ImageError(f"{name}: deflated without saying the length of its header; save it uncompressed")
+    file.seek(start)
     inflate = zlib.decompressobj(-zlib.MAX_WBITS)
-    left, pending = limits.decoded_bytes, data[start:]
+    left, pending = limits.decoded_bytes, file.read()
     while pending and not inflate.eof:
         chunk = inflate.decompress(pending, min(left + 1, 1 << 20))
         left -= len(chunk)
         if left < 0:
             raise ImageError(f"{name}: the deflated file grows beyond the {limits.decoded_bytes >> 20} MiB allowed")
         pending = inflate.unconsumed_tail
+
+
+def _deflated_from(file: BinaryIO) -> int | None:
+    """Where the deflated part of a file begins, found as pydicom finds it; None if there is none.
+
+    The group length is not asked: a file may lie about it.
+    """
+    from pydicom.filereader import read_dataset
+
+    start = file.read(132)
+    if start[128:] != b"DICM":
+        file.seek(0)
+    if start[128:] != b"DICM" and start[:1] != b"\x02":
+        return None
+    meta = read_dataset(file, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 2)
+    return file.tell() if str(meta.get("TransferSyntaxUID") or "") == _DEFLATED else None

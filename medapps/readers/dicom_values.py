@@ -6,6 +6,7 @@ then polarity (MONOCHROME1). Only the first two change the values; the others go
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from medapps.image import Display
 
-__all__ = ["display", "frame_group", "modality_values", "replace_padding"]
+__all__ = ["display", "frame_group", "modality_of", "modality_values", "replace_padding"]
 
 _UNITS = {"HU", "US", "OD", "MGML", "Z_EFF", "ED", "EDW", "HU_MOD", "PCT", "BQML", "CNTS", "GML", "GY"}
 
@@ -27,6 +28,12 @@ def frame_group(dataset: Any, frame: int, keyword: str) -> Any | None:
             if group.get(keyword):
                 return group.get(keyword)[0]
     return None
+
+
+def modality_of(dataset: Any) -> str:
+    """The modality code, or "" for a text that is none."""
+    text = str(dataset.get("Modality") or "").strip()
+    return text if re.fullmatch(r"[A-Z]{2,10}", text) else ""
 
 
 def modality_values(stored: NDArray[Any], dataset: Any) -> tuple[NDArray[Any], str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medapps.errors import InputError
+from medapps.readers.archive import Member, zip_members
 from medapps.readers.data import ClassificationData, Split
 from medapps.readers.dicom import patient_key
 from medapps.readers.limits import DEFAULT_LIMITS, Limits
@@ -92,7 +92,7 @@ def _is_synthetic(path: Path) -> bool:
 
 def _entries(path: Path, limits: Limits, archives: ExitStack) -> tuple[list[Entry], set[tuple[str, ...]]]:
     """All image files below `path`, sorted by name, and the folders that hold them or could."""
-    pairs = _zip_members(path, (), limits, archives) if path.is_file() else _folder_members(path, limits, archives)
+    pairs = zip_members(path, (), limits, archives) if path.is_file() else _folder_members(path, limits, archives)
     entries, folders = [], set()
     for parts, load in pairs:
         if any(part.startswith((".", "__MACOSX")) for part in parts):
@@ -110,49 +110,15 @@ def _entries(path: Path, limits: Limits, archives: ExitStack) -> tuple[list[Entr
     return sorted(entries, key=lambda entry: entry.parts), folders
 
 
-Member = tuple[tuple[str, ...], Callable[[], bytes] | None]
-
-
 def _folder_members(root: Path, limits: Limits, archives: ExitStack) -> Iterator[Member]:
     for item in sorted(root.rglob("*")):
         parts = item.relative_to(root).parts
         if item.is_dir():
             yield parts, None
         elif len(parts) == 1 and item.suffix.lower() == ".zip" and item.stem.lower() in _SPLIT_NAMES:
-            yield from _zip_members(item, (item.stem.lower(),), limits, archives)
+            yield from zip_members(item, (item.stem.lower(),), limits, archives)
         elif item.is_file() and len(parts) > 1:
             yield parts, partial(file_bytes, item, limits)
-
-
-def _zip_members(path: Path, above: tuple[str, ...], limits: Limits, archives: ExitStack) -> Iterator[Member]:
-    try:
-        archive = archives.enter_context(zipfile.ZipFile(path))
-        infos = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise InputError(f"{path}: a truncated or damaged zip ({type(error).__name__}); copy it again") from None
-    total = sum(info.file_size for info in infos)
-    if len(infos) > limits.dataset_images or total > limits.dataset_bytes:
-        raise InputError(f"{path}: {len(infos)} entries of {total >> 20} MiB are more than allowed; split the archive")
-    for info in infos:
-        parts = tuple(info.filename.replace("\\", "/").split("/"))
-        if ".." in parts or parts[0] == "" or ":" in parts[0]:
-            raise InputError(f"{path}: the archive holds a name that points outside of it; do not trust this file")
-        if above and parts[0].lower() == above[0]:
-            parts = parts[1:]  # train.zip that holds train/...
-        parts = above + tuple(part for part in parts if part)
-        yield parts, None if info.is_dir() else partial(_zip_bytes, path, archive, info, limits)
-
-
-def _zip_bytes(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, limits: Limits) -> bytes:
-    if info.file_size > limits.decoded_bytes:
-        raise InputError(f"{path}: {info.filename} is {info.file_size >> 20} MiB, more than allowed")
-    try:
-        with archive.open(info) as file:
-            return file.read(info.file_size)
-    except Exception as error:  # bad CRC, encryption (RuntimeError), zlib.error, unknown compression
-        raise InputError(
-            f"{path}: {info.filename} is damaged or locked ({type(error).__name__}); copy it again"
-        ) from None
 
 
 def _labelled(path: Path, entries: list[Entry], folders: set[tuple[str, ...]]) -> list[Entry]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from medapps.errors import ImageError
 from medapps.image import Image
 from medapps.readers.dicom import read_dicom
 from medapps.readers.dicom_parse import looks_like_dicom
+from medapps.readers.files import file_bytes
 from medapps.readers.limits import DEFAULT_LIMITS, Limits
+from medapps.readers.nifti import decode_nifti, is_nifti
 from medapps.readers.picture import read_picture
+from medapps.readers.series import read_series
 
 __all__ = ["decode_image", "file_bytes", "read_image"]
 
@@ -28,34 +30,16 @@ _OTHERS = (
 
 
 def read_image(path: str | os.PathLike[str], *, limits: Limits = DEFAULT_LIMITS) -> Image:
-    """Read a DICOM, PNG or JPEG file; the content decides which, the name only where the content does not.
+    """Read a DICOM, NIfTI, PNG or JPEG file, or a folder with one DICOM series.
+
+    The content decides which kind it is, the name only where the content does not.
 
     Raises:
         ImageError: one sentence that names the file, what is wrong and what to do.
     """
+    if os.path.isdir(path):
+        return read_series(path, limits=limits)
     return decode_image(file_bytes(path, limits), os.fspath(path), limits=limits)
-
-
-def file_bytes(path: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS) -> bytes:
-    """The content of a file, or one sentence why it cannot be had."""
-    file = Path(path)
-    try:
-        if file.is_dir():
-            raise ImageError(f"{file}: is a folder; name a file in it")
-        size = file.stat().st_size
-        if size > limits.file_bytes:
-            raise ImageError(
-                f"{file}: {size >> 20} MiB is more than the {limits.file_bytes >> 20} MiB allowed for a file"
-            )
-        return file.read_bytes()
-    except ImageError:
-        raise
-    except FileNotFoundError:
-        raise ImageError(f"{file}: there is no such file") from None
-    except PermissionError:
-        raise ImageError(f"{file}: may not be read; check its permissions") from None
-    except (OSError, ValueError) as error:
-        raise ImageError(f"{file}: could not be read ({type(error).__name__})") from None
 
 
 def decode_image(data: bytes, name: str, *, limits: Limits = DEFAULT_LIMITS) -> Image:
@@ -66,9 +50,11 @@ def decode_image(data: bytes, name: str, *, limits: Limits = DEFAULT_LIMITS) -> 
         return read_picture(data, name, limits=limits)
     if data[128:132] == b"DICM":
         return read_dicom(data, name, limits=limits)
+    if is_nifti(data):
+        return decode_nifti(data, name, limits=limits)
     for start, what in _OTHERS:
         if data.startswith(start):
             raise ImageError(f"{name}: is {what}")
     if looks_like_dicom(data) or name.lower().endswith(_DICOM_SUFFIXES):
         return read_dicom(data, name, limits=limits)
-    raise ImageError(f"{name}: not an image of a kind read here; known are DICOM, PNG and JPEG")
+    raise ImageError(f"{name}: not an image of a kind read here; known are DICOM, NIfTI, PNG and JPEG")

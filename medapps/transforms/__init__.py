@@ -3,13 +3,14 @@ function of seed, epoch and image alone). One transform, one file; recipes hold 
 
 from medapps.transforms.brightness import Brightness
 from medapps.transforms.clean import Clean, CleanReport, clean
-from medapps.transforms.compose import Compose, augmentations, augmented, draws, preparations
+from medapps.transforms.compose import Compose, augmentations, augmented, augmented_pairs, draws, preparations
 from medapps.transforms.contrast import Contrast
 from medapps.transforms.crop import Crop
 from medapps.transforms.denoise import MedianDenoise
 from medapps.transforms.flip import Flip
 from medapps.transforms.gamma import Gamma
 from medapps.transforms.grey import Grey, GreyMap
+from medapps.transforms.normalise import Normalise
 from medapps.transforms.registry import (
     Augmentation,
     Params,
@@ -35,6 +36,7 @@ __all__ = [
     "Grey",
     "GreyMap",
     "MedianDenoise",
+    "Normalise",
     "Params",
     "Preparation",
     "Rotate",
@@ -42,6 +44,7 @@ __all__ = [
     "Transform",
     "augmentations",
     "augmented",
+    "augmented_pairs",
     "clean",
     "draws",
     "preparations",

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from medapps.errors import InputError
 from medapps.transforms.registry import Augmentation, Params, Preparation, Transform, transform_from_dict
 
-__all__ = ["Compose", "augmentations", "augmented", "draws", "preparations"]
+__all__ = ["Compose", "augmentations", "augmented", "augmented_pairs", "draws", "preparations"]
 
 T = TypeVar("T", bound=Transform)
 
@@ -37,6 +37,15 @@ class Compose:
         for step in self.steps:
             fitted.append(step.fit(images))
             images = fitted[-1].apply(images)
+        return Compose(tuple(fitted))
+
+    def fit_pieces(self, pieces: Sequence[NDArray[Any]]) -> Compose:
+        """`fit` on images of several sizes, each piece (n, C, H, W): their pixels are taken as one long picture."""
+        fitted = []
+        for step in self.steps:
+            pixels = [np.moveaxis(piece, 1, 0).reshape(piece.shape[1], -1) for piece in pieces]
+            fitted.append(step.fit(np.concatenate(pixels, axis=1)[None, :, None]))
+            pieces = [fitted[-1].apply(piece) for piece in pieces]
         return Compose(tuple(fitted))
 
     def apply(self, images: NDArray[Any]) -> NDArray[Any]:
@@ -131,3 +140,20 @@ def augmented(
     for position, transform in enumerate(transforms):
         out = transform.apply_batch(out, [params[position] for params in chosen])
     return out
+
+
+def augmented_pairs(
+    images: NDArray[Any],
+    masks: NDArray[np.uint8],
+    transforms: Sequence[Augmentation],
+    seed: int,
+    epoch: int,
+    indices: Indices,
+) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """`augmented` for images with label maps (N, H, W): what moves a pixel moves its label."""
+    out = np.array(images, np.float32)
+    chosen = draws(out, transforms, seed, epoch, indices)
+    for position, transform in enumerate(transforms):
+        params = [drawn[position] for drawn in chosen]
+        out, masks = transform.apply_batch(out, params), transform.apply_masks(masks, params)
+    return out, masks

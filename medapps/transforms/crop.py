@@ -29,6 +29,7 @@ class Crop(Augmentation):
     """
 
     name: ClassVar[str] = "crop"
+    moves: ClassVar[bool] = True
     padding: int = 2
     border: str = "nearest"
 

@@ -29,6 +29,7 @@ class Flip(Augmentation):
     """
 
     name: ClassVar[str] = "flip"
+    moves: ClassVar[bool] = True
     axes: tuple[str, ...] = ("x",)
     p: float = 0.5
 

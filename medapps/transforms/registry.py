@@ -46,6 +46,9 @@ class Preparation(Transform):
 class Augmentation(Transform):
     """A random change of a training image that keeps its label: `params` draws, `apply` is pure."""
 
+    # Whether pixels change their places, so that a label map has to move along.
+    moves: ClassVar[bool] = False
+
     def params(self, rng: np.random.Generator, image: NDArray[Any]) -> Params:
         """Draw what will be done to `image` (C, H, W); plain numbers, so that it can be logged and replayed."""
         raise NotImplementedError
@@ -53,6 +56,12 @@ class Augmentation(Transform):
     def apply_batch(self, images: NDArray[np.float32], params: Sequence[Params]) -> NDArray[np.float32]:
         """Apply one set of parameters to each of (N, C, H, W), float32; gives a new array."""
         raise NotImplementedError
+
+    def apply_masks(self, masks: NDArray[np.uint8], params: Sequence[Params]) -> NDArray[np.uint8]:
+        """Label maps (N, H, W), moved as `apply_batch` moves the images; labels stay what they are."""
+        if not self.moves:
+            return masks
+        return self.apply_batch(masks[:, None].astype(np.float32), params)[:, 0].astype(np.uint8)
 
     def apply(self, image: NDArray[Any], params: Params) -> NDArray[np.float32]:
         """Apply `params` to one image (C, H, W)."""

@@ -31,6 +31,7 @@ class Rotate(Augmentation):
     """
 
     name: ClassVar[str] = "rotate"
+    moves: ClassVar[bool] = True
     degrees: float = 10.0
     zoom: float = 0.0
     border: str = "nearest"
@@ -47,6 +48,12 @@ class Rotate(Augmentation):
         return {"degrees": angle, "zoom": float(np.exp(rng.uniform(-limit, limit)))}
 
     def apply_batch(self, images: NDArray[np.float32], params: Sequence[Params]) -> NDArray[np.float32]:
+        return self._turned(images, params, order=1)
+
+    def apply_masks(self, masks: NDArray[np.uint8], params: Sequence[Params]) -> NDArray[np.uint8]:
+        return self._turned(masks[:, None], params, order=0)[:, 0]
+
+    def _turned(self, images: NDArray[Any], params: Sequence[Params], order: int) -> NDArray[Any]:
         from scipy import ndimage
 
         out = np.empty_like(images)
@@ -57,5 +64,5 @@ class Rotate(Augmentation):
             back = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]) / p["zoom"]
             offset = middle - back @ middle
             for plane, result in zip(image, target, strict=True):
-                ndimage.affine_transform(plane, back, offset, order=1, mode=self.border, output=result)
+                ndimage.affine_transform(plane, back, offset, order=order, mode=self.border, output=result)
         return out

@@ -1,4 +1,4 @@
-"""exp, expm1, sigmoid and tanh for kernels, in plain arithmetic that LLVM turns into vector instructions.
+"""exp, expm1, sigmoid, tanh and fma for kernels, in arithmetic that LLVM turns into vector instructions.
 
 A loop over `math.exp` costs 3 ns a number, and over `math.tanh` 19, because Numba has no vector form of them; these
 take a fraction of that. NaN stays NaN; overflow gives inf, underflow 0.
@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.device.inline import Inline, by_dtype, inline
+from minidl.device.inline import Inline, by_dtype, inline, intrinsic
 
 
 @inline
@@ -97,3 +97,16 @@ exp = by_dtype(float32=_narrow["exp"], float64=_wide["exp"])
 expm1 = by_dtype(float32=_narrow["expm1"], float64=_wide["expm1"])
 sigmoid = by_dtype(float32=_narrow["sigmoid"], float64=_wide["sigmoid"])
 tanh = by_dtype(float32=_narrow["tanh"], float64=_wide["tanh"])
+
+
+def _emit_fma(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.fma(*args)
+
+    return a(a, b, c), generate
+
+
+@intrinsic(_emit_fma)
+def fma(a: Any, b: Any, c: Any) -> Any:
+    """a * b + c, rounded once, in one instruction; the compiler may not make it of `a * b + c` by itself."""
+    return a * b + c

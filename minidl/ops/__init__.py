@@ -21,6 +21,7 @@ from minidl.ops.normalize import *
 from minidl.ops.pad import *
 from minidl.ops.reduce import *
 from minidl.ops.resize import *
+from minidl.ops.rnn import *
 from minidl.ops.sgd_step import *
 from minidl.ops.soft_dice import *
 from minidl.ops.softmax import *

@@ -336,3 +336,14 @@ def test_patients_are_told_apart_without_their_names():
     assert same[0] == same[1] != patient_key(dicom(RAMP, PatientID="OTHER"), "x")
     assert "SECRET" not in str(same[0])
     assert patient_key(dicom(RAMP, PatientID=""), "x") is None
+
+
+@pytest.mark.parametrize("lie", [0, 4, 10_000])
+def test_a_lie_about_the_header_length_does_not_hide_a_deflate_bomb(lie):
+    plain = dicom(RAMP, syntax="1.2.840.10008.1.2.1.99")
+    start = 144 + int.from_bytes(plain[140:144], "little")
+    squeeze = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
+    body = squeeze.compress(bytes(64 << 20)) + squeeze.flush()
+    bomb = plain[:140] + lie.to_bytes(4, "little") + plain[144:start] + body
+    assert "grows beyond the 32 MiB" in refusal(bomb, limits=Limits(decoded_bytes=32 << 20))
+    assert "grows beyond the 32 MiB" in refusal(bomb[132:], limits=Limits(decoded_bytes=32 << 20))

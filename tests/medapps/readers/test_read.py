@@ -83,7 +83,7 @@ def test_a_picture_that_claims_too_much_is_not_decoded():
     ("content", "message"),
     [
         (b"", "is empty"),
-        (b"hello", "known are DICOM, PNG and JPEG"),
+        (b"hello", "known are DICOM, NIfTI, PNG and JPEG"),
         (b"GIF89a....", "a GIF picture; save it as PNG"),
         (b"PK\x03\x04....", "read_dataset"),
         (b"\x1f\x8b....", "gzip; unpack it"),
@@ -100,7 +100,7 @@ def test_other_files_are_named_with_a_way_out(tmp_path, content, message):
 def test_missing_files_and_folders_are_named(tmp_path):
     with pytest.raises(ImageError, match="there is no such file"):
         read_image(tmp_path / "no.png")
-    with pytest.raises(ImageError, match="is a folder"):
+    with pytest.raises(ImageError, match="holds no DICOM file"):
         read_image(tmp_path)
     (tmp_path / "big.png").write_bytes(b"x" * 100)
     with pytest.raises(ImageError, match="allowed for a file"):

@@ -329,4 +329,34 @@ CASES = [
         {"pad": (2, 1), "mode": "reflect"},
         expected=lambda x, pad, mode: np.pad(x, ((0, 0), (0, 0), (2, 1)), mode="reflect"),
     ),
+    # recurrent layers: values are compared with PyTorch in tests/minidl/nn/test_rnn.py
+    Case(
+        minidl.rnn_sequence,
+        [(5, 3, 2), (3, 2), (2, 2)],
+        {"lengths": (3, 5, 1)},
+        order=1,
+        rejects=[
+            (((5, 3, 2), (3, 2), (3, 2)), r"weight_hh must be \(1 \* hidden_size, hidden_size\), got \(3, 2\)"),
+            (((5, 3, 3), (3, 2), (2, 2)), r"input must be \(steps, batch, 2\) .* got \(5, 3, 3\)"),
+            (((5, 4, 2), (4, 2), (2, 2)), r"lengths must be one number for each of 4 rows, got \(3,\)"),
+            (((4, 3, 2), (3, 2), (2, 2)), "lengths must be from 1 to the 4 steps of input, got 1 to 5"),
+        ],
+    ),
+    Case(minidl.rnn_sequence, [(5, 3, 2), (3, 2), (2, 2)], {"nonlinearity": "relu", "reverse": True}, order=1),
+    Case(
+        minidl.lstm_sequence,
+        [(5, 3, 8), (3, 2), (3, 2), (8, 2)],
+        {"lengths": (3, 5, 1), "reverse": True},
+        order=1,
+        rejects=[(((5, 3, 8), (3, 2), (2, 2), (8, 2)), r"c0 must be \(batch, hidden_size\) = \(3, 2\), got \(2, 2\)")],
+    ),
+    Case(minidl.lstm_sequence, [(5, 3, 8), (3, 2), (3, 2), (8, 2)], order=1),
+    Case(
+        minidl.gru_sequence,
+        [(5, 3, 6), (3, 2), (6, 2), (6,)],
+        {"lengths": (3, 5, 1), "reverse": True},
+        order=1,
+        rejects=[(((5, 3, 6), (3, 2), (6, 2), (2,)), r"bias_hh must be \(6,\) beside weight_hh \(6, 2\), got \(2,\)")],
+    ),
+    Case(minidl.gru_sequence, [(5, 3, 6), (3, 2), (6, 2), (6,)], order=1),
 ]

@@ -1,4 +1,4 @@
-"""What PyTorch keeps in `torch.nn.utils`: clipping of gradients."""
+"""Clipping of gradients."""
 
 from __future__ import annotations
 

@@ -1,0 +1,275 @@
+"""RNN, LSTM, GRU: recurrent layers over whole sequences, stacked and in both directions.
+
+Each layer and direction is one `linear` over all steps at once and one op that sweeps them (`minidl/ops/rnn`).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, overload
+
+from minidl.core import Tensor
+from minidl.device import Array, Device
+from minidl.device.dtypes import DType, promote
+from minidl.errors import ArgumentError, ShapeError
+from minidl.nn import functional as F
+from minidl.nn.linear import blank
+from minidl.nn.module import Module, Parameter
+from minidl.nn.rnn_cells import check_nonlinearity, check_sizes, reset_uniform
+from minidl.nn.utils.rnn import PackedSequence, lengths_of, packed_rows, padded_rows
+from minidl.ops import cat, gru_sequence, lstm_sequence, rnn_sequence, stack
+
+__all__ = ["GRU", "LSTM", "RNN"]
+
+State = TypeVar("State")  # Tensor, or a pair of them
+
+
+class _Recurrent(Module, Generic[State]):
+    """Layers and directions, batches and packed sequences; a subclass adds its sweep."""
+
+    _gates: ClassVar[int]
+    _state_names: ClassVar[tuple[str, ...]] = ("h_0",)
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        device: Device | str | None = None,
+        dtype: DType | None = None,
+    ) -> None:
+        name = type(self).__name__
+        check_sizes(self, input_size, hidden_size)
+        if num_layers < 1 or not 0 <= dropout <= 1:
+            raise ArgumentError(
+                f"{name}: num_layers must be at least 1 and dropout from 0 to 1, got {num_layers} and {dropout}"
+            )
+        if dropout and num_layers == 1:
+            warnings.warn(f"{name}: dropout acts between layers, so it does nothing with one layer", stacklevel=3)
+        self.input_size, self.hidden_size, self.num_layers, self.bias = input_size, hidden_size, num_layers, bias
+        self.batch_first, self.dropout, self.bidirectional = batch_first, dropout, bidirectional
+        rows = self._gates * hidden_size
+        for place, suffix in enumerate(self._suffixes()):
+            width = input_size if place < self._directions else hidden_size * self._directions
+            shapes: dict[str, tuple[int, ...]] = {"weight_ih": (rows, width), "weight_hh": (rows, hidden_size)}
+            shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)} if bias else {}
+            for weight, shape in shapes.items():
+                setattr(self, weight + suffix, blank(*shape, device=device, dtype=dtype))
+        self.reset_parameters()
+
+    if TYPE_CHECKING:
+
+        @overload  # type: ignore[override]
+        def __call__(self, input: Tensor, hx: State | None = None) -> tuple[Tensor, State]: ...
+        @overload
+        def __call__(self, input: PackedSequence, hx: State | None = None) -> tuple[PackedSequence, State]: ...
+        def __call__(self, input: Any, hx: Any = None) -> Any: ...
+
+    @property
+    def _directions(self) -> int:
+        return 1 + self.bidirectional
+
+    def _suffixes(self) -> list[str]:
+        """The ends of the weights' names, in the order of layers and, in a layer, directions."""
+        directions = ("", "_reverse")[: self._directions]
+        return [f"_l{layer}{direction}" for layer in range(self.num_layers) for direction in directions]
+
+    @property
+    def all_weights(self) -> list[list[Parameter]]:
+        """For each layer and direction weight_ih, weight_hh and, if there are biases, bias_ih and bias_hh."""
+        kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")[: 4 if self.bias else 2]
+        return [[getattr(self, kind + suffix) for kind in kinds] for suffix in self._suffixes()]
+
+    def reset_parameters(self) -> None:
+        """Draw the starting values again."""
+        reset_uniform(self, self.hidden_size)
+
+    def flatten_parameters(self) -> None:
+        """Nothing: weights need not lie in one piece here. PyTorch's programs call it."""
+
+    def forward(self, input: Any, hx: State | None = None) -> tuple[Any, State]:
+        if isinstance(input, PackedSequence):
+            return self._forward_packed(input, hx)
+        if input.ndim not in (2, 3) or input.shape[-1] != self.input_size:
+            order = "batch, steps" if self.batch_first else "steps, batch"
+            raise ShapeError(
+                f"{type(self).__name__}: input must be ({order}, {self.input_size}) or (steps, {self.input_size}), "
+                f"got {input.shape}"
+            )
+        states = self._split(hx)
+        if input.ndim == 2:
+            output, last = self._layers(input.unsqueeze(1), [s.unsqueeze(1) for s in self._ranked(states, 2)], None)
+            return output.squeeze(1), self._join([s.squeeze(1) for s in last])
+        x = input.transpose(0, 1) if self.batch_first else input
+        output, last = self._layers(x, self._ranked(states, 3), None)
+        return output.transpose(0, 1) if self.batch_first else output, self._join(last)
+
+    def _forward_packed(self, input: PackedSequence, hx: State | None) -> tuple[PackedSequence, State]:
+        """Padded again, in the order of the packing; states come and go in the order of the batch."""
+        data, sizes, order, back = input
+        if data.ndim != 2 or data.shape[1] != self.input_size:
+            raise ShapeError(f"{type(self).__name__}: packed data must be (., {self.input_size}), got {data.shape}")
+        lengths = lengths_of(input)
+        states = self._ranked(self._split(hx), 3)
+        if order is not None:
+            states = [s.index_select(1, order) for s in states]
+        output, last = self._layers(padded_rows(data, lengths, len(sizes)), states, lengths)
+        if back is not None:
+            last = [s.index_select(1, back) for s in last]
+        return PackedSequence(packed_rows(output, lengths), sizes, order, back), self._join(last)
+
+    def _layers(self, x: Tensor, states: Sequence[Tensor], lengths: Array | None) -> tuple[Tensor, list[Tensor]]:
+        """All layers on (steps, N, input_size): the last one's output, and the last states of all."""
+        places = self.num_layers * self._directions
+        shape = (places, x.shape[1], self.hidden_size)
+        for name, state in zip(self._state_names, states, strict=False):
+            if state.shape != shape:
+                raise ShapeError(
+                    f"{type(self).__name__}: {name} must be (num_layers * directions, batch, hidden_size) = {shape}, "
+                    f"got {state.shape}"
+                )
+        steps = None if lengths is None else Tensor.of(lengths).to(x.device)
+        zeros = Tensor.of(x.device.xp.zeros(shape[1:], promote(x.dtype, self.all_weights[0][1].dtype)))
+        outputs: list[Tensor] = []
+        last: list[tuple[Tensor, ...]] = []
+        for place, weights in enumerate(self.all_weights):
+            starts = [s[place] for s in states] or [zeros] * len(self._state_names)
+            direction = place % self._directions
+            output, *ends = self._sweep(x, starts, weights, steps, reverse=direction == 1)
+            outputs.append(output)
+            last.append(tuple(ends))
+            if direction == self._directions - 1:
+                x = outputs[0] if len(outputs) == 1 else cat(outputs, 2)
+                outputs = []
+                x = F.dropout(x, self.dropout, self.training and place < places - 1)
+        return x, [stack(ends) for ends in zip(*last, strict=True)]
+
+    def _ranked(self, states: Sequence[Tensor], ndim: int) -> Sequence[Tensor]:
+        """The given states, after a look at their number of dimensions."""
+        for name, state in zip(self._state_names, states, strict=True) if states else ():
+            if state.ndim != ndim:
+                raise ShapeError(
+                    f"{type(self).__name__}: beside {'a batch' if ndim == 3 else 'one sequence'}, {name} must have "
+                    f"{ndim} dimensions, got {state.shape}"
+                )
+        return states
+
+    def _sweep(
+        self, x: Tensor, starts: Sequence[Tensor], weights: Sequence[Tensor], lengths: Tensor | None, reverse: bool
+    ) -> tuple[Tensor, ...]:
+        """One layer in one direction: its states (steps, N, hidden_size), and what it ends with."""
+        raise NotImplementedError
+
+    def _split(self, hx: Any) -> Sequence[Tensor]:
+        return () if hx is None else (hx,)
+
+    def _join(self, states: Sequence[Tensor]) -> Any:
+        return states[0]
+
+    def extra_repr(self) -> str:
+        defaults = {"num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False}
+        own = vars(self)
+        changed = [f"{name}={own[name]}" for name, default in defaults.items() if own[name] != default]
+        return ", ".join([str(self.input_size), str(self.hidden_size), *changed])
+
+
+def _input_gates(x: Tensor, weights: Sequence[Tensor]) -> Tensor:
+    """The input's share of the gates of all steps, (T, N, gates * hidden_size), with both biases."""
+    return F.linear(x, weights[0], weights[2] + weights[3] if len(weights) == 4 else None)
+
+
+class RNN(_Recurrent[Tensor]):
+    """h' = tanh(weight_ih x + bias_ih + weight_hh h + bias_hh) along sequences, or relu in the place of tanh.
+
+    Maps (T, N, input_size), or (N, T, input_size) with `batch_first`, or (T, input_size) for one sequence, or a
+    PackedSequence, to the states of the last layer, (T, N, D * hidden_size) with D directions, and the last state of
+    each layer and direction, (num_layers * D, N, hidden_size). The state before the first step may be given as `hx`,
+    shaped like the latter; it is zero otherwise. `dropout` acts between layers, while training.
+
+    Weights weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0, for further layers _l1 and so on, backwards
+    _l0_reverse; all start uniform within 1 / sqrt(hidden_size).
+
+    Source: Elman, "Finding structure in time", Cognitive Science 14 (1990).
+    """
+
+    _gates = 1
+
+    def __init__(
+        self, input_size: int, hidden_size: int, num_layers: int = 1, nonlinearity: str = "tanh", bias: bool = True,
+        batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False,
+        device: Device | str | None = None, dtype: DType | None = None,
+    ) -> None:  # fmt: skip
+        check_nonlinearity(self, nonlinearity)
+        self.nonlinearity = nonlinearity
+        super().__init__(
+            input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, device=device, dtype=dtype
+        )
+
+    def _sweep(
+        self, x: Tensor, starts: Sequence[Tensor], weights: Sequence[Tensor], lengths: Tensor | None, reverse: bool
+    ) -> tuple[Tensor, ...]:
+        gates = _input_gates(x, weights)
+        return rnn_sequence(gates, starts[0], weights[1], lengths, nonlinearity=self.nonlinearity, reverse=reverse)
+
+
+class LSTM(_Recurrent["tuple[Tensor, Tensor]"]):
+    """A long short-term memory along sequences; the formulas are in `minidl/ops/rnn/lstm.py`.
+
+    Shapes and weights as in `RNN`, with four gates, in the order i f g o. States are pairs: `hx` is (h_0, c_0), and the
+    second result is (h_n, c_n). A `proj_size` is refused.
+
+    Source: Hochreiter and Schmidhuber, Neural Computation 9 (1997).
+    """
+
+    _gates = 4
+    _state_names = ("h_0", "c_0")
+
+    def __init__(
+        self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, batch_first: bool = False,
+        dropout: float = 0.0, bidirectional: bool = False, proj_size: int = 0, device: Device | str | None = None,
+        dtype: DType | None = None,
+    ) -> None:  # fmt: skip
+        if proj_size:
+            raise ArgumentError("LSTM: proj_size is not built; put a Linear(hidden_size, proj_size) behind the LSTM")
+        super().__init__(
+            input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, device=device, dtype=dtype
+        )
+
+    def _sweep(
+        self, x: Tensor, starts: Sequence[Tensor], weights: Sequence[Tensor], lengths: Tensor | None, reverse: bool
+    ) -> tuple[Tensor, ...]:
+        h, c = starts
+        return lstm_sequence(_input_gates(x, weights), h, c, weights[1], lengths, reverse=reverse)
+
+    def _split(self, hx: Any) -> Sequence[Tensor]:
+        if hx is not None and not (isinstance(hx, (tuple, list)) and len(hx) == 2):
+            raise ArgumentError(f"LSTM: hx must be the pair (h_0, c_0), got {type(hx).__name__}")
+        return hx or ()
+
+    def _join(self, states: Sequence[Tensor]) -> Any:
+        return tuple(states)
+
+
+class GRU(_Recurrent[Tensor]):
+    """A gated recurrent unit along sequences; the formulas are in `minidl/ops/rnn/gru.py`.
+
+    Shapes and weights as in `RNN`, with three gates, in the order r z n.
+
+    Source: Cho et al., EMNLP 2014.
+    """
+
+    _gates = 3
+
+    def _sweep(
+        self, x: Tensor, starts: Sequence[Tensor], weights: Sequence[Tensor], lengths: Tensor | None, reverse: bool
+    ) -> tuple[Tensor, ...]:
+        weight_hh = weights[1]
+        xp = weight_hh.device.xp
+        bias_hh = weights[3] if self.bias else Tensor.of(xp.zeros(weight_hh.shape[0], weight_hh.dtype))
+        gates = F.linear(x, weights[0], weights[2] if self.bias else None)
+        return gru_sequence(gates, starts[0], weight_hh, bias_hh, lengths, reverse=reverse)
