@@ -58,18 +58,20 @@ RECIPE = Recipe(
     patience=18,
 )
 
-# For `medapps.phantom.make_disease_dataset`: 180 patients of 2 images are learnt in 39 s on one core; 0.89 of the test
-# patients are called right.
+# For `medapps.phantom.make_disease_dataset`: two sets of 180 patients were learnt in 37 s of one core each, and 33 and
+# 36 of 36 test patients called right. Turning blurs a picture a little: with it in place of the crop, validation
+# accuracy swung between 0.58 and 0.88 in the last four epochs of one run, and between 0.94 and 0.96 without.
 PHANTOM_RECIPE = Recipe(
     name="phantom diseases",
     image_size=96,
     modalities=("CT",),
     widths=(8, 16, 32, 48),
     dropout=0.1,
-    augment=({"name": "rotate", "degrees": 8.0, "zoom": 0.1}, {"name": "flip"}),
+    augment=({"name": "crop", "padding": 6}, {"name": "flip"}),
     epochs=14,
     patience=14,
-    batch_size=16,
+    batch_size=24,
+    lr=2e-3,
     average=0.9,
 )
 
