@@ -33,8 +33,9 @@ from medapps.transforms import Compose
 
 __all__ = ["PHANTOM_RECIPE", "RECIPE", "decide", "image_probabilities", "train_diagnosis"]
 
-# Augmentation and views are those that the classifier's validation chose for the same children's X-rays; the width lets
-# 18 epochs of 4,428 images of 64 x 64 pixels pass in about 20 minutes of one core.
+# Tried on 1,500 of Kermany's training X-rays, 6 epochs, 228 of them for validation: AUC 0.911 and accuracy 0.79 like
+# this; with turning and zooming among the augmentations 0.893 and 0.71, at the same training loss, since that blurs
+# what is learnt from but not what is judged; with crops of 6 and the flip as the only view 0.902 and 0.76.
 RECIPE = Recipe(
     name="diagnose",
     image_size=64,
@@ -42,7 +43,6 @@ RECIPE = Recipe(
     regions=2,
     dropout=0.3,
     augment=(
-        {"name": "rotate", "degrees": 12.0, "zoom": 0.2},
         {"name": "crop", "padding": 4},
         {"name": "flip"},
         {"name": "gamma", "strength": 0.3},
