@@ -33,8 +33,9 @@ from medapps.transforms import Compose
 
 __all__ = ["PHANTOM_RECIPE", "RECIPE", "decide", "image_probabilities", "train_diagnosis"]
 
-# Augmentation and views are those that the classifier's validation chose for the same children's X-rays; the width lets
-# 18 epochs of 4,428 images of 64 x 64 pixels pass in about 20 minutes of one core.
+# Tried on 1,500 of Kermany's training X-rays, 6 epochs, 228 of them for validation: AUC 0.911 and accuracy 0.79 like
+# this; with turning and zooming among the augmentations 0.893 and 0.71, at the same training loss, since that blurs
+# what is learnt from but not what is judged; with crops of 6 and the flip as the only view 0.902 and 0.76.
 RECIPE = Recipe(
     task="diagnose",
     name="diagnose",
@@ -43,7 +44,6 @@ RECIPE = Recipe(
     regions=2,
     dropout=0.3,
     augment=(
-        {"name": "rotate", "degrees": 12.0, "zoom": 0.2},
         {"name": "crop", "padding": 4},
         {"name": "flip"},
         {"name": "gamma", "strength": 0.3},
@@ -59,8 +59,9 @@ RECIPE = Recipe(
     patience=18,
 )
 
-# For `medapps.phantom.make_disease_dataset`: 180 patients of 2 images are learnt in 39 s on one core; 0.89 of the test
-# patients are called right.
+# For `medapps.phantom.make_disease_dataset`: two sets of 180 patients were learnt in 37 s of one core each, and 33 and
+# 36 of 36 test patients called right. Turning blurs a picture a little: with it in place of the crop, validation
+# accuracy swung between 0.58 and 0.88 in the last four epochs of one run, and between 0.94 and 0.96 without.
 PHANTOM_RECIPE = Recipe(
     task="diagnose",
     name="phantom diseases",
@@ -68,10 +69,11 @@ PHANTOM_RECIPE = Recipe(
     modalities=("CT",),
     widths=(8, 16, 32, 48),
     dropout=0.1,
-    augment=({"name": "rotate", "degrees": 8.0, "zoom": 0.1}, {"name": "flip"}),
+    augment=({"name": "crop", "padding": 6}, {"name": "flip"}),
     epochs=14,
     patience=14,
-    batch_size=16,
+    batch_size=24,
+    lr=2e-3,
     average=0.9,
 )
 

@@ -61,9 +61,9 @@ def _draw_lesion(rng: np.random.Generator, patient: Patient, disease: str) -> Le
     return Lesion(
         x=side * rng.uniform(56, patient.half_width * 0.66),
         y=rng.uniform(-0.4, 0.4) * patient.half_depth,
-        radius=rng.uniform(14, 24),
+        radius=rng.uniform(12, 21),
         level=rng.uniform(0.2, 0.8),
-        reach=rng.uniform(0.35, 0.6),
+        reach=rng.uniform(0.3, 0.55),
         hu=rng.uniform(20, 70),
         hollow=rng.uniform(0.5, 0.7) if disease == "cavity" else 0.0,
         waves=waves,
