@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,7 +20,11 @@ from medapps.errors import MedappsError
 
 if TYPE_CHECKING:
     from medapps.apps.predict import Prediction
+    from medapps.apps.predict_patients import PatientPrediction
     from medapps.evaluate import Evaluation
+    from medapps.evaluate_diagnosis import DiagnosisEvaluation
+    from medapps.metrics import Estimate
+    from medapps.segmentation_result import SegmentationEvaluation
 
 __all__ = ["app", "main"]
 
@@ -104,6 +108,83 @@ def train_classify_command(
     print(NOTICE)
 
 
+@train.command("segment")
+def train_segment_command(
+    data: Annotated[Path, typer.Argument(help="A folder with images/ and labels/, an .npz file, or a phantom folder.")],
+    net: Annotated[str, typer.Option(help="reseg (recurrent sweeps) or unet (convolutions).")] = "reseg",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Run folder [runs/<data>-seed<seed>].")] = None,
+    recipe: Annotated[Path | None, typer.Option(help="A recipe.json to start from.")] = None,
+    classes: Annotated[str | None, typer.Option(help="Names of what to segment, with commas [all].")] = None,
+    seed: Annotated[int | None, typer.Option(help="Decides weights, order and augmentation.", min=0)] = None,
+    epochs: Annotated[int | None, typer.Option(help="Rounds of training.", min=1)] = None,
+    lr: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Patches a step.", min=2)] = None,
+    patch_size: Annotated[int | None, typer.Option(help="Longest side of the patches, in pixels.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start again in a folder that holds a run.")] = False,
+    evaluate: Annotated[bool, typer.Option(help="Judge the result on the test split and write the report.")] = True,
+) -> None:
+    """Train a segmentation of pictures or volumes, keep the best epoch by validation, open the test split once."""
+    from medapps.apps.progress import training_progress
+    from medapps.apps.segment import train_segmenter
+    from medapps.apps.training import default_run, read_recipe
+
+    given = {"seed": seed, "epochs": epochs, "lr": lr, "batch_size": batch_size, "patch_size": patch_size}
+    overrides: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if classes is not None:
+        overrides["classes"] = [name.strip() for name in classes.split(",")]
+    start = read_recipe(recipe) if recipe else None
+    folder = output or default_run(data, seed if seed is not None else start.seed if start else 0)
+    with training_progress() as progress:
+        history = train_segmenter(
+            data, folder, net=net, recipe=start, resume=resume, overwrite=overwrite, progress=progress, **overrides
+        )
+    print(f"best epoch {history.best_epoch}: validation Dice {history.rows[history.best_epoch - 1]['val_dice']:.4f}")
+    print(f"model: {folder / 'model.safetensors'}")
+    if evaluate:
+        _judge(folder, None)
+    print(NOTICE)
+
+
+@train.command("diagnose")
+def train_diagnose_command(
+    data: Annotated[Path, typer.Argument(help="A folder or zip of class folders, or an .npz file, with patients.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Run folder [runs/<data>-seed<seed>].")] = None,
+    recipe: Annotated[Path | None, typer.Option(help="A recipe.json to start from.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Decides weights, order and augmentation.", min=0)] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training images.", min=1)] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images a step.", min=2)] = None,
+    image_size: Annotated[int | None, typer.Option(help="Resize images to this side, in pixels.")] = None,
+    pooling: Annotated[str, typer.Option(help="From images to a patient: mean, log_mean or max.")] = "mean",
+    healthy: Annotated[str | None, typer.Option(help="The class that all others are told from.")] = None,
+    sensitivity: Annotated[float | None, typer.Option(help="Share of the diseased to find [Youden].")] = None,
+    kept_accuracy: Annotated[float, typer.Option(help="Accuracy wanted among those not referred.")] = 0.9,
+    refer_below: Annotated[float | None, typer.Option(help="A fixed confidence to refer below, instead.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run, or choose its decision anew.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start again in a folder that holds a run.")] = False,
+    evaluate: Annotated[bool, typer.Option(help="Judge the result on the test split and write the report.")] = True,
+) -> None:
+    """Train on images, decide about patients: disease type, calibrated probability, or refer to a human."""
+    from medapps.apps.diagnose import train_diagnosis
+    from medapps.apps.progress import training_progress
+    from medapps.apps.training import default_run, read_recipe
+    from medapps.inference import DecisionRules
+
+    given = {"seed": seed, "epochs": epochs, "batch_size": batch_size, "image_size": image_size}
+    overrides = {name: value for name, value in given.items() if value is not None}
+    rules = DecisionRules(pooling, healthy, sensitivity, kept_accuracy, refer_below)
+    start = read_recipe(recipe) if recipe else None
+    folder = output or default_run(data, seed if seed is not None else start.seed if start else 0)
+    with training_progress() as progress:
+        train_diagnosis(
+            data, folder, recipe=start, rules=rules, resume=resume, overwrite=overwrite, progress=progress, **overrides
+        )
+    print(f"model: {folder / 'model.safetensors'}")
+    if evaluate:
+        _judge(folder, None)
+    print(NOTICE)
+
+
 @app.command("evaluate")
 def evaluate_command(
     run: Annotated[Path, typer.Argument(help="A run folder that `medapps train` wrote.")],
@@ -116,22 +197,61 @@ def evaluate_command(
 
 @app.command("predict")
 def predict_command(
-    paths: Annotated[list[Path], typer.Argument(help="DICOM, PNG, JPEG or .npz files, or folders of them.")],
+    paths: Annotated[list[Path], typer.Argument(help="DICOM, NIfTI, PNG, JPEG or .npz files, or folders of them.")],
     model: Annotated[Path, typer.Option("--model", "-m", help="A model.safetensors, or the run folder that holds it.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write the results to this .csv or .json.")
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Write results to this .csv or .json, a mask to this .nii.gz, .dcm or .png."
+        ),
     ] = None,
+    explain: Annotated[Path | None, typer.Option(help="Write heat maps of a diagnosis into this folder.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output file.")] = False,
 ) -> None:
-    """Classify images; a file that cannot be used gets one sentence, and the others go on."""
-    from medapps.apps.predict import predict_files
+    """Classify images, decide about patients, or segment a study, as the model can.
 
-    made = predict_files(paths, model, output=output, overwrite=overwrite, show=_show_prediction)
-    failed = sum(p.error is not None for p in made)
-    print(f"{len(made) - failed} classified, {failed} refused" + (f", written to {output}" if output else ""))
+    A file that cannot be used gets one sentence, and the others go on.
+    """
+    from medapps.apps.predict import predict_files
+    from medapps.apps.predict_patients import predict_patients
+    from medapps.inference import load_model
+
+    card = load_model(model).card
+    if card.task == "segment":
+        _segment(paths, model, output, overwrite)
+        return
+    if explain is not None or card.decision is not None:
+        patients, refused = predict_patients(
+            paths, model, output=output, explain=explain, overwrite=overwrite, show=_show_prediction
+        )
+        made, failed = f"{len(patients)} patients decided about", len(refused)
+    else:
+        predictions = predict_files(paths, model, output=output, overwrite=overwrite, show=_show_prediction)
+        failed = sum(p.error is not None for p in predictions)
+        made = f"{len(predictions) - failed} classified"
+    print(f"{made}, {failed} refused" + (f", written to {output}" if output else ""))
     print(NOTICE)
     if failed:
         raise typer.Exit(2)
+
+
+def _segment(paths: Sequence[Path], model: Path, output: Path | None, overwrite: bool) -> None:
+    """Segment one study and say how large what was found is."""
+    from medapps.apps.segment_study import segment_study
+    from medapps.apps.tables import columns
+    from medapps.errors import InputError
+
+    if len(paths) != 1:
+        raise InputError(f"predict: this model segments one study at a time, got {len(paths)}; name one file or folder")
+    found = segment_study(paths[0], model, output, overwrite=overwrite)
+    volumes = found.millilitres
+    rows = [["", "voxels", *(["ml"] if volumes else [])]]
+    for name, count in found.voxels.items():
+        rows.append([name, str(count), *([f"{volumes[name]:.2f}"] if volumes else [])])
+    print(columns(rows))
+    if output:
+        print(f"mask: {output}")
+    print(NOTICE)
 
 
 @app.command("deidentify")
@@ -227,28 +347,53 @@ def _explain_fault(error: BaseException) -> int:
 
 def _judge(run: Path, data: Path | None) -> None:
     from medapps.apps.evaluate import evaluate_run
+    from medapps.evaluate_diagnosis import DiagnosisEvaluation
     from medapps.report import write_report
 
-    print(_headline(evaluate_run(run, data_path=data)))
+    found = evaluate_run(run, data_path=data)
+    print(_diagnosis_headline(found) if isinstance(found, DiagnosisEvaluation) else _headline(found))
     print(f"report: {write_report(run)}")
 
 
-def _headline(evaluation: Evaluation) -> str:
+def _headline(evaluation: Evaluation | SegmentationEvaluation) -> str:
     """The figures of an evaluation as a table."""
+    unit = getattr(evaluation, "unit", "")
+    shown = {f"{name} ({unit})" if name in ("hd95", "assd") else name: e for name, e in evaluation.metrics.items()}
+    return _table(evaluation.split, shown)
+
+
+def _diagnosis_headline(found: DiagnosisEvaluation) -> str:
+    """Figures of patients, of images, at the operating point and of the referral."""
+    disease = found.decision.disease(found.patients.classes)
+    figures = {
+        **found.patients.metrics,
+        **{f"image {name}": found.images.metrics[name] for name in ("auc", "accuracy")},
+        **{f"{disease}: {name}": figure for name, figure in found.operating.items()},
+        **{f"not referred: {name}": figure for name, figure in found.referral.items()},
+    }
+    return _table(f"{found.patients.split}, patients", figures)
+
+
+def _table(title: str, figures: Mapping[str, Estimate]) -> str:
     from medapps.apps.tables import columns
 
-    rows = [["", evaluation.split, "95 % interval", "n"]]
-    for name, figure in evaluation.metrics.items():
+    rows = [["", title, "95 % interval", "n"]]
+    for name, figure in figures.items():
         rows.append(
             [name.replace("_", " "), f"{figure.value:.4f}", f"{figure.low:.4f} to {figure.high:.4f}", str(figure.n)]
         )
     return columns(rows)
 
 
-def _show_prediction(made: Prediction) -> None:
+def _show_prediction(made: Prediction | PatientPrediction) -> None:
+    from medapps.apps.predict_patients import PatientPrediction
     from medapps.apps.tables import printable
 
-    if made.error is not None:
+    if isinstance(made, PatientPrediction):
+        images = f"{len(made.images)} image{'s' * (len(made.images) > 1)}"
+        shown = f"{made.patient}  {made.label}  {made.probability:.3f}  {made.decision}  {images}"
+        print(printable(shown), flush=True)
+    elif made.error is not None:
         _complain(made.error)
     else:
         print(printable(f"{made.name}  {made.label}  {made.probability:.3f}"), flush=True)

@@ -84,4 +84,5 @@ def demo(
         modalities=["CT"],
     )
     evaluation = evaluate_run(place / "run")
+    assert isinstance(evaluation, Evaluation)  # a classifier of images, which decides about nobody
     return Demo(place, write_report(place / "run"), history, evaluation)

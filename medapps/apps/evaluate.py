@@ -5,31 +5,37 @@ from __future__ import annotations
 import io
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-import minidl
 from medapps import NOTICE
+from medapps.apps.cost import cost_of
+from medapps.apps.judge_diagnosis import judge_diagnosis
+from medapps.apps.judge_segmentation import judge_segmentation
 from medapps.apps.run import Run
 from medapps.apps.tables import csv_text
 from medapps.errors import InputError
-from medapps.evaluate import Cost, Evaluation, evaluate_classifier, peak_memory_mb
-from medapps.files import read_json, write_bytes, write_text
-from medapps.inference import Classifier, load_model, predict_probabilities
-from medapps.readers import Split
+from medapps.evaluate import Evaluation, evaluate_classifier
+from medapps.evaluate_diagnosis import DiagnosisEvaluation
+from medapps.files import write_bytes, write_text
+from medapps.inference import load_model, predict_probabilities
+from medapps.readers import SegmentationData, Split
+from medapps.segmentation_result import SegmentationEvaluation
 from medapps.transforms import Compose
 
 __all__ = ["evaluate_run"]
 
+Judged: TypeAlias = Evaluation | SegmentationEvaluation | DiagnosisEvaluation
 _SHOWN = 12  # examples of each kind that the report may show
 
 
-def evaluate_run(run: str | Path, *, data_path: str | Path | None = None) -> Evaluation:
+def evaluate_run(run: str | Path, *, data_path: str | Path | None = None) -> Judged:
     """Predict the test split with the run's model and measure how good that was, each figure with its interval.
 
-    Writes evaluation.json, predictions.csv and examples.npz into the run folder.
+    Writes evaluation.json, predictions.csv (of a segmentation: cases.csv) and examples.npz into the run folder. A model
+    that decides about patients is judged by its decisions.
 
     data_path: where the data are now, if they were moved.
 
@@ -43,34 +49,20 @@ def evaluate_run(run: str | Path, *, data_path: str | Path | None = None) -> Eva
         raise InputError(
             f"{opened.folder}: the model knows the classes {', '.join(classifier.card.classes)}, not the data's"
         )
+    if isinstance(data, SegmentationData):
+        return judge_segmentation(opened.folder, classifier, data)
     start = time.perf_counter()
     images = Compose.from_list(classifier.card.preparation).apply(data.test.images)
     probabilities = predict_probabilities(classifier.model, images, views=classifier.card.views)
-    speed = len(images) / (time.perf_counter() - start)
-    result = evaluate_classifier(
-        probabilities,
-        data.test.labels,
-        data.classes,
-        split="test",
-        groups=data.test.groups,
-        cost=_cost(opened.folder, classifier, speed),
-    )
+    cost = cost_of(opened.folder, classifier, len(images) / (time.perf_counter() - start))
+    if classifier.card.decision is not None:
+        return judge_diagnosis(opened.folder, classifier, probabilities, data.test, cost)
+    groups = data.test.groups
+    result = evaluate_classifier(probabilities, data.test.labels, data.classes, split="test", groups=groups, cost=cost)
     write_text(opened.folder / "predictions.csv", _predictions(probabilities, data.test, data.classes))
     write_bytes(opened.folder / "examples.npz", _examples(probabilities, data.test))
     write_text(opened.folder / "evaluation.json", result.to_json())
     return result
-
-
-def _cost(folder: Path, classifier: Classifier, speed: float) -> Cost:
-    rows = read_json(folder / "history.json")
-    return Cost(
-        seconds=float(sum(row["seconds"] for row in rows)),
-        images_per_second=speed,
-        peak_memory_mb=peak_memory_mb(),
-        parameters=sum(p.numel() for p in classifier.model.parameters()),
-        model_bytes=(folder / "model.safetensors").stat().st_size,
-        threads=minidl.get_num_threads(),
-    )
 
 
 def _predictions(probabilities: NDArray[np.float64], split: Split, classes: tuple[str, ...]) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -131,8 +132,17 @@ def _model(path: Path) -> dict[str, str]:
         "classes": ", ".join(card.classes),
         "trained on": f"{card.data.get('name', 'unknown')}{' (synthetic)' if card.data.get('synthetic') else ''}",
         **{name.replace("_", " "): f"{value:.4g}" for name, value in card.validation.items()},
+        **({"decides": f"about patients: {_steps(card.decision)}"} if card.decision else {}),
         "notice": card.notice,
     }
+
+
+def _steps(decision: Mapping[str, Any]) -> str:
+    """A decision in one line."""
+    steps = [f"{decision['pooling']} of the images", f"temperature {decision['temperature']:.3g}"]
+    if decision["healthy"] is not None:
+        steps.append(f"not {decision['healthy']} from {decision['threshold']:.3g}")
+    return ", ".join([*steps, f"a human up to {decision['refer_below']:.3g}"])
 
 
 def _run(folder: Path) -> dict[str, str]:

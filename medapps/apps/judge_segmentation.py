@@ -13,7 +13,7 @@ from medapps.evaluate_segmentation import SegmentationEvaluation, cases_csv, eva
 from medapps.files import write_bytes, write_text
 from medapps.inference import Classifier
 from medapps.readers import SegmentationData
-from medapps.report import segmentation_examples
+from medapps.segmentation_examples import segmentation_examples
 
 __all__ = ["judge_segmentation"]
 

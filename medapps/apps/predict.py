@@ -19,7 +19,7 @@ from medapps.inference import Card, Classifier, load_model, predict_probabilitie
 from medapps.readers import read_image, resize, to_pixels
 from medapps.transforms import Compose
 
-__all__ = ["Prediction", "predict_files"]
+__all__ = ["Prediction", "check_target", "find_files", "pictures", "predict_files"]
 
 _TOO_SMALL = 4  # a picture this many times smaller than the model's, in each direction, holds no detail to judge
 
@@ -60,10 +60,10 @@ def predict_files(
         InputError: if the model cannot be used, or there is nothing to predict. A file that cannot be used is no
             error here; its prediction says why.
     """
-    target = _target(output, overwrite)
+    target = check_target(output, overwrite)
     classifier = load_model(model)
     made = []
-    for path in _files([paths] if isinstance(paths, str | Path) else paths):
+    for path in find_files([paths] if isinstance(paths, str | Path) else paths):
         for prediction in _predict_file(path, classifier):
             made.append(prediction)
             if show:
@@ -73,7 +73,8 @@ def predict_files(
     return tuple(made)
 
 
-def _target(output: str | Path | None, overwrite: bool) -> Path | None:
+def check_target(output: str | Path | None, overwrite: bool) -> Path | None:
+    """Where results go; refused before any work if they could not be written there."""
     if output is None:
         return None
     target = Path(output)
@@ -86,7 +87,7 @@ def _target(output: str | Path | None, overwrite: bool) -> Path | None:
     return target
 
 
-def _files(paths: Sequence[str | Path]) -> list[Path]:
+def find_files(paths: Sequence[str | Path]) -> list[Path]:
     """The files named, and those in the folders named, in order; hidden files are left out."""
     found: list[Path] = []
     for path in map(Path, paths):
@@ -104,18 +105,18 @@ def _files(paths: Sequence[str | Path]) -> list[Path]:
 
 def _predict_file(path: Path, classifier: Classifier) -> Iterator[Prediction]:
     try:
-        pictures = list(_pictures(path, classifier.card))
+        found = list(pictures(path, classifier.card))
     except InputError as error:
         yield Prediction(str(path), error=str(error))
         return
-    images = Compose.from_list(classifier.card.preparation).apply(np.stack([pixels for _, pixels in pictures]))
+    images = Compose.from_list(classifier.card.preparation).apply(np.stack([pixels for _, pixels in found]))
     probabilities = predict_probabilities(classifier.model, images, views=classifier.card.views)
-    for (name, _), row in zip(pictures, probabilities, strict=True):
+    for (name, _), row in zip(found, probabilities, strict=True):
         shares = {c: float(p) for c, p in zip(classifier.card.classes, row, strict=True)}
         yield Prediction(name, classifier.card.classes[int(row.argmax())], shares)
 
 
-def _pictures(path: Path, card: Card) -> Iterator[tuple[str, NDArray[Any]]]:
+def pictures(path: Path, card: Card) -> Iterator[tuple[str, NDArray[Any]]]:
     """(name, pixels (C, H, W)) of each picture in a file, as the model wants them."""
     channels, *size = card.input_shape
     if path.suffix.lower() == ".npz":

@@ -23,7 +23,7 @@ Data: TypeAlias = ClassificationData | SegmentationData
 
 _FILES = (
     "recipe.json", "model.safetensors", "checkpoint.safetensors", "history.json", "evaluation.json", "predictions.csv",
-    "cases.csv", "examples.npz", "report.html",
+    "predictions-images.csv", "cases.csv", "examples.npz", "report.html",
 )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from medapps import __version__
 from medapps.errors import InputError
 from medapps.image import Image
-from medapps.inference import Card, Classifier, load_model, prepare_planes, segment_planes, with_context
+from medapps.inference import Card, Classifier, load_model, model_file, prepare_planes, segment_planes, with_context
 from medapps.readers import read_image
 from medapps.transforms import Compose
 from medapps.writers import Algorithm, write_mask
@@ -65,7 +66,8 @@ def segment_study(
     _check(path, image, classifier.card)
     found = segment_image(image, classifier)
     if output is not None:
-        algorithm = Algorithm(f"medapps {classifier.card.architecture['name']}", __version__)
+        name = f"medapps {classifier.card.architecture['name']}"
+        algorithm = Algorithm(name, __version__, hashlib.sha256(model_file(model).read_bytes()).hexdigest())
         write_mask(
             output, found.mask, image, found.classes, algorithm=algorithm, source=Path(path), overwrite=overwrite
         )

@@ -8,6 +8,7 @@ from typing import Any
 
 from medapps import NOTICE
 from medapps.errors import InputError
+from medapps.inference.decision import Decision
 
 __all__ = ["Card"]
 
@@ -27,6 +28,7 @@ class Card:
         larger pictures are judged in (None: whole).
     recipe: `Recipe.to_dict()`; data: name, digest and synthetic of what it was trained on.
     validation: figures of the kept epoch.
+    decision: `Decision.to_dict()` of a model that decides about patients; None for a classifier of images.
     """
 
     architecture: Mapping[str, Any]
@@ -41,11 +43,13 @@ class Card:
     recipe: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
     validation: Mapping[str, Any] = field(default_factory=dict)
+    decision: Mapping[str, Any] | None = None
     notice: str = NOTICE
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, ready for JSON."""
-        return asdict(self)
+        """Plain data, ready for JSON; without `decision` where there is none."""
+        plain = asdict(self)
+        return plain if self.decision is not None else {k: v for k, v in plain.items() if k != "decision"}
 
     @classmethod
     def from_dict(cls, values: Any) -> Card:
@@ -64,6 +68,8 @@ class Card:
                 raise InputError(f"model: the card has no {name}")
             if name in values and not test(values[name]):
                 raise InputError(f"model: the card's {name} must be {need}, got {str(values[name])[:80]!r}")
+        if values.get("decision") is not None:
+            Decision.from_dict(values["decision"], values["classes"])
         plain: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
         return cls(**plain)
 

@@ -21,7 +21,7 @@ from medapps.models import MODELS, build_model
 from minidl import io, nn
 from minidl.errors import FileFormatError
 
-__all__ = ["Classifier", "load_model", "save_model"]
+__all__ = ["Classifier", "load_model", "model_file", "save_model"]
 
 _KEY = "medapps_model"  # the header's entry that holds the card; its presence makes the file one of ours
 
@@ -53,9 +53,7 @@ def load_model(path: str | Path) -> Classifier:
     Raises:
         InputError: one sentence if the file is missing, damaged, of another kind, or does not fit its own card.
     """
-    file = Path(path)
-    if file.is_dir() and (file / "model.safetensors").is_file():
-        file = file / "model.safetensors"  # a run folder stands for its model
+    file = model_file(path)
     arrays, metadata = _read(file)
     if _KEY not in metadata:
         raise InputError(f"{file}: has no medapps card; give a model.safetensors that `medapps train` wrote")
@@ -66,6 +64,12 @@ def load_model(path: str | Path) -> Classifier:
         raise InputError(f"{file}: {error}") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{file}: the card in the header is damaged") from error
+
+
+def model_file(path: str | Path) -> Path:
+    """The model's file; a run folder stands for the one in it."""
+    inside = Path(path) / "model.safetensors"
+    return inside if inside.is_file() else Path(path)
 
 
 def _read(file: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:

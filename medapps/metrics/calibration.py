@@ -13,7 +13,7 @@ from medapps.metrics.bootstrap import DEFAULT, Resampling, estimate_from_draws
 from medapps.metrics.estimate import Estimate
 from medapps.metrics.predictions import Predictions, check_predictions
 
-__all__ = ["Bin", "brier", "expected_calibration_error", "reliability"]
+__all__ = ["Bin", "brier", "classwise_calibration_error", "expected_calibration_error", "reliability"]
 
 BINS = 15
 
@@ -60,12 +60,41 @@ def expected_calibration_error(
     Source: Guo et al., ICML 2017, eq. 3; equal-mass bins: Nixon et al., CVPR workshops 2019, section 3.3.
     """
     p = check_predictions(probabilities, labels, groups)
-    bins = _bins(p)
-    gaps = np.zeros((p.n, int(bins.max()) + 1))
-    gaps[np.arange(p.n), bins] = p.probabilities.max(1) - (p.predicted == p.labels)
-    value = float(np.abs(gaps.sum(0)).sum() / p.n)
+    top = p.probabilities.max(1)
+    return _mean_gap(p, [_gaps(top, p.predicted == p.labels)], resampling)
+
+
+def classwise_calibration_error(
+    probabilities: ArrayLike | Predictions,
+    labels: ArrayLike = (),
+    groups: Sequence[Any] | None = None,
+    resampling: Resampling = DEFAULT,
+) -> Estimate:
+    """The calibration error of each class's own probability, mean over the classes; the interval as above.
+
+    The plain error looks at the most probable class alone; this one also sees a disease that is always given 0.3.
+
+    Source: Kull et al., NeurIPS 2019, eq. 3, with 15 bins of equal mass.
+    """
+    p = check_predictions(probabilities, labels, groups)
+    gaps = [_gaps(p.probabilities[:, k], p.labels == k) for k in range(p.k)]
+    return _mean_gap(p, gaps, resampling)
+
+
+def _gaps(scores: NDArray[np.float64], truth: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """(N, bins): score minus truth of each case, in the column of its bin."""
+    bins = _bins(scores)
+    gaps = np.zeros((len(scores), int(bins.max()) + 1))
+    gaps[np.arange(len(scores)), bins] = scores - truth
+    return gaps
+
+
+def _mean_gap(p: Predictions, tables: Sequence[NDArray[np.float64]], resampling: Resampling) -> Estimate:
+    """The calibration error behind `tables` of gaps, mean over the tables, with its basic interval."""
+    gaps, share = np.concatenate(tables, 1), 1 / len(tables)
+    value = float(np.abs(gaps.sum(0)).sum() / p.n) * share
     totals = resampling.totals(np.concatenate([_by_group(p, gaps), _by_group(p, np.ones((p.n, 1)))], 1))
-    draws = np.abs(totals[:, :-1]).sum(1) / totals[:, -1]
+    draws = np.abs(totals[:, :-1]).sum(1) / totals[:, -1] * share
     spread = estimate_from_draws(value, draws, p.n, resampling.name(p))
     if not spread.has_interval:
         return spread
@@ -76,18 +105,19 @@ def expected_calibration_error(
 def reliability(probabilities: ArrayLike | Predictions, labels: ArrayLike = ()) -> tuple[Bin, ...]:
     """The bins behind the calibration error, from the least to the most confident."""
     p = check_predictions(probabilities, labels)
-    bins, right, top = _bins(p), p.predicted == p.labels, p.probabilities.max(1)
+    right, top = p.predicted == p.labels, p.probabilities.max(1)
+    bins = _bins(top)
     return tuple(
         Bin(float(top[bins == b].mean()), float(right[bins == b].mean()), int((bins == b).sum()))
         for b in range(int(bins.max()) + 1)
     )
 
 
-def _bins(p: Predictions) -> NDArray[np.int64]:
-    """(N,): the bin of each case by its confidence; equal confidences share a bin, and no bin is empty."""
-    top = p.probabilities.max(1)
-    wanted = np.arange(p.n) * min(BINS, p.n) // p.n
-    first = np.searchsorted(np.sort(top), top, "left")  # rank of the first case with that confidence
+def _bins(scores: NDArray[np.float64]) -> NDArray[np.int64]:
+    """(N,): the bin of each case by its score; equal scores share a bin, and no bin is empty."""
+    n = len(scores)
+    wanted = np.arange(n) * min(BINS, n) // n
+    first = np.searchsorted(np.sort(scores), scores, "left")  # rank of the first case with that score
     return np.unique(wanted[first], return_inverse=True)[1]
 
 

@@ -88,9 +88,7 @@ class ReSeg(nn.Module):
             for before, hidden, patch in zip(seen[:-1], widths, patches, strict=True)
         )
         self.grows = nn.ModuleList(
-            nn.Sequential(
-                nn.ConvTranspose2d(before, after, patch, patch, bias=False), nn.BatchNorm2d(after), nn.ReLU()
-            )
+            nn.Sequential(nn.ConvTranspose2d(before, after, patch, patch, bias=False), nn.BatchNorm2d(after), nn.ReLU())
             for before, after, patch in zip(seen[:0:-1], written[::-1], patches[::-1], strict=True)
         )
         self.dropout = nn.Dropout2d(dropout)

@@ -73,6 +73,13 @@ class ResidualCNN(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(widths[-1] * regions * regions, classes)
 
+    def features(self, x: Tensor) -> Tensor:
+        """The last map of features, (N, widths[-1], h, w), from pictures (N, in_channels, H, W)."""
+        return self.stages(self.stem(x))
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Logits (N, classes) from what `features` gives."""
+        return self.head(self.dropout(self.pool(features).flatten(1)))
+
     def forward(self, x: Tensor) -> Tensor:
-        features = self.pool(self.stages(self.stem(x)))
-        return self.head(self.dropout(features.flatten(1)))
+        return self.classify(self.features(x))

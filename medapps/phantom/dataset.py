@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medapps.errors import InputError, OutputError
+from medapps.errors import InputError
 from medapps.phantom.anatomy import draw_slice
 from medapps.phantom.files import ct_bytes, label_bytes
 from medapps.phantom.labels import Label
 from medapps.phantom.patient import Patient, draw_patient
+from medapps.phantom.place import describe, whole_folder
 from medapps.phantom.scanner import scan
 
 __all__ = ["make_dataset", "make_slice"]
@@ -76,40 +75,24 @@ def make_dataset(
             f"got {patients}, {slices_per_patient} and {size}"
         )
     target = Path(folder)
-    _check_target(target, overwrite)
-    partial = target.with_name(target.name + ".partial")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
+    with whole_folder(target, "phantom", overwrite=overwrite) as partial:
         for name in ("images", "labels"):
-            (partial / name).mkdir(parents=True)
-        description = _write_patients(partial, patients, slices_per_patient, seed, size, progress)
-        (partial / "dataset.json").write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
-        if target.exists():
-            shutil.rmtree(target)
-        partial.rename(target)
-    except OSError as error:
-        raise OutputError(f"{target}: could not be written: {error.strerror or type(error).__name__}") from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+            (partial / name).mkdir()
+        images = _write_patients(partial, patients, slices_per_patient, seed, size, progress)
+        facts = {
+            "seed": seed,
+            "patients": patients,
+            "slices_per_patient": slices_per_patient,
+            "labels": {str(int(label)): label.name.lower() for label in Label},
+            "images": images,
+        }
+        describe(partial, "phantom", facts)
     return target
-
-
-def _check_target(target: Path, overwrite: bool) -> None:
-    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
-        return
-    if not target.is_dir():
-        raise InputError(f"{target}: is a file; give a folder")
-    if not (target / "dataset.json").is_file() or '"kind": "phantom"' not in (target / "dataset.json").read_text(
-        "utf-8"
-    ):
-        raise InputError(f"{target}: is not empty and not a phantom folder; choose another one")
-    if not overwrite:
-        raise InputError(f"{target}: holds a phantom data set already; choose another folder, or overwrite it")
 
 
 def _write_patients(
     folder: Path, patients: int, slices: int, seed: int, size: int, progress: Callable[[int, int], None] | None
-) -> dict[str, object]:
+) -> list[dict[str, object]]:
     images: list[dict[str, object]] = []
     for i, split in enumerate(_splits(patients, seed)):
         rng = np.random.default_rng([seed, i])
@@ -128,16 +111,7 @@ def _write_patients(
             )
             if progress is not None:
                 progress(len(images), patients * slices)
-    return {
-        "kind": "phantom",
-        "synthetic": True,
-        "note": "Made by a program. Not images of patients; not for diagnosis.",
-        "seed": seed,
-        "patients": patients,
-        "slices_per_patient": slices,
-        "labels": {str(int(label)): label.name.lower() for label in Label},
-        "images": images,
-    }
+    return images
 
 
 def _splits(patients: int, seed: int) -> list[str]:

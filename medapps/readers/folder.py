@@ -6,6 +6,7 @@ A zip is never unpacked to disk; its entries are read one by one, in memory, und
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -26,7 +27,7 @@ from medapps.readers.pixels import to_pixels
 from medapps.readers.read import decode_image, file_bytes
 from medapps.readers.splitting import hold_out, merge_groups
 
-__all__ = ["read_folder"]
+__all__ = ["person_in_name", "read_folder"]
 
 _SPLIT_NAMES = {
     "train": "train",
@@ -51,7 +52,7 @@ class Entry:
     load: Callable[[], bytes]
     split: str = ""
     label: str = ""
-    patient: str = ""  # sub-folder below the class, if any
+    patient: str = ""  # first folder below the class, if any
 
     @property
     def name(self) -> str:
@@ -64,8 +65,8 @@ def read_folder(
     """Read class folders; classes are in alphabetical order, and so class 1 of two is the later name.
 
     A folder may also hold `train.zip`, `val.zip`, `test.zip`. Splits that are missing are held out from train by
-    patient: `personNNN_` in the name, a sub-folder of the class, or DICOM's PatientID; else each file stands alone.
-    Identical files stay together.
+    patient: `personNNN_` in the name, DICOM's PatientID, or the first folder below the class, whatever lies deeper
+    (study, series); else each file stands alone. Identical files stay together.
 
     Raises:
         InputError: one sentence naming what is wrong and where.
@@ -77,7 +78,16 @@ def read_folder(
         split, digests = _decode(path, entries, classes, image_size, limits)
     splits = _three_splits(path, entries, split, digests, seed)
     whole = hashlib.sha256("\n".join(f"{e.name}\0{d}" for e, d in zip(entries, digests, strict=True)).encode())
-    return ClassificationData(path.stem, classes, *splits, False, whole.hexdigest())
+    return ClassificationData(path.stem, classes, *splits, _is_synthetic(path), whole.hexdigest())
+
+
+def _is_synthetic(path: Path) -> bool:
+    """Whether a dataset.json beside the class folders says that a program made the images."""
+    try:
+        found = json.loads((path / "dataset.json").read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and found.get("synthetic") is True
 
 
 def _entries(path: Path, limits: Limits, archives: ExitStack) -> tuple[list[Entry], set[tuple[str, ...]]]:
@@ -126,7 +136,7 @@ def _labelled(path: Path, entries: list[Entry], folders: set[tuple[str, ...]]) -
         if len(entry.parts) < deeper + 2:
             raise InputError(f"{path}: {entry.name} lies outside of the class folders; put it into one, or remove it")
         split = _SPLIT_NAMES[entry.parts[above].lower()] if deeper > above else ""
-        patient = "/".join(entry.parts[deeper + 1 : -1])
+        patient = "".join(entry.parts[deeper + 1 : -1][:1])
         labelled.append(replace(entry, split=split, label=entry.parts[deeper], patient=patient))
     empty = {f[deeper] for f in folders if len(f) == deeper + 1} - {entry.label for entry in labelled}
     if empty:
@@ -169,15 +179,22 @@ def _check_same_size(path: Path, entry: Entry, picture: NDArray[Any], first_entr
         )
 
 
+def person_in_name(file_name: str) -> str | None:
+    """Whose image a file name says it is, or None.
+
+    >>> person_in_name("person100_bacteria_475.jpeg"), person_in_name("IM-0115-0001.jpeg"), person_in_name("1.png")
+    ('person100', 'IM-0115', None)
+    """
+    found = _PERSON.match(file_name)
+    return (found[1] or found[2]) if found else None
+
+
 def _group(entry: Entry, data: bytes, name: str, limits: Limits) -> str:
-    person = _PERSON.match(entry.parts[-1])
+    person = person_in_name(entry.parts[-1])
     if person:
-        return f"{entry.split or 'all'}/{person[1] or person[2]}"
-    if entry.patient:
-        return entry.patient
-    if data[128:132] == b"DICM":
-        return patient_key(data, name, limits=limits) or entry.name
-    return entry.name
+        return f"{entry.split or 'all'}/{person}"
+    key = patient_key(data, name, limits=limits) if data[128:132] == b"DICM" else None
+    return key or entry.patient or entry.name
 
 
 def _three_splits(

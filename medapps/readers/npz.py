@@ -30,10 +30,10 @@ _CLASSES = {
 def read_npz(
     path: Path, *, seed: int = 0, image_size: tuple[int, int] | None = None, limits: Limits = DEFAULT_LIMITS
 ) -> ClassificationData:
-    """Read `{train,val,test}_images` (N, H, W[, 3]) and `_labels` (N,) or (N, 1).
+    """Read `{train,val,test}_images` (N, H, W[, 3]), `_labels` (N,) or (N, 1) and, where given, `_groups` (N,).
 
-    Missing val or test splits are held out from train. Each image is a group of its own, since the layout does not
-    say whose it is.
+    Missing val or test splits are held out from train. `_groups`, texts or whole numbers, say whose each image is; they
+    are no part of MedMNIST's layout. Without them each image is a group of its own.
 
     Raises:
         InputError: one sentence that names the file and the key.
@@ -43,6 +43,9 @@ def read_npz(
     if "train" not in present:
         found = ", ".join(sorted(arrays)) or "nothing"
         raise InputError(f"{path}: not in MedMNIST's layout: train_images is needed, the file holds {found}")
+    if len({f"{s}_groups" in arrays for s in present}) > 1:
+        lacking = next(s for s in present if f"{s}_groups" not in arrays)
+        raise InputError(f"{path}: {lacking}_groups is missing; give groups for every split or for none")
     splits = {s: _split(path, s, arrays, image_size) for s in present}
     for missing, fraction in (("test", 0.2), ("val", 0.15)):
         if missing not in splits:
@@ -108,7 +111,21 @@ def _split(path: Path, split: str, arrays: dict[str, NDArray[Any]], size: tuple[
     names = tuple(f"{split}/{i:05d}" for i in range(len(images)))
     if given is not None and given.shape == (len(images),):
         names = tuple(f"{split}/{text}" for text in given)
-    return Split(images, labels, tuple(f"{split}/{i:05d}" for i in range(len(images))), names)
+    return Split(images, labels, _groups(path, split, arrays, len(images)), names)
+
+
+def _groups(path: Path, split: str, arrays: dict[str, NDArray[Any]], count: int) -> tuple[str, ...]:
+    """The same words in every split, so that a patient in two of them is noticed."""
+    given = arrays.get(f"{split}_groups")
+    if given is None:
+        return tuple(f"{split}/{i:05d}" for i in range(count))
+    flat = given.reshape(-1)
+    if len(flat) != count or flat.dtype.kind not in "uiU":
+        raise InputError(
+            f"{path}: {split}_groups must hold {count} texts or whole numbers, one for each image, "
+            f"got {given.dtype} of shape {given.shape}"
+        )
+    return tuple(f"group {value}" for value in flat.tolist())
 
 
 def _images(path: Path, key: str, images: NDArray[Any]) -> NDArray[Any]:

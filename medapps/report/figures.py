@@ -23,8 +23,8 @@ from medapps.metrics import reliability, roc_curve
 from medapps.report.folder import Scores
 
 __all__ = [
-    "COLOURS", "THEMES", "Curve", "Figure", "Theme", "draw_curves", "draw_figure", "draw_history", "draw_reliability",
-    "draw_roc",
+    "COLOURS", "THEMES", "Curve", "Figure", "Theme", "corners", "draw_curves", "draw_figure", "draw_history",
+    "draw_reliability", "draw_roc",
 ]  # fmt: skip
 
 COLOURS = 8  # series beyond that repeat the colours with dashes
@@ -146,7 +146,7 @@ def draw_roc(scores: Scores, classes: Sequence[str], areas: Sequence[str]) -> Fi
         for i, k in enumerate(ks):
             positive = scores.labels == k
             colour = theme.series[i % COLOURS]
-            false, true = _corners(*roc_curve(scores.probabilities[:, k], positive))
+            false, true = corners(*roc_curve(scores.probabilities[:, k], positive))
             axes.plot(false, true, color=colour, linestyle=_DASHES[i // COLOURS % len(_DASHES)])
             at = (called[~positive] == k).mean(), (called[positive] == k).mean()
             axes.plot(*at, "o", color=colour, markersize=6)
@@ -211,7 +211,7 @@ def _colours(theme: Theme) -> dict[Any, Any]:
     }
 
 
-def _corners(x: Line, y: Line) -> tuple[Line, Line]:
+def corners(x: Line, y: Line) -> tuple[Line, Line]:
     """The points where a curve turns; the others lie on straight lines between them."""
     turns = (np.diff(x, 2) != 0) | (np.diff(y, 2) != 0)
     keep = np.concatenate([[True], turns, [True]])

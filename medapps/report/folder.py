@@ -11,13 +11,14 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medapps.errors import InputError
 from medapps.evaluate import Evaluation
+from medapps.evaluate_diagnosis import DiagnosisEvaluation
 from medapps.files import read_json
 from medapps.segmentation_examples import SegmentationExamples, read_segmentation_examples
 from medapps.segmentation_result import SegmentationEvaluation
@@ -26,27 +27,37 @@ __all__ = ["Examples", "RunFiles", "RunFolder", "Scores", "SegmentationFiles", "
 
 _DIGESTED = ("model.safetensors", "evaluation.json", "predictions.csv", "cases.csv")
 _FORMULA = "=+-@\t\r"  # cells that start so were written with an apostrophe in front
-_Judged = TypeVar("_Judged", Evaluation, SegmentationEvaluation)
+Judged: TypeAlias = Evaluation | SegmentationEvaluation | DiagnosisEvaluation
+_KINDS: Mapping[str, type[Judged]] = {"segment": SegmentationEvaluation, "diagnose": DiagnosisEvaluation}
 _AGAIN = "run `medapps evaluate` again"
 
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """predictions.csv: probabilities (N, K), labels (N,) and names of all judged cases."""
+    """predictions.csv: probabilities (N, K), labels (N,) and names of all judged cases.
+
+    uncalibrated: (N, K) before the temperature, where there is one.
+    """
 
     probabilities: NDArray[np.float64]
     labels: NDArray[np.int64]
     names: tuple[str, ...]
+    uncalibrated: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """examples.npz: pictures (M, C, H, W), uint8, with labels (M,), probabilities (M, K) and names."""
+    """examples.npz: pictures (M, C, H, W), uint8, with labels (M,), probabilities (M, K) and names.
+
+    maps: heat maps (M, H, W), uint8, and sizes: (M,), images of each patient; of a diagnosis alone.
+    """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
     probabilities: NDArray[np.float64]
     names: tuple[str, ...]
+    maps: NDArray[np.uint8] | None = None
+    sizes: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,9 +80,13 @@ class RunFolder:
 
 @dataclass(frozen=True, eq=False)
 class RunFiles(RunFolder):
-    """The folder of a classification; what is missing is None."""
+    """The folder of a classification or a diagnosis; what is missing is None.
+
+    evaluation: of images, or of patients where `diagnosis` tells more about them.
+    """
 
     evaluation: Evaluation | None
+    diagnosis: DiagnosisEvaluation | None
     scores: Scores | None
     examples: Examples | None
 
@@ -95,18 +110,20 @@ def read_run(folder: Path) -> RunFiles | SegmentationFiles:
         raise InputError(f"{folder}: holds no run; give a folder that `medapps train` or `medapps demo` wrote")
     head = _table(folder / "recipe.json")
     common = _common(folder, head)
-    if _task(folder, common["recipe"]) == "segment":
-        judged = _evaluation(folder / "evaluation.json", SegmentationEvaluation)
+    judged = _evaluation(folder / "evaluation.json")
+    if isinstance(judged, SegmentationEvaluation) or (judged is None and common["recipe"].get("task") == "segment"):
         shown = folder / "examples.npz"
         return SegmentationFiles(
             **common,
             evaluation=judged,
             examples=read_segmentation_examples(shown, judged) if judged and shown.is_file() else None,
         )
-    evaluation = _evaluation(folder / "evaluation.json", Evaluation)
+    diagnosis = judged if isinstance(judged, DiagnosisEvaluation) else None
+    evaluation = judged.patients if isinstance(judged, DiagnosisEvaluation) else judged
     return RunFiles(
         **common,
         evaluation=evaluation,
+        diagnosis=diagnosis,
         scores=_scores(folder / "predictions.csv", evaluation) if evaluation else None,
         examples=_examples(folder / "examples.npz", evaluation) if evaluation else None,
     )
@@ -123,12 +140,6 @@ def _common(folder: Path, head: Mapping[str, Any]) -> dict[str, Any]:
         "card": _card(folder / "model.safetensors"),
         "digests": {name: _sha256(folder / name) for name in _DIGESTED if (folder / name).is_file()},
     }
-
-
-def _task(folder: Path, recipe: Mapping[str, Any]) -> str:
-    """A run that was not judged yet has its recipe alone; older ones do not tell, and are classifications."""
-    judged = _table(folder / "evaluation.json")
-    return str(judged.get("task") or ("classify" if judged else recipe.get("task", "classify")))
 
 
 def _table(file: Path) -> Mapping[str, Any]:
@@ -152,9 +163,11 @@ def _history(file: Path) -> tuple[dict[str, float], ...]:
     return tuple({str(k): float(v) for k, v in row.items() if isinstance(v, int | float)} for row in rows)
 
 
-def _evaluation(file: Path, kind: type[_Judged]) -> _Judged | None:
+def _evaluation(file: Path) -> Judged | None:
+    """What evaluation.json holds; older ones do not tell their task, and are classifications."""
     if not file.is_file():
         return None
+    kind = _KINDS.get(str(_table(file).get("task")), Evaluation)
     try:
         return kind.from_json(_read_text(file))
     except InputError as error:
@@ -171,14 +184,17 @@ def _scores(file: Path, evaluation: Evaluation) -> Scores | None:
         truth, name = head.index("truth"), head.index("name")
         labels = np.array([numbers[_plain_cell(row[truth])] for row in rows], np.int64)
         probabilities = np.array([[float(row[i]) for i in columns] for row in rows], np.float64)
+        raw = [i for i, name in enumerate(head) if name.startswith("uncalibrated ")]
+        before = np.array([[float(row[i]) for i in raw] for row in rows], np.float64) if raw else None
         names = tuple(row[name] for row in rows)
     except (ValueError, KeyError, IndexError, csv.Error):
         raise InputError(f"{file}: is not a table of predictions for this run's classes; {_AGAIN}") from None
     k = len(evaluation.classes)
-    fits = probabilities.shape == (evaluation.n, k) and bool(np.isfinite(probabilities).all())
+    tables = [probabilities] if before is None else [probabilities, before]
+    fits = all(table.shape == (evaluation.n, k) and np.isfinite(table).all() for table in tables)
     if not fits or (np.bincount(labels, minlength=k) != evaluation.confusion.sum(1)).any():
         raise InputError(f"{file}: does not belong to evaluation.json ({evaluation.n} cases); {_AGAIN}")
-    return Scores(probabilities, labels, names)
+    return Scores(probabilities, labels, names, before)
 
 
 def _plain_cell(cell: str) -> str:
@@ -192,6 +208,7 @@ def _examples(file: Path, evaluation: Evaluation) -> Examples | None:
         with np.load(file, allow_pickle=False) as held:
             images, labels, p = (held[name] for name in ("images", "labels", "probabilities"))
             names = tuple(str(name) for name in held["names"])
+            maps, sizes = (held.get(name) for name in ("maps", "sizes"))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         raise InputError(f"{file}: is damaged or not a file of examples; {_AGAIN}") from None
     k = len(evaluation.classes)
@@ -206,10 +223,12 @@ def _examples(file: Path, evaluation: Evaluation) -> Examples | None:
         and bool(((labels >= 0) & (labels < k)).all())
         and p.shape == (len(images), k)
         and bool(np.isfinite(p).all())
+        and (maps is None or (maps.shape == (len(images), *images.shape[2:]) and maps.dtype == np.uint8))
+        and (sizes is None or (sizes.shape == (len(images),) and sizes.dtype.kind in "iu"))
     )
     if not fits:
         raise InputError(f"{file}: does not hold pictures of this run's {k} classes; {_AGAIN}")
-    return Examples(images, labels.astype(np.int64), p.astype(np.float64), names)
+    return Examples(images, labels.astype(np.int64), p.astype(np.float64), names, maps, sizes)
 
 
 def _card(file: Path) -> Mapping[str, Any]:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from medapps.report.folder import Examples, Scores
 
-__all__ = ["Bar", "Card", "Wall", "hang_pictures", "picture_uri"]
+__all__ = ["Bar", "Card", "Wall", "case_rows", "hang_pictures", "make_card", "picture_uri"]
 
 _SHOWN = 6  # pictures of each kind: one row on a desk, two or three on a phone
 _BARS = 4  # classes shown under a picture
@@ -66,21 +66,22 @@ def hang_pictures(examples: Examples, classes: Sequence[str], scores: Scores | N
         list(by_certainty[::-1]),
         [i for i in by_certainty if right[i]],
     )
-    rows = _rows(scores)
+    rows = case_rows(scores)
     return tuple(
-        Wall(title, reason, tuple(_card(examples, int(i), classes, rows) for i in chosen[:_SHOWN]), empty)
+        Wall(title, reason, tuple(make_card(examples, int(i), classes, rows) for i in chosen[:_SHOWN]), empty)
         for (title, reason, empty), chosen in zip(_REASONS, picked, strict=True)
     )
 
 
-def _rows(scores: Scores | None) -> dict[str, int]:
+def case_rows(scores: Scores | None) -> dict[str, int]:
     """The line of each name in predictions.csv (the head is line 1); names that occur twice tell nothing."""
     names = scores.names if scores else ()
     lines = {name: i + 2 for i, name in enumerate(names)}
     return lines if len(lines) == len(names) else {}
 
 
-def _card(examples: Examples, i: int, classes: Sequence[str], rows: dict[str, int]) -> Card:
+def make_card(examples: Examples, i: int, classes: Sequence[str], rows: dict[str, int]) -> Card:
+    """Example `i` with its probabilities; `rows` from `case_rows`."""
     p, truth = examples.probabilities[i], int(examples.labels[i])
     call = int(p.argmax())
     shown = sorted({truth, *np.argsort(-p, kind="stable")[: _BARS - 1].tolist()}, key=lambda k: (-p[k], k))

@@ -7,11 +7,16 @@ from medapps.report.folder import RunFiles, SegmentationFiles
 __all__ = ["known_limits", "segmentation_limits"]
 
 _FEW = 30  # cases of a class below which one case more or less moves a sensitivity by more than 3 points
+_THRESHOLD = "The call is the most probable class. No threshold was chosen for a purpose, such as missing few."
+_DIAGNOSIS = (
+    "Temperature, threshold and referral were chosen on the validation split. Where diseases are more or less frequent "
+    "than there, they are no longer the right ones.",
+    "A heat map shows where the network found what speaks for its call. It is no outline of a disease, and no proof.",
+)
 _GENERAL = (
     "All images are of one source. Other scanners, hospitals or patients may give other figures, mostly lower ones.",
     "The intervals tell the chance of this sample of test cases. What another seed or other training data would change "
     "is not in them; train with several seeds to see it.",
-    "The call is the most probable class. No threshold was chosen for a purpose, such as missing few.",
     "The model answers for every image, also for one that shows something it never saw.",
 )
 
@@ -29,21 +34,24 @@ _SEGMENTATION = (
 def known_limits(run: RunFiles) -> list[str]:
     """A sentence for each limit."""
     found, sentences = run.evaluation, []
+    general = [*_GENERAL, *(_DIAGNOSIS if run.diagnosis else (_THRESHOLD,))]
+    unit = "patients" if run.diagnosis else "images"
     if run.data.get("synthetic") is True:
         sentences.append("The images were made by a program. The figures say nothing about patients.")
     if found is None:
-        return sentences + list(_GENERAL)
-    if found.groups == found.n:
+        return sentences + general
+    judged = run.diagnosis.images if run.diagnosis else found
+    if judged.groups == judged.n:
         sentences.append(
             "No two test images are known to be of one patient. If some are, the intervals are too short, and the "
             "figures may be too good."
         )
     few = [(name, int(n)) for name, n in zip(found.classes, found.confusion.sum(1), strict=True) if n < _FEW]
-    sentences += [f"Only {n} test images are of class {name}; its figures are rough." for name, n in few]
+    sentences += [f"Only {n} test {unit} are of class {name}; its figures are rough." for name, n in few]
     undefined = [name.replace("_", " ") for name, figure in found.metrics.items() if not figure.is_defined]
     if undefined:
         sentences.append(f"Not defined on these data: {', '.join(undefined)}.")
-    return sentences + list(_GENERAL)
+    return sentences + general
 
 
 def segmentation_limits(run: SegmentationFiles) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from medapps.evaluate import Evaluation
+from medapps.report.diagnosis import diagnosis_sections
 from medapps.report.figures import Figure, draw_curves, draw_reliability, draw_roc
 from medapps.report.folder import RunFiles
 from medapps.report.gallery import hang_pictures
@@ -20,12 +21,14 @@ def build_page(run: RunFiles, title: str | None) -> dict[str, Any]:
     return {
         **frame(run, title, found.cost if found else None),
         "evaluation": found,
-        "verdict": _verdict(found) if found else "",
+        "unit": _unit(run),
+        "verdict": _verdict(found, _unit(run)) if found else "",
         "headline": _headline(found) if found else [],
         "calibration": _calibration(found) if found else [],
         "reliability": draw_reliability(run.scores) if run.scores else None,
         "splits": _splits(run),
-        "grouping": _grouping(found) if found else "",
+        "grouping": _grouping(run.diagnosis.images if run.diagnosis else found) if found else "",
+        "diagnosis": diagnosis_sections(run) if run.diagnosis else None,
         "curves": _curves(run),
         "roc": draw_roc(run.scores, found.classes, _areas(found)) if run.scores and found else None,
         "has_scores": run.scores is not None,
@@ -36,10 +39,16 @@ def build_page(run: RunFiles, title: str | None) -> dict[str, Any]:
     }
 
 
-def _verdict(found: Evaluation) -> str:
+def _unit(run: RunFiles) -> str:
+    """What one case is. A patient with two diagnoses has two cases."""
+    found = run.diagnosis.patients if run.diagnosis else None
+    return "images" if found is None else "patients" if found.groups == found.n else "diagnoses"
+
+
+def _verdict(found: Evaluation, unit: str) -> str:
     """The result in a sentence."""
     figure = found.metrics.get("accuracy")
-    who = f"{found.n:,} {found.split} images"
+    who = f"{found.n:,} {found.split} {unit}"
     if found.groups < found.n:
         who += f" of {found.groups:,} patients"
     if figure is None or not figure.has_interval:

@@ -36,7 +36,8 @@ def npz(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    "verb", ["", "demo", "inspect", "train", "train classify", "evaluate", "predict", "report", "doctor"]
+    "verb",
+    ["", "demo", "inspect", "train", "train classify", "train diagnose", "evaluate", "predict", "report", "doctor"],
 )
 def test_every_verb_explains_itself(capsys: pytest.CaptureFixture[str], verb: str) -> None:
     code, out, _ = run(capsys, *verb.split(), "--help")
@@ -69,6 +70,10 @@ BAD = {
     "bad recipe": f"train classify {{tmp}}/no.npz {OUT} --recipe {{tmp}}/text.txt",
     "bad number": f"train classify {{tmp}}/no.npz {OUT} --lr -1",
     "not a number": f"train classify {{tmp}}/no.npz {OUT} --epochs many",
+    "no data to diagnose": f"train diagnose {{tmp}}/no.npz {OUT}",
+    "no such pooling": f"train diagnose {{tmp}}/good.npz {OUT} --pooling median",
+    "no such healthy class": f"train diagnose {{tmp}}/good.npz {OUT} --healthy cat",
+    "impossible sensitivity": f"train diagnose {{tmp}}/good.npz {OUT} --sensitivity 2",
     "no model": "predict {tmp}/broken.png -m {tmp}/no.safetensors",
     "damaged model": "predict {tmp}/broken.png -m {tmp}/broken.safetensors",
     "broken picture": "inspect {tmp}/broken.png",
@@ -89,6 +94,7 @@ def bad(tmp_path: Path) -> Path:
     (tmp_path / "broken.safetensors").write_bytes(b"\x00" * 20)
     (tmp_path / "empty").mkdir()
     (tmp_path / "classes" / "cat").mkdir(parents=True)
+    np.savez(tmp_path / "good.npz", train_images=np.zeros((20, 8, 8), np.uint8), train_labels=np.arange(20) % 2)
     np.savez(tmp_path / "labels.npz", train_images=np.zeros((3, 8, 8), np.uint8), train_labels=np.array([0, 5, -1]))
     return tmp_path
 
@@ -123,6 +129,20 @@ def test_training_and_predicting_from_the_command_line(
     assert code == 0
     assert "96 classified, 0 refused" in out
     assert "not for diagnosis" in (tmp_path / "out.csv").read_text()
+
+
+def test_diagnosing_from_the_command_line(npz: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "train", "diagnose", npz, "-o", tmp_path / "run", *QUICK[:-1], "--image-size", "10")
+    assert code == 0
+    for words in ("test, patients", "image accuracy", "class 1: sensitivity", "not referred: coverage", "report:"):
+        assert words in out
+    code, out, _ = run(capsys, "predict", npz, "-m", tmp_path / "run", "--explain", tmp_path / "maps")
+    assert code == 0
+    assert "96 patients decided about, 0 refused" in out
+    assert "not for diagnosis" in out
+    assert len(list((tmp_path / "maps").iterdir())) == 96
+    code, out, _ = run(capsys, "inspect", tmp_path / "run")
+    assert "about patients: mean of the images, temperature" in out
 
 
 def test_predict_leaves_with_2_if_any_file_failed(

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medapps.apps.classify import default_run, read_recipe, train_classifier
+from medapps.apps.classify import train_classifier
+from medapps.apps.training import default_run, read_recipe
 from medapps.apps.inspect import inspect
 from medapps.apps.run import Run
 from medapps.errors import InputError, OutputError

@@ -325,3 +325,51 @@ def test_hold_out_keeps_shares_and_groups():
 
 def test_merge_groups_is_transitive():
     assert merge_groups(["a", "b", "b", "c", "d"], ["1", "1", "2", "2", "3"]) == ("a", "a", "a", "a", "d")
+
+
+def test_groups_of_an_npz_keep_a_patients_images_together(tmp_path):
+    whose = np.array(["anna", "anna", "ben", "ben", "cleo", "cleo"])
+    given = {f"{s}_groups": np.char.add(whose, s) for s in ("train", "val", "test")}
+    data = read_dataset(npz(tmp_path, **given))
+    assert data.train.groups[:3] == ("group annatrain", "group annatrain", "group bentrain")
+    only_train = {k: None for s in ("val", "test") for k in (f"{s}_images", f"{s}_labels")}
+    held_out = read_dataset(npz(tmp_path, n=40, train_groups=np.arange(40) // 4, **only_train))
+    groups = [set(split.groups) for _, split in held_out.splits()]
+    assert sum(map(len, groups)) == len(set.union(*groups)) == 10
+
+
+def test_groups_of_an_npz_that_do_not_fit_are_refused(tmp_path):
+    whose = np.arange(6)
+    with pytest.raises(InputError, match="val_groups is missing; give groups for every split or for none"):
+        read_dataset(npz(tmp_path, train_groups=whose))
+    same = {f"{s}_groups": whose for s in ("train", "val", "test")}
+    with pytest.raises(InputError, match="unsafe split: images of group 0 are in train and in val"):
+        read_dataset(npz(tmp_path, **same))
+    with pytest.raises(InputError, match="train_groups must hold 6 texts or whole numbers"):
+        read_dataset(npz(tmp_path, **{**same, "train_groups": whose / 2}))
+
+
+def test_what_lies_deeper_than_the_patients_folder_is_still_the_patients(tmp_path):
+    files = {
+        f"{c}/{c}{p}/study{s}/{i}.png": picture() for c in ("cat", "dog") for p in "abcd" for s in "12" for i in "34"
+    }
+    data = read_dataset(folder(tmp_path, files))
+    assert {group for _, split in data.splits() for group in split.groups} == {
+        c + p for c in ("cat", "dog") for p in "abcd"
+    }
+
+
+def test_the_patient_of_a_dicom_file_counts_more_than_its_folder(tmp_path):
+    files = {
+        f"{c}/series{p}{s}/1.dcm": dicom(RNG.integers(0, 255, (4, 4), np.uint8), PatientID=f"{c}{p}")
+        for c in ("cat", "dog") for p in "abcd" for s in "12"
+    }  # fmt: skip
+    data = read_dataset(folder(tmp_path, files))
+    groups = [set(split.groups) for _, split in data.splits()]
+    assert sum(map(len, groups)) == len(set.union(*groups)) == 8
+
+
+def test_a_folder_of_synthetic_images_says_so(tmp_path):
+    assert not read_dataset(folder(tmp_path, two_classes())).synthetic
+    (tmp_path / "dataset.json").write_text('{"synthetic": true}')
+    assert read_dataset(tmp_path).synthetic
