@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.networks import ABSENT
-
 
 def write(folder: Path, result: dict[str, Any]) -> list[Path]:
     """Write results.json and index.md into `folder`."""
@@ -32,7 +30,6 @@ def markdown(result: dict[str, Any]) -> str:
     ]  # fmt: skip
     if result["networks"]:
         lines += ["## Networks", "", *_table(result["networks"]), "", *_means(result["networks"]), ""]
-        lines += [f"Not measured yet, for want of their layers: {'; '.join(ABSENT.values())}.", ""]
     if result["agreement"]:
         columns = list(dict.fromkeys(key for found in result["agreement"].values() for key in found))
         lines += ["## Agreement", "", "Largest relative differences from the same weights, losses over 20 Adam steps, "]

@@ -28,8 +28,8 @@ def main(threads: int, only: list[str], rounds: int, seconds: float, proofs: boo
 
 def _network_rows(network: Network, torch: Any, limits: dict[str, Any]) -> list[dict[str, Any]]:
     ours, theirs = pair(network, torch)
-    sides = {"NCHW": theirs}
-    if len(network.shape) > 2:
+    sides = {"steps first" if network.sequence else "NCHW": theirs}
+    if len(network.shape) > 2 and not network.sequence:
         sides["channels-last"] = Trainer(torch, network, channels_last=True)
     rows = []
     for what, method in (("training step", "train_step"), ("inference", "infer")):

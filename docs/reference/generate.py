@@ -8,7 +8,8 @@ from pathlib import Path
 
 PAGES = {
     "minidl": [
-        "minidl", "minidl.nn", "minidl.nn.functional", "minidl.nn.init", "minidl.optim", "minidl.optim.lr_scheduler",
+        "minidl", "minidl.nn", "minidl.nn.functional", "minidl.nn.init", "minidl.nn.utils", "minidl.nn.utils.rnn",
+        "minidl.optim", "minidl.optim.lr_scheduler",
         "minidl.utils.data", "minidl.io", "minidl.testing", "minidl.core", "minidl.errors",
     ],
     "medapps": [

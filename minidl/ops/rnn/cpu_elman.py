@@ -6,7 +6,7 @@ import numpy as np
 
 from minidl.device import Array, kernel, parallel
 from minidl.device.scalar_math import tanh
-from minidl.ops.rnn.cpu_product import ROWS, add_product
+from minidl.ops.rnn.cpu_product import ROWS, add_product, clear, copy
 from minidl.ops.rnn.sweep import all_lengths, weight_gradient
 
 
@@ -41,17 +41,21 @@ def _forward(
 ) -> None:
     for step in range(len(x)):
         t = len(x) - 1 - step if reverse else step
-        total = output[t][begin:end]
-        total[:] = x[t][begin:end]
-        add_product(total, h[begin:end], weight)
+        for n in range(begin, end):
+            copy(output[t, n], x[t, n])
+        add_product(output[t][begin:end], h[begin:end], weight)
         for n in range(begin, end):
             y = output[t, n]
             if t >= lengths[n]:
-                y[:] = 0
+                clear(y)
                 continue
-            for j in range(y.size):
-                y[j] = tanh(y[j]) if is_tanh else max(y[j], y.dtype.type(0))
-            h[n] = y
+            if is_tanh:
+                for j in range(y.size):
+                    y[j] = tanh(y[j])
+            else:
+                for j in range(y.size):
+                    y[j] = 0 if y[j] <= 0 else y[j]
+            copy(h[n], y)
 
 
 @kernel(
@@ -65,14 +69,15 @@ def _backward(
     for step in range(len(g)):
         t = step if reverse else len(g) - 1 - step
         for n in range(begin, end):
-            slope, above, below = gx[t, n], g[t, n], gh[n]
-            slope[:] = 0
+            total, above, below, y = gx[t, n], g[t, n], gh[n], output[t, n]
             if t >= lengths[n]:
+                clear(total)
                 continue
-            y = output[t, n]
-            for j in range(y.size):
-                slope[j] = 1 - y[j] * y[j] if is_tanh else y[j] > 0
-            for j in range(y.size):
-                slope[j] *= below[j] + above[j]
-            below[:] = 0
+            if is_tanh:
+                for j in range(y.size):
+                    total[j] = (below[j] + above[j]) * (1 - y[j] * y[j])
+            else:
+                for j in range(y.size):
+                    total[j] = below[j] + above[j] if y[j] > 0 else 0
+            clear(below)
         add_product(gh[begin:end], gx[t][begin:end], weight)

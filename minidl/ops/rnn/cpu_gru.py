@@ -6,7 +6,7 @@ import numpy as np
 
 from minidl.device import Array, inline, kernel, parallel
 from minidl.device.scalar_math import sigmoid, tanh
-from minidl.ops.rnn.cpu_product import ROWS, add_product, state_before
+from minidl.ops.rnn.cpu_product import ROWS, add_product, clear, copy, state_before
 from minidl.ops.rnn.sweep import all_lengths, weight_gradient
 
 
@@ -47,14 +47,16 @@ def _forward(
     for step in range(len(x)):
         t = len(x) - 1 - step if reverse else step
         slot = t if keep else 0
-        product[:] = bias
+        for n in range(end - begin):
+            copy(product[n], bias)
         add_product(product, h[begin:end], weight)
         for n in range(begin, end):
             if t < lengths[n]:
                 _next_state(h[n], gates[slot, n], x[t, n], product[n - begin])
-                output[t, n] = h[n]
+                copy(output[t, n], h[n])
             else:
-                output[t, n], gates[slot, n] = 0, 0
+                clear(output[t, n])
+                clear(gates[slot, n])
 
 
 @inline
@@ -63,7 +65,7 @@ def _next_state(h: Array, gates: Array, x: Array, product: Array) -> None:
     hidden = h.size
     r, z, new, m = gates[:hidden], gates[hidden : 2 * hidden], gates[2 * hidden : 3 * hidden], gates[3 * hidden :]
     x_new = x[2 * hidden :]
-    m[:] = product[2 * hidden :]
+    copy(m, product[2 * hidden :])
     for j in range(2 * hidden):
         gates[j] = sigmoid(x[j] + product[j])
     for j in range(hidden):
@@ -85,7 +87,8 @@ def _backward(
         t = step if reverse else len(g) - 1 - step
         for n in range(begin, end):
             if t >= lengths[n]:
-                gx[t, n], g_product[t, n] = 0, 0
+                clear(gx[t, n])
+                clear(g_product[t, n])
                 continue
             h = state_before(output, h0, t, n, lengths[n], reverse)
             _gate_gradients(gx[t, n], g_product[t, n], gh[n], g[t, n], gates[t, n], h)
@@ -106,7 +109,7 @@ def _gate_gradients(gx: Array, g_product: Array, gh: Array, g: Array, gates: Arr
         g_z[j] = gh[j] * (h[j] - new[j]) * z[j] * (1 - z[j])
     for j in range(hidden):
         g_r[j] = g_new[j] * m[j] * r[j] * (1 - r[j])
-    g_product[: 2 * hidden] = gx[: 2 * hidden]
+    copy(g_product[: 2 * hidden], gx)
     reset = g_product[2 * hidden :]
     for j in range(hidden):
         reset[j] = g_new[j] * r[j]

@@ -7,7 +7,7 @@ import numpy as np
 
 from minidl.device import Array, inline, kernel, parallel
 from minidl.device.scalar_math import sigmoid, tanh
-from minidl.ops.rnn.cpu_product import ROWS, add_product, state_before
+from minidl.ops.rnn.cpu_product import ROWS, add_product, clear, copy, state_before
 from minidl.ops.rnn.sweep import all_lengths, weight_gradient
 
 
@@ -45,15 +45,18 @@ def _forward(
     for step in range(len(x)):
         t = len(x) - 1 - step if reverse else step
         slot = t if keep else 0
-        total = gates[slot][begin:end]
-        total[:] = x[t][begin:end]
-        add_product(total, h[begin:end], weight)
+        for n in range(begin, end):
+            copy(gates[slot, n], x[t, n])
+        add_product(gates[slot][begin:end], h[begin:end], weight)
         for n in range(begin, end):
             if t < lengths[n]:
                 _next_state(h[n], c[n], gates[slot, n])
-                output[t, n], cells[slot, n] = h[n], c[n]
+                copy(output[t, n], h[n])
+                copy(cells[slot, n], c[n])
             else:
-                output[t, n], cells[slot, n], gates[slot, n] = 0, 0, 0
+                clear(output[t, n])
+                clear(cells[slot, n])
+                clear(gates[slot, n])
 
 
 @inline
@@ -87,11 +90,12 @@ def _backward(
         t = step if reverse else len(g) - 1 - step
         for n in range(begin, end):
             if t >= lengths[n]:
-                gx[t, n] = 0
+                clear(gx[t, n])
                 continue
             c = state_before(cells, c0, t, n, lengths[n], reverse)
+            cell = cells[t, n]
             for j in range(squashed.size):
-                squashed[j] = tanh(cells[t, n, j])
+                squashed[j] = tanh(cell[j])
             _gate_gradients(gx[t, n], gh[n], gc[n], g[t, n], gates[t, n], squashed, c)
         add_product(gh[begin:end], gx[t][begin:end], weight)
 
@@ -116,4 +120,4 @@ def _gate_gradients(gx: Array, gh: Array, gc: Array, g: Array, gates: Array, squ
         g_new[j] = gc[j] * i[j] * (1 - new[j] * new[j])
     for j in range(hidden):
         gc[j] *= f[j]
-    gh[:] = 0
+    clear(gh)

@@ -11,7 +11,7 @@ from typing import Any
 
 from minidl.core import Array, Grads, Node, Op, Spec
 from minidl.ops.rnn import cpu_elman
-from minidl.ops.rnn.cpu_product import takes
+from minidl.ops.rnn.cpu_product import plain_takes
 from minidl.ops.rnn.sweep import (
     check_shapes,
     chosen,
@@ -40,7 +40,7 @@ class RNNSequence(Op):
 
     @classmethod
     def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
-        return super().cpu_takes(arrays, params) and takes(arrays)
+        return super().cpu_takes(arrays, params) and plain_takes(arrays, arrays[1])
 
     @staticmethod
     def reference(
@@ -82,7 +82,7 @@ class RNNSequenceGrad(Op):
 
     @classmethod
     def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
-        return super().cpu_takes(arrays, params) and takes(arrays)
+        return super().cpu_takes(arrays, params) and plain_takes(arrays, arrays[3])
 
     @staticmethod
     def reference(

@@ -18,7 +18,7 @@ from typing import Any
 from minidl.core import Array, Grads, Node, Op, Spec
 from minidl.errors import ShapeError
 from minidl.ops.rnn import cpu_gru
-from minidl.ops.rnn.cpu_product import takes
+from minidl.ops.rnn.cpu_product import gates_take
 from minidl.ops.rnn.sweep import (
     before,
     check_shapes,
@@ -58,7 +58,7 @@ class GRUSequence(Op):
 
     @classmethod
     def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
-        return super().cpu_takes(arrays, params) and takes(arrays)
+        return super().cpu_takes(arrays, params) and gates_take(arrays, arrays[2])
 
     @staticmethod
     def reference(
@@ -103,7 +103,7 @@ class GRUSequenceGrad(Op):
 
     @classmethod
     def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
-        return super().cpu_takes(arrays, params) and takes(arrays)
+        return super().cpu_takes(arrays, params) and gates_take(arrays, arrays[5])
 
     @staticmethod
     def reference(

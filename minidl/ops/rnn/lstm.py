@@ -19,7 +19,7 @@ from typing import Any
 
 from minidl.core import Array, Grads, Node, Op, Spec
 from minidl.ops.rnn import cpu_lstm
-from minidl.ops.rnn.cpu_product import takes
+from minidl.ops.rnn.cpu_product import gates_take
 from minidl.ops.rnn.sweep import (
     before,
     check_shapes,
@@ -56,7 +56,7 @@ class LSTMSequence(Op):
 
     @classmethod
     def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
-        return super().cpu_takes(arrays, params) and takes(arrays)
+        return super().cpu_takes(arrays, params) and gates_take(arrays, arrays[3])
 
     @staticmethod
     def reference(
@@ -100,7 +100,7 @@ class LSTMSequenceGrad(Op):
 
     @classmethod
     def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
-        return super().cpu_takes(arrays, params) and takes(arrays)
+        return super().cpu_takes(arrays, params) and gates_take(arrays, arrays[8])
 
     @staticmethod
     def reference(

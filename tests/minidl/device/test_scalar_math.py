@@ -1,4 +1,4 @@
-"""exp, expm1, sigmoid and tanh against NumPy in a wider type, over the whole range."""
+"""exp, expm1, sigmoid, tanh and fma against NumPy in a wider type, over the whole range."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 
 from minidl.device import kernel, numba_status
-from minidl.device.scalar_math import exp, expm1, sigmoid, tanh
+from minidl.device.scalar_math import exp, expm1, fma, sigmoid, tanh
 
 pytestmark = [pytest.mark.numba, pytest.mark.skipif(not numba_status(), reason="Numba is not installed")]
 
@@ -91,3 +91,18 @@ def test_the_bits_do_not_depend_on_the_place_in_a_vector(dtype: Any) -> None:
     whole = compiled(x)
     for shift in range(1, 9):
         np.testing.assert_array_equal(compiled(x[shift:].copy()), whole[:, shift:])
+
+
+@kernel("T[::1], const T[::1], const T[::1], const T[::1]", T=("float32", "float64"))
+def fused(begin: int, end: int, out: Any, a: Any, b: Any, c: Any) -> None:
+    for i in range(begin, end):
+        out[i] = fma(a[i], b[i], c[i])
+
+
+def test_fma_rounds_once() -> None:
+    """(1 + e)(1 - e) - 1 is -e², which two roundings lose; the formula needs no wider type."""
+    for dtype in (np.float32, np.float64):
+        eps = np.full(37, np.finfo(dtype).eps)
+        out = np.empty_like(eps)
+        fused(0, len(eps), out, 1 + eps, 1 - eps, -np.ones_like(eps))
+        np.testing.assert_array_equal(out, -(eps**2))
