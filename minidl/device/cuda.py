@@ -1,0 +1,87 @@
+"""CUDA kernels: C++ files beside their ops, compiled when first launched, and kept in the user's cache.
+
+A file leaves two names open, REAL and INDEX: the type of the numbers and that of sizes. It is compiled anew for each
+choice of the two and for each kind of GPU.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from minidl.device import gpu, nvrtc
+from minidl.device.device import Array
+
+# (grid, block, arguments) -> None
+Function: TypeAlias = Callable[[tuple[int], tuple[int], Sequence[Any]], None]
+REALS = {"f": "float", "d": "double"}
+BLOCK = 256  # threads: eight warps, which every GPU can hold several times
+MOST_BLOCKS = 1 << 16  # kernels loop over what is left; more blocks than a GPU runs at once gain nothing
+# INDEX is int below this size, so that adding BLOCK * MOST_BLOCKS to an index cannot overflow either.
+LARGEST_INT_SIZE = 1 << 30
+
+
+class CudaKernels:
+    """The kernels of one `.cuh` file. Declaring them reads and compiles nothing.
+
+    Each is `extern "C" __global__ void name(INDEX count, ...)` and covers the numbers 0 to count - 1, however many
+    threads there are.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def launch(self, name: str, count: int, *args: Array | int) -> None:
+        """Run kernel `name` for `count` numbers.
+
+        Args:
+            args: what follows `count`: C-contiguous CuPy arrays, the first of which decides REAL, and whole numbers.
+
+        Raises:
+            KernelError: if the file cannot be compiled.
+        """
+        if not count:
+            return
+        arrays = [a for a in args if not isinstance(a, int)]
+        index = np.int32 if max(a.size for a in arrays) < LARGEST_INT_SIZE else np.int64
+        types = (REALS[arrays[0].dtype.char], "int" if index is np.int32 else "long long")
+        function = load(self.path, name, *types)
+        blocks = min(-(-count // BLOCK), MOST_BLOCKS)
+        function((blocks,), (BLOCK,), [index(a) if isinstance(a, int) else a for a in (count, *args)])
+
+
+def load(path: Path, name: str, real: str, index: str) -> Function:
+    """Kernel `name` of a file, ready to run on the current GPU."""
+    capability = gpu.cupy().cuda.Device().compute_capability
+    return _functions(path, f"sm_{capability}", real, index)(name)
+
+
+@functools.cache
+def _functions(path: Path, arch: str, real: str, index: str) -> Callable[[str], Function]:
+    cubin = machine_code(path, arch, real, index)
+    with tempfile.TemporaryDirectory(prefix="minidl-") as folder:
+        file = Path(folder, "kernels.cubin")
+        file.write_bytes(cubin)
+        module = gpu.cupy().RawModule(path=str(file))
+        module.compile()  # CuPy reads the file now
+    return functools.cache(module.get_function)
+
+
+def machine_code(path: Path, arch: str, real: str, index: str) -> bytes:
+    """The compiled file, from the cache if it is there."""
+    from minidl.device import cache
+
+    source = path.read_text(encoding="utf-8")
+    parts = (source, arch, real, index, nvrtc.version())
+    key = hashlib.sha256(repr(parts).encode()).digest()
+    if (stored := cache.load(path.stem, key)) is not None:
+        return stored
+    cubin = nvrtc.compile_cubin(source, path.name, arch, {"REAL": real, "INDEX": index}).cubin
+    cache.store(path.stem, key, cubin)
+    return cubin

@@ -1,0 +1,69 @@
+"""Runs CUDA kernels on the CPU: the same `.cuh` file, compiled by g++ with `cuda_on_cpu.h` in place of CUDA."""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import functools
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from minidl.device.cuda import Function
+from tests.minidl.gpu.strict_array import StrictArray
+
+HEADER = Path(__file__).with_name("cuda_on_cpu.h")
+LAUNCHER = """
+extern "C" void launch_{name}(unsigned blocks, unsigned threads, int backwards, void **arguments)
+{{
+    launch({name}, blocks, threads, backwards, arguments);
+}}
+"""
+
+
+def load(path: Path, name: str, real: str, index: str, *, backwards: bool = False) -> Function:
+    """In place of `minidl.device.cuda.load`: kernel `name`, to be run on arrays in main memory."""
+    launcher = getattr(_library(path, real, index), f"launch_{name}")
+
+    def run(grid: tuple[int], block: tuple[int], args: Sequence[Any]) -> None:
+        values = [_value(a) for a in args]
+        pointers = (ctypes.c_void_p * len(values))(*[v.ctypes.data for v in values])
+        launcher(grid[0], block[0], int(backwards), pointers)
+
+    return run
+
+
+def _value(argument: Any) -> np.ndarray[Any, Any]:
+    """Memory that holds the argument: a number, or the address of an array."""
+    if isinstance(argument, (StrictArray, np.ndarray)):
+        host = argument.host if isinstance(argument, StrictArray) else argument
+        assert host.flags.c_contiguous, "a kernel was given an array with gaps"
+        return np.array(host.ctypes.data, np.uint64)
+    assert isinstance(argument, np.generic), f"CuPy would guess the type of {argument!r}"
+    return np.array(argument)
+
+
+@functools.cache
+def _library(path: Path, real: str, index: str) -> ctypes.CDLL:
+    if shutil.which("g++") is None:
+        pytest.skip("g++ is not installed")
+    source = path.read_text()
+    kernels = re.findall(r"__global__\s+void\s+(\w+)", source)
+    folder = Path(tempfile.mkdtemp(prefix="minidl-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    text = f'#include "{HEADER}"\n#include "{path}"\n' + "".join(LAUNCHER.format(name=name) for name in kernels)
+    program, library = folder / "kernels.cpp", folder / "kernels.so"
+    program.write_text(text)
+    flags = ["-O1", "-std=c++17", "-shared", "-fPIC", "-Wall", "-Werror", f"-DREAL={real}", f"-DINDEX={index}"]
+    done = subprocess.run(
+        ["g++", *flags, str(program), "-o", str(library)], capture_output=True, text=True, check=False
+    )
+    assert not done.returncode, done.stderr
+    return ctypes.CDLL(str(library))

@@ -1,0 +1,121 @@
+"""The CUDA sources, without a GPU: compiled for three kinds of it, and executed on the CPU."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import minidl
+from minidl.device import nvrtc
+from minidl.device.cuda import BLOCK, REALS, machine_code
+from minidl.errors import KernelError
+from minidl.ops import max_pool
+from tests.minidl.gpu import cuda_on_cpu
+
+SOURCES = sorted(Path(minidl.__file__).parent.rglob("*.cuh"))
+MOST_REGISTERS = 64  # of each thread: with blocks of 256 that still fills half of a GPU's places for warps
+MOST_SHARED_BYTES = 48 << 10  # what every GPU gives without asking
+
+
+@pytest.fixture(scope="module")
+def compiler() -> None:
+    try:
+        nvrtc.library()
+    except KernelError:
+        pytest.skip("NVRTC is not installed")
+
+
+@pytest.mark.parametrize("index", ["int", "long long"])
+@pytest.mark.parametrize("real", REALS.values())
+@pytest.mark.parametrize("arch", ["sm_80", "sm_90", "sm_120"])
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_every_kernel_compiles_within_its_budget(compiler: None, path: Path, arch: str, real: str, index: str) -> None:
+    compiled = nvrtc.compile_cubin(path.read_text(), path.name, arch, {"REAL": real, "INDEX": index})
+    kernels = re.findall(r"__global__\s+void\s+(\w+)", path.read_text())
+    used = re.findall(r"Used (\d+) registers", compiled.log)
+    spills = re.findall(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", compiled.log)
+    shared = re.findall(r"(\d+) bytes smem", compiled.log)
+    assert compiled.cubin[:4] == b"\x7fELF"
+    assert all(name.encode() in compiled.cubin for name in kernels)
+    assert len(used) == len(kernels), compiled.log
+    assert max(map(int, used)) <= MOST_REGISTERS
+    assert set(spills) == {("0", "0", "0")}, compiled.log
+    assert max(map(int, shared), default=0) <= MOST_SHARED_BYTES
+
+
+def test_a_source_that_does_not_compile_is_named_with_the_compilers_words(compiler: None) -> None:
+    with pytest.raises(KernelError, match=r"broken\.cuh cannot be compiled for sm_90: .*identifier \"y\" is undefined"):
+        nvrtc.compile_cubin("__global__ void k(float *x) { *x = y; }", "broken.cuh", "sm_90", {})
+
+
+def test_machine_code_is_compiled_once(compiler: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    source = tmp_path / "twice.cuh"
+    source.write_text('extern "C" __global__ void twice(INDEX n, REAL *x) { for (INDEX i = 0; i < n; i++) x[i] *= 2; }')
+    first = machine_code(source, "sm_90", "float", "int")
+    monkeypatch.setattr(nvrtc, "compile_cubin", None)
+    assert machine_code(source, "sm_90", "float", "int") == first
+    with pytest.raises(TypeError):  # another type, another compilation
+        machine_code(source, "sm_90", "double", "int")
+
+
+POOLS = [  # kernel, stride, padding, dilation, image
+    ((2, 2), (2, 2), (0, 0), (1, 1), (8, 6)),
+    ((3, 3), (2, 2), (1, 1), (1, 1), (7, 9)),
+    ((3, 2), (1, 1), (1, 0), (2, 3), (11, 10)),
+    ((2, 3), (3, 4), (1, 1), (1, 1), (5, 17)),  # steps over pixels that no window sees
+    ((1, 1), (1, 1), (0, 0), (1, 1), (1, 1)),
+    ((5, 5), (1, 2), (2, 2), (1, 1), (6, 5)),
+]
+
+
+def pooled(real: str, index: str, pool: Any, values: np.ndarray[Any, Any], blocks: int, backwards: bool) -> Any:
+    """Forward and backward by the CUDA kernels on the CPU: (best, place, gradient)."""
+    kernel, stride, padding, dilation, image = pool
+    span = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
+    windows = [(n + 2 * p - a - 1) // s + 1 for n, p, a, s in zip(image, padding, span, stride, strict=True)]
+    best, place = np.full((2, 3, *windows), np.nan, values.dtype), np.full((2, 3, *windows), -9)
+    gradient = np.full(values.shape, np.nan, values.dtype)
+    number = np.int32 if index == "int" else np.int64
+
+    def run(name: str, count: int, *args: Any) -> None:
+        function = cuda_on_cpu.load(max_pool.CUDA.path, name, real, index, backwards=backwards)
+        sizes = [a if isinstance(a, np.ndarray) else number(a) for a in args]
+        function((blocks,), (BLOCK,), [number(count), *sizes])
+
+    run("max_pool2d", best.size, best, place, values, *image, *windows, *kernel, *stride, *padding, *dilation)
+    weights = np.random.default_rng(1).standard_normal(best.shape).astype(values.dtype)
+    run("max_pool2d_spread", gradient.size, gradient, weights, place, *image, *windows, *span, *stride, *padding)
+    return best, place, gradient, weights
+
+
+@pytest.mark.parametrize("index", ["int", "long long"])
+@pytest.mark.parametrize("real", REALS.values())
+@pytest.mark.parametrize("pool", POOLS, ids=str)
+def test_max_pool_on_the_cpu_equals_the_reference(pool: Any, real: str, index: str) -> None:
+    """Maxima, places and the order of ties to the last bit; sums of float32 to a rounding of each addition."""
+    kernel, stride, padding, dilation, image = pool
+    dtype = np.float32 if real == "float" else np.float64
+    values = np.random.default_rng(0).integers(-3, 4, (2, 3, *image)).astype(dtype)
+    values[0, 0, 0, 0] = np.nan
+    best, place, gradient, weights = pooled(real, index, pool, values, 1, False)
+    leaf = minidl.tensor(values, requires_grad=True)
+    with minidl.use_numba(False):
+        wanted, places = minidl.max_pool2d(leaf, kernel, stride, padding, dilation, return_indices=True)
+        wanted.backward(minidl.tensor(weights))
+    np.testing.assert_array_equal(best, wanted.detach().numpy())
+    np.testing.assert_array_equal(place, places.numpy())
+    np.testing.assert_allclose(gradient, leaf.grad.numpy(), rtol=0, atol=4e-6 if real == "float" else 1e-14)
+
+
+@pytest.mark.parametrize("pool", POOLS, ids=str)
+def test_neither_the_order_of_threads_nor_their_number_changes_a_bit(pool: Any) -> None:
+    values = np.random.default_rng(0).standard_normal((2, 3, *pool[-1])).astype(np.float32)
+    first = pooled("float", "int", pool, values, 1, False)
+    for blocks, backwards in ((1, True), (7, False), (7, True)):
+        for ours, other in zip(first, pooled("float", "int", pool, values, blocks, backwards), strict=True):
+            np.testing.assert_array_equal(ours, other)
