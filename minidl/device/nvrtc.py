@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from ctypes import byref, c_char_p, c_int, c_size_t, c_void_p
 from ctypes.util import find_library
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from minidl.errors import KernelError
@@ -73,6 +74,8 @@ def library() -> Any:
     for place in (_beside_cupy, _in_wheel, lambda: find_library("nvrtc")):
         if path := place():
             try:
+                for part in Path(path).parent.glob("libnvrtc-builtins.so.*"):
+                    ctypes.CDLL(str(part))  # NVRTC opens it by name alone, and does not look in its own folder
                 nvrtc = ctypes.CDLL(path)
             except OSError as error:
                 raise KernelError(f"NVRTC, {path}, cannot be loaded: {error}") from error

@@ -17,7 +17,8 @@ from minidl.ops import max_pool
 from tests.minidl.gpu import cuda_on_cpu
 
 SOURCES = sorted(Path(minidl.__file__).parent.rglob("*.cuh"))
-MOST_REGISTERS = 64  # of each thread: with blocks of 256 that still fills half of a GPU's places for warps
+# Of each thread. With 64, blocks of 256 still fill half of a GPU's places for warps; 64-bit sizes take two each.
+MOST_REGISTERS = {"int": 64, "long long": 128}
 MOST_SHARED_BYTES = 48 << 10  # what every GPU gives without asking
 
 
@@ -42,13 +43,13 @@ def test_every_kernel_compiles_within_its_budget(compiler: None, path: Path, arc
     assert compiled.cubin[:4] == b"\x7fELF"
     assert all(name.encode() in compiled.cubin for name in kernels)
     assert len(used) == len(kernels), compiled.log
-    assert max(map(int, used)) <= MOST_REGISTERS
+    assert max(map(int, used)) <= MOST_REGISTERS[index]
     assert set(spills) == {("0", "0", "0")}, compiled.log
     assert max(map(int, shared), default=0) <= MOST_SHARED_BYTES
 
 
 def test_a_source_that_does_not_compile_is_named_with_the_compilers_words(compiler: None) -> None:
-    with pytest.raises(KernelError, match=r"broken\.cuh cannot be compiled for sm_90: .*identifier \"y\" is undefined"):
+    with pytest.raises(KernelError, match=r"broken\.cuh cannot be compiled for sm_90: .*identifier .y. is undefined"):
         nvrtc.compile_cubin("__global__ void k(float *x) { *x = y; }", "broken.cuh", "sm_90", {})
 
 
