@@ -1,21 +1,19 @@
 """CUDA kernels: C++ files beside their ops, compiled when first launched, and kept in the user's cache.
 
 A file leaves two names open, REAL and INDEX: the type of the numbers and that of sizes. It is compiled anew for each
-choice of the two and for each kind of GPU.
+choice of the two and for each kind of GPU. What only compiling needs is imported inside the functions.
 """
 
 from __future__ import annotations
 
 import functools
-import hashlib
-import tempfile
+import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from minidl.device import gpu, nvrtc
+from minidl.device import gpu
 from minidl.device.device import Array
 
 # (grid, block, arguments) -> None
@@ -28,14 +26,14 @@ LARGEST_INT_SIZE = 1 << 30
 
 
 class CudaKernels:
-    """The kernels of one `.cuh` file. Declaring them reads and compiles nothing.
+    """The kernels of the `.cuh` file `name` beside the Python file `room`. Declaring them reads and compiles nothing.
 
     Each is `extern "C" __global__ void name(INDEX count, ...)` and covers the numbers 0 to count - 1, however many
     threads there are.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, room: str, name: str) -> None:
+        self.path = os.path.join(os.path.dirname(room), name)
 
     def launch(self, name: str, count: int, *args: Array | int) -> None:
         """Run kernel `name` for `count` numbers.
@@ -56,32 +54,39 @@ class CudaKernels:
         function((blocks,), (BLOCK,), [index(a) if isinstance(a, int) else a for a in (count, *args)])
 
 
-def load(path: Path, name: str, real: str, index: str) -> Function:
+def load(path: str, name: str, real: str, index: str) -> Function:
     """Kernel `name` of a file, ready to run on the current GPU."""
     capability = gpu.cupy().cuda.Device().compute_capability
     return _functions(path, f"sm_{capability}", real, index)(name)
 
 
 @functools.cache
-def _functions(path: Path, arch: str, real: str, index: str) -> Callable[[str], Function]:
+def _functions(path: str, arch: str, real: str, index: str) -> Callable[[str], Function]:
+    import tempfile
+
     cubin = machine_code(path, arch, real, index)
     with tempfile.TemporaryDirectory(prefix="minidl-") as folder:
-        file = Path(folder, "kernels.cubin")
-        file.write_bytes(cubin)
-        module = gpu.cupy().RawModule(path=str(file))
+        name = os.path.join(folder, "kernels.cubin")
+        with open(name, "wb") as file:
+            file.write(cubin)
+        module = gpu.cupy().RawModule(path=name)
         module.compile()  # CuPy reads the file now
     return functools.cache(module.get_function)
 
 
-def machine_code(path: Path, arch: str, real: str, index: str) -> bytes:
+def machine_code(path: str, arch: str, real: str, index: str) -> bytes:
     """The compiled file, from the cache if it is there."""
-    from minidl.device import cache
+    import hashlib
 
-    source = path.read_text(encoding="utf-8")
+    from minidl.device import cache, nvrtc
+
+    with open(path, encoding="utf-8") as file:
+        source = file.read()
+    name = os.path.basename(path)
     parts = (source, arch, real, index, nvrtc.version())
     key = hashlib.sha256(repr(parts).encode()).digest()
-    if (stored := cache.load(path.stem, key)) is not None:
+    if (stored := cache.load(name, key)) is not None:
         return stored
-    cubin = nvrtc.compile_cubin(source, path.name, arch, {"REAL": real, "INDEX": index}).cubin
-    cache.store(path.stem, key, cubin)
+    cubin = nvrtc.compile_cubin(source, name, arch, {"REAL": real, "INDEX": index}).cubin
+    cache.store(name, key, cubin)
     return cubin

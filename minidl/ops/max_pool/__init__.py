@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor
@@ -22,7 +21,7 @@ from minidl.ops.windows import Sizes, sizes, taps, window_count
 
 __all__ = ["max_pool1d", "max_pool2d", "max_pool3d"]
 
-CUDA = CudaKernels(Path(__file__).with_name("max_pool.cuh"))
+CUDA = CudaKernels(__file__, "max_pool.cuh")
 
 
 class MaxPool(Op):

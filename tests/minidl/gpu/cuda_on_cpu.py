@@ -28,7 +28,7 @@ extern "C" void launch_{name}(unsigned blocks, unsigned threads, int backwards, 
 """
 
 
-def load(path: Path, name: str, real: str, index: str, *, backwards: bool = False) -> Function:
+def load(path: str, name: str, real: str, index: str, *, backwards: bool = False) -> Function:
     """In place of `minidl.device.cuda.load`: kernel `name`, to be run on arrays in main memory."""
     launcher = getattr(_library(path, real, index), f"launch_{name}")
 
@@ -51,10 +51,10 @@ def _value(argument: Any) -> np.ndarray[Any, Any]:
 
 
 @functools.cache
-def _library(path: Path, real: str, index: str) -> ctypes.CDLL:
+def _library(path: str, real: str, index: str) -> ctypes.CDLL:
     if shutil.which("g++") is None:
         pytest.skip("g++ is not installed")
-    source = path.read_text()
+    source = Path(path).read_text()
     kernels = re.findall(r"__global__\s+void\s+(\w+)", source)
     folder = Path(tempfile.mkdtemp(prefix="minidl-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)

@@ -13,7 +13,7 @@ import minidl
 from minidl.device import nvrtc
 from minidl.device.cuda import BLOCK, REALS, machine_code
 from minidl.errors import KernelError
-from minidl.ops import max_pool
+from minidl.ops.max_pool import CUDA
 from tests.minidl.gpu import cuda_on_cpu
 
 SOURCES = sorted(Path(minidl.__file__).parent.rglob("*.cuh"))
@@ -57,11 +57,11 @@ def test_machine_code_is_compiled_once(compiler: None, tmp_path: Path, monkeypat
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     source = tmp_path / "twice.cuh"
     source.write_text('extern "C" __global__ void twice(INDEX n, REAL *x) { for (INDEX i = 0; i < n; i++) x[i] *= 2; }')
-    first = machine_code(source, "sm_90", "float", "int")
+    first = machine_code(str(source), "sm_90", "float", "int")
     monkeypatch.setattr(nvrtc, "compile_cubin", None)
-    assert machine_code(source, "sm_90", "float", "int") == first
+    assert machine_code(str(source), "sm_90", "float", "int") == first
     with pytest.raises(TypeError):  # another type, another compilation
-        machine_code(source, "sm_90", "double", "int")
+        machine_code(str(source), "sm_90", "double", "int")
 
 
 POOLS = [  # kernel, stride, padding, dilation, image
@@ -84,7 +84,7 @@ def pooled(real: str, index: str, pool: Any, values: np.ndarray[Any, Any], block
     number = np.int32 if index == "int" else np.int64
 
     def run(name: str, count: int, *args: Any) -> None:
-        function = cuda_on_cpu.load(max_pool.CUDA.path, name, real, index, backwards=backwards)
+        function = cuda_on_cpu.load(CUDA.path, name, real, index, backwards=backwards)
         sizes = [a if isinstance(a, np.ndarray) else number(a) for a in args]
         function((blocks,), (BLOCK,), [number(count), *sizes])
 
