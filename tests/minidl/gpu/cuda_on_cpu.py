@@ -20,6 +20,7 @@ from minidl.device.cuda import Function
 from tests.minidl.gpu.strict_array import StrictArray
 
 HEADER = Path(__file__).with_name("cuda_on_cpu.h")
+CHECKS = ("-fsanitize=address", "-g")
 LAUNCHER = """
 extern "C" void launch_{name}(unsigned blocks, unsigned threads, int backwards, void **arguments)
 {{
@@ -28,9 +29,14 @@ extern "C" void launch_{name}(unsigned blocks, unsigned threads, int backwards, 
 """
 
 
-def load(path: str, name: str, real: str, index: str, *, backwards: bool = False) -> Function:
-    """In place of `minidl.device.cuda.load`: kernel `name`, to be run on arrays in main memory."""
-    launcher = getattr(_library(path, real, index), f"launch_{name}")
+def load(path: str, name: str, real: str, index: str, *, backwards: bool = False, checked: bool = False) -> Function:
+    """In place of `minidl.device.cuda.load`: kernel `name`, to be run on arrays in main memory.
+
+    Args:
+        backwards: the last thread first.
+        checked: end the process at the first access outside of an array; `sanitizer` must have been loaded before.
+    """
+    launcher = getattr(_library(path, real, index, checked), f"launch_{name}")
 
     def run(grid: tuple[int], block: tuple[int], args: Sequence[Any]) -> None:
         values = [_value(a) for a in args]
@@ -38,6 +44,22 @@ def load(path: str, name: str, real: str, index: str, *, backwards: bool = False
         launcher(grid[0], block[0], int(backwards), pointers)
 
     return run
+
+
+def need_compiler() -> None:
+    """Skip the test if there is none."""
+    if shutil.which("g++") is None:
+        pytest.skip("g++ is not installed")
+
+
+def sanitizer() -> str:
+    """The library that finds accesses outside of arrays (AddressSanitizer)."""
+    need_compiler()
+    command = ["g++", "-print-file-name=libasan.so"]
+    found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    if not Path(found).is_absolute():  # it repeats the name of what it has not
+        pytest.skip("g++ is not installed with AddressSanitizer")
+    return found
 
 
 def _value(argument: Any) -> np.ndarray[Any, Any]:
@@ -51,9 +73,8 @@ def _value(argument: Any) -> np.ndarray[Any, Any]:
 
 
 @functools.cache
-def _library(path: str, real: str, index: str) -> ctypes.CDLL:
-    if shutil.which("g++") is None:
-        pytest.skip("g++ is not installed")
+def _library(path: str, real: str, index: str, checked: bool) -> ctypes.CDLL:
+    need_compiler()
     source = Path(path).read_text()
     kernels = re.findall(r"__global__\s+void\s+(\w+)", source)
     folder = Path(tempfile.mkdtemp(prefix="minidl-"))
@@ -62,8 +83,7 @@ def _library(path: str, real: str, index: str) -> ctypes.CDLL:
     program, library = folder / "kernels.cpp", folder / "kernels.so"
     program.write_text(text)
     flags = ["-O1", "-std=c++17", "-shared", "-fPIC", "-Wall", "-Werror", f"-DREAL={real}", f"-DINDEX={index}"]
-    done = subprocess.run(
-        ["g++", *flags, str(program), "-o", str(library)], capture_output=True, text=True, check=False
-    )
+    command = ["g++", *flags, *(CHECKS if checked else ()), str(program), "-o", str(library)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert not done.returncode, done.stderr
     return ctypes.CDLL(str(library))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -70,11 +73,12 @@ POOLS = [  # kernel, stride, padding, dilation, image
     ((3, 2), (1, 1), (1, 0), (2, 3), (11, 10)),
     ((2, 3), (3, 4), (1, 1), (1, 1), (5, 17)),  # steps over pixels that no window sees
     ((1, 1), (1, 1), (0, 0), (1, 1), (1, 1)),
+    ((2, 2), (2, 2), (0, 0), (1, 1), (7, 9)),  # a row and a column are left over
     ((5, 5), (1, 2), (2, 2), (1, 1), (6, 5)),
 ]
 
 
-def pooled(real: str, index: str, pool: Any, values: np.ndarray[Any, Any], blocks: int, backwards: bool) -> Any:
+def pooled(real: str, index: str, pool: Any, values: np.ndarray[Any, Any], blocks: int, **how: bool) -> Any:
     """Forward and backward by the CUDA kernels on the CPU: (best, place, gradient)."""
     kernel, stride, padding, dilation, image = pool
     span = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
@@ -84,7 +88,7 @@ def pooled(real: str, index: str, pool: Any, values: np.ndarray[Any, Any], block
     number = np.int32 if index == "int" else np.int64
 
     def run(name: str, count: int, *args: Any) -> None:
-        function = cuda_on_cpu.load(CUDA.path, name, real, index, backwards=backwards)
+        function = cuda_on_cpu.load(CUDA.path, name, real, index, **how)
         sizes = [a if isinstance(a, np.ndarray) else number(a) for a in args]
         function((blocks,), (BLOCK,), [number(count), *sizes])
 
@@ -103,7 +107,7 @@ def test_max_pool_on_the_cpu_equals_the_reference(pool: Any, real: str, index: s
     dtype = np.float32 if real == "float" else np.float64
     values = np.random.default_rng(0).integers(-3, 4, (2, 3, *image)).astype(dtype)
     values[0, 0, 0, 0] = np.nan
-    best, place, gradient, weights = pooled(real, index, pool, values, 1, False)
+    best, place, gradient, weights = pooled(real, index, pool, values, 1)
     leaf = minidl.tensor(values, requires_grad=True)
     with minidl.use_numba(False):
         wanted, places = minidl.max_pool2d(leaf, kernel, stride, padding, dilation, return_indices=True)
@@ -116,7 +120,23 @@ def test_max_pool_on_the_cpu_equals_the_reference(pool: Any, real: str, index: s
 @pytest.mark.parametrize("pool", POOLS, ids=str)
 def test_neither_the_order_of_threads_nor_their_number_changes_a_bit(pool: Any) -> None:
     values = np.random.default_rng(0).standard_normal((2, 3, *pool[-1])).astype(np.float32)
-    first = pooled("float", "int", pool, values, 1, False)
+    first = pooled("float", "int", pool, values, 1)
     for blocks, backwards in ((1, True), (7, False), (7, True)):
-        for ours, other in zip(first, pooled("float", "int", pool, values, blocks, backwards), strict=True):
+        for ours, other in zip(first, pooled("float", "int", pool, values, blocks, backwards=backwards), strict=True):
             np.testing.assert_array_equal(ours, other)
+
+
+CHECKED_RUN = """
+import numpy as np
+from tests.minidl.gpu.test_cuda_kernels import POOLS, pooled
+for pool in POOLS:
+    pooled("float", "int", pool, np.zeros((2, 3, *pool[-1]), np.float32), 1, checked=True)
+"""
+
+
+def test_no_kernel_reads_or_writes_outside_of_its_arrays() -> None:
+    """In a process of its own, since the first such access ends it; the report names the line of the kernel."""
+    watched = {"LD_PRELOAD": cuda_on_cpu.sanitizer(), "ASAN_OPTIONS": "detect_leaks=0"}
+    command = [sys.executable, "-c", CHECKED_RUN]
+    done = subprocess.run(command, env={**os.environ, **watched}, capture_output=True, text=True, check=False)
+    assert not done.returncode, done.stderr
