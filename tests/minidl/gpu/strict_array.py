@@ -172,13 +172,15 @@ class Module:
     """What `import cupy` would give."""
 
     ndarray = StrictArray
+    __version__ = OFFERED["cupy"]
 
     def __init__(self) -> None:
-        self.cuda = SimpleNamespace(
-            is_available=lambda: True,
-            Device=Device,
-            runtime=SimpleNamespace(getDeviceProperties=lambda _: {"name": b"stand-in"}),
+        runtime = SimpleNamespace(
+            getDeviceProperties=lambda index: {"name": b"stand-in"},
+            driverGetVersion=lambda: 0,
+            runtimeGetVersion=lambda: 0,
         )
+        self.cuda = SimpleNamespace(is_available=lambda: True, Device=Device, runtime=runtime)
 
     @functools.cache  # noqa: B019 - one module in the whole run
     def __getattr__(self, name: str) -> Any:
@@ -195,17 +197,11 @@ class Module:
 
 
 class Device:
-    """`with cupy.cuda.Device(0):`"""
+    """The only one there is."""
 
     compute_capability = "90"
 
-    def __init__(self, index: int = 0) -> None:
-        self.id = index
-
-    def __enter__(self) -> Device:
-        return self
-
-    def __exit__(self, *error: object) -> None:
+    def synchronize(self) -> None:
         return None
 
 
