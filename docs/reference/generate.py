@@ -9,7 +9,7 @@ from pathlib import Path
 PAGES = {
     "minidl": [
         "minidl", "minidl.nn", "minidl.nn.functional", "minidl.nn.init", "minidl.optim", "minidl.optim.lr_scheduler",
-        "minidl.utils.data", "minidl.io", "minidl.testing", "minidl.core", "minidl.errors",
+        "minidl.utils.data", "minidl.cuda", "minidl.io", "minidl.testing", "minidl.core", "minidl.errors",
     ],
     "medapps": [
         "medapps", "medapps.image", "medapps.readers", "medapps.transforms", "medapps.phantom", "medapps.metrics",

@@ -77,3 +77,15 @@ def test_where_a_gpu_is_required_its_absence_is_a_failure() -> None:
     done = subprocess.run(command, env={**os.environ, "MINIDL_REQUIRE_GPU": "1"}, capture_output=True, text=True)
     assert done.returncode == (1 if cuda_status() else 0), done.stdout
     assert ("no GPU: " in done.stdout) == bool(cuda_status())
+
+
+def test_pytorchs_questions_are_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    with stand_in():
+        assert (minidl.cuda.is_available(), minidl.cuda.device_count()) == (True, 1)
+        assert minidl.cuda.get_device_name() == "stand-in"
+        minidl.cuda.synchronize()
+    monkeypatch.setattr(gpu, "cupy", raising(DeviceError("CuPy is not installed")))
+    assert (minidl.cuda.is_available(), minidl.cuda.device_count()) == (False, 0)
+    for question in (minidl.cuda.get_device_name, minidl.cuda.synchronize):
+        with pytest.raises(DeviceError, match="CuPy is not installed"):
+            question()
