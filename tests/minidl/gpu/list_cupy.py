@@ -49,7 +49,8 @@ def facts(cupy: Any) -> dict[str, Any]:
 def main() -> None:
     import cupy
 
-    API.write_text(json.dumps(facts(cupy), separators=(",", ": "), indent=None).replace('], "', '],\n"') + "\n")
+    one_name_a_line = json.dumps(facts(cupy)).replace('], "', '],\n"').replace(': {"', ': {\n"')
+    API.write_text(one_name_a_line + "\n")
 
 
 if __name__ == "__main__":
