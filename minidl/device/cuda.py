@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -17,7 +17,7 @@ from minidl.device import gpu
 from minidl.device.device import Array
 
 # (grid, block, arguments) -> None
-Function: TypeAlias = Callable[[tuple[int], tuple[int], Sequence[Any]], None]
+Function: TypeAlias = Callable[[tuple[int], tuple[int], tuple[Any, ...]], None]
 REALS = {"f": "float", "d": "double"}
 BLOCK = 256  # threads: eight warps, which every GPU can hold several times
 MOST_BLOCKS = 1 << 16  # kernels loop over what is left; more blocks than a GPU runs at once gain nothing
@@ -51,27 +51,26 @@ class CudaKernels:
         types = (REALS[arrays[0].dtype.char], "int" if index is np.int32 else "long long")
         function = load(self.path, name, *types)
         blocks = min(-(-count // BLOCK), MOST_BLOCKS)
-        function((blocks,), (BLOCK,), [index(a) if isinstance(a, int) else a for a in (count, *args)])
+        function((blocks,), (BLOCK,), tuple([index(a) if isinstance(a, int) else a for a in (count, *args)]))
 
 
 def load(path: str, name: str, real: str, index: str) -> Function:
     """Kernel `name` of a file, ready to run on the current GPU."""
     capability = gpu.cupy().cuda.Device().compute_capability
-    return _functions(path, f"sm_{capability}", real, index)(name)
+    return _function(path, name, f"sm_{capability}", real, index)
 
 
 @functools.cache
-def _functions(path: str, arch: str, real: str, index: str) -> Callable[[str], Function]:
+def _function(path: str, name: str, arch: str, real: str, index: str) -> Function:
     import tempfile
 
     cubin = machine_code(path, arch, real, index)
-    with tempfile.TemporaryDirectory(prefix="minidl-") as folder:
-        name = os.path.join(folder, "kernels.cubin")
-        with open(name, "wb") as file:
+    with tempfile.TemporaryDirectory(prefix="minidl-") as folder:  # a new name each time: CuPy remembers files by it
+        cubin_path = os.path.join(folder, "kernels.cubin")
+        with open(cubin_path, "wb") as file:
             file.write(cubin)
-        module = gpu.cupy().RawModule(path=name)
-        module.compile()  # CuPy reads the file now
-    return functools.cache(module.get_function)
+        function: Function = gpu.cupy().RawModule(path=cubin_path).get_function(name)
+    return function
 
 
 def machine_code(path: str, arch: str, real: str, index: str) -> bytes:

@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +37,7 @@ def load(path: str, name: str, real: str, index: str, *, backwards: bool = False
     """
     launcher = getattr(_library(path, real, index, checked), f"launch_{name}")
 
-    def run(grid: tuple[int], block: tuple[int], args: Sequence[Any]) -> None:
+    def run(grid: tuple[int], block: tuple[int], args: tuple[Any, ...]) -> None:
         values = [_value(a) for a in args]
         pointers = (ctypes.c_void_p * len(values))(*[v.ctypes.data for v in values])
         launcher(grid[0], block[0], int(backwards), pointers)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 import minidl
-from minidl.device import nvrtc
+from minidl.device import cuda, gpu, nvrtc
 from minidl.device.cuda import BLOCK, REALS, machine_code
 from minidl.errors import KernelError
 from minidl.ops.max_pool import CUDA
@@ -67,6 +69,50 @@ def test_machine_code_is_compiled_once(compiler: None, tmp_path: Path, monkeypat
         machine_code(str(source), "sm_90", "double", "int")
 
 
+def test_machine_code_reaches_cupy_as_a_file_that_does_not_stay(
+    compiler: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cuda, "_function", functools.cache(cuda._function.__wrapped__))  # with a memory of its own
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    seen: list[Path] = []
+
+    class RawModule:
+        def __init__(self, *, path: str) -> None:
+            seen.append(Path(path))
+            assert seen[-1].read_bytes()[:4] == b"\x7fELF"
+
+        def get_function(self, name: str) -> Any:
+            return lambda grid, block, args: calls.append((name, grid, block, args))
+
+    calls: list[Any] = []
+    device = SimpleNamespace(compute_capability="90")
+    cupy = SimpleNamespace(RawModule=RawModule, cuda=SimpleNamespace(Device=lambda: device))
+    monkeypatch.setattr(gpu, "cupy", lambda: cupy)
+    image = np.zeros((300, 2))
+    for _ in range(2):
+        CUDA.launch("max_pool2d", 600, image, 7)
+    CUDA.launch("max_pool2d", 0, image, 7)
+    (name, grid, block, (count, array, seven)), _ = calls
+    assert (name, grid, block, count, array is image, seven) == ("max_pool2d", (3,), (256,), 600, True, 7)
+    assert type(count) is type(seven) is np.int32
+    assert len(seen) == 1
+    assert not seen[0].exists()
+
+
+def test_large_arrays_are_counted_in_64_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, ...]] = []
+    monkeypatch.setattr(
+        cuda, "load", lambda path, *what: asked.append(what) or (lambda *launch: launches.append(launch))
+    )
+    launches: list[Any] = []
+    for size in (1 << 30) - 1, 1 << 30:
+        huge = np.broadcast_to(np.float32(0), (size,))  # a single number in memory
+        CUDA.launch("k", size, huge)
+    assert asked == [("k", "float", "int"), ("k", "float", "long long")]
+    assert [type(args[0]) for _, _, args in launches] == [np.int32, np.int64]
+    assert [grid for grid, _, _ in launches] == [(1 << 16,)] * 2
+
+
 POOLS = [  # kernel, stride, padding, dilation, image
     ((2, 2), (2, 2), (0, 0), (1, 1), (8, 6)),
     ((3, 3), (2, 2), (1, 1), (1, 1), (7, 9)),
@@ -90,7 +136,7 @@ def pooled(real: str, index: str, pool: Any, values: np.ndarray[Any, Any], block
     def run(name: str, count: int, *args: Any) -> None:
         function = cuda_on_cpu.load(CUDA.path, name, real, index, **how)
         sizes = [a if isinstance(a, np.ndarray) else number(a) for a in args]
-        function((blocks,), (BLOCK,), [number(count), *sizes])
+        function((blocks,), (BLOCK,), (number(count), *sizes))
 
     run("max_pool2d", best.size, best, place, values, *image, *windows, *kernel, *stride, *padding, *dilation)
     weights = np.random.default_rng(1).standard_normal(best.shape).astype(values.dtype)
