@@ -1,9 +1,11 @@
-# One word each: demo, test, check, bench, docs. The first use makes .venv and installs what that word needs.
+# One word each: demo, test, check, bench, docs; gpu-test and gpu-bench on a machine with an NVIDIA GPU. The first use makes .venv and installs what that word needs.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
 
-.PHONY: setup demo test check bench docs clean
+CUDA ?= 13
+
+.PHONY: setup demo test check bench docs gpu gpu-test gpu-bench clean
 
 setup: .venv/dev  ## all that tests and checks need
 
@@ -21,6 +23,15 @@ check: .venv/dev  ## style, types, layers
 
 bench: .venv/bench  ## ours beside PyTorch's, in one run
 	$(BIN)/python -m benchmarks
+
+gpu-test: gpu .venv/cuda$(CUDA)  ## the GPU's tests on the GPU; CUDA=12 for an older driver
+	MINIDL_REQUIRE_GPU=1 $(BIN)/python -m pytest tests/minidl/gpu
+
+gpu-bench: gpu .venv/cuda$(CUDA)  ## bandwidth, ops and training steps on the GPU, into docs/benchmarks/gpu.json
+	$(BIN)/python -m benchmarks.gpu
+
+gpu:
+	@nvidia-smi --list-gpus 2>/dev/null | grep -q . || { echo "no GPU: nvidia-smi lists none on this machine" >&2; exit 2; }
 
 docs: .venv/docs  ## the pages, into site/
 	$(BIN)/python -m docs.reference.generate
@@ -46,6 +57,13 @@ clean:
 
 .venv/bench: pyproject.toml | .venv/pip
 	$(INSTALL) --editable ".[med,bench]"
+	@touch $@
+
+# CuPy for two versions of CUDA cannot live side by side.
+.venv/cuda12 .venv/cuda13: pyproject.toml | .venv/pip
+	@rm -f .venv/cuda12 .venv/cuda13
+	$(BIN)/python -m pip uninstall -qq --yes cupy-cuda12x cupy-cuda13x
+	$(INSTALL) --editable ".[med,dev,$(notdir $@)]"
 	@touch $@
 
 .venv/docs: pyproject.toml | .venv/pip

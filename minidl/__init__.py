@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from minidl import nn, ops, optim, utils
+from minidl import cuda, nn, ops, optim, utils
 from minidl.core import Tensor, as_tensor, is_recording, recording, tensor, use_kernel
 from minidl.core.grad_mode import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from minidl.create import (
@@ -46,8 +46,8 @@ half, float, double = float16, float32, float64
 int, long, bool = int32, int64, bool_
 
 __all__ = [
-    "Generator", "Tensor", "arange", "as_tensor", "bool", "bool_", "default_generator", "device", "double", "empty",
-    "enable_grad", "eye", "float", "float16", "float32", "float64", "from_numpy", "full", "full_like",
+    "Generator", "Tensor", "arange", "as_tensor", "bool", "bool_", "cuda", "default_generator", "device", "double",
+    "empty", "enable_grad", "eye", "float", "float16", "float32", "float64", "from_numpy", "full", "full_like",
     "get_num_threads", "half", "initial_seed", "int", "int8", "int16", "int32", "int64", "is_grad_enabled",
     "is_recording", "linspace", "load", "long", "manual_seed", "nn", "no_grad", "ones", "ones_like", "ops", "optim",
     "rand", "randint", "randn", "randperm", "recording", "save", "set_grad_enabled", "set_num_threads", "tensor",

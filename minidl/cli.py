@@ -126,7 +126,7 @@ def _facts() -> dict[str, str]:
     import numpy as np
 
     from minidl.device import cache
-    from minidl.device.device import cuda_status
+    from minidl.device.gpu import cuda_status, gpu_name
     from minidl.device.machine import blas_name, cpu_name, vector_bits
     from minidl.device.numba_status import numba_status
     from minidl.device.threads import get_num_threads
@@ -141,7 +141,7 @@ def _facts() -> dict[str, str]:
         "CPU": f"{cpu_name()}, {vector_bits()}-bit vectors",
         "threads": str(get_num_threads()),
         "cache": kept if place.path else f"none: {place.reason}",
-        "GPU": cuda_status() or "usable",
+        "GPU": f"none: {reason}" if (reason := cuda_status()) else gpu_name(),
     }
 
 

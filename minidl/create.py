@@ -65,7 +65,8 @@ def full_like(input: Tensor, fill_value: float, *, dtype: DType | None = None) -
     return Tensor.of(input.device.xp.full(input.shape, fill_value, dtype or input.dtype))
 
 
-def arange(start: float, end: float | None = None, step: float = 1, *, dtype: DType | None = None) -> Tensor:
+def arange(start: float, end: float | None = None, step: float = 1, *, dtype: DType | None = None,
+           device: Device | str = "cpu") -> Tensor:  # fmt: skip
     """Numbers from `start` (0 if only one is given) up to, not including, `end`.
 
     >>> arange(3)
@@ -73,17 +74,20 @@ def arange(start: float, end: float | None = None, step: float = 1, *, dtype: DT
     """
     start, end = (0, start) if end is None else (start, end)
     values = np.arange(start, end, step)
-    return Tensor.of(values.astype(dtype or (DEFAULT_FLOAT if values.dtype.kind == "f" else values.dtype), copy=False))
+    kind = dtype or (DEFAULT_FLOAT if values.dtype.kind == "f" else values.dtype)
+    return _placed(values.astype(kind, copy=False), device)
 
 
-def linspace(start: float, end: float, steps: int, *, dtype: DType = DEFAULT_FLOAT) -> Tensor:
+def linspace(
+    start: float, end: float, steps: int, *, dtype: DType = DEFAULT_FLOAT, device: Device | str = "cpu"
+) -> Tensor:
     """`steps` numbers evenly spaced from `start` to `end`, both included."""
-    return Tensor.of(np.linspace(start, end, steps).astype(dtype))
+    return _placed(np.linspace(start, end, steps).astype(dtype), device)
 
 
-def eye(n: int, m: int | None = None, *, dtype: DType = DEFAULT_FLOAT) -> Tensor:
+def eye(n: int, m: int | None = None, *, dtype: DType = DEFAULT_FLOAT, device: Device | str = "cpu") -> Tensor:
     """Ones on the diagonal of an (n, m) tensor of zeros."""
-    return Tensor.of(np.eye(n, m, dtype=dtype))
+    return _placed(np.eye(n, m, dtype=dtype), device)
 
 
 def from_numpy(array: Any) -> Tensor:
@@ -91,5 +95,5 @@ def from_numpy(array: Any) -> Tensor:
     return Tensor.of(array)
 
 
-def _placed(array: Any, place: Device | str, requires_grad: bool) -> Tensor:
+def _placed(array: Any, place: Device | str, requires_grad: bool = False) -> Tensor:
     return Tensor.of(array).to(device(place)).requires_grad_(requires_grad)

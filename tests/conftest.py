@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 import pytest
 
 import minidl
+from minidl.device import cuda_status
 
 ALLOWED_SKIPS = (
     r"PyTorch is not installed",
@@ -14,6 +16,7 @@ ALLOWED_SKIPS = (
     r"data set .* is not at hand",
     r"no GPU: .*",
     r"g\+\+ is not installed",
+    r"NVRTC is not installed",
     r"all tests skipped by \+SKIP option",  # a doctest that only shows a call
 )
 
@@ -21,6 +24,14 @@ ALLOWED_SKIPS = (
 @pytest.fixture(autouse=True)
 def _default_generator_starts_from_zero() -> None:
     minidl.manual_seed(0)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests marked `gpu` need one; where there must be one, MINIDL_REQUIRE_GPU=1 lets no broken GPU hide as a skip."""
+    if item.get_closest_marker("gpu") and (reason := cuda_status()):
+        verdict = pytest.fail if os.environ.get("MINIDL_REQUIRE_GPU") == "1" else pytest.skip
+        verdict(f"no GPU: {reason}")
 
 
 @pytest.hookimpl(wrapper=True)

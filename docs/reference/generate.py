@@ -11,6 +11,8 @@ PAGES = {
         "minidl", "minidl.nn", "minidl.nn.functional", "minidl.nn.init", "minidl.nn.utils", "minidl.nn.utils.rnn",
         "minidl.optim", "minidl.optim.lr_scheduler",
         "minidl.utils.data", "minidl.io", "minidl.testing", "minidl.core", "minidl.errors",
+        "minidl", "minidl.nn", "minidl.nn.functional", "minidl.nn.init", "minidl.optim", "minidl.optim.lr_scheduler",
+        "minidl.utils.data", "minidl.cuda", "minidl.io", "minidl.testing", "minidl.core", "minidl.errors",
     ],
     "medapps": [
         "medapps", "medapps.image", "medapps.readers", "medapps.transforms", "medapps.phantom", "medapps.metrics",

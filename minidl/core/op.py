@@ -37,6 +37,8 @@ class Op:
     reference: ClassVar[Callable[..., None]]
     # (out, *arrays, **params) -> None: Numba, on C-contiguous arrays that `cpu_takes` accepts.
     cpu: ClassVar[Callable[..., None] | None] = None
+    # (out, *arrays, **params) -> None: CUDA C++, on C-contiguous CuPy arrays that `cuda_takes` accepts.
+    cuda: ClassVar[Callable[..., None] | None] = None
 
     def __init_subclass__(cls) -> None:
         if "name" not in cls.__dict__:
@@ -48,6 +50,11 @@ class Op:
     @classmethod
     def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
         """Whether `cpu` handles these arrays; Numba has no float16 arithmetic, so such calls go to the reference."""
+        return arrays[0].dtype in (np.float32, np.float64)
+
+    @classmethod
+    def cuda_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        """Whether `cuda` handles these arrays."""
         return arrays[0].dtype in (np.float32, np.float64)
 
     @staticmethod
@@ -115,6 +122,10 @@ class UpdateOp(Op):
         return super().cpu_takes(arrays, params) and all(a.flags.c_contiguous for a in arrays[: cls.updates])
 
     @classmethod
+    def cuda_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        return super().cuda_takes(arrays, params) and all(a.flags.c_contiguous for a in arrays[: cls.updates])
+
+    @classmethod
     def apply(cls, *inputs: Tensor, **params: Any) -> None:
         cls.infer(*[t.spec for t in inputs], **params)
         arrays = tuple([t.array for t in inputs])
@@ -162,6 +173,8 @@ def select_kernel(op: type[Op], device: Device, arrays: tuple[Array, ...], param
         return overrides[op.name]
     if device.type == "cpu" and op.cpu is not None and numba_enabled() and op.cpu_takes(arrays, params):
         return functools.partial(_on_contiguous, op.cpu)
+    if device.type == "cuda" and op.cuda is not None and op.cuda_takes(arrays, params):
+        return functools.partial(_on_contiguous, op.cuda)
     return functools.partial(op.reference, device.xp)
 
 

@@ -1,7 +1,9 @@
 """Arrays, element types, memory, threads and kernel compilers: all that depends on the machine."""
 
 from minidl.device.compile import Kernel, kernel, kernels
-from minidl.device.device import CPU, Array, Device, cuda_status, device, device_of, to_device
+from minidl.device.cuda import CudaKernels
+from minidl.device.device import CPU, Array, Device, device, device_of, to_device
+from minidl.device.gpu import cuda_status, gpu_name
 from minidl.device.inline import by_dtype, inline, intrinsic
 from minidl.device.memory import empty, poisoned_memory
 from minidl.device.numba_status import numba_status, use_numba
@@ -10,6 +12,7 @@ from minidl.device.threads import block_count, get_num_threads, parallel, set_nu
 __all__ = [
     "CPU",
     "Array",
+    "CudaKernels",
     "Device",
     "Kernel",
     "block_count",
@@ -19,6 +22,7 @@ __all__ = [
     "device_of",
     "empty",
     "get_num_threads",
+    "gpu_name",
     "inline",
     "intrinsic",
     "kernel",

@@ -1,17 +1,13 @@
-"""Devices: where arrays live, and the array module that works on them there.
-
-The only module that imports CuPy, and only when somebody asks for CUDA.
-"""
+"""Devices: where arrays live, and the array module that works on them there."""
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from minidl.device import gpu
 from minidl.errors import DeviceError
 
 # A NumPy or CuPy array. CuPy ships no types, and the two share one interface.
@@ -20,7 +16,7 @@ Array: TypeAlias = Any
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A place for arrays: the CPU, or one CUDA device."""
+    """A place for arrays: the CPU, or the CUDA device."""
 
     type: str
     index: int | None = None
@@ -34,16 +30,16 @@ class Device:
         )
 
     @property
-    def xp(self) -> ModuleType:
+    def xp(self) -> Any:
         """The array module of this device: numpy or cupy."""
-        return np if self.type == "cpu" else _cupy()
+        return np if self.type == "cpu" else gpu.cupy()
 
 
 CPU = Device("cpu")
 
 
-def device(spec: str | Device, index: int | None = None) -> Device:
-    """The device named `spec`: "cpu", "cuda" or "cuda:1".
+def device(spec: str | Device) -> Device:
+    """The device named `spec`: "cpu", or "cuda", which is "cuda:0": the first GPU that CUDA shows.
 
     Raises:
         DeviceError: for another name, or when CUDA cannot be used; the sentence says why.
@@ -57,10 +53,13 @@ def device(spec: str | Device, index: int | None = None) -> Device:
     if kind == "cpu" and not number:
         return CPU
     if kind == "cuda" and (not number or number.isdigit()):
-        if reason := cuda_status():
+        if reason := gpu.cuda_status():
             raise DeviceError(f"device: {spec!r} cannot be used: {reason}")
-        return Device("cuda", int(number) if number else index or 0)
-    raise DeviceError(f"device: there is no device {spec!r}; known: 'cpu', 'cuda', 'cuda:0', ...")
+        if int(number or 0) > 0:
+            raise DeviceError(f"device: {spec!r} cannot be used: one process uses one GPU, 'cuda'; "
+                              f"choose which by setting CUDA_VISIBLE_DEVICES={number}")  # fmt: skip
+        return Device("cuda", 0)
+    raise DeviceError(f"device: there is no device {spec!r}; known: 'cpu' and 'cuda'")
 
 
 def device_of(array: Array) -> Device:
@@ -75,29 +74,4 @@ def to_device(array: Array, target: Device) -> Array:
     source = device_of(array)
     if source == target:
         return array
-    if target.type == "cpu":
-        return _cupy().asnumpy(array)
-    cupy = _cupy()
-    with cupy.cuda.Device(target.index or 0):
-        return cupy.asarray(array)
-
-
-@functools.cache
-def cuda_status() -> str | None:
-    """None if a CUDA device can be used, else one clause that says why not."""
-    try:
-        cupy = _cupy()
-    except DeviceError as error:
-        return str(error)
-    if not cupy.cuda.is_available():
-        return "CuPy is installed, but no CUDA device or driver was found"
-    return None
-
-
-@functools.cache
-def _cupy() -> ModuleType:
-    try:
-        import cupy
-    except ImportError as error:
-        raise DeviceError('CuPy is not installed; pip install "minidl[cuda12]" or "minidl[cuda13]"') from error
-    return cupy  # type: ignore[no-any-return]
+    return gpu.cupy().asnumpy(array) if target.type == "cpu" else gpu.cupy().asarray(array)

@@ -11,7 +11,7 @@ from minidl.core import Array, Grads, Node, Spec, Tensor, UpdateOp, as_tensor, i
 from minidl.device.dtypes import as_float, promote
 from minidl.errors import GradError, ShapeError
 from minidl.ops.compare import eq, gt
-from minidl.ops.elementwise import Binary, binary_function, broadcast, pair
+from minidl.ops.elementwise import Binary, binary_function, broadcast, pair, quiet
 from minidl.ops.unary import log
 
 __all__ = [
@@ -76,7 +76,7 @@ class Div(Binary):
 
     @staticmethod
     def reference(xp: Any, out: Array, x: Array, y: Array) -> None:
-        with xp.errstate(all="ignore"):
+        with quiet():
             xp.divide(x, y, out=out)
 
     @staticmethod
@@ -94,7 +94,7 @@ class Pow(Binary):
 
     @staticmethod
     def reference(xp: Any, out: Array, x: Array, y: Array) -> None:
-        with xp.errstate(all="ignore"):
+        with quiet():
             xp.power(x, y, out=out)
 
     @staticmethod
@@ -147,7 +147,7 @@ class FloorDivide(Binary):
 
     @staticmethod
     def reference(xp: Any, out: Array, x: Array, y: Array) -> None:
-        with xp.errstate(all="ignore"):
+        with quiet():
             xp.floor_divide(x, y, out=out)
 
     @staticmethod
@@ -163,7 +163,7 @@ class Remainder(Binary):
 
     @staticmethod
     def reference(xp: Any, out: Array, x: Array, y: Array) -> None:
-        with xp.errstate(all="ignore"):
+        with quiet():
             xp.remainder(x, y, out=out)
 
     @staticmethod
@@ -230,7 +230,7 @@ class DivInPlace(InPlace):
 
     @staticmethod
     def reference(xp: Any, out: Array, y: Array) -> None:
-        with xp.errstate(all="ignore"):
+        with quiet():
             xp.divide(out, y, out=out)
 
 

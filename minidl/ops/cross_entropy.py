@@ -118,5 +118,5 @@ def _check_target(input: Tensor, target: Tensor, weight: Tensor | None, ignore_i
     wrong = target.array[(target.array != ignore_index) & ((target.array < 0) | (target.array >= classes))]
     if wrong.size:
         raise ShapeError(
-            f"cross_entropy: target {int(wrong.flat[0])} is no class; input has {classes}, from 0 to {classes - 1}"
+            f"cross_entropy: target {int(wrong[0])} is no class; input has {classes}, from 0 to {classes - 1}"
         )

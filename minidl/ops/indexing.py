@@ -62,7 +62,7 @@ class IndexAdjoint(Op):
         xp: Any, out: Array, g: Array, *indices: Array, shape: tuple[int, ...], template: tuple[Any, ...]
     ) -> None:
         out[...] = 0
-        xp.add.at(out, _numpy_index(template, indices), g)
+        _add_at(xp, out, _numpy_index(template, indices), g)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
@@ -108,7 +108,7 @@ class GatherAdjoint(Op):
         places = [xp.arange(n).reshape([-1 if d == axis else 1 for d in range(out.ndim)])
                   for axis, n in enumerate(index.shape)]  # fmt: skip
         places[dim] = index
-        xp.add.at(out, tuple(places), g)
+        _add_at(xp, out, tuple(places), g)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
@@ -141,6 +141,19 @@ class Where(Op):
     def vjp(node: Node, g: Tensor) -> Grads:
         (condition,) = node.saved
         return None, where(condition, g, 0.0), where(condition, 0.0, g)
+
+
+def _add_at(xp: Any, out: Array, places: tuple[Any, ...], values: Array) -> None:
+    """out[places] += values, repeated places included.
+
+    Whole numbers are added as uint64, because CUDA's atomic additions know no int64: modulo 2^64 the sums are the same.
+    """
+    if out.dtype.kind == "f":
+        xp.add.at(out, places, values)
+        return
+    total = out.astype(xp.uint64)
+    xp.add.at(total, places, values.astype(xp.uint64))
+    out[...] = total.astype(out.dtype)
 
 
 def _check_along(op: str, argument: str, x: Spec, index: Spec, dim: int) -> None:

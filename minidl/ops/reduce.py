@@ -10,7 +10,7 @@ from minidl.core import Array, Grads, Node, Op, Spec, Tensor, as_tensor, dim_ind
 from minidl.device.dtypes import DEFAULT_INT, DType, accumulator, as_float, bool_, is_floating
 from minidl.errors import GradError, ShapeError
 from minidl.ops.compare import eq
-from minidl.ops.elementwise import Unary
+from minidl.ops.elementwise import Unary, quiet
 from minidl.ops.unary import sqrt
 
 __all__ = [
@@ -59,7 +59,7 @@ class Mean(Reduce):
     @staticmethod
     def reference(xp: Any, out: Array, x: Array, *, dims: tuple[int, ...], keepdim: bool) -> None:
         count = math.prod(x.shape[d] for d in dims)
-        with xp.errstate(all="ignore"):  # the mean of nothing is NaN
+        with quiet():  # the mean of nothing is NaN
             out[...] = xp.sum(x, axis=dims, dtype=accumulator(as_float(x.dtype)), keepdims=keepdim) / xp.float64(count)
 
     @staticmethod

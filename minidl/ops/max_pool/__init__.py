@@ -1,7 +1,9 @@
 """max_pool1d to 3d: the largest value of each window.
 
 Forward notes where each maximum came from; backward needs only those places. Each output reads k² values, so both
-directions are bound by memory, not by arithmetic.
+directions are bound by memory, not by arithmetic. On the CPU backward scatters: each window adds to the pixel that won
+it. On a GPU, where windows run at once, that would need atomic additions, whose order changes from run to run; there it
+gathers: each pixel visits the windows that can see it, and adds up those it won.
 """
 
 from __future__ import annotations
@@ -11,12 +13,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor
-from minidl.device import kernel, parallel
+from minidl.device import CudaKernels, parallel
 from minidl.device.dtypes import DEFAULT_INT
 from minidl.errors import ShapeError
+from minidl.ops.max_pool.cpu import max_pool_planes, spread_planes
 from minidl.ops.windows import Sizes, sizes, taps, window_count
 
 __all__ = ["max_pool1d", "max_pool2d", "max_pool3d"]
+
+CUDA = CudaKernels(__file__, "max_pool.cuh")
 
 
 class MaxPool(Op):
@@ -61,13 +66,27 @@ class MaxPool(Op):
         planes = (math.prod(x.shape[:-2]),)
         best, place = (a.reshape(planes + windows) for a in out)
         x = x.reshape(planes + x.shape[-2:])
-        parallel(_max_pool_planes, planes[0], best, place, x, *kernel, *stride, *padding, *dilation)
+        parallel(max_pool_planes, planes[0], best, place, x, *kernel, *stride, *padding, *dilation)
+
+    @classmethod
+    def cuda_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        return super().cuda_takes(arrays, params) and len(params["kernel"]) == 2
+
+    @staticmethod
+    def cuda(
+        out: tuple[Array, Array], x: Array,
+        *, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, windows: Sizes,
+    ) -> None:  # fmt: skip
+        best, place = out
+        CUDA.launch(
+            "max_pool2d", best.size, best, place, x, *x.shape[-2:], *windows, *kernel, *stride, *padding, *dilation
+        )
 
     @staticmethod
     def vjp(node: Node, g: Any) -> Grads:
         _, place = node.saved[0]
         image = node.specs[0].shape[-len(node.params["kernel"]) :]
-        return (MaxPoolSpread.apply(g[0], place, image=image),)
+        return (MaxPoolSpread.apply(g[0], place, image=image, **node.params),)
 
 
 class MaxPoolSpread(Op):
@@ -77,24 +96,36 @@ class MaxPoolSpread(Op):
     saves = ("place",)
 
     @staticmethod
-    def infer(g: Spec, place: Spec, *, image: Sizes) -> Spec:
+    def infer(g: Spec, place: Spec, *, image: Sizes, **window: Sizes) -> Spec:
         return g.with_shape(*g.shape[: -len(image)], *image)
 
     @staticmethod
-    def reference(xp: Any, out: Array, g: Array, place: Array, *, image: Sizes) -> None:
+    def reference(xp: Any, out: Array, g: Array, place: Array, *, image: Sizes, **window: Sizes) -> None:
         flat = _planes(place, len(image))
         flat = (flat + xp.arange(len(flat)).reshape(-1, 1) * math.prod(image)).reshape(-1)
         out[...] = xp.bincount(flat, weights=g.reshape(-1), minlength=out.size).reshape(out.shape)
 
     @staticmethod
-    def cpu(out: Array, g: Array, place: Array, *, image: Sizes) -> None:
+    def cpu(out: Array, g: Array, place: Array, *, image: Sizes, **window: Sizes) -> None:
         out, g, place = (_planes(a, len(image)) for a in (out, g, place))
-        parallel(_spread_planes, len(out), out, g, place)
+        parallel(spread_planes, len(out), out, g, place)
+
+    @classmethod
+    def cuda_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        return super().cuda_takes(arrays, params) and len(params["image"]) == 2
+
+    @staticmethod
+    def cuda(
+        out: Array, g: Array, place: Array,
+        *, image: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, windows: Sizes,
+    ) -> None:  # fmt: skip
+        spans = (d * (k - 1) for d, k in zip(dilation, kernel, strict=True))
+        CUDA.launch("max_pool2d_spread", out.size, out, g, place, *image, *windows, *spans, *stride, *padding)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
         (place,) = node.saved
-        return MaxPoolPick.apply(g, place, image=node.params["image"]), None
+        return MaxPoolPick.apply(g, place, **node.params), None
 
 
 class MaxPoolPick(Op):
@@ -104,59 +135,23 @@ class MaxPoolPick(Op):
     saves = ("place",)
 
     @staticmethod
-    def infer(x: Spec, place: Spec, *, image: Sizes) -> Spec:
+    def infer(x: Spec, place: Spec, *, image: Sizes, **window: Sizes) -> Spec:
         return x.with_shape(*place.shape)
 
     @staticmethod
-    def reference(xp: Any, out: Array, x: Array, place: Array, *, image: Sizes) -> None:
+    def reference(xp: Any, out: Array, x: Array, place: Array, *, image: Sizes, **window: Sizes) -> None:
         picked = xp.take_along_axis(_planes(x, len(image)), _planes(place, len(image)), axis=1)
         out[...] = picked.reshape(out.shape)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
         (place,) = node.saved
-        return MaxPoolSpread.apply(g, place, image=node.params["image"]), None
+        return MaxPoolSpread.apply(g, place, **node.params), None
 
 
 def _planes(array: Array, dims: int) -> Array:
     """(N, C, *image) as (N C, pixels)."""
     return array.reshape(math.prod(array.shape[:-dims]), math.prod(array.shape[-dims:]))
-
-
-@kernel(
-    "T[:, :, ::1], int64[:, :, ::1], const T[:, :, ::1], intp, intp, intp, intp, intp, intp, intp, intp",
-    T=("float32", "float64"),
-)
-def _max_pool_planes(
-    begin: int, end: int, best: Array, place: Array, x: Array,
-    kh: int, kw: int, sh: int, sw: int, ph: int, pw: int, dh: int, dw: int,
-) -> None:  # fmt: skip
-    rows, columns = x.shape[1], x.shape[2]
-    for plane in range(begin, end):
-        for r in range(best.shape[1]):
-            for q in range(best.shape[2]):
-                top, at = x[plane, 0, 0], -1
-                for a in range(kh):
-                    i = r * sh - ph + a * dh
-                    if i < 0 or i >= rows:
-                        continue
-                    for b in range(kw):
-                        j = q * sw - pw + b * dw
-                        if 0 <= j < columns:
-                            value = x[plane, i, j]
-                            if at < 0 or value > top or value != value:
-                                top, at = value, i * columns + j
-                best[plane, r, q] = top
-                place[plane, r, q] = at
-
-
-@kernel("T[:, ::1], const T[:, ::1], const int64[:, ::1]", T=("float32", "float64"))
-def _spread_planes(begin: int, end: int, out: Array, g: Array, place: Array) -> None:
-    for plane in range(begin, end):
-        for i in range(out.shape[1]):
-            out[plane, i] = 0
-        for i in range(g.shape[1]):
-            out[plane, place[plane, i]] += g[plane, i]
 
 
 def max_pool1d(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,

@@ -1,0 +1,39 @@
+"""The device of these tests: a stand-in for CuPy on every machine, and the GPU itself where there is one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from minidl.core import registry
+from minidl.device import cuda as kernels
+from minidl.device import cuda_status, gpu
+from tests.minidl.gpu import cuda_on_cpu, strict_array
+
+
+@pytest.fixture(params=["stand-in", pytest.param("GPU", marks=pytest.mark.gpu)])
+def cuda(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The name of the device."""
+    if request.param == "GPU":
+        yield "cuda"
+        return
+    with stand_in():
+        yield "cuda"
+
+
+class stand_in:
+    """Inside the block "cuda" is the stand-in: arrays are strict, and CUDA kernels run on the CPU."""
+
+    def __enter__(self) -> None:
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(gpu, "cupy", lambda: strict_array.cupy)
+        self.patch.setattr(kernels, "load", cuda_on_cpu.load)
+        if cuda_on_cpu.shutil.which("g++") is None:  # what has a CUDA kernel runs its reference
+            for op in registry.ops.values():
+                self.patch.setattr(op, "cuda", None)
+        cuda_status.cache_clear()
+
+    def __exit__(self, *error: object) -> None:
+        self.patch.undo()
+        cuda_status.cache_clear()

@@ -1,0 +1,88 @@
+"""Runs CUDA kernels on the CPU: the same `.cuh` file, compiled by g++ with `cuda_on_cpu.h` in place of CUDA."""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import functools
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from minidl.device.cuda import Function
+from tests.minidl.gpu.strict_array import StrictArray
+
+HEADER = Path(__file__).with_name("cuda_on_cpu.h")
+CHECKS = ("-fsanitize=address", "-g")
+LAUNCHER = """
+extern "C" void launch_{name}(unsigned blocks, unsigned threads, int backwards, void **arguments)
+{{
+    launch({name}, blocks, threads, backwards, arguments);
+}}
+"""
+
+
+def load(path: str, name: str, real: str, index: str, *, backwards: bool = False, checked: bool = False) -> Function:
+    """In place of `minidl.device.cuda.load`: kernel `name`, to be run on arrays in main memory.
+
+    Args:
+        backwards: the last thread first.
+        checked: end the process at the first access outside of an array; `sanitizer` must have been loaded before.
+    """
+    launcher = getattr(_library(path, real, index, checked), f"launch_{name}")
+
+    def run(grid: tuple[int], block: tuple[int], args: tuple[Any, ...]) -> None:
+        values = [_value(a) for a in args]
+        pointers = (ctypes.c_void_p * len(values))(*[v.ctypes.data for v in values])
+        launcher(grid[0], block[0], int(backwards), pointers)
+
+    return run
+
+
+def need_compiler() -> None:
+    """Skip the test if there is none."""
+    if shutil.which("g++") is None:
+        pytest.skip("g++ is not installed")
+
+
+def sanitizer() -> str:
+    """The library that finds accesses outside of arrays (AddressSanitizer)."""
+    need_compiler()
+    command = ["g++", "-print-file-name=libasan.so"]
+    found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    if not Path(found).is_absolute():  # it repeats the name of what it has not
+        pytest.skip("g++ is not installed with AddressSanitizer")
+    return found
+
+
+def _value(argument: Any) -> np.ndarray[Any, Any]:
+    """Memory that holds the argument: a number, or the address of an array."""
+    if isinstance(argument, (StrictArray, np.ndarray)):
+        host = argument.host if isinstance(argument, StrictArray) else argument
+        assert host.flags.c_contiguous, "a kernel was given an array with gaps"
+        return np.array(host.ctypes.data, np.uint64)
+    assert isinstance(argument, np.generic), f"CuPy would guess the type of {argument!r}"
+    return np.array(argument)
+
+
+@functools.cache
+def _library(path: str, real: str, index: str, checked: bool) -> ctypes.CDLL:
+    need_compiler()
+    source = Path(path).read_text()
+    kernels = re.findall(r"__global__\s+void\s+(\w+)", source)
+    folder = Path(tempfile.mkdtemp(prefix="minidl-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    text = f'#include "{HEADER}"\n#include "{path}"\n' + "".join(LAUNCHER.format(name=name) for name in kernels)
+    program, library = folder / "kernels.cpp", folder / "kernels.so"
+    program.write_text(text)
+    flags = ["-O1", "-std=c++17", "-shared", "-fPIC", "-Wall", "-Werror", f"-DREAL={real}", f"-DINDEX={index}"]
+    command = ["g++", *flags, *(CHECKS if checked else ()), str(program), "-o", str(library)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert not done.returncode, done.stderr
+    return ctypes.CDLL(str(library))

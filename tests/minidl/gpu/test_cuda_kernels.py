@@ -1,0 +1,188 @@
+"""The CUDA sources, without a GPU: compiled for three kinds of it, and executed on the CPU."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import minidl
+from minidl.device import cuda, gpu, nvrtc
+from minidl.device.cuda import BLOCK, REALS, machine_code
+from minidl.errors import KernelError
+from minidl.ops.max_pool import CUDA
+from tests.minidl.gpu import cuda_on_cpu
+
+SOURCES = sorted(Path(minidl.__file__).parent.rglob("*.cuh"))
+# Of each thread. With 64, blocks of 256 still fill half of a GPU's places for warps; 64-bit sizes take two each.
+MOST_REGISTERS = {"int": 64, "long long": 128}
+MOST_SHARED_BYTES = 48 << 10  # what every GPU gives without asking
+
+
+@pytest.fixture(scope="module")
+def compiler() -> None:
+    try:
+        nvrtc.library()
+    except KernelError:
+        pytest.skip("NVRTC is not installed")
+
+
+@pytest.mark.parametrize("index", ["int", "long long"])
+@pytest.mark.parametrize("real", REALS.values())
+@pytest.mark.parametrize("arch", ["sm_80", "sm_90", "sm_120"])
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_every_kernel_compiles_within_its_budget(compiler: None, path: Path, arch: str, real: str, index: str) -> None:
+    compiled = nvrtc.compile_cubin(path.read_text(), path.name, arch, {"REAL": real, "INDEX": index})
+    kernels = re.findall(r"__global__\s+void\s+(\w+)", path.read_text())
+    used = re.findall(r"Used (\d+) registers", compiled.log)
+    spills = re.findall(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", compiled.log)
+    shared = re.findall(r"(\d+) bytes smem", compiled.log)
+    assert compiled.cubin[:4] == b"\x7fELF"
+    assert all(name.encode() in compiled.cubin for name in kernels)
+    assert len(used) == len(kernels), compiled.log
+    assert max(map(int, used)) <= MOST_REGISTERS[index]
+    assert set(spills) == {("0", "0", "0")}, compiled.log
+    assert max(map(int, shared), default=0) <= MOST_SHARED_BYTES
+
+
+def test_a_source_that_does_not_compile_is_named_with_the_compilers_words(compiler: None) -> None:
+    with pytest.raises(KernelError, match=r"broken\.cuh cannot be compiled for sm_90: .*identifier .y. is undefined"):
+        nvrtc.compile_cubin("__global__ void k(float *x) { *x = y; }", "broken.cuh", "sm_90", {})
+
+
+def test_machine_code_is_compiled_once(compiler: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    source = tmp_path / "twice.cuh"
+    source.write_text('extern "C" __global__ void twice(INDEX n, REAL *x) { for (INDEX i = 0; i < n; i++) x[i] *= 2; }')
+    first = machine_code(str(source), "sm_90", "float", "int")
+    monkeypatch.setattr(nvrtc, "compile_cubin", None)
+    assert machine_code(str(source), "sm_90", "float", "int") == first
+    with pytest.raises(TypeError):  # another type, another compilation
+        machine_code(str(source), "sm_90", "double", "int")
+
+
+def test_machine_code_reaches_cupy_as_a_file_that_does_not_stay(
+    compiler: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cuda, "_function", functools.cache(cuda._function.__wrapped__))  # with a memory of its own
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    seen: list[Path] = []
+
+    class RawModule:
+        def __init__(self, *, path: str) -> None:
+            seen.append(Path(path))
+            assert seen[-1].read_bytes()[:4] == b"\x7fELF"
+
+        def get_function(self, name: str) -> Any:
+            return lambda grid, block, args: calls.append((name, grid, block, args))
+
+    calls: list[Any] = []
+    device = SimpleNamespace(compute_capability="90")
+    cupy = SimpleNamespace(RawModule=RawModule, cuda=SimpleNamespace(Device=lambda: device))
+    monkeypatch.setattr(gpu, "cupy", lambda: cupy)
+    image = np.zeros((300, 2))
+    for _ in range(2):
+        CUDA.launch("max_pool2d", 600, image, 7)
+    CUDA.launch("max_pool2d", 0, image, 7)
+    (name, grid, block, (count, array, seven)), _ = calls
+    assert (name, grid, block, count, array is image, seven) == ("max_pool2d", (3,), (256,), 600, True, 7)
+    assert type(count) is type(seven) is np.int32
+    assert len(seen) == 1
+    assert not seen[0].exists()
+
+
+def test_large_arrays_are_counted_in_64_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, ...]] = []
+    monkeypatch.setattr(
+        cuda, "load", lambda path, *what: asked.append(what) or (lambda *launch: launches.append(launch))
+    )
+    launches: list[Any] = []
+    for size in (1 << 30) - 1, 1 << 30:
+        huge = np.broadcast_to(np.float32(0), (size,))  # a single number in memory
+        CUDA.launch("k", size, huge)
+    assert asked == [("k", "float", "int"), ("k", "float", "long long")]
+    assert [type(args[0]) for _, _, args in launches] == [np.int32, np.int64]
+    assert [grid for grid, _, _ in launches] == [(1 << 16,)] * 2
+
+
+POOLS = [  # kernel, stride, padding, dilation, image
+    ((2, 2), (2, 2), (0, 0), (1, 1), (8, 6)),
+    ((3, 3), (2, 2), (1, 1), (1, 1), (7, 9)),
+    ((3, 2), (1, 1), (1, 0), (2, 3), (11, 10)),
+    ((2, 3), (3, 4), (1, 1), (1, 1), (5, 17)),  # steps over pixels that no window sees
+    ((1, 1), (1, 1), (0, 0), (1, 1), (1, 1)),
+    ((2, 2), (2, 2), (0, 0), (1, 1), (7, 9)),  # a row and a column are left over
+    ((5, 5), (1, 2), (2, 2), (1, 1), (6, 5)),
+]
+
+
+def pooled(real: str, index: str, pool: Any, values: np.ndarray[Any, Any], blocks: int, **how: bool) -> Any:
+    """Forward and backward by the CUDA kernels on the CPU: (best, place, gradient)."""
+    kernel, stride, padding, dilation, image = pool
+    span = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
+    windows = [(n + 2 * p - a - 1) // s + 1 for n, p, a, s in zip(image, padding, span, stride, strict=True)]
+    best, place = np.full((2, 3, *windows), np.nan, values.dtype), np.full((2, 3, *windows), -9)
+    gradient = np.full(values.shape, np.nan, values.dtype)
+    number = np.int32 if index == "int" else np.int64
+
+    def run(name: str, count: int, *args: Any) -> None:
+        function = cuda_on_cpu.load(CUDA.path, name, real, index, **how)
+        sizes = [a if isinstance(a, np.ndarray) else number(a) for a in args]
+        function((blocks,), (BLOCK,), (number(count), *sizes))
+
+    run("max_pool2d", best.size, best, place, values, *image, *windows, *kernel, *stride, *padding, *dilation)
+    weights = np.random.default_rng(1).standard_normal(best.shape).astype(values.dtype)
+    run("max_pool2d_spread", gradient.size, gradient, weights, place, *image, *windows, *span, *stride, *padding)
+    return best, place, gradient, weights
+
+
+@pytest.mark.parametrize("index", ["int", "long long"])
+@pytest.mark.parametrize("real", REALS.values())
+@pytest.mark.parametrize("pool", POOLS, ids=str)
+def test_max_pool_on_the_cpu_equals_the_reference(pool: Any, real: str, index: str) -> None:
+    """Maxima, places and the order of ties to the last bit; sums of float32 to a rounding of each addition."""
+    kernel, stride, padding, dilation, image = pool
+    dtype = np.float32 if real == "float" else np.float64
+    values = np.random.default_rng(0).integers(-3, 4, (2, 3, *image)).astype(dtype)
+    values[0, 0, 0, 0] = np.nan
+    best, place, gradient, weights = pooled(real, index, pool, values, 1)
+    leaf = minidl.tensor(values, requires_grad=True)
+    with minidl.use_numba(False):
+        wanted, places = minidl.max_pool2d(leaf, kernel, stride, padding, dilation, return_indices=True)
+        wanted.backward(minidl.tensor(weights))
+    np.testing.assert_array_equal(best, wanted.detach().numpy())
+    np.testing.assert_array_equal(place, places.numpy())
+    np.testing.assert_allclose(gradient, leaf.grad.numpy(), rtol=0, atol=4e-6 if real == "float" else 1e-14)
+
+
+@pytest.mark.parametrize("pool", POOLS, ids=str)
+def test_neither_the_order_of_threads_nor_their_number_changes_a_bit(pool: Any) -> None:
+    values = np.random.default_rng(0).standard_normal((2, 3, *pool[-1])).astype(np.float32)
+    first = pooled("float", "int", pool, values, 1)
+    for blocks, backwards in ((1, True), (7, False), (7, True)):
+        for ours, other in zip(first, pooled("float", "int", pool, values, blocks, backwards=backwards), strict=True):
+            np.testing.assert_array_equal(ours, other)
+
+
+CHECKED_RUN = """
+import numpy as np
+from tests.minidl.gpu.test_cuda_kernels import POOLS, pooled
+for pool in POOLS:
+    pooled("float", "int", pool, np.zeros((2, 3, *pool[-1]), np.float32), 1, checked=True)
+"""
+
+
+def test_no_kernel_reads_or_writes_outside_of_its_arrays() -> None:
+    """In a process of its own, since the first such access ends it; the report names the line of the kernel."""
+    watched = {"LD_PRELOAD": cuda_on_cpu.sanitizer(), "ASAN_OPTIONS": "detect_leaks=0"}
+    command = [sys.executable, "-c", CHECKED_RUN]
+    done = subprocess.run(command, env={**os.environ, **watched}, capture_output=True, text=True, check=False)
+    assert not done.returncode, done.stderr
