@@ -42,9 +42,14 @@ from minidl.device.vectors import (
 UNROLL = 4  # steps of k in one round: row addresses, of which there are more than registers, are fetched once a round
 
 
-def tile_rows(vectors: int) -> int:
-    """MR, for a tile of so many vectors."""
-    return 12 if vectors == 1 else 6 * (registers() // 16)
+def tile_rows(vectors: int, *, transposed: bool) -> int:
+    """MR, for a tile of so many vectors.
+
+    Rows of a transposed A are mostly channels, of which there are 8, 16, 32...: tiles of 8 leave nothing over.
+    """
+    if registers() == 16:
+        return 6 if vectors == 2 else 12
+    return (16 if vectors == 1 else 8) if transposed else 12
 
 
 class _Tile:
@@ -189,7 +194,7 @@ def _tile(vectors: int, *, transposed: bool) -> Intrinsic:
 
         def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             tile = _Tile(context, builder, declared, dict(zip(kinds, args, strict=True)))
-            tile.write(tile_rows(vectors), vectors, transposed=transposed)
+            tile.write(tile_rows(vectors, transposed=transposed), vectors, transposed=transposed)
             return context.get_dummy_value()
 
         return types.void(*declared.values()), code
@@ -200,7 +205,7 @@ def _tile(vectors: int, *, transposed: bool) -> Intrinsic:
     ) -> None:  # fmt: skip
         row_step, k_step = (1, lda) if transposed else (lda, 1)
         width = vectors * lanes_of(c.dtype)
-        for i in range(min(m, tile_rows(vectors))):
+        for i in range(min(m, tile_rows(vectors, transposed=transposed))):
             for j in range(min(n, width)):
                 total = start[i_start + i * ld_start + j]
                 for t in range(taps):
@@ -216,16 +221,18 @@ _wide, _narrow = _tile(2, transposed=False), _tile(1, transposed=False)
 _wide_turned, _narrow_turned = _tile(2, transposed=True), _tile(1, transposed=True)
 
 
-def _emit_rows(vectors: int) -> Intrinsic:
+def _constant_rows(vectors: int, *, transposed: bool) -> Intrinsic:
     def emit(typing_context: Any) -> Any:
         from numba.core import types
 
-        return types.intp(), lambda context, builder, signature, args: integer(tile_rows(vectors))
+        rows = tile_rows(vectors, transposed=transposed)
+        return types.intp(), lambda context, builder, signature, args: integer(rows)
 
-    return intrinsic(emit)(lambda: tile_rows(vectors))
+    return intrinsic(emit)(lambda: tile_rows(vectors, transposed=transposed))
 
 
-_rows_wide, _rows_narrow = _emit_rows(2), _emit_rows(1)
+_rows_wide, _rows_narrow = _constant_rows(2, transposed=False), _constant_rows(1, transposed=False)
+_rows_wide_turned, _rows_narrow_turned = _constant_rows(2, transposed=True), _constant_rows(1, transposed=True)
 
 
 @inline
@@ -264,11 +271,11 @@ def gemm_taps_transposed(
     while j < n:
         panel = ib + j // (2 * lanes(c)) * panel_step
         if n - j > lanes(c):
-            for i in range(0, m, _rows_wide()):
+            for i in range(0, m, _rows_wide_turned()):
                 _wide_turned(c, ic + i * ldc + j, ldc, start, i_start + i * ld_start + j, ld_start, a, ia + i, lda,
                              b, panel, ldb, m - i, n - j, taps, a_step, b_step, run)  # fmt: skip
         else:
-            for i in range(0, m, _rows_narrow()):
+            for i in range(0, m, _rows_narrow_turned()):
                 _narrow_turned(c, ic + i * ldc + j, ldc, start, i_start + i * ld_start + j, ld_start, a, ia + i, lda,
                                b, panel, ldb, m - i, n - j, taps, a_step, b_step, run)  # fmt: skip
         j += 2 * lanes(c)

@@ -4,7 +4,8 @@ Three bilinear ops, each the others' gradient, so that derivatives of any order 
 to windows), `conv_grad_input` (windows, weight to image: also the transposed convolution) and `conv_grad_weight`
 (image, windows to weight).
 
-On the CPU, the kernels beside this file run (`choice.py` says which): "implicit" reads windows in place.
+On the CPU, the kernels beside this file run (`choice.py` says which): "implicit" reads windows in place,
+"winograd" does a quarter of the multiplications.
 
 The reference lays every window out as a column of a matrix (im2col) and leaves the sums to BLAS: 2·N·K·L·C·k²
 operations for N images, C to K channels, L windows of k² taps. The columns hold each pixel k² times, so they are made
@@ -22,14 +23,13 @@ from typing import Any, NamedTuple
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor
 from minidl.device.dtypes import DType, promote
 from minidl.errors import ShapeError
-from minidl.ops.conv import implicit
-from minidl.ops.conv.choice import algorithm, set_conv_algorithm
-from minidl.ops.conv.weight_gradient import weight_gradient
+from minidl.ops.conv import implicit, implicit_weights, winograd
+from minidl.ops.conv.choice import algorithm, has_kernel, set_conv_algorithm, set_conv_precision
 from minidl.ops.pad import pad
 from minidl.ops.views import basic_slice
 from minidl.ops.windows import Sizes, sizes, taps, window_count
 
-__all__ = ["conv1d", "conv2d", "conv3d", "set_conv_algorithm"]
+__all__ = ["conv1d", "conv2d", "conv3d", "set_conv_algorithm", "set_conv_precision"]
 
 COLUMN_BYTES = 2 << 20
 
@@ -40,7 +40,7 @@ class _Convolution(Op):
     @classmethod
     def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
         is_one_type = all(a.dtype == arrays[0].dtype for a in arrays)
-        return super().cpu_takes(arrays, params) and is_one_type and algorithm(arrays[0].ndim - 2) != "im2col"
+        return super().cpu_takes(arrays, params) and is_one_type and has_kernel(len(params["stride"]))
 
 
 class Conv(_Convolution):
@@ -82,8 +82,11 @@ class Conv(_Convolution):
         out: Array, x: Array, weight: Array, bias: Array | None = None,
         *, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
     ) -> None:  # fmt: skip
-        steps = in_two_dims(stride, padding, dilation)
-        implicit.convolve(planar(out), planar(x), planar(weight), bias, *steps, groups)
+        if algorithm(weight.shape, out.shape[2:], stride, dilation, groups) == "winograd":
+            winograd.convolve(out, x, weight, bias, padding)
+        else:
+            steps = in_two_dims(stride, padding, dilation)
+            implicit.convolve(planar(out), planar(x), planar(weight), bias, *steps, groups)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
@@ -126,8 +129,11 @@ class ConvGradInput(_Convolution):
         out: Array, g: Array, weight: Array,
         *, image: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
     ) -> None:  # fmt: skip
-        steps = in_two_dims(stride, padding, dilation)
-        implicit.convolve_back(planar(out), planar(g), planar(weight), *steps, groups)
+        if algorithm(weight.shape, g.shape[2:], stride, dilation, groups) == "winograd":
+            winograd.convolve_back(out, g, weight, padding)
+        else:
+            steps = in_two_dims(stride, padding, dilation)
+            implicit.convolve_back(planar(out), planar(g), planar(weight), *steps, groups)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
@@ -167,8 +173,11 @@ class ConvGradWeight(_Convolution):
         out: Array, x: Array, g: Array,
         *, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
     ) -> None:  # fmt: skip
-        steps = in_two_dims(stride, padding, dilation)
-        weight_gradient(planar(out), planar(x), planar(g), *steps, groups)
+        if algorithm(out.shape, g.shape[2:], stride, dilation, groups) == "winograd":
+            winograd.weight_gradient(out, x, g, padding)
+        else:
+            steps = in_two_dims(stride, padding, dilation)
+            implicit_weights.weight_gradient(planar(out), planar(x), planar(g), *steps, groups)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:

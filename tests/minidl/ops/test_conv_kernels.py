@@ -62,9 +62,9 @@ def run(lib, x: np.ndarray, w: np.ndarray, bias: np.ndarray, options: Options) -
 @pytest.fixture
 def exact():
     """Without Winograd's rounding; sums of whole numbers are exact in any order."""
-    minidl.set_conv_algorithm("implicit")
+    minidl.set_conv_precision("exact")
     yield
-    minidl.set_conv_algorithm("auto")
+    minidl.set_conv_precision("fast")
 
 
 CASES = [*drawn(120, seed=0), *wide()]
@@ -110,6 +110,59 @@ def test_other_dimensions_equal_pytorch(dims) -> None:
         found.append([y.detach().numpy(), a.grad.numpy(), b.grad.numpy()])
     for ours, theirs in zip(*found, strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.fixture
+def winograd():
+    minidl.set_conv_algorithm("winograd")
+    yield
+    minidl.set_conv_algorithm("auto")
+
+
+def squares():
+    """3×3 windows over every number of channels, odd sizes, and paddings up to more than the window."""
+    rng = np.random.default_rng(4)
+    for channels, filters in itertools.product(CHANNELS, CHANNELS):
+        padding = tuple(rng.integers(0, 4, 2).tolist())
+        height, width = (int(rng.integers(max(1, 3 - 2 * p), 19)) for p in padding)
+        yield (int(rng.integers(1, 4)), channels, height, width), (filters, channels, 3, 3), {"padding": padding}
+    yield (2, 300, 4, 5), (70, 300, 3, 3), {"padding": 1}
+
+
+@pytest.mark.usefixtures("winograd")
+@pytest.mark.parametrize(("dtype", "bound"), [(np.float32, 3e-5), (np.float64, 1e-13)])
+def test_winograd_errs_by_a_hundred_thousandth_of_the_largest_result(dtype, bound) -> None:
+    """Its transforms subtract numbers about ten times as large as the result, so ten times the error of a plain sum."""
+    rng = np.random.default_rng(5)
+    for x, w, options in squares():
+        operands = [rng.standard_normal(shape).astype(dtype) for shape in (x, w, w[:1])]
+        judged = run(torch, *[a.astype(np.float64) for a in operands], options)
+        for name, ours, exact in zip(
+            ("result", "image", "weight"), run(minidl, *operands, options), judged, strict=False
+        ):
+            error = np.abs(ours - exact).max() / np.abs(exact).max()
+            assert error <= bound, f"{name} of {x} {w} {options}: {error}"
+
+
+def test_exact_precision_keeps_a_nan_to_its_windows() -> None:
+    x, w = minidl.zeros(1, 16, 12, 12), minidl.ones(16, 16, 3, 3)
+    x.array[0, 3, 5, 6] = np.nan
+    try:
+        found = []
+        for precision in ("fast", "exact"):
+            minidl.set_conv_precision(precision)
+            found.append(np.isnan(minidl.conv2d(x, w, padding=1).numpy()[0, 0]))
+    finally:
+        minidl.set_conv_precision("fast")
+    seen = np.zeros((12, 12), bool)
+    seen[4:7, 5:8] = True
+    np.testing.assert_array_equal(found[1], seen)
+    assert found[0][seen].all()
+
+
+def test_an_unknown_precision_is_named() -> None:
+    with pytest.raises(KernelError, match="precision must be one of exact, fast, got 'half'"):
+        minidl.set_conv_precision("half")
 
 
 def test_an_unknown_algorithm_is_named() -> None:
