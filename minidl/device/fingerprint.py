@@ -100,6 +100,11 @@ def _value_parts(
         yield origin
     elif isinstance(value, FunctionType) and emits_code:
         yield from _function_parts(value, seen, emits_code=True)
+    elif isinstance(value, type) and emits_code:
+        for method, body in vars(value).items():
+            yield method
+            if isinstance(body, FunctionType):
+                yield from _function_parts(body, seen, emits_code=True)
     else:
         raise KernelError(_refusal(value, name, function))
 

@@ -134,6 +134,13 @@ def toolchain() -> tuple[object, ...]:
     )
 
 
+def cpu_features() -> str:
+    """The instruction sets that kernels are compiled for, as LLVM writes them: "+avx2,-avx512f,..."."""
+    from numba.core.registry import cpu_target
+
+    return str(cpu_target.target_context.codegen().magic_tuple()[2])
+
+
 def _numba_types(parameters: Sequence[Parameter], *, const: bool = True) -> tuple[Any, ...]:
     from numba import types
 

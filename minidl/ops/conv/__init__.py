@@ -4,6 +4,9 @@ Three bilinear ops, each the others' gradient, so that derivatives of any order 
 to windows), `conv_grad_input` (windows, weight to image: also the transposed convolution) and `conv_grad_weight`
 (image, windows to weight).
 
+On the CPU, the kernels beside this file run (`choice.py` says which): "implicit" reads windows in place,
+"winograd" does a quarter of the multiplications.
+
 The reference lays every window out as a column of a matrix (im2col) and leaves the sums to BLAS: 2·N·K·L·C·k²
 operations for N images, C to K channels, L windows of k² taps. The columns hold each pixel k² times, so they are made
 in blocks that stay in the caches: a few images at a time, or a band of rows of one (8 images of 32 channels, 128²,
@@ -14,22 +17,33 @@ Source: Chellapilla et al., "High performance convolutional neural networks for 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor
 from minidl.device.dtypes import DType, promote
 from minidl.errors import ShapeError
+from minidl.ops.conv import implicit, implicit_weights, winograd
+from minidl.ops.conv.choice import algorithm, has_kernel, set_conv_algorithm, set_conv_precision
 from minidl.ops.pad import pad
 from minidl.ops.views import basic_slice
 from minidl.ops.windows import Sizes, sizes, taps, window_count
 
-__all__ = ["conv1d", "conv2d", "conv3d"]
+__all__ = ["conv1d", "conv2d", "conv3d", "set_conv_algorithm", "set_conv_precision"]
 
 COLUMN_BYTES = 2 << 20
 
 
-class Conv(Op):
+class _Convolution(Op):
+    """What the three ops share: when there are fast kernels for them."""
+
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        is_one_type = all(a.dtype == arrays[0].dtype for a in arrays)
+        return super().cpu_takes(arrays, params) and is_one_type and has_kernel(len(params["stride"]))
+
+
+class Conv(_Convolution):
     """(N, C, *image) and (K, C / groups, *kernel) to (N, K, *windows)."""
 
     name = "conv"
@@ -64,6 +78,17 @@ class Conv(Op):
             out += bias.reshape(-1, *[1] * (out.ndim - 2))
 
     @staticmethod
+    def cpu(
+        out: Array, x: Array, weight: Array, bias: Array | None = None,
+        *, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
+    ) -> None:  # fmt: skip
+        if algorithm(weight.shape, out.shape[2:], stride, dilation, groups) == "winograd":
+            winograd.convolve(out, x, weight, bias, padding)
+        else:
+            steps = in_two_dims(stride, padding, dilation)
+            implicit.convolve(planar(out), planar(x), planar(weight), bias, *steps, groups)
+
+    @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
         x, weight = node.saved
         gx = ConvGradInput.apply(g, weight, image=x.shape[2:], **node.params) if node.needs[0] else None
@@ -73,7 +98,7 @@ class Conv(Op):
         return gx, gw, g.sum([d for d in range(g.ndim) if d != 1]) if node.needs[2] else None
 
 
-class ConvGradInput(Op):
+class ConvGradInput(_Convolution):
     """The adjoint of `conv` in its image: every window spread over the pixels that it saw."""
 
     name = "conv_grad_input"
@@ -100,6 +125,17 @@ class ConvGradInput(Op):
             _spread(xp, out, g, weight, stride, padding, dilation, groups)
 
     @staticmethod
+    def cpu(
+        out: Array, g: Array, weight: Array,
+        *, image: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
+    ) -> None:  # fmt: skip
+        if algorithm(weight.shape, g.shape[2:], stride, dilation, groups) == "winograd":
+            winograd.convolve_back(out, g, weight, padding)
+        else:
+            steps = in_two_dims(stride, padding, dilation)
+            implicit.convolve_back(planar(out), planar(g), planar(weight), *steps, groups)
+
+    @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
         windows, weight = node.saved
         params = {name: value for name, value in node.params.items() if name != "image"}
@@ -110,7 +146,7 @@ class ConvGradInput(Op):
         return g_windows, gw
 
 
-class ConvGradWeight(Op):
+class ConvGradWeight(_Convolution):
     """The adjoint of `conv` in its weight: for every tap, pixels times windows, summed over images and windows."""
 
     name = "conv_grad_weight"
@@ -133,11 +169,33 @@ class ConvGradWeight(Op):
             total += xp.matmul(rows, columns.reshape(groups, total.shape[2], -1).swapaxes(1, 2))
 
     @staticmethod
+    def cpu(
+        out: Array, x: Array, g: Array,
+        *, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
+    ) -> None:  # fmt: skip
+        if algorithm(out.shape, g.shape[2:], stride, dilation, groups) == "winograd":
+            winograd.weight_gradient(out, x, g, padding)
+        else:
+            steps = in_two_dims(stride, padding, dilation)
+            implicit_weights.weight_gradient(planar(out), planar(x), planar(g), *steps, groups)
+
+    @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
         x, windows = node.saved
         params = {name: value for name, value in node.params.items() if name != "kernel"}
         gx = ConvGradInput.apply(windows, g, image=x.shape[2:], **params) if node.needs[0] else None
         return gx, Conv.apply(x, g, **params) if node.needs[1] else None
+
+
+def planar(array: Array) -> Array:
+    """(N, C, L) as (N, C, 1, L); images as they are."""
+    return array if array.ndim == 4 else array.reshape(*array.shape[:2], 1, -1)
+
+
+def in_two_dims(stride: Sizes, padding: Sizes, dilation: Sizes) -> tuple[Sizes, Sizes, Sizes]:
+    """The steps of a convolution along L as those of one over an image of one row."""
+    lead = 2 - len(stride)
+    return (1,) * lead + stride, (0,) * lead + padding, (1,) * lead + dilation
 
 
 def _convolve(

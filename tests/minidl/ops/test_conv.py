@@ -50,8 +50,11 @@ OPTIONS = [
 
 
 @pytest.fixture(params=[1, 2000, conv.COLUMN_BYTES], ids=["one row at a time", "few rows or images", "as released"])
-def block_bytes(request, monkeypatch) -> None:
+def block_bytes(request, monkeypatch):
+    """Blocks of the reference, without the compiled kernels."""
     monkeypatch.setattr(conv, "COLUMN_BYTES", request.param)
+    with minidl.use_numba(False):
+        yield
 
 
 @pytest.mark.usefixtures("block_bytes")

@@ -1,0 +1,174 @@
+"""What intrinsics that write LLVM share: the host's vector width, loads, stores and multiply-adds of whole vectors.
+
+A vector is as wide as the host's registers: 16 float32 with AVX-512, 8 with AVX2, 4 on NEON and anywhere else; half as
+many float64. Kernels learn the number by `lanes(array)`. All loads and stores carry the alignment of one number, so
+that any element of an array may be the first; memory that is read often should still begin at a multiple of 64 bytes
+(`aligned`), because a vector that lies across two cache lines costs two reads.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minidl.device.dtypes import DType
+from minidl.device.inline import inline, intrinsic
+from minidl.device.numba_backend import cpu_features
+
+CACHE_LINE = 64  # bytes
+
+
+def vector_bytes() -> int:
+    """Width of the vector registers that kernels are compiled for."""
+    features = cpu_features()
+    return 64 if "+avx512f" in features else 32 if "+avx2" in features else 16
+
+
+def lanes_of(dtype: DType) -> int:
+    """How many numbers of this type a vector holds."""
+    return vector_bytes() // dtype.itemsize
+
+
+def registers() -> int:
+    """How many vector registers there are."""
+    features = cpu_features()
+    return 32 if "+avx512f" in features or "+neon" in features else 16
+
+
+def element_type(array: Any) -> Any:
+    """LLVM's type for the elements of an array of this Numba type."""
+    from llvmlite import ir
+
+    return ir.FloatType() if array.dtype.bitwidth == 32 else ir.DoubleType()
+
+
+def vector_type(array: Any) -> Any:
+    """LLVM's type for a vector of such elements."""
+    from llvmlite import ir
+
+    return ir.VectorType(element_type(array), vector_bytes() * 8 // array.dtype.bitwidth)
+
+
+def data_pointer(context: Any, builder: Any, array: Any, value: Any) -> Any:
+    """The address of the first element."""
+    return context.make_array(array)(context, builder, value).data
+
+
+def integer(value: int) -> Any:
+    """A constant of the type of indices."""
+    from llvmlite import ir
+
+    return ir.Constant(ir.IntType(64), value)
+
+
+def load(builder: Any, vector: Any, pointer: Any) -> Any:
+    """The vector that begins at `pointer`, an address of one element."""
+    return builder.load(builder.bitcast(pointer, vector.as_pointer()), align=_alignment(vector))
+
+
+def store(builder: Any, value: Any, pointer: Any) -> None:
+    """Write a vector to `pointer`, an address of one element."""
+    builder.store(value, builder.bitcast(pointer, value.type.as_pointer()), align=_alignment(value.type))
+
+
+def mask_below(builder: Any, vector: Any, count: Any) -> Any:
+    """A mask with the lanes below `count`, which may be negative or more than there are."""
+    from llvmlite import ir
+
+    numbers = ir.VectorType(ir.IntType(64), vector.count)
+    steps = ir.Constant(numbers, list(range(vector.count)))
+    return builder.icmp_signed("<", steps, splat(builder, numbers, count))
+
+
+def load_masked(builder: Any, vector: Any, pointer: Any, mask: Any) -> Any:
+    """Like `load`, but lanes outside `mask` are zero and their memory is not touched."""
+    from llvmlite import ir
+    from numba.core import cgutils
+
+    place = builder.bitcast(pointer, vector.as_pointer())
+    kind = ir.FunctionType(vector, [place.type, ir.IntType(32), mask.type, vector])
+    name = f"llvm.masked.load.{_suffix(vector)}.p0"
+    function = cgutils.get_or_insert_function(builder.module, kind, name)
+    return builder.call(function, [place, ir.Constant(ir.IntType(32), _alignment(vector)), mask, zeros(vector)])
+
+
+def store_masked(builder: Any, value: Any, pointer: Any, mask: Any) -> None:
+    """Like `store`, but only the lanes of `mask`."""
+    from llvmlite import ir
+    from numba.core import cgutils
+
+    place = builder.bitcast(pointer, value.type.as_pointer())
+    kind = ir.FunctionType(ir.VoidType(), [value.type, place.type, ir.IntType(32), mask.type])
+    name = f"llvm.masked.store.{_suffix(value.type)}.p0"
+    function = cgutils.get_or_insert_function(builder.module, kind, name)
+    builder.call(function, [value, place, ir.Constant(ir.IntType(32), _alignment(value.type)), mask])
+
+
+def splat(builder: Any, vector: Any, value: Any) -> Any:
+    """A vector with `value` in every lane."""
+    from llvmlite import ir
+
+    single = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
+    lanes = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), [0] * vector.count)
+    return builder.shuffle_vector(single, ir.Constant(vector, ir.Undefined), lanes)
+
+
+def multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
+    """a * b + c: one instruction with one rounding where the host has it, two instructions elsewhere.
+
+    (`llvm.fma` instead would call a function for each number where the host has no such instruction. llvmlite's
+    `declare_intrinsic` does not take vector types, hence by name.)
+    """
+    from llvmlite import ir
+    from numba.core import cgutils
+
+    kind = ir.FunctionType(a.type, [a.type] * 3)
+    function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fmuladd.{_suffix(a.type)}")
+    return builder.call(function, [a, b, c])
+
+
+def zeros(vector: Any) -> Any:
+    """A vector of zeros."""
+    from llvmlite import ir
+
+    return ir.Constant(vector, [0.0] * vector.count)
+
+
+def _suffix(vector: Any) -> str:
+    return f"v{vector.count}f{8 * _alignment(vector)}"
+
+
+def _alignment(vector: Any) -> int:
+    """Bytes of one element."""
+    from llvmlite import ir
+
+    return 4 if isinstance(vector.element, ir.FloatType) else 8
+
+
+def _emit_lanes(typing_context: Any, array: Any) -> Any:
+    from numba.core import types
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return integer(vector_type(array).count)
+
+    return types.intp(array), code
+
+
+@intrinsic(_emit_lanes)
+def lanes(array: Any) -> int:
+    """How many numbers of an array's type a vector holds, as a constant of the compiled kernel."""
+    return lanes_of(array.dtype)
+
+
+@inline
+def aligned(array: Any) -> Any:
+    """The first index of a one-dimensional array whose element begins a cache line."""
+    return -np.intp(array.ctypes.data) % CACHE_LINE // array.itemsize
+
+
+def aligned_empty(size: int, dtype: DType) -> Any:
+    """A new one-dimensional array of `size` numbers that begins a cache line."""
+    room = np.empty(size + CACHE_LINE // dtype.itemsize, dtype)
+    first = aligned(room)
+    return room[first : first + size]
