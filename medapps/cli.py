@@ -120,6 +120,7 @@ def train_segment_command(
     lr: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Patches a step.", min=2)] = None,
     patch_size: Annotated[int | None, typer.Option(help="Longest side of the patches, in pixels.")] = None,
+    samples: Annotated[int | None, typer.Option(help="Patches shown an epoch.", min=2)] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start again in a folder that holds a run.")] = False,
     evaluate: Annotated[bool, typer.Option(help="Judge the result on the test split and write the report.")] = True,
@@ -130,6 +131,7 @@ def train_segment_command(
     from medapps.apps.training import default_run, read_recipe
 
     given = {"seed": seed, "epochs": epochs, "lr": lr, "batch_size": batch_size, "patch_size": patch_size}
+    given["samples"] = samples
     overrides: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if classes is not None:
         overrides["classes"] = [name.strip() for name in classes.split(",")]
