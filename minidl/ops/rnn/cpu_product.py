@@ -12,7 +12,7 @@ from typing import Any
 from minidl.device import Array, inline
 from minidl.device.scalar_math import fma
 
-ROWS = 8  # of one block: with 4, runs of memory at small H are too short (3 to 20 % slower), more gain nothing
+ROWS = 8  # of one block; 4 was up to 20 % slower at H 32, and 16 to 64 no faster
 
 
 @inline
@@ -20,7 +20,8 @@ def add_product(total: Array, rows: Array, weight: Array) -> None:
     """total += rows @ weight, in float: (R, W), (R, D) and (D, W).
 
     Four rows by four of D at a time: 16 multiply-adds for 8 loads and 4 stores. Each number is summed in the order of
-    D, whatever the block it falls into. One core, float32: 72 to 99 GFLOP/s, where OpenBLAS has 81 to 120 on 64 rows.
+    D, whatever the block it falls into. One core, float32: 53 to 108 GFLOP/s for H from 32 to 128, where
+    OpenBLAS has 81 to 120 on 64 rows.
     """
     depth = rows.shape[1]
     whole = depth - depth % 4
@@ -91,18 +92,21 @@ def one_type(arrays: tuple[Array, ...]) -> bool:
 
 
 def gates_take(arrays: tuple[Array, ...], weight: Array) -> bool:
-    """Whether the kernels of LSTM and GRU are the faster way: up to 1 MB of weight, H 256 in float32.
+    """Whether the kernels of LSTM and GRU take the call: up to 1 MB of weight, H 256 of an LSTM in float32.
 
-    Times as fast as the reference, float32, one core of a Xeon with AVX-512 (OpenBLAS in the reference), forward and
-    backward with the gradient of the weight; two threads in brackets:
+    How many times as fast as the reference, forward and backward (with the gradient of the weight), float32, best of 12
+    runs in turn on one core of a Xeon with AVX-512, the reference with one thread of OpenBLAS:
 
-        T    N    H     LSTM                     GRU
-        128  512   32   2.2, 1.1 (3.9, 1.4)      3.1, 1.1 (5.7, 1.4)
-        256   64  128   1.9, 1.1 (3.5, 1.1)      2.4, 1.1 (4.0, 1.2)
-         64  128   64   2.2, 1.1 (4.2, 1.2)      2.7, 1.2 (2.7, 1.8)
-        128    8   32   11, 6.1                  21, 6.9
-         64   64  256   1.2, 1.0                 2.0, 0.9
-         32   64  512   0.8, 0.8                 0.9, 0.7
+        T    N    H     LSTM          GRU
+        128  512   32    2.0, 1.07     2.9, 1.05
+        256   64  128    1.9, 1.00     2.4, 1.15
+         64  128   64    2.4, 1.04     3.0, 1.15
+        128   32   64    3.3, 1.43     4.8, 1.64
+        128    8   32   11.5, 6.2     20.8, 6.8
+         64   64  256    1.2, 1.01     1.8, 0.99
+         32   64  512    0.7, 0.65     0.9, 0.72
+
+    So for large batches the backward kernel gains little on one thread.
     """
     return one_type(arrays) and weight.nbytes <= 1 << 20
 
@@ -110,7 +114,7 @@ def gates_take(arrays: tuple[Array, ...], weight: Array) -> bool:
 def plain_takes(arrays: tuple[Array, ...], h0: Array) -> bool:
     """Whether the kernels of the plain layer are the faster way: small states, where calls cost more than sums.
 
-    Measured as above: N 8, H 32 2.9 and 3.1 times as fast; N 16, H 128 1.2 and 1.0; N 32, H 64 1.0 and 1.0; but N 64,
-    H 128 0.8 and 0.9; N 512, H 32 0.5 and 0.6. NumPy's tanh is a vector loop too, and there is nothing to fuse.
+    Measured as above: N 8, H 32 3.0 and 3.2 times as fast; N 16, H 128 1.4 and 1.03; N 32, H 64 1.06 and 1.00; but
+    N 64, H 128 0.7 and 0.8; N 512, H 32 0.5 and 0.6. NumPy's tanh is a vector loop too, and there is little to fuse.
     """
     return one_type(arrays) and h0.size <= 2048
