@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from medapps.apps.classify import train_classifier
-from medapps.apps.training import default_run, read_recipe
 from medapps.apps.inspect import inspect
 from medapps.apps.run import Run
+from medapps.apps.training import default_run, read_recipe
 from medapps.errors import InputError, OutputError
 from medapps.files import write_json
 from tests.medapps.small_data import small_data
