@@ -5,7 +5,7 @@ to windows), `conv_grad_input` (windows, weight to image: also the transposed co
 (image, windows to weight).
 
 On the CPU, the kernels beside this file run (`choice.py` says which): "implicit" reads windows in place,
-"winograd" does a quarter of the multiplications.
+"winograd" does a quarter of the multiplications, "depthwise" is for channels that do not meet.
 
 The reference lays every window out as a column of a matrix (im2col) and leaves the sums to BLAS: 2·N·K·L·C·k²
 operations for N images, C to K channels, L windows of k² taps. The columns hold each pixel k² times, so they are made
@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor
 from minidl.device.dtypes import DType, promote
 from minidl.errors import ShapeError
-from minidl.ops.conv import implicit, implicit_weights, winograd
+from minidl.ops.conv import depthwise, implicit, implicit_weights, winograd
 from minidl.ops.conv.choice import algorithm, has_kernel, set_conv_algorithm, set_conv_precision
 from minidl.ops.pad import pad
 from minidl.ops.views import basic_slice
@@ -82,10 +82,13 @@ class Conv(_Convolution):
         out: Array, x: Array, weight: Array, bias: Array | None = None,
         *, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
     ) -> None:  # fmt: skip
-        if algorithm(weight.shape, out.shape[2:], stride, dilation, groups) == "winograd":
+        steps = in_two_dims(stride, padding, dilation)
+        chosen = algorithm(weight.shape, out.shape[2:], stride, dilation, groups)
+        if chosen == "winograd":
             winograd.convolve(out, x, weight, bias, padding)
+        elif chosen == "depthwise":
+            depthwise.convolve(planar(out), planar(x), planar(weight), bias, *steps)
         else:
-            steps = in_two_dims(stride, padding, dilation)
             implicit.convolve(planar(out), planar(x), planar(weight), bias, *steps, groups)
 
     @staticmethod
@@ -129,10 +132,13 @@ class ConvGradInput(_Convolution):
         out: Array, g: Array, weight: Array,
         *, image: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
     ) -> None:  # fmt: skip
-        if algorithm(weight.shape, g.shape[2:], stride, dilation, groups) == "winograd":
+        steps = in_two_dims(stride, padding, dilation)
+        chosen = algorithm(weight.shape, g.shape[2:], stride, dilation, groups)
+        if chosen == "winograd":
             winograd.convolve_back(out, g, weight, padding)
+        elif chosen == "depthwise":
+            depthwise.convolve_back(planar(out), planar(g), planar(weight), *steps)
         else:
-            steps = in_two_dims(stride, padding, dilation)
             implicit.convolve_back(planar(out), planar(g), planar(weight), *steps, groups)
 
     @staticmethod
@@ -173,10 +179,13 @@ class ConvGradWeight(_Convolution):
         out: Array, x: Array, g: Array,
         *, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
     ) -> None:  # fmt: skip
-        if algorithm(out.shape, g.shape[2:], stride, dilation, groups) == "winograd":
+        steps = in_two_dims(stride, padding, dilation)
+        chosen = algorithm(out.shape, g.shape[2:], stride, dilation, groups)
+        if chosen == "winograd":
             winograd.weight_gradient(out, x, g, padding)
+        elif chosen == "depthwise":
+            depthwise.weight_gradient(planar(out), planar(x), planar(g), *steps)
         else:
-            steps = in_two_dims(stride, padding, dilation)
             implicit_weights.weight_gradient(planar(out), planar(x), planar(g), *steps, groups)
 
     @staticmethod

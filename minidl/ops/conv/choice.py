@@ -3,6 +3,7 @@
 | algorithm | is for |
 |---|---|
 | winograd | 3×3, stride 1, one group, 16 channels and filters or more, unless the precision is "exact" |
+| depthwise | as many groups as channels |
 | implicit | all other 1-d and 2-d convolutions of float32 or float64 |
 | im2col | 3-d, other number types, no Numba |
 """
@@ -48,6 +49,8 @@ def has_kernel(dims: int) -> bool:
 
 def algorithm(weight: Sizes, windows: Sizes, stride: Sizes, dilation: Sizes, groups: int) -> str:
     """The kernels for a convolution with a weight (K, C / groups, *kernel) and so many windows."""
+    if groups > 1 and weight[1] == 1:
+        return "depthwise"
     if weight[2:] != (3, 3) or stride != (1, 1) or dilation != (1, 1) or groups > 1:
         return "implicit"
     if _chosen["algorithm"] != "auto":

@@ -56,9 +56,12 @@ _gradient_patch = patch_transform(A)
 _weight_gradient = patch_transform(tuple(zip(*G, strict=True)))
 
 STEPS = 256  # of a product at once: more of a panel would not stay in the first-level cache
-BLOCK_BYTES = 1 << 20  # of transformed patches and products
-SUM_BYTES = 1 << 20  # of one block of filters in the weight gradient
+BLOCK_BYTES = 1 << 19  # of transformed patches and products; 0.25 and 1 MiB are a few per cent slower
+SUM_BYTES = 1 << 19  # of one block of filters in the weight gradient
+PIECES = 16  # sums of their own in the weight gradient, fewer if they take more than
+PIECES_BYTES = 4 << 20
 BLOCKS = 32  # pieces that threads share out
+PARTS = 8  # pieces at least, if need be with part of the filters each
 
 
 def convolve(out: Array, x: Array, weight: Array, bias: Array | None, padding: Sizes) -> None:
@@ -87,8 +90,8 @@ def weight_gradient(out: Array, x: Array, g: Array, padding: Sizes) -> None:
     blocks = -(-filters // share)
     rows = _tile_rows(g, wide + share)
     units = -(-g.shape[0] * _tiles(g.shape[2]) // rows)
-    pieces = max(1, min(units, BLOCKS // 2 // blocks))
-    sums = np.zeros(pieces * 36 * filters * wide, out.dtype)
+    pieces = max(1, min(units, PIECES // blocks, max(4, PIECES_BYTES // (36 * filters * wide * out.itemsize))))
+    sums = aligned_empty(pieces * 36 * filters * wide, out.dtype)
     sizes = np.array((*x.shape, filters, *g.shape[2:], *padding, blocks, share, rows, units, pieces), np.int64)
     parallel(_sum_tiles, blocks * pieces, sums, x.reshape(-1), g.reshape(-1), sizes, block=1)
     parallel(_collect, filters, out.reshape(-1), sums, pieces, channels, block=-(-filters // BLOCKS))
@@ -112,10 +115,11 @@ def _run(
         lift[:filters] = bias
     rows = _tile_rows(out, channels + filters)
     units = -(-out.shape[0] * _tiles(out.shape[2]) // rows)
-    sizes = np.array((*x.shape, *out.shape[1:], *padding, rows), np.int64)
-    parallel(
-        _convolve_tiles, units, out.reshape(-1), x.reshape(-1), transformed, lift, sizes, block=-(-units // BLOCKS)
-    )
+    share = -(-panels // min(panels, -(-PARTS // units)))
+    parts = -(-panels // share)
+    sizes = np.array((*x.shape, *out.shape[1:], *padding, rows, parts, share * panel), np.int64)
+    block = -(-units * parts // BLOCKS)
+    parallel(_convolve_tiles, units * parts, out.reshape(-1), x.reshape(-1), transformed, lift, sizes, block=block)
 
 
 def _tiles(length: int) -> int:
@@ -128,7 +132,7 @@ def _rounded(number: int, step: int) -> int:
 
 def _tile_rows(out: Array, channels: int) -> int:
     """How many rows of tiles make a block: enough tiles to use the weights well, as far as they fit the cache."""
-    tiles = min(96, max(48, BLOCK_BYTES // (36 * channels * out.dtype.itemsize)))
+    tiles = min(96, max(24, BLOCK_BYTES // (36 * channels * out.dtype.itemsize)))
     return int(max(1, tiles // _tiles(out.shape[3])))
 
 
@@ -177,7 +181,7 @@ def _fill_patches(
 
 @kernel("T[::1], const T[::1], T[::1], T[::1], const int64[::1]", T=("float32", "float64"))
 def _convolve_tiles(begin: int, end: int, out: Array, x: Array, weight: Array, lift: Array, sizes: Array) -> None:
-    """Blocks of rows of tiles, begin to end."""
+    """(Block of rows of tiles, part of the filters) begin to end."""
     images, channels, height, width = sizes[0], sizes[1], sizes[2], sizes[3]
     filters, out_height, out_width, pad_down, pad_along, rows = (
         sizes[4],
@@ -187,9 +191,10 @@ def _convolve_tiles(begin: int, end: int, out: Array, x: Array, weight: Array, l
         sizes[8],
         sizes[9],
     )
+    parts, share = sizes[10], sizes[11]
     tile_rows, tiles = -(-out_height // 4), -(-out_width // 4)
     line, panel = lanes(x), 2 * lanes(x)
-    pitch, out_pitch = -(-channels // line) * line, -(-filters // line) * line
+    pitch, out_pitch = -(-channels // line) * line, -(-min(share, filters) // line) * line
     # One line more between positions: a power of two would put all 36 into the same few places of the cache.
     position, out_position = rows * tiles * pitch + line, rows * tiles * out_pitch + line
     panels = -(-filters // panel)
@@ -199,9 +204,9 @@ def _convolve_tiles(begin: int, end: int, out: Array, x: Array, weight: Array, l
     result = np.empty(16 * tiles * out_pitch + 4 * line, x.dtype)
     at_band, at, at_products, at_result = aligned(band), aligned(patches), aligned(products), aligned(result)
     zeros = np.zeros(out_pitch, x.dtype)
-    for unit in range(begin, end):
-        first = unit * rows
-        count = min(rows, images * tile_rows - first)
+    for item in range(begin, end):
+        first, first_filter = item // parts * rows, item % parts * share
+        count, made = min(rows, images * tile_rows - first), min(share, filters - first_filter)
         _fill_patches(patches, at, position, band, at_band, x, channels, height, width, pad_down, pad_along,
                       tile_rows, tiles, first, count)  # fmt: skip
         for p in range(36):
@@ -210,18 +215,19 @@ def _convolve_tiles(begin: int, end: int, out: Array, x: Array, weight: Array, l
                 before, at_before, step_before = products, to, out_pitch
                 if k == 0:
                     before, at_before, step_before = zeros, 0, 0
+                at_weight = ((p * panels + first_filter // panel) * channels + k) * panel
                 gemm_taps(products, to, out_pitch, before, at_before, step_before, patches, at + p * position + k,
-                          pitch, weight, (p * panels * channels + k) * panel, channels * panel, panel,
-                          count * tiles, out_pitch, 1, 0, 0, min(STEPS, channels - k))  # fmt: skip
+                          pitch, weight, at_weight, channels * panel, panel,
+                          count * tiles, -(-made // line) * line, 1, 0, 0, min(STEPS, channels - k))  # fmt: skip
         for row in range(count):
             image, down = (first + row) // tile_rows, (first + row) % tile_rows
             for tile in range(tiles):
-                for c in range(0, out_pitch, line):
+                for c in range(0, made, line):
                     _result_tile(result, at_result + 4 * tile * out_pitch + c, 4 * tiles * out_pitch, out_pitch,
                                  products, at_products + (row * tiles + tile) * out_pitch + c,
-                                 6 * out_position, out_position, lift, c)  # fmt: skip
-            drain_band(out, image * filters * out_height * out_width, filters, out_height, out_width,
-                       result, at_result, out_pitch, 4 * tiles, 4 * down, 4)  # fmt: skip
+                                 6 * out_position, out_position, lift, first_filter + c)  # fmt: skip
+            target = (image * filters + first_filter) * out_height * out_width
+            drain_band(out, target, made, out_height, out_width, result, at_result, out_pitch, 4 * tiles, 4 * down, 4)
 
 
 @kernel("T[::1], const T[::1], const T[::1], const int64[::1]", T=("float32", "float64"))
@@ -239,6 +245,7 @@ def _sum_tiles(begin: int, end: int, sums: Array, x: Array, g: Array, sizes: Arr
     patches = np.empty(36 * position + 4 * line, x.dtype)
     slopes = np.empty(36 * out_position + 4 * line, x.dtype)
     at_band, at_windows, at, at_slopes = aligned(band), aligned(windows), aligned(patches), aligned(slopes)
+    zeros = np.zeros(pitch, x.dtype)
     for item in range(begin, end):
         block, piece = item // pieces, item % pieces
         count_filters = min(share, filters - block * share)
@@ -259,9 +266,12 @@ def _sum_tiles(begin: int, end: int, sums: Array, x: Array, g: Array, sizes: Arr
                                         4 * tiles * out_pitch, out_pitch, windows, 0)  # fmt: skip
             for p in range(36):
                 to = ((piece * 36 + p) * filters + block * share) * pitch
-                gemm_taps_transposed(sums, to, pitch, sums, to, pitch, slopes, at_slopes + p * out_position, out_pitch,
-                                     patches, at + p * position, 2 * line, pitch, count_filters, pitch,
-                                     1, 0, 0, count * tiles)  # fmt: skip
+                before, at_before, step_before = sums, to, pitch
+                if unit == units * piece // pieces:
+                    before, at_before, step_before = zeros, 0, 0
+                gemm_taps_transposed(sums, to, pitch, before, at_before, step_before, slopes,
+                                     at_slopes + p * out_position, out_pitch, patches, at + p * position, 2 * line,
+                                     pitch, count_filters, pitch, 1, 0, 0, count * tiles)  # fmt: skip
 
 
 @kernel("T[::1], T[::1], intp, intp", T=("float32", "float64"))
