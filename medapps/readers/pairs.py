@@ -14,8 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medapps.errors import InputError
+from medapps.image import Image
+from medapps.readers.dicom import patient_key
 from medapps.readers.limits import DEFAULT_LIMITS, Limits
-from medapps.readers.read import decode_image, file_bytes
+from medapps.readers.patches import label_map
+from medapps.readers.read import file_bytes, read_image
+from medapps.readers.seg import list_segments, read_seg
 from medapps.readers.segmentation import Case, SegmentationData
 from medapps.readers.splitting import hold_out
 
@@ -30,7 +34,7 @@ _MARK = re.compile(r"([_-](masks?|labels?|seg|gt|0000))$", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Pair:
-    """Where an image and its label map are; split is "" where the data set does not say it."""
+    """Where an image and its label map are; group and split are "" where the data set does not say them."""
 
     image: Path
     label: Path
@@ -42,6 +46,9 @@ def read_pairs(
     path: Path, *, seed: int = 0, classes: Sequence[str] = (), limits: Limits = DEFAULT_LIMITS
 ) -> SegmentationData:
     """Read `images/` and `labels/` (or `masks/`), files of one name belonging together: PNG, DICOM or NIfTI.
+
+    An image may also be the folder of a DICOM series. A label map in DICOM is a SEG, laid on its image by place; its
+    segments go by their names.
 
     Splits are train, val and test folders above those, or a splits.json with lists of names, or are held out from all
     by patient (here: by file). A dataset.json may name the label values, {"labels": {"0": "background", ...}}, as in
@@ -56,11 +63,13 @@ def read_pairs(
     description = _json(path / "dataset.json")
     pairs = list(_listed(path, description) if "images" in description else _found(path))
     names = {int(value): str(name) for value, name in _table(description.get("labels")).items()}
-    digest, loaded = hashlib.sha256(), []
+    digest, loaded, segments = hashlib.sha256(), [], dict[str, int]()
     for pair in pairs:
-        loaded.append(_load(pair, digest, limits))
+        loaded.append(_load(pair, segments, digest, limits))
         if sum(case.image.array.nbytes + case.mask.nbytes for case in loaded) > limits.dataset_bytes:
             raise InputError(f"{path}: more than {limits.dataset_bytes >> 20} MiB of images; split the data set")
+    if segments:
+        names = {0: "background", **{value: name for name, value in segments.items()}}
     values = sorted(set().union(*(np.unique(case.mask).tolist() for case in loaded)) | {0})
     if names and (strange := [v for v in values if v not in names]):
         raise InputError(f"{path}: a label map holds {strange[0]}, which dataset.json does not name")
@@ -81,21 +90,27 @@ def read_pairs(
     )
 
 
-def _load(pair: Pair, digest: Any, limits: Limits) -> Case:
-    image_data, label_data = file_bytes(pair.image, limits), file_bytes(pair.label, limits)
-    digest.update(hashlib.sha256(image_data).digest() + hashlib.sha256(label_data).digest())
-    image = decode_image(image_data, str(pair.image), limits=limits)
-    mask = _mask(label_data, pair.label, image.shape[1:], limits)
-    return Case(_stem(pair.image), pair.group, image, mask)
+def _load(pair: Pair, segments: dict[str, int], digest: Any, limits: Limits) -> Case:
+    """Read a pair. `segments` gathers the names of SEG segments, with the label value that each gets."""
+    parts = sorted(f for f in pair.image.rglob("*") if f.is_file()) if pair.image.is_dir() else [pair.image]
+    for file in (*parts, pair.label):
+        digest.update(hashlib.sha256(file_bytes(file, limits)).digest())
+    image = read_image(pair.image, limits=limits)
+    group = pair.group or f"{pair.split}/{_stem(pair.image)}"
+    if not pair.group and image.meta.get("format") == "DICOM":
+        group = patient_key(file_bytes(parts[0], limits), str(parts[0]), limits=limits) or group
+    return Case(_stem(pair.image), group, image, _mask(pair.label, image, segments, limits))
 
 
-def _mask(data: bytes, path: Path, shape: tuple[int, ...], limits: Limits) -> NDArray[np.uint8]:
+def _mask(path: Path, image: Image, segments: dict[str, int], limits: Limits) -> NDArray[np.uint8]:
     """The label values of a file, (z, y, x), uint8."""
+    shape = image.shape[1:]
     if path.suffix.lower() == ".png":
-        from medapps.readers.patches import label_map  # a palette's numbers, not its colours
-
-        return label_map(data, str(path), shape[1:])[None]
-    labels = decode_image(data, str(path), limits=limits).array
+        return label_map(file_bytes(path, limits), str(path), shape[1:])[None]  # a palette's numbers, not its colours
+    if list_segments(path, limits=limits) is not None:
+        mask, names = read_seg(path, image, limits=limits)
+        return np.array([0, *(segments.setdefault(n, len(segments) + 1) for n in names[1:])], np.uint8)[mask]
+    labels = read_image(path, limits=limits).array
     if labels.shape[1:] != shape or labels.shape[0] != 1:
         raise InputError(f"{path}: is a label map of {labels.shape[1:]} voxels, its image has {shape} (z, y, x)")
     if labels.min() < 0 or labels.max() > 255 or (labels != np.rint(labels)).any():
@@ -130,14 +145,14 @@ def _found(path: Path) -> Iterator[Pair]:
         for name, image in images.items():
             if by_name and name not in by_name:
                 continue  # splits.json chooses
-            yield Pair(image, labels[name], name if not split else f"{split}/{name}", split or by_name.get(name, ""))
+            yield Pair(image, labels[name], "", split or by_name.get(name, ""))
 
 
 def _side(folder: Path, names: Sequence[str]) -> dict[str, Path]:
     """The files of `images/` (or what else it is called), by what their names have in common with their partners."""
     for item in sorted(folder.iterdir()) if folder.is_dir() else ():
         if item.is_dir() and item.name.lower() in names:
-            files = [f for f in sorted(item.iterdir()) if f.is_file() and _SUFFIX.search(f.name)]
+            files = [f for f in sorted(item.iterdir()) if f.is_dir() or _SUFFIX.search(f.name)]
             return {_MARK.sub("", _stem(f)): f for f in files if not f.name.startswith(".")}
     raise InputError(f"{folder}: has no folder {names[0]!r}; give images/ and labels/ with files of the same names")
 

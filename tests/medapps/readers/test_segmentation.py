@@ -11,8 +11,10 @@ import pytest
 
 from medapps.errors import InputError
 from medapps.phantom import make_dataset
-from medapps.readers import Case, SegmentationData, read_segmentation
+from medapps.readers import Case, SegmentationData, read_image, read_segmentation
+from medapps.writers import Algorithm, write_mask
 from tests.data import data_path
+from tests.medapps.series_files import PLANES, series, volume, write
 from tests.medapps.small_masks import small_masks
 
 
@@ -148,3 +150,30 @@ def test_the_hippocampus_is_read_in_patient_space() -> None:
     assert [len(cases) for _, cases in data.splits()] == [140, 20, 40]
     assert len(data.classes) == 3
     assert all(case.image.spacing_mm == (1.0, 1.0, 1.0) for case in data.test)
+
+
+def test_dicom_series_with_segs_are_matched_in_space_and_by_segment_names(tmp_path: Path) -> None:
+    """Four oblique series; the SEGs number their segments differently, and one series lies reversed on the disk."""
+    expected: dict[str, dict[str, np.ndarray]] = {}
+    (tmp_path / "images").mkdir()
+    for number, case in enumerate("abcd"):
+        slices = series(volume(seed=number), axes=PLANES["oblique"], uid=f"1.2.826.0.{number}", PatientID=f"P{number}")
+        folder = write(tmp_path / "images" / case, slices, order=list(range(len(slices)))[:: -1 if number == 1 else 1])
+        image = read_image(folder)
+        regions = {"Liver": np.zeros(image.shape[1:], bool), "Tumour": np.zeros(image.shape[1:], bool)}
+        regions["Liver"][1:4, 2:5, 1:4], regions["Tumour"][4, 1:3, 5:8] = True, True
+        names = ["Liver", "Tumour"] if number % 2 else ["Tumour", "Liver"]
+        mask = sum((i + 1) * regions[name].astype(np.uint8) for i, name in enumerate(names))
+        (tmp_path / "labels").mkdir(exist_ok=True)
+        write_mask(
+            tmp_path / "labels" / f"{case}.dcm", mask, image, ("background", *names),
+            algorithm=Algorithm("test", "1"), source=folder,
+        )  # fmt: skip
+        expected[case] = regions
+    data = read_segmentation(tmp_path)
+    assert set(data.classes) == {"background", "Liver", "Tumour"}
+    for _, cases in data.splits():
+        for case in cases:
+            for name, region in expected[case.name].items():
+                assert ((case.mask == data.classes.index(name)) == region).all()
+            assert case.group.startswith("patient-")
