@@ -187,6 +187,41 @@ def train_diagnose_command(
     print(NOTICE)
 
 
+@app.command("tune")
+def tune_command(
+    data: Annotated[Path, typer.Argument(help="What `medapps train` of that task takes.")],
+    task: Annotated[str, typer.Option(help="classify, segment or diagnose.")] = "classify",
+    net: Annotated[str, typer.Option(help="Of a segmentation: reseg or unet.")] = "reseg",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder [runs/<data>-tune].")] = None,
+    recipe: Annotated[Path | None, typer.Option(help="A recipe.json to start from.")] = None,
+    trials: Annotated[int, typer.Option(help="Recipes to try.", min=2)] = 16,
+    eta: Annotated[int, typer.Option(help="One in how many goes on, for that many times as long.", min=2)] = 3,
+    seed: Annotated[int, typer.Option(help="Decides what is tried.", min=0)] = 0,
+    epochs: Annotated[int | None, typer.Option(help="Epochs of the trials that go all the way.", min=1)] = None,
+    minutes: Annotated[float | None, typer.Option(help="Start nothing more after that long.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a search that was stopped.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start again in a folder that holds one.")] = False,
+) -> None:
+    """Search for a better recipe by the validation split: random draws, of which the better go on."""
+    from medapps.apps.tables import columns
+    from medapps.apps.training import read_recipe
+    from medapps.apps.tune import tune
+
+    folder = output or Path("runs") / f"{data.resolve().stem or 'data'}-tune"
+    start = read_recipe(recipe) if recipe else None
+    overrides: dict[str, Any] = {"epochs": epochs} if epochs is not None else {}
+    options: dict[str, Any] = {"trials": trials, "eta": eta, "seed": seed, "minutes": minutes, "say": _note}
+    made = tune(
+        data, folder, task=task, net=net, recipe=start, resume=resume, overwrite=overwrite, **options, **overrides
+    )
+    print(columns(made.table()))
+    if not made.finished:
+        print(f"stopped after {minutes:g} minutes; the same command with --resume goes on")
+    if made.best is not None:
+        print(f"best recipe: {folder / 'best.json'}  (medapps train {task} {data} --recipe {folder / 'best.json'})")
+    print(NOTICE)
+
+
 @app.command("evaluate")
 def evaluate_command(
     run: Annotated[Path, typer.Argument(help="A run folder that `medapps train` wrote.")],

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 import minidl
-from medapps.errors import InputError
+from medapps.errors import DivergedError, InputError
 from medapps.files import make_folder, write_json
 from medapps.fit.classification import ClassificationTask
 from medapps.fit.segmentation import SegmentationTask
@@ -130,7 +130,7 @@ class Trainer:
             if progress:
                 progress.step(total / (i + 1))
         if not np.isfinite(total):
-            raise InputError(f"training: the loss became {total} in epoch {epoch + 1}; lower lr ({self.recipe.lr})")
+            raise DivergedError(f"training: the loss became {total} in epoch {epoch + 1}; lower lr ({self.recipe.lr})")
         figures = self.task.validate(self.averaged_model())
         return {
             "epoch": epoch + 1,

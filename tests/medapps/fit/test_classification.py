@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from medapps.errors import InputError
+from medapps.errors import DivergedError, InputError
 from medapps.fit import History, Trainer, fit
 from medapps.inference import load_model, predict_probabilities
 from medapps.readers import ClassificationData
@@ -163,7 +163,7 @@ def test_a_loss_that_is_no_number_stops_the_run(
     data: ClassificationData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Trainer, "train_step", lambda *_: math.nan)
-    with pytest.raises(InputError, match="the loss became nan in epoch 1; lower lr"):
+    with pytest.raises(DivergedError, match="the loss became nan in epoch 1; lower lr"):
         fit(RECIPE, data, tmp_path)
 
 
