@@ -94,7 +94,7 @@ def _emit_product(
                 value = load(builder, vector, place) if mask is None else load_masked(builder, vector, place, mask)
                 value = builder.fsub(value, shift)
                 values.append(value if mask is None else builder.select(mask, value, zeros(vector)))
-            return multiply_add(builder, *values, total)
+            return multiply_add(builder, values[0], values[1], total)
 
         return _summed(builder, vector, args[6], add)
 
