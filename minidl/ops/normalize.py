@@ -14,7 +14,7 @@ import numpy as np
 
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor, UpdateOp, is_recording
 from minidl.device import kernel, parallel
-from minidl.device.dtypes import accumulator
+from minidl.device.dtypes import accumulator, promote
 from minidl.device.row_sums import row_product, row_sum
 from minidl.errors import ShapeError
 from minidl.ops.elementwise import broadcast
@@ -183,6 +183,45 @@ def _grad_channels(
                 gx[n, c, j] = g[n, c, j] * scale + (x[n, c, j] - shift) * slope + lift
 
 
+class ScaleShift(Op):
+    """x * scale + shift for each channel, in one pass over memory."""
+
+    name = "scale_shift"
+    saves = ("x", "scale")
+
+    @staticmethod
+    def infer(x: Spec, scale: Spec, shift: Spec) -> Spec:
+        broadcast("scale_shift", x, scale, shift)
+        return x.with_dtype(promote(x.dtype, scale.dtype, shift.dtype))
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array, scale: Array, shift: Array) -> None:
+        xp.multiply(x, scale, out=out)
+        out += shift
+
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        return super().cpu_takes(arrays, params) and len({a.dtype for a in arrays}) == 1 and arrays[0].size > 0
+
+    @staticmethod
+    def cpu(out: Array, x: Array, scale: Array, shift: Array) -> None:
+        planes = (x.shape[0] * x.shape[1], -1)
+        parallel(_scale_planes, planes[0], out.reshape(planes), x.reshape(planes), scale.reshape(-1), shift.reshape(-1))
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        x, scale = node.saved
+        return g * scale if node.needs[0] else None, g * x if node.needs[1] else None, g if node.needs[2] else None
+
+
+@kernel("T[:, ::1], const T[:, ::1], const T[::1], const T[::1]", T=("float32", "float64"))
+def _scale_planes(begin: int, end: int, out: Array, x: Array, scale: Array, shift: Array) -> None:
+    for plane in range(begin, end):
+        c = plane % len(scale)
+        for j in range(x.shape[1]):
+            out[plane, j] = x[plane, j] * scale[c] + shift[c]
+
+
 class MoveTowards(UpdateOp):
     """running += momentum * (new - running), for the mean and the variance at once."""
 
@@ -239,7 +278,9 @@ def batch_norm(
     scale, shift = _affine(input, weight, bias, [-1 if d == 1 else 1 for d in range(input.ndim)])
     if not training and running_mean is not None and running_var is not None:
         rstd = rsqrt(running_var.reshape(scale.shape) + eps)
-        return input * (scale * rstd) + (shift - running_mean.reshape(scale.shape) * scale * rstd)
+        scale = scale * rstd
+        at_rest: Tensor = ScaleShift.apply(input, scale, shift - running_mean.reshape(scale.shape) * scale)
+        return at_rest
     count = input.numel() // max(channels, 1)
     if count < 2 and training and input.numel():
         raise ShapeError(f"batch_norm: needs more than one value per channel to train, got input {input.shape}")
