@@ -24,6 +24,7 @@ from minidl.device.dtypes import DType
 from minidl.device.inline import Intrinsic, inline, intrinsic
 from minidl.device.vectors import (
     aligned_empty,
+    counted_loop,
     data_pointer,
     integer,
     lanes,
@@ -137,25 +138,7 @@ class _Tile:
         return sums
 
     def loop(self, begin: Any, end: Any, step: int, sums: list[Any], body: Any) -> list[Any]:
-        """for k in range(begin, end, step): sums = body(k, sums)."""
-        builder, before = self.builder, self.builder.block
-        head, inside, after = (builder.append_basic_block(name) for name in ("head", "inside", "after"))
-        builder.branch(head)
-        builder.position_at_end(head)
-        k = builder.phi(begin.type)
-        k.add_incoming(begin, before)
-        carried = [builder.phi(self.vector) for _ in sums]
-        for phi, value in zip(carried, sums, strict=True):
-            phi.add_incoming(value, before)
-        builder.cbranch(builder.icmp_signed("<", k, end), inside, after)
-        builder.position_at_end(inside)
-        new = body(k, carried)
-        k.add_incoming(builder.add(k, integer(step)), builder.block)
-        for phi, value in zip(carried, new, strict=True):
-            phi.add_incoming(value, builder.block)
-        builder.branch(head)
-        builder.position_at_end(after)
-        return carried
+        return counted_loop(self.builder, begin, end, step, sums, body)[1]
 
     def finish(self, sums: list[Any]) -> None:
         builder, origin = self.builder, self.first("c", "ic")

@@ -128,6 +128,28 @@ def multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
     return builder.call(function, [a, b, c])
 
 
+def counted_loop(builder: Any, begin: Any, end: Any, step: int, values: list[Any], body: Any) -> tuple[Any, list[Any]]:
+    """for k in range(begin, end, step): values = body(k, values); gives the k that ended it, and the values."""
+    before = builder.block
+    head, inside, after = (builder.append_basic_block(name) for name in ("head", "inside", "after"))
+    builder.branch(head)
+    builder.position_at_end(head)
+    k = builder.phi(begin.type)
+    k.add_incoming(begin, before)
+    carried = [builder.phi(value.type) for value in values]
+    for phi, value in zip(carried, values, strict=True):
+        phi.add_incoming(value, before)
+    builder.cbranch(builder.icmp_signed("<", k, end), inside, after)
+    builder.position_at_end(inside)
+    new = body(k, carried)
+    k.add_incoming(builder.add(k, integer(step)), builder.block)
+    for phi, value in zip(carried, new, strict=True):
+        phi.add_incoming(value, builder.block)
+    builder.branch(head)
+    builder.position_at_end(after)
+    return k, carried
+
+
 def zeros(vector: Any) -> Any:
     """A vector of zeros."""
     from llvmlite import ir

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor, UpdateOp, is_recording
-from minidl.device import inline, kernel, parallel
-from minidl.device.dtypes import accumulator
+from minidl.device import kernel, parallel
+from minidl.device.dtypes import accumulator, promote
+from minidl.device.row_sums import row_product, row_sum
 from minidl.errors import ShapeError
 from minidl.ops.elementwise import broadcast
 from minidl.ops.reduce import mean as mean_
@@ -134,77 +135,26 @@ def _over_channels(x: Array, weight: Array, dims: tuple[int, ...]) -> bool:
     return x.ndim > 1 and dims == (0, *range(2, x.ndim)) and weight.size == x.shape[1] == weight.shape[1] and x.size > 0
 
 
-LANES = 16  # independent sums, so that they fit vector registers; floating-point addition may not be reordered
-
-
-@inline
-def _row_sum(lanes: Array, a: Array) -> float:
-    """The sum of a row, by lanes."""
-    whole = a.size // LANES * LANES
-    lanes[:] = 0
-    for j in range(0, whole, LANES):
-        for k in range(LANES):
-            lanes[k] += a[j + k]
-    total = 0.0
-    for k in range(LANES):
-        total += lanes[k]
-    for j in range(whole, a.size):
-        total += a[j]
-    return total
-
-
-@inline
-def _row_product(lanes: Array, a: Array, b: Array, shift: float) -> float:
-    """The sum of a * (b - shift) over a row, by lanes."""
-    whole = a.size // LANES * LANES
-    lanes[:] = 0
-    for j in range(0, whole, LANES):
-        for k in range(LANES):
-            lanes[k] += a[j + k] * (b[j + k] - shift)
-    total = 0.0
-    for k in range(LANES):
-        total += lanes[k]
-    for j in range(whole, a.size):
-        total += a[j] * (b[j] - shift)
-    return total
-
-
-@inline
-def _row_square(lanes: Array, a: Array, shift: float) -> float:
-    """The sum of (a - shift)² over a row, by lanes."""
-    whole = a.size // LANES * LANES
-    lanes[:] = 0
-    for j in range(0, whole, LANES):
-        for k in range(LANES):
-            lanes[k] += (a[j + k] - shift) * (a[j + k] - shift)
-    total = 0.0
-    for k in range(LANES):
-        total += lanes[k]
-    for j in range(whole, a.size):
-        total += (a[j] - shift) * (a[j] - shift)
-    return total
-
-
 @kernel(
     "T[:, :, ::1], T[::1], T[::1], const T[::1], const T[::1], const T[:, :, ::1], float64", T=("float32", "float64")
 )
 def _normalize_channels(
     begin: int, end: int, y: Array, mean: Array, rstd: Array, weight: Array, bias: Array, x: Array, eps: float
 ) -> None:
-    lanes = np.zeros(LANES, x.dtype)
-    count = x.shape[0] * x.shape[2]
+    images, channels, size = x.shape
     for c in range(begin, end):
         total = 0.0
-        for n in range(x.shape[0]):
-            total += _row_sum(lanes, x[n, c])
-        mean[c] = total / count
+        for n in range(images):
+            total += row_sum(x, (n * channels + c) * size, size)
+        mean[c] = total / (images * size)
         total = 0.0
-        for n in range(x.shape[0]):
-            total += _row_square(lanes, x[n, c], mean[c])
-        rstd[c] = 1 / np.sqrt(total / count + eps)
+        for n in range(images):
+            at = (n * channels + c) * size
+            total += row_product(x, at, mean[c], x, at, mean[c], size)
+        rstd[c] = 1 / np.sqrt(total / (images * size) + eps)
         shift, scale, lift = mean[c], rstd[c] * weight[c], bias[c]
-        for n in range(x.shape[0]):
-            for j in range(x.shape[2]):
+        for n in range(images):
+            for j in range(size):
                 y[n, c, j] = (x[n, c, j] - shift) * scale + lift
 
 
@@ -215,20 +165,61 @@ def _normalize_channels(
 def _grad_channels(
     begin: int, end: int, gx: Array, gw: Array, gb: Array, weight: Array, mean: Array, rstd: Array, g: Array, x: Array
 ) -> None:
-    lanes = np.zeros(LANES, x.dtype)
-    count = x.shape[0] * x.shape[2]
+    images, channels, size = x.shape
+    count = images * size
     for c in range(begin, end):
         plain, along = 0.0, 0.0
-        for n in range(x.shape[0]):
-            plain += _row_sum(lanes, g[n, c])
-            along += _row_product(lanes, g[n, c], x[n, c], mean[c])
+        for n in range(images):
+            at = (n * channels + c) * size
+            plain += row_sum(g, at, size)
+            along += row_product(g, at, x.dtype.type(0), x, at, mean[c], size)
         gb[c], gw[c] = plain, along * rstd[c]
         # gx = rstd weight (g - mean(g) - xhat mean(g xhat)), as one multiply-add of g and one of x
         shift, scale = mean[c], rstd[c] * weight[c]
-        slope, lift = -scale * rstd[c] * gw[c] / count, -scale * gb[c] / count
-        for n in range(x.shape[0]):
-            for j in range(x.shape[2]):
+        slope = x.dtype.type(-scale * rstd[c] * gw[c] / count)  # float64 in the loop would cost half as much again
+        lift = x.dtype.type(-scale * gb[c] / count)
+        for n in range(images):
+            for j in range(size):
                 gx[n, c, j] = g[n, c, j] * scale + (x[n, c, j] - shift) * slope + lift
+
+
+class ScaleShift(Op):
+    """x * scale + shift for each channel, in one pass over memory."""
+
+    name = "scale_shift"
+    saves = ("x", "scale")
+
+    @staticmethod
+    def infer(x: Spec, scale: Spec, shift: Spec) -> Spec:
+        broadcast("scale_shift", x, scale, shift)
+        return x.with_dtype(promote(x.dtype, scale.dtype, shift.dtype))
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array, scale: Array, shift: Array) -> None:
+        xp.multiply(x, scale, out=out)
+        out += shift
+
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        return super().cpu_takes(arrays, params) and len({a.dtype for a in arrays}) == 1 and arrays[0].size > 0
+
+    @staticmethod
+    def cpu(out: Array, x: Array, scale: Array, shift: Array) -> None:
+        planes = (x.shape[0] * x.shape[1], -1)
+        parallel(_scale_planes, planes[0], out.reshape(planes), x.reshape(planes), scale.reshape(-1), shift.reshape(-1))
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        x, scale = node.saved
+        return g * scale if node.needs[0] else None, g * x if node.needs[1] else None, g if node.needs[2] else None
+
+
+@kernel("T[:, ::1], const T[:, ::1], const T[::1], const T[::1]", T=("float32", "float64"))
+def _scale_planes(begin: int, end: int, out: Array, x: Array, scale: Array, shift: Array) -> None:
+    for plane in range(begin, end):
+        c = plane % len(scale)
+        for j in range(x.shape[1]):
+            out[plane, j] = x[plane, j] * scale[c] + shift[c]
 
 
 class MoveTowards(UpdateOp):
@@ -287,7 +278,9 @@ def batch_norm(
     scale, shift = _affine(input, weight, bias, [-1 if d == 1 else 1 for d in range(input.ndim)])
     if not training and running_mean is not None and running_var is not None:
         rstd = rsqrt(running_var.reshape(scale.shape) + eps)
-        return input * (scale * rstd) + (shift - running_mean.reshape(scale.shape) * scale * rstd)
+        scale = scale * rstd
+        at_rest: Tensor = ScaleShift.apply(input, scale, shift - running_mean.reshape(scale.shape) * scale)
+        return at_rest
     count = input.numel() // max(channels, 1)
     if count < 2 and training and input.numel():
         raise ShapeError(f"batch_norm: needs more than one value per channel to train, got input {input.shape}")

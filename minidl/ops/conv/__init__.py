@@ -20,6 +20,8 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor
 from minidl.device.dtypes import DType, promote
 from minidl.errors import ShapeError
@@ -88,6 +90,8 @@ class Conv(_Convolution):
             winograd.convolve(out, x, weight, bias, padding)
         elif chosen == "depthwise":
             depthwise.convolve(planar(out), planar(x), planar(weight), bias, *steps)
+        elif chosen == "im2col":
+            Conv.reference(np, out, x, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups)
         else:
             implicit.convolve(planar(out), planar(x), planar(weight), bias, *steps, groups)
 
@@ -138,6 +142,10 @@ class ConvGradInput(_Convolution):
             winograd.convolve_back(out, g, weight, padding)
         elif chosen == "depthwise":
             depthwise.convolve_back(planar(out), planar(g), planar(weight), *steps)
+        elif chosen == "im2col":
+            ConvGradInput.reference(
+                np, out, g, weight, image=image, stride=stride, padding=padding, dilation=dilation, groups=groups
+            )
         else:
             implicit.convolve_back(planar(out), planar(g), planar(weight), *steps, groups)
 
@@ -185,6 +193,10 @@ class ConvGradWeight(_Convolution):
             winograd.weight_gradient(out, x, g, padding)
         elif chosen == "depthwise":
             depthwise.weight_gradient(planar(out), planar(x), planar(g), *steps)
+        elif chosen == "im2col":
+            ConvGradWeight.reference(
+                np, out, x, g, kernel=kernel, stride=stride, padding=padding, dilation=dilation, groups=groups
+            )
         else:
             implicit_weights.weight_gradient(planar(out), planar(x), planar(g), *steps, groups)
 

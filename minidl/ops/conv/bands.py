@@ -2,7 +2,7 @@
 
 Every kernel of this room takes a band that fits the second-level cache, turns it, works on it, and turns the result
 back while it is still there. Turning costs 0.08 to 0.17 ns a number (one core of a Xeon with AVX-512) and no traffic to
-memory; 16 channels, 3×3, spend 6 % of their time on it, 64 channels 2 %. So arrays stay channels-first everywhere else.
+memory of its own. So arrays stay channels-first everywhere else.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from minidl.core import Array
 from minidl.device import inline
 from minidl.device.transpose import transpose
 
-BAND_BYTES = 192 << 10  # of a band and its result; 96 to 384 KiB are alike on 2 MiB of cache a core
+BAND_BYTES = 192 << 10  # of a band and its result
 
 
 @inline

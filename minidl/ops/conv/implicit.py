@@ -217,31 +217,28 @@ def _slide(
                 lines, length = min(1, lines), (lines - 1) * columns + column_count
             is_joined = taps_along == 1 or column_step == 1
             run = channels * taps_along if is_joined else channels
-            times = 1 if is_joined else taps_along
+            times = 1 if is_joined else max(1, taps_along)
             panel_step = taps_down * taps_along * channels * panel
             at_weight = weights * groups * panels * channels * panel + group * panels * panel_step
             down_step, weight_step = row_step * columns * channels, taps_along * channels * panel
-            is_short = taps_down * run <= STEPS and is_joined
+            # Few steps: all taps at once, sums in registers. Many: a piece of the panel that fits the cache at a time.
+            at_once, pieces, steps = 1, taps_down * times, STEPS
+            if taps_down * taps_along == 0 or (is_joined and taps_down * run <= STEPS):
+                at_once, pieces, steps = taps_down, 1, max(1, run)
             for line in range(lines):
                 at_band = ((line * in_down + row_first) * columns + column_first) * channels
                 at_out = at_room + ((line * out_down + row_start) * out_columns + column_start) * pitch
-                if is_short or taps_down * taps_along == 0:
-                    gemm_taps(room, at_out, out_along * pitch, start, group * filters, 0,
-                              band, at_band, in_along * channels, packed, at_weight, panel_step, panel,
-                              length, filters, taps_down, down_step, weight_step, run)  # fmt: skip
-                    continue
-                for piece in range(taps_down * times):
+                for piece in range(pieces):
                     t, b = piece // times, piece % times
-                    for k in range(0, run, STEPS):
+                    for k in range(0, max(1, run), steps):
                         before, at_before, step_before = room, at_out, out_along * pitch
                         if piece == 0 and k == 0:
                             before, at_before, step_before = start, group * filters, 0
                         gemm_taps(
-                            room, at_out, out_along * pitch,
-                            before, at_before, step_before,
+                            room, at_out, out_along * pitch, before, at_before, step_before,
                             band, at_band + t * down_step + b * column_step * channels + k, in_along * channels,
                             packed, at_weight + t * weight_step + (b * channels + k) * panel, panel_step, panel,
-                            length, filters, 1, 0, 0, min(STEPS, run - k),
+                            length, filters, at_once, down_step, weight_step, min(steps, run - k),
                         )  # fmt: skip
         drain_band(out, image * filters * out_height * out_width, filters, out_height, out_width,
                    room, at_room, pitch, out_columns, first * out_down, rows * out_down)  # fmt: skip

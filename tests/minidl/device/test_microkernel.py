@@ -7,6 +7,7 @@ import pytest
 
 from minidl.device import kernel, numba_status
 from minidl.device.microkernel import gemm_block, gemm_taps, gemm_taps_transposed, pack_panels, panel_columns
+from minidl.device.row_sums import row_product, row_sum
 from minidl.device.transpose import transpose
 from minidl.device.vectors import aligned, aligned_empty, lanes, lanes_of
 
@@ -101,3 +102,22 @@ def test_aligned_memory_begins_a_cache_line(dtype) -> None:
         assert array.ctypes.data % 64 == 0
         assert aligned(array) == 0
     assert panel_columns(dtype) == 2 * lanes_of(dtype)
+
+
+@kernel("T[::1], const T[:, ::1], const T[:, ::1], intp, intp", T=FLOATS)
+def sums(begin: int, end: int, out: Any, a: Any, b: Any, first: int, n: int) -> None:
+    out[0] = row_sum(a, first, n)
+    out[1] = row_product(a, first, a[0, 0], b, 1, b[0, 0], n)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("n", [0, 1, 7, 16, 63, 64, 65, 200])
+def test_row_sums_equal_numpy_and_do_not_look_behind_the_row(dtype, n) -> None:
+    a, b = (np.full((4, 60), np.nan, dtype) for _ in range(2))
+    a[0, 0] = b[0, 0] = 2
+    a.reshape(-1)[3 : 3 + n], b.reshape(-1)[1 : 1 + n] = whole(n, dtype=dtype), whole(n, dtype=dtype, seed=1)
+    left, right = whole(n, dtype=dtype), whole(n, dtype=dtype, seed=1)
+    for run in (sums, sums.py_func):
+        out = np.zeros(2, dtype)
+        run(0, 1, out, a, b, 3, n)
+        assert out.tolist() == [left.sum(), ((left - a[0, 0]) * (right - b[0, 0])).sum()]

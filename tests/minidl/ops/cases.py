@@ -180,6 +180,15 @@ CASES = [
     ),
     Case(
         minidl.batch_norm,
+        [(3, 2, 4), (2,), (2,), (2,), (2,)],
+        {"training": False, "eps": 0.1},
+        expected=lambda x, mean, var, w, b, training, eps: (
+            (x - mean[:, None]) / np.sqrt(var[:, None] + eps) * w[:, None] + b[:, None]
+        ),
+        low=0.5,
+    ),
+    Case(
+        minidl.batch_norm,
         [(3, 2, 4), (2,), (2,)],
         {"running_mean": None, "running_var": None, "training": True, "eps": 0.1},
         expected=lambda x, w, b, eps, **_: (
