@@ -36,6 +36,7 @@ app = typer.Typer(
 )
 train = typer.Typer(help="Train a model on labelled images.", **_PLAIN)
 app.add_typer(train, name="train")
+Device = Annotated[str, typer.Option("--device", help="cpu, cuda, or auto: cuda where it can be used.")]
 
 
 @app.callback()
@@ -85,6 +86,7 @@ def train_classify_command(
     image_size: Annotated[int | None, typer.Option(help="Resize images to this side, in pixels.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start again in a folder that holds a run.")] = False,
+    device: Device = "cpu",
     evaluate: Annotated[bool, typer.Option(help="Judge the result on the test split and write the report.")] = True,
 ) -> None:
     """Train a classifier, keep the best epoch by validation, then open the test split once and report."""
@@ -98,13 +100,20 @@ def train_classify_command(
     folder = output or default_run(data, seed if seed is not None else start.seed if start else 0)
     with training_progress() as progress:
         history = train_classifier(
-            data, folder, recipe=start, resume=resume, overwrite=overwrite, progress=progress, **overrides
+            data,
+            folder,
+            recipe=start,
+            resume=resume,
+            overwrite=overwrite,
+            device=device,
+            progress=progress,
+            **overrides,
         )
     best = history.rows[history.best_epoch - 1]
     print(f"best epoch {history.best_epoch}: validation AUC {best['val_auc']:.4f}, accuracy {best['val_accuracy']:.4f}")
     print(f"model: {folder / 'model.safetensors'}")
     if evaluate:
-        _judge(folder, None)
+        _judge(folder, None, device)
     print(NOTICE)
 
 
@@ -123,6 +132,7 @@ def train_segment_command(
     samples: Annotated[int | None, typer.Option(help="Patches shown an epoch.", min=2)] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start again in a folder that holds a run.")] = False,
+    device: Device = "cpu",
     evaluate: Annotated[bool, typer.Option(help="Judge the result on the test split and write the report.")] = True,
 ) -> None:
     """Train a segmentation of pictures or volumes, keep the best epoch by validation, open the test split once."""
@@ -139,12 +149,20 @@ def train_segment_command(
     folder = output or default_run(data, seed if seed is not None else start.seed if start else 0)
     with training_progress() as progress:
         history = train_segmenter(
-            data, folder, net=net, recipe=start, resume=resume, overwrite=overwrite, progress=progress, **overrides
+            data,
+            folder,
+            net=net,
+            recipe=start,
+            resume=resume,
+            overwrite=overwrite,
+            device=device,
+            progress=progress,
+            **overrides,
         )
     print(f"best epoch {history.best_epoch}: validation Dice {history.rows[history.best_epoch - 1]['val_dice']:.4f}")
     print(f"model: {folder / 'model.safetensors'}")
     if evaluate:
-        _judge(folder, None)
+        _judge(folder, None, device)
     print(NOTICE)
 
 
@@ -164,6 +182,7 @@ def train_diagnose_command(
     refer_below: Annotated[float | None, typer.Option(help="A fixed confidence to refer below, instead.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run, or choose its decision anew.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start again in a folder that holds a run.")] = False,
+    device: Device = "cpu",
     evaluate: Annotated[bool, typer.Option(help="Judge the result on the test split and write the report.")] = True,
 ) -> None:
     """Train on images, decide about patients: disease type, calibrated probability, or refer to a human."""
@@ -179,11 +198,19 @@ def train_diagnose_command(
     folder = output or default_run(data, seed if seed is not None else start.seed if start else 0)
     with training_progress() as progress:
         train_diagnosis(
-            data, folder, recipe=start, rules=rules, resume=resume, overwrite=overwrite, progress=progress, **overrides
+            data,
+            folder,
+            recipe=start,
+            rules=rules,
+            resume=resume,
+            overwrite=overwrite,
+            device=device,
+            progress=progress,
+            **overrides,
         )
     print(f"model: {folder / 'model.safetensors'}")
     if evaluate:
-        _judge(folder, None)
+        _judge(folder, None, device)
     print(NOTICE)
 
 
@@ -226,9 +253,10 @@ def tune_command(
 def evaluate_command(
     run: Annotated[Path, typer.Argument(help="A run folder that `medapps train` wrote.")],
     data: Annotated[Path | None, typer.Option(help="Where the data are now, if they were moved.")] = None,
+    device: Device = "cpu",
 ) -> None:
     """Judge a run on its test split: each figure with its 95 % interval."""
-    _judge(run, data)
+    _judge(run, data, device)
     print(NOTICE)
 
 
@@ -244,6 +272,7 @@ def predict_command(
     ] = None,
     explain: Annotated[Path | None, typer.Option(help="Write heat maps of a diagnosis into this folder.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output file.")] = False,
+    device: Device = "cpu",
 ) -> None:
     """Classify images, decide about patients, or segment a study, as the model can.
 
@@ -255,15 +284,17 @@ def predict_command(
 
     card = load_model(model).card
     if card.task == "segment":
-        _segment(paths, model, output, overwrite)
+        _segment(paths, model, output, overwrite, device)
         return
     if explain is not None or card.decision is not None:
         patients, refused = predict_patients(
-            paths, model, output=output, explain=explain, overwrite=overwrite, show=_show_prediction
+            paths, model, output=output, explain=explain, overwrite=overwrite, device=device, show=_show_prediction
         )
         made, failed = f"{len(patients)} patients decided about", len(refused)
     else:
-        predictions = predict_files(paths, model, output=output, overwrite=overwrite, show=_show_prediction)
+        predictions = predict_files(
+            paths, model, output=output, overwrite=overwrite, device=device, show=_show_prediction
+        )
         failed = sum(p.error is not None for p in predictions)
         made = f"{len(predictions) - failed} classified"
     print(f"{made}, {failed} refused" + (f", written to {output}" if output else ""))
@@ -272,7 +303,7 @@ def predict_command(
         raise typer.Exit(2)
 
 
-def _segment(paths: Sequence[Path], model: Path, output: Path | None, overwrite: bool) -> None:
+def _segment(paths: Sequence[Path], model: Path, output: Path | None, overwrite: bool, device: str) -> None:
     """Segment one study and say how large what was found is."""
     from medapps.apps.segment_study import segment_study
     from medapps.apps.tables import columns
@@ -280,7 +311,7 @@ def _segment(paths: Sequence[Path], model: Path, output: Path | None, overwrite:
 
     if len(paths) != 1:
         raise InputError(f"predict: this model segments one study at a time, got {len(paths)}; name one file or folder")
-    found = segment_study(paths[0], model, output, overwrite=overwrite)
+    found = segment_study(paths[0], model, output, overwrite=overwrite, device=device)
     volumes = found.millilitres
     rows = [["", "voxels", *(["ml"] if volumes else [])]]
     for name, count in found.voxels.items():
@@ -382,12 +413,12 @@ def _explain_fault(error: BaseException) -> int:
     return 2
 
 
-def _judge(run: Path, data: Path | None) -> None:
+def _judge(run: Path, data: Path | None, device: str) -> None:
     from medapps.apps.evaluate import evaluate_run
     from medapps.evaluate_diagnosis import DiagnosisEvaluation
     from medapps.report import write_report
 
-    found = evaluate_run(run, data_path=data)
+    found = evaluate_run(run, data_path=data, device=device)
     print(_diagnosis_headline(found) if isinstance(found, DiagnosisEvaluation) else _headline(found))
     print(f"report: {write_report(run)}")
 

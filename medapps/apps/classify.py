@@ -41,6 +41,7 @@ def train_classifier(
     recipe: Recipe | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    device: str = "cpu",
     progress: Progress | None = None,
     **overrides: Any,
 ) -> History:
@@ -51,9 +52,11 @@ def train_classifier(
     recipe: what to do; `RECIPE` when None. overrides: fields of the recipe to change, such as epochs=5 or seed=1.
     resume: go on with a run that was stopped, with the recipe it was started with.
     overwrite: start again in a folder that holds a run.
+    device: "cpu", "cuda", or "auto", which is "cuda" where it can be used.
 
     Raises:
         InputError: one sentence about data, recipe or folder. OutputError: if something could not be written.
+        DeviceError: if the device cannot be used.
     """
     return train(
         data_path,
@@ -63,5 +66,6 @@ def train_classifier(
         given=recipe is not None,
         resume=resume,
         overwrite=overwrite,
+        device=device,
         progress=progress,
     )

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from medapps.apps.run import Run, check_free, read_data
 from medapps.apps.training import check_same, default_run
+from medapps.device import choose_device
 from medapps.fit import History, Progress, fit
 from medapps.inference import (
     Classifier,
@@ -30,6 +31,7 @@ from medapps.inference import (
 from medapps.readers import ClassificationData, Split
 from medapps.recipe import Recipe
 from medapps.transforms import Compose
+from minidl.device import Device
 
 __all__ = ["PHANTOM_RECIPE", "RECIPE", "decide", "image_probabilities", "train_diagnosis"]
 
@@ -86,6 +88,7 @@ def train_diagnosis(
     rules: DecisionRules | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    device: str = "cpu",
     progress: Progress | None = None,
     **overrides: Any,
 ) -> History:
@@ -99,10 +102,13 @@ def train_diagnosis(
         they can be chosen anew for a finished run.
     resume: go on with a run that was stopped, with the recipe it was started with.
     overwrite: start again in a folder that holds a run.
+    device: "cpu", "cuda", or "auto", which is "cuda" where it can be used.
 
     Raises:
         InputError: one sentence about data, recipe, rules or folder. OutputError: if something could not be written.
+        DeviceError: if the device cannot be used.
     """
+    where = choose_device(device)
     chosen = Recipe.from_dict({**(recipe or RECIPE).to_dict(), **overrides})
     wanted = rules or DecisionRules()
     folder = Path(run) if run is not None else default_run(data_path, chosen.seed)
@@ -115,17 +121,19 @@ def train_diagnosis(
         data = read_data(data_path, chosen)
     assert isinstance(data, ClassificationData)  # what the task asks for
     check_rules(wanted, data.classes)
-    if not resume:
-        Run.start(folder, chosen, data_path, data, overwrite=overwrite)
-    history = fit(chosen, data, folder, resume=resume, progress=progress)
-    decide(folder, data.val, wanted)
+    if resume:
+        started.note_device(where)
+    else:
+        Run.start(folder, chosen, data_path, data, overwrite=overwrite, device=where)
+    history = fit(chosen, data, folder, resume=resume, device=where, progress=progress)
+    decide(folder, data.val, wanted, where)
     return history
 
 
-def decide(run: str | Path, val: Split, rules: DecisionRules) -> Decision:
+def decide(run: str | Path, val: Split, rules: DecisionRules, device: str | Device = "cpu") -> Decision:
     """Choose the decision of a trained run on its validation split, and write it into model.safetensors."""
     file = Path(run) / "model.safetensors"
-    classifier = load_model(file)
+    classifier = load_model(file, device)
     p = image_probabilities(classifier, val)
     found = choose_decision(p, val.labels, val.groups, classifier.card.classes, rules)
     save_model(file, Classifier(classifier.model, replace(classifier.card, task="diagnose", decision=found.to_dict())))

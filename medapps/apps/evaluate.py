@@ -31,19 +31,21 @@ Judged: TypeAlias = Evaluation | SegmentationEvaluation | DiagnosisEvaluation
 _SHOWN = 12  # examples of each kind that the report may show
 
 
-def evaluate_run(run: str | Path, *, data_path: str | Path | None = None) -> Judged:
+def evaluate_run(run: str | Path, *, data_path: str | Path | None = None, device: str = "cpu") -> Judged:
     """Predict the test split with the run's model and measure how good that was, each figure with its interval.
 
     Writes evaluation.json, predictions.csv (of a segmentation: cases.csv) and examples.npz into the run folder. A model
     that decides about patients is judged by its decisions.
 
     data_path: where the data are now, if they were moved.
+    device: "cpu", "cuda", or "auto", which is "cuda" where it can be used; not bound to the one of the training.
 
     Raises:
+        DeviceError: if the device cannot be used.
         InputError: if the run is not there or its data changed. OutputError: if something could not be written.
     """
     opened = Run.open(run)
-    classifier = load_model(opened.folder / "model.safetensors")
+    classifier = load_model(opened.folder / "model.safetensors", device)
     data = opened.read_data(data_path)
     if tuple(data.classes) != tuple(classifier.card.classes):
         raise InputError(

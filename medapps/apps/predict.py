@@ -48,20 +48,23 @@ def predict_files(
     *,
     output: str | Path | None = None,
     overwrite: bool = False,
+    device: str = "cpu",
     show: Callable[[Prediction], None] | None = None,
 ) -> tuple[Prediction, ...]:
     """Classify DICOM, PNG, JPEG and .npz files, and all files in the folders among `paths`.
 
     model: a model.safetensors, or the run folder that holds it.
     output: a .csv or .json file to write the results to. overwrite: replace it if it is there.
+    device: "cpu", "cuda", or "auto", which is "cuda" where it can be used.
     show: called with each prediction as soon as it is made.
 
     Raises:
+        DeviceError: if the device cannot be used.
         InputError: if the model cannot be used, or there is nothing to predict. A file that cannot be used is no
             error here; its prediction says why.
     """
     target = check_target(output, overwrite)
-    classifier = load_model(model)
+    classifier = load_model(model, device)
     made = []
     for path in find_files([paths] if isinstance(paths, str | Path) else paths):
         for prediction in _predict_file(path, classifier):

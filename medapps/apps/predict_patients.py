@@ -70,6 +70,7 @@ def predict_patients(
     output: str | Path | None = None,
     explain: str | Path | None = None,
     overwrite: bool = False,
+    device: str = "cpu",
     show: Callable[[PatientPrediction | Prediction], None] | None = None,
 ) -> tuple[tuple[PatientPrediction, ...], tuple[Prediction, ...]]:
     """Decide about the patients whose DICOM, PNG, JPEG and .npz files are named or lie in the folders among `paths`.
@@ -78,6 +79,7 @@ def predict_patients(
     output: a .csv or .json file to write the results to.
     explain: a folder to write a heat map of each image into, <patient>-<image>.png, with the notice drawn on it.
     overwrite: replace output and explain if they are there.
+    device: "cpu", "cuda", or "auto", which is "cuda" where it can be used.
     show: called with each refused file, and then with each patient.
 
     Returns:
@@ -85,11 +87,12 @@ def predict_patients(
         file that cannot be used; the patient is then judged by the others.
 
     Raises:
+        DeviceError: if the device cannot be used.
         InputError: if the model cannot be used or decides about nobody, or there is nothing to predict.
     """
     target = check_target(output, overwrite)
     maps = _free_folder(explain, overwrite)
-    classifier = load_model(model)
+    classifier = load_model(model, device)
     if classifier.card.decision is None:
         raise InputError(f"{model}: classifies images; to decide about patients train with `medapps train diagnose`")
     tell = show or (lambda made: None)

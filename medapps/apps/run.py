@@ -12,10 +12,12 @@ import numpy as np
 
 import minidl
 from medapps import NOTICE, __version__
+from medapps.device import device_name
 from medapps.errors import InputError
 from medapps.files import make_folder, read_json, write_json
 from medapps.readers import Case, ClassificationData, SegmentationData, Split, read_dataset, read_segmentation
 from medapps.recipe import Recipe
+from minidl.device import CPU, Device
 
 __all__ = ["Data", "Run", "read_data"]
 
@@ -36,9 +38,19 @@ class Run:
     data: dict[str, Any]
 
     @classmethod
-    def start(cls, folder: str | Path, recipe: Recipe, path: str | Path, data: Data, *, overwrite: bool = False) -> Run:
+    def start(
+        cls,
+        folder: str | Path,
+        recipe: Recipe,
+        path: str | Path,
+        data: Data,
+        *,
+        overwrite: bool = False,
+        device: Device = CPU,
+    ) -> Run:
         """Make the folder and write recipe.json.
 
+        device: where the run computes; noted beside the versions, since a result depends on it in its last digits.
         overwrite: remove the files of an earlier run there first; other files stay.
 
         Raises:
@@ -52,7 +64,13 @@ class Run:
         run = cls(place, recipe, _about(path, data))
         write_json(
             place / "recipe.json",
-            {"notice": NOTICE, "versions": _versions(), "recipe": recipe.to_dict(), "data": run.data},
+            {
+                "notice": NOTICE,
+                "versions": _versions(),
+                "devices": [device_name(device)],
+                "recipe": recipe.to_dict(),
+                "data": run.data,
+            },
         )
         return run
 
@@ -73,6 +91,14 @@ class Run:
             raise InputError(f"{place / 'recipe.json'}: {error}") from error
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{place / 'recipe.json'}: is not the recipe of a run") from error
+
+    def note_device(self, device: Device) -> None:
+        """Add a device to those in recipe.json, if the run goes on on another than before."""
+        file, name = self.folder / "recipe.json", device_name(device)
+        held = read_json(file)
+        devices = held.get("devices", [str(CPU)])  # the first runs knew no other
+        if devices[-1] != name:
+            write_json(file, {**held, "devices": [*devices, name]})
 
     def read_data(self, path: str | Path | None = None) -> Data:
         """The data the run was made with, read again from where it was, or from `path`.

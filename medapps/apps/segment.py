@@ -53,6 +53,7 @@ def train_segmenter(
     recipe: Recipe | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    device: str = "cpu",
     progress: Progress | None = None,
     **overrides: Any,
 ) -> History:
@@ -64,9 +65,11 @@ def train_segmenter(
     recipe: what to do; that of the net when None. overrides: fields of the recipe to change, such as epochs=5.
     resume: go on with a run that was stopped, with the recipe it was started with.
     overwrite: start again in a folder that holds a run.
+    device: "cpu", "cuda", or "auto", which is "cuda" where it can be used.
 
     Raises:
         InputError: one sentence about data, recipe or folder. OutputError: if something could not be written.
+        DeviceError: if the device cannot be used.
     """
     if net not in NETS:
         raise InputError(f"segment: no network is called {net!r}; known are {', '.join(NETS)}")
@@ -78,5 +81,6 @@ def train_segmenter(
         given=recipe is not None,
         resume=resume,
         overwrite=overwrite,
+        device=device,
         progress=progress,
     )

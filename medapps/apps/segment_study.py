@@ -48,18 +48,25 @@ class Segmentation:
 
 
 def segment_study(
-    path: str | Path, model: str | Path, output: str | Path | None = None, *, overwrite: bool = False
+    path: str | Path,
+    model: str | Path,
+    output: str | Path | None = None,
+    *,
+    overwrite: bool = False,
+    device: str = "cpu",
 ) -> Segmentation:
     """Segment a DICOM series, a NIfTI volume or a picture.
 
     path: a file, or the folder of a DICOM series. model: a model.safetensors, or the run folder that holds it.
     output: where to write the mask; the suffix decides how: .nii and .nii.gz, .png (an overlay), .dcm (DICOM SEG,
         for a DICOM series). overwrite: replace it if it is there.
+    device: "cpu", "cuda", or "auto", which is "cuda" where it can be used.
 
     Raises:
+        DeviceError: if the device cannot be used.
         InputError: if the model or the study cannot be used. OutputError: if the mask could not be written.
     """
-    classifier = load_model(model)
+    classifier = load_model(model, device)
     if classifier.card.task != "segment":
         raise InputError(f"{model}: is a model to {classifier.card.task}, not to segment")
     image = read_image(path)

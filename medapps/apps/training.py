@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from medapps.apps.run import Run, check_free, read_data
+from medapps.device import choose_device
 from medapps.errors import InputError
 from medapps.files import read_json
 from medapps.fit import History, Progress, fit
@@ -33,6 +34,7 @@ def train(
     given: bool = True,
     resume: bool = False,
     overwrite: bool = False,
+    device: str = "cpu",
     progress: Progress | None = None,
 ) -> History:
     """Read the data, start (or resume) the run and fit.
@@ -41,18 +43,21 @@ def train(
     overrides: fields of the recipe to change. given: the recipe was asked for, and must be the run's to resume it.
 
     Raises:
+        DeviceError: if the device cannot be used; nothing is written then.
         InputError: one sentence about data, recipe or folder. OutputError: if something could not be written.
     """
     chosen = Recipe.from_dict({**recipe.to_dict(), **overrides})
-    folder = Path(run) if run is not None else default_run(data_path, chosen.seed)
+    folder, where = Path(run) if run is not None else default_run(data_path, chosen.seed), choose_device(device)
     if resume:
         started = Run.open(folder)
         check_same(started, chosen, chosen.to_dict() if given else overrides)
-        return fit(started.recipe, started.read_data(data_path), folder, resume=True, progress=progress)
+        data = started.read_data(data_path)
+        started.note_device(where)
+        return fit(started.recipe, data, folder, resume=True, device=where, progress=progress)
     check_free(folder, overwrite=overwrite)
     data = read_data(data_path, chosen)
-    Run.start(folder, chosen, data_path, data, overwrite=overwrite)
-    return fit(chosen, data, folder, progress=progress)
+    Run.start(folder, chosen, data_path, data, overwrite=overwrite, device=where)
+    return fit(chosen, data, folder, device=where, progress=progress)
 
 
 def check_same(started: Run, chosen: Recipe, asked: Iterable[str]) -> None:

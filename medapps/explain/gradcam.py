@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import minidl
+from medapps.device import home, on
 from medapps.errors import InputError
 from minidl import Tensor, nn
 
@@ -38,7 +39,8 @@ def grad_cam(model: nn.Module, image: NDArray[np.float32], target: int) -> NDArr
     """The heat map (H, W), float32, 0 to 1, of one picture (C, H, W), prepared as in training; all 0 if none is found.
 
     Args:
-        model: one with `features` and `classify`; it is judged in eval mode and left in the mode it was in.
+        model: one with `features` and `classify`, on any device; it is judged in eval mode and left in the mode it was
+            in.
         image: (C, H, W).
         target: the class that is explained, 0 to K - 1.
 
@@ -50,16 +52,16 @@ def grad_cam(model: nn.Module, image: NDArray[np.float32], target: int) -> NDArr
     training = model.training
     model.eval()
     try:
-        heat = _heat(model, np.ascontiguousarray(image[None], np.float32), target)
+        heat = _heat(model, on(home(model), image[None].astype(np.float32, copy=False)), target)
     finally:
         model.train(training)
     return _enlarged(heat, image.shape[1], image.shape[2])
 
 
-def _heat(model: Explainable, picture: NDArray[np.float32], target: int) -> NDArray[np.float32]:
+def _heat(model: Explainable, picture: Tensor, target: int) -> NDArray[np.float32]:
     """relu(sum over channels of gradient x map), (h, w), scaled so that its highest value is 1."""
     with minidl.no_grad():
-        found = model.features(minidl.from_numpy(picture))
+        found = model.features(picture)
     features = found.detach().clone()
     features.requires_grad = True
     logits = model.classify(features)

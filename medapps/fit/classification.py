@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-import minidl
+from medapps.device import on
 from medapps.errors import InputError
 from medapps.fit.task import Batch, Task
 from medapps.inference import Card, predict_probabilities
@@ -48,9 +49,9 @@ class ClassificationTask(Task):
         self.images = len(labels)
         if recipe.balance == "sample":
             self.images = len(balanced_tickets(labels, np.random.default_rng(0)))
-        self.weights: Tensor | None = None
+        self.weights: NDArray[np.float32] | None = None
         if recipe.balance == "weights":
-            self.weights = minidl.from_numpy(class_weights(labels, len(data.classes)))
+            self.weights = class_weights(labels, len(data.classes))
 
     def batches(self, epoch: int, order: np.random.Generator) -> Iterator[Batch]:
         labels = self.data.train.labels
@@ -62,7 +63,8 @@ class ClassificationTask(Task):
             yield augmented(self.train_images[rows], self.augment, self.recipe.seed, epoch, drawn), labels[rows]
 
     def loss(self, outputs: Tensor, target: Tensor) -> Tensor:
-        return classification_loss(outputs, target, self.weights, self.recipe.label_smoothing)
+        weights = None if self.weights is None else on(outputs.device, self.weights)
+        return classification_loss(outputs, target, weights, self.recipe.label_smoothing)
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         labels = self.data.val.labels

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 import minidl
+from medapps.device import choose_device, on
 from medapps.errors import DivergedError, InputError
 from medapps.files import make_folder, write_json
 from medapps.fit.classification import ClassificationTask
@@ -25,6 +26,7 @@ from medapps.models import WeightAverage, build_model
 from medapps.readers import SegmentationData
 from medapps.schedule import learning_rate
 from minidl import nn, optim
+from minidl.device import Device
 from minidl.io import read_checkpoint, save_checkpoint
 
 if TYPE_CHECKING:
@@ -62,21 +64,25 @@ def fit(
     *,
     resume: bool = False,
     epochs: int | None = None,
+    device: str | Device = "cpu",
     progress: Progress | None = None,
 ) -> History:
     """Train on `data.train`, judge each epoch on `data.val`, keep the best; `data.test` is not touched.
 
     Writes into `run_folder`: model.safetensors (the best epoch so far), checkpoint.safetensors, history.json.
 
-    resume: go on from the checkpoint there; the result is the same, bit for bit, as without the stop.
+    resume: go on from the checkpoint there; on the CPU the result is the same, bit for bit, as without the stop.
     epochs: stop after this many for now, to be resumed later; the recipe's when None.
+    device: "cpu", "cuda", or "auto", which is "cuda" where it can be used. A checkpoint does not know devices: a run
+        can be resumed on another one, but its last digits then differ from those of a run that stayed.
     progress: told of each step and each epoch.
 
     Raises:
+        DeviceError: if the device cannot be used.
         InputError: if the data cannot be trained on, or the checkpoint belongs to another recipe or other data.
         OutputError: if something could not be written.
     """
-    trainer = Trainer(recipe, data)
+    trainer = Trainer(recipe, data, device)
     folder = make_folder(run_folder)
     if resume:
         trainer.load(folder / CHECKPOINT)
@@ -102,14 +108,17 @@ def task_for(recipe: Recipe, data: ClassificationData | SegmentationData) -> Tas
 
 
 class Trainer:
-    """The state of one training run, and the steps that change it."""
+    """The state of one training run, and the steps that change it; networks, averages and optimiser are on `device`."""
 
-    def __init__(self, recipe: Recipe, data: ClassificationData | SegmentationData) -> None:
+    def __init__(
+        self, recipe: Recipe, data: ClassificationData | SegmentationData, device: str | Device = "cpu"
+    ) -> None:
+        self.device = choose_device(device)
         self.recipe, self.task = recipe, task_for(recipe, data)
         self.random = minidl.Generator(recipe.seed)
-        self.judged = build_model(self.task.architecture)
+        self.judged = build_model(self.task.architecture).to(self.device)
         minidl.manual_seed(recipe.seed)
-        self.model = build_model(self.task.architecture)
+        self.model = build_model(self.task.architecture).to(self.device)
         self.average = WeightAverage(self.model, recipe.average)
         self.optimizer = _optimizer(self.model, recipe)
         self.rows: list[dict[str, float]] = []
@@ -144,8 +153,8 @@ class Trainer:
         """Move the weights down the gradient of one batch's loss; returns the loss."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        images, target = batch
-        loss = self.task.loss(self.model(minidl.from_numpy(images)), minidl.from_numpy(target))
+        images, target = (on(self.device, part) for part in batch)
+        loss = self.task.loss(self.model(images), target)
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
@@ -165,7 +174,7 @@ class Trainer:
 
     def averaged_model(self) -> nn.Module:
         """The network that is judged and kept, with the averaged weights."""
-        self.judged.load_state_dict({name: minidl.from_numpy(a.copy()) for name, a in self.average.arrays.items()})
+        self.judged.load_state_dict(self.average.tensors)
         return self.judged
 
     def classifier(self, row: dict[str, float]) -> Classifier:

@@ -15,10 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 import minidl
+from medapps.device import choose_device
 from medapps.errors import InputError, OutputError
 from medapps.inference.card import Card
 from medapps.models import MODELS, build_model
 from minidl import io, nn
+from minidl.device import Device
 from minidl.errors import FileFormatError
 
 __all__ = ["Classifier", "load_model", "model_file", "save_model"]
@@ -47,19 +49,20 @@ def save_model(path: str | Path, classifier: Classifier) -> Path:
         raise OutputError(f"{path}: could not be written ({error.strerror or error})") from error
 
 
-def load_model(path: str | Path) -> Classifier:
-    """Read what `save_model` wrote; the network is in eval mode.
+def load_model(path: str | Path, device: str | Device = "cpu") -> Classifier:
+    """Read what `save_model` wrote; the network is in eval mode, on the device: "cpu", "cuda" or "auto".
 
     Raises:
+        DeviceError: if the device cannot be used.
         InputError: one sentence if the file is missing, damaged, of another kind, or does not fit its own card.
     """
-    file = model_file(path)
+    file, where = model_file(path), choose_device(device)
     arrays, metadata = _read(file)
     if _KEY not in metadata:
         raise InputError(f"{file}: has no medapps card; give a model.safetensors that `medapps train` wrote")
     try:
         card = Card.from_dict(json.loads(metadata[_KEY]))
-        return Classifier(_network(card, arrays), card)
+        return Classifier(_network(card, arrays).to(where), card)
     except InputError as error:
         raise InputError(f"{file}: {error}") from error
     except (ValueError, RecursionError) as error:

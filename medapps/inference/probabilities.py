@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import minidl
+from medapps.device import home, on
 from medapps.inference.views import View, seen
 from minidl import nn
 
@@ -19,6 +20,7 @@ def predict_probabilities(
 ) -> NDArray[np.float64]:
     """The probability of each class, (N, K), float64, for images (N, C, H, W), prepared as in training.
 
+    The model judges them on the device where it is.
     Batches are only a matter of memory: in eval mode no image sees another. The model is left in the mode it was in.
     With `views`, the mean over the images and those views of them.
     """
@@ -35,7 +37,7 @@ def predict_probabilities(
 
 
 def _judged(model: nn.Module, batch: NDArray[np.float32], views: Sequence[View]) -> NDArray[np.float64]:
-    logits = [model(minidl.from_numpy(np.ascontiguousarray(v))).numpy() for v in seen(batch, views)]
+    logits = [model(on(home(model), v)).numpy() for v in seen(batch, views)]
     return np.asarray(np.mean([softmax(each.astype(np.float64)) for each in logits], axis=0))
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import minidl
+from medapps.device import home, on
 from minidl import nn
 
 __all__ = ["segment_planes"]
@@ -23,7 +24,8 @@ def segment_planes(
 
     window: side of the squares that a larger picture is judged in; None judges it whole. They overlap by the share
         `overlap`, and where several judge a pixel the mean is weighted by a Gaussian about each window's centre, since
-        a network knows least at a window's edge. The model is left in the mode it was in.
+        a network knows least at a window's edge. The model judges them on the device where it is, and is left in the
+        mode it was in.
 
     Source: Isensee et al., "nnU-Net", Nature Methods 18 (2021), online methods (inference).
     """
@@ -42,7 +44,7 @@ def segment_planes(
 
 
 def _probabilities(model: nn.Module, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.asarray(model(minidl.from_numpy(np.ascontiguousarray(batch))).softmax(1).numpy())
+    return np.asarray(model(on(home(model), batch)).softmax(1).numpy())
 
 
 def _by_windows(model: nn.Module, plane: NDArray[np.float32], window: int, overlap: float) -> NDArray[np.float32]:

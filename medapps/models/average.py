@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medapps.device import on
 from minidl import nn
 
 __all__ = ["WeightAverage"]
@@ -19,25 +20,33 @@ class WeightAverage:
     decay: share of the old average kept a step. In the first steps less is kept, (1 + step) / (10 + step), so that
         the random start is soon forgotten. 0 keeps the last weights alone.
 
+    The average lies on the model's device: only a checkpoint needs it on the host, and a step should not wait for it.
+
     Source: Polyak and Juditsky, SIAM J. Control Optim. 30 (1992); the warm-up is that of TensorFlow's
     ExponentialMovingAverage.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay, self.step = decay, 0
-        self.arrays: dict[str, NDArray[Any]] = {name: t.numpy().copy() for name, t in model.state_dict().items()}
+        self.tensors = {name: t.clone() for name, t in model.state_dict().items()}
+
+    @property
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The average on the host, for a checkpoint; on the CPU they share memory with `tensors`."""
+        return {name: t.numpy() for name, t in self.tensors.items()}
 
     def update(self, model: nn.Module) -> None:
         """Take in the model's weights after one more step."""
         self.step += 1
         keep = min(self.decay, (1 + self.step) / (10 + self.step))
         for name, tensor in model.state_dict().items():
-            mean, now = self.arrays[name], tensor.numpy()
+            mean, now = self.tensors[name].array, tensor.array
             if mean.dtype.kind == "f":
-                mean += np.asarray(1 - keep, mean.dtype) * (now - mean)
+                mean += (1 - keep) * (now - mean)
             else:
                 mean[...] = now
 
     def load(self, arrays: Mapping[str, NDArray[Any]], step: int) -> None:
         """Go on from `arrays`, reached after `step` updates."""
-        self.arrays, self.step = {name: np.array(arrays[name]) for name in self.arrays}, step
+        self.tensors = {name: on(t.device, np.array(arrays[name])) for name, t in self.tensors.items()}
+        self.step = step
