@@ -11,10 +11,14 @@ __all__ = ["BarProgress", "LineProgress", "training_progress"]
 
 
 class LineProgress:
-    """One plain line an epoch, for logs."""
+    """One plain line an epoch, for logs.
 
-    def __init__(self, stream: TextIO) -> None:
+    part: what each line begins with, where several trainings follow each other.
+    """
+
+    def __init__(self, stream: TextIO, part: str = "") -> None:
         self.stream = stream
+        self.part = part
 
     def __enter__(self) -> Self:
         return self
@@ -31,18 +35,21 @@ class LineProgress:
 
     def epoch(self, row: Mapping[str, float], best: bool) -> None:
         """An epoch ended with the figures in `row`; `best`: better than all before."""
-        print(f"epoch {row['epoch']:>3}/{self.epochs}  {figures(row)}{'  best' if best else ''}", file=self.stream)
+        print(
+            f"{self.part}epoch {row['epoch']:>3}/{self.epochs}  {figures(row)}{'  best' if best else ''}",
+            file=self.stream,
+        )
         self.stream.flush()
 
 
 class BarProgress(LineProgress):
     """A rich bar with loss, validation figures and time left."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, part: str = "") -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-        super().__init__(stream)
+        super().__init__(stream, part)
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -78,13 +85,13 @@ class BarProgress(LineProgress):
         self._name_epoch()
 
     def _name_epoch(self) -> None:
-        self.bar.update(self.task, description=f"epoch {min(self.done + 1, self.epochs)}/{self.epochs}")
+        self.bar.update(self.task, description=f"{self.part}epoch {min(self.done + 1, self.epochs)}/{self.epochs}")
 
 
-def training_progress(stream: TextIO | None = None) -> LineProgress:
-    """The progress display that suits `stream` (standard error when None)."""
+def training_progress(stream: TextIO | None = None, part: str = "") -> LineProgress:
+    """The progress display that suits `stream` (standard error when None); each line begins with `part`."""
     stream = stream or sys.stderr
-    return BarProgress(stream) if stream.isatty() else LineProgress(stream)
+    return BarProgress(stream, part) if stream.isatty() else LineProgress(stream, part)
 
 
 _SHOWN = {"val_auc": "auc", "val_accuracy": "accuracy", "val_dice": "dice"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from medapps.report.folder import Examples, RunFiles, Scores
 from medapps.report.gallery import Card, case_rows, make_card, picture_uri
 from medapps.report.words import Shown, show
 
-__all__ = ["Look", "LookWall", "diagnosis_sections"]
+__all__ = ["Look", "LookWall", "diagnosis_sections", "pick_looks"]
 
 _SHOWN = 6  # patients of each kind
 _POOLED = {
@@ -71,7 +72,7 @@ def diagnosis_sections(run: RunFiles) -> dict[str, Any]:
         "confident": _confident(decision),
         "referral": _referral(found),
         "curve": draw_referral(p, decision) if p else None,
-        "walls": _walls(run.examples, scores, decision, classes) if run.examples else None,
+        "walls": _walls(run.examples, scores, found) if run.examples else None,
     }
 
 
@@ -137,11 +138,9 @@ def _referral(found: DiagnosisEvaluation) -> list[tuple[str, str, Shown]]:
     return [(*words[key], show(found.referral[key])) for key in words]
 
 
-def _walls(
-    examples: Examples, scores: Scores | None, decision: Decision, classes: tuple[str, ...]
-) -> tuple[LookWall, ...]:
+def _walls(examples: Examples, scores: Scores | None, found: DiagnosisEvaluation) -> tuple[LookWall, ...]:
     top, right = examples.probabilities.max(1), examples.probabilities.argmax(1) == examples.labels
-    kept = top > decision.refer_below
+    kept = top > found.decision.refer_below
     doubt = np.argsort(top, kind="stable").tolist()
     picked = (
         [i for i in reversed(doubt) if kept[i] and not right[i]],
@@ -149,11 +148,19 @@ def _walls(
         doubt,
         _spread([i for i in doubt if not kept[i]]),
     )
-    verdicts, rows = decision.verdicts(examples.probabilities, classes), case_rows(scores)
     return tuple(
-        LookWall(title, why, tuple(_look(examples, i, classes, rows, verdicts[i]) for i in chosen[:_SHOWN]), empty)
+        LookWall(title, why, pick_looks(examples, chosen[:_SHOWN], found, scores), empty)
         for (title, why, empty), chosen in zip(_WALLS, picked, strict=True)
     )
+
+
+def pick_looks(
+    examples: Examples, chosen: Sequence[int], found: DiagnosisEvaluation, scores: Scores | None
+) -> tuple[Look, ...]:
+    """The patients `chosen` among the examples."""
+    classes, rows = found.patients.classes, case_rows(scores)
+    verdicts = found.decision.verdicts(examples.probabilities, classes)
+    return tuple(_look(examples, i, classes, rows, verdicts[i]) for i in chosen)
 
 
 def _spread(chosen: list[int]) -> list[int]:

@@ -21,9 +21,9 @@ def build_page(run: RunFiles, title: str | None) -> dict[str, Any]:
     return {
         **frame(run, title, found.cost if found else None),
         "evaluation": found,
-        "unit": _unit(run),
-        "verdict": _verdict(found, _unit(run)) if found else "",
-        "headline": _headline(found) if found else [],
+        "unit": unit(run),
+        "verdict": verdict(found, unit(run)) if found else "",
+        "headline": headline(found) if found else [],
         "calibration": _calibration(found) if found else [],
         "reliability": draw_reliability(run.scores) if run.scores else None,
         "splits": _splits(run),
@@ -39,13 +39,13 @@ def build_page(run: RunFiles, title: str | None) -> dict[str, Any]:
     }
 
 
-def _unit(run: RunFiles) -> str:
+def unit(run: RunFiles) -> str:
     """What one case is. A patient with two diagnoses has two cases."""
     found = run.diagnosis.patients if run.diagnosis else None
     return "images" if found is None else "patients" if found.groups == found.n else "diagnoses"
 
 
-def _verdict(found: Evaluation, unit: str) -> str:
+def verdict(found: Evaluation, unit: str) -> str:
     """The result in a sentence."""
     figure = found.metrics.get("accuracy")
     who = f"{found.n:,} {found.split} {unit}"
@@ -57,7 +57,7 @@ def _verdict(found: Evaluation, unit: str) -> str:
     return f"Right in {100 * figure.value:.1f} % of {who} (95 % interval {low:.1f} to {high:.1f} %)."
 
 
-def _headline(found: Evaluation) -> list[tuple[str, str, Shown]]:
+def headline(found: Evaluation) -> list[tuple[str, str, Shown]]:
     """Name, meaning and figure of each card."""
     two = len(found.classes) == 2
     positive = found.classes[1] if two else ""

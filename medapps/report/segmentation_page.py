@@ -30,8 +30,8 @@ def build_segmentation_page(run: SegmentationFiles, title: str | None) -> dict[s
     return {
         **frame(run, title, found.cost if found else None),
         "evaluation": found,
-        "verdict": _verdict(found) if found else "",
-        "headline": _headline(found) if found else [],
+        "verdict": verdict(found) if found else "",
+        "headline": headline(found) if found else [],
         "empty_rule": EMPTY_RULE,
         "splits": _splits(run),
         "grouping": _grouping(found) if found else "",
@@ -48,7 +48,7 @@ def build_segmentation_page(run: SegmentationFiles, title: str | None) -> dict[s
     }
 
 
-def _verdict(found: SegmentationEvaluation) -> str:
+def verdict(found: SegmentationEvaluation) -> str:
     """The result in a sentence."""
     dice, who = found.metrics["dice"], f"{found.n:,} {found.split} cases"
     if found.groups < found.n:
@@ -58,7 +58,7 @@ def _verdict(found: SegmentationEvaluation) -> str:
     return f"Mean Dice {dice.value:.3f} on {who} (95 % interval {dice.low:.3f} to {dice.high:.3f})."
 
 
-def _headline(found: SegmentationEvaluation) -> list[tuple[str, str, Shown]]:
+def headline(found: SegmentationEvaluation) -> list[tuple[str, str, Shown]]:
     """Name, meaning and figure of each card."""
     mean = " Mean over the classes." if len(found.classes) > 2 else ""
     words = {

@@ -14,7 +14,7 @@ from medapps.metrics import Estimate
 from medapps.report.figures import THEMES
 from medapps.report.folder import RunFolder
 
-__all__ = ["Shown", "as_table", "best_epoch", "count", "frame", "show"]
+__all__ = ["Shown", "as_table", "best_epoch", "count", "duration", "frame", "show"]
 
 _SHA = 64  # characters of a SHA-256
 
@@ -88,7 +88,7 @@ def count(value: Any) -> str:
 
 def _cost(cost: Cost) -> list[tuple[str, str]]:
     return [
-        ("time to train", _duration(cost.seconds)),
+        ("time to train", duration(cost.seconds)),
         (
             "images predicted per second",
             f"{cost.images_per_second:,.0f} " if math.isfinite(cost.images_per_second) else "not known",
@@ -100,7 +100,12 @@ def _cost(cost: Cost) -> list[tuple[str, str]]:
     ]
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A time as people say it.
+
+    >>> duration(192.4)
+    '3 min 12 s'
+    """
     if not math.isfinite(seconds):
         return "not known"
     if seconds < 60:

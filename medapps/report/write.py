@@ -7,15 +7,12 @@ file calls itself is text in it, never markup.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from medapps.files import write_text
 from medapps.report.folder import SegmentationFiles, read_run
 from medapps.report.page import build_page
 from medapps.report.segmentation_page import build_segmentation_page
+from medapps.report.template import render
 
 __all__ = ["write_report"]
 
@@ -41,22 +38,4 @@ def write_report(run_folder: str | Path, *, title: str | None = None) -> Path:
         name, page = "segmentation.html.jinja", build_segmentation_page(run, title)
     else:
         name, page = "report.html.jinja", build_page(run, title)
-    return write_text(run.folder / "report.html", _environment().get_template(name).render(page))
-
-
-def _environment() -> Environment:
-    return Environment(
-        loader=PackageLoader("medapps", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_printable,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
-def _printable(value: Any) -> Any:
-    """Text without control characters, direction marks and halves of characters: they could hide or turn other text."""
-    if isinstance(value, str) and not isinstance(value, Markup):
-        return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in value)
-    return value
+    return write_text(run.folder / "report.html", render(name, page))
