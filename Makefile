@@ -25,7 +25,7 @@ bench: .venv/bench  ## ours beside PyTorch's, in one run
 	$(BIN)/python -m benchmarks
 
 gpu-test: gpu .venv/cuda$(CUDA)  ## the GPU's tests on the GPU; CUDA=12 for an older driver
-	MINIDL_REQUIRE_GPU=1 $(BIN)/python -m pytest tests/minidl/gpu
+	MINIDL_REQUIRE_GPU=1 $(BIN)/python -m pytest tests/minidl/gpu tests/medapps/test_device.py
 
 gpu-bench: gpu .venv/cuda$(CUDA)  ## bandwidth, ops and training steps on the GPU, into docs/benchmarks/gpu.json
 	$(BIN)/python -m benchmarks.gpu
