@@ -127,6 +127,7 @@ def test_a_stopped_demo_has_no_page_and_leaves_none_of_an_earlier_one(
         demo(place, **SMALL, overwrite=True)
     reports = sorted(file.relative_to(place).as_posix() for file in place.rglob("report.html"))
     assert reports == ["tissue/report.html"]
+    assert (place / reports[0]).read_text("utf-8") != "old"
     assert sorted(file.name for file in place.iterdir()) == ["data", "demo.json", "notes.txt", "tissue"]
 
 
