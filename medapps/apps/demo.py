@@ -54,7 +54,7 @@ _ORGANS = replace(
     options={"patches": [4, 2], "stem": 16, "cell": "gru"},
     context=0,
     patch_size=96,
-    samples=300,
+    samples=320,
     batch_size=4,
     lr=4e-3,
     average=0.95,
@@ -63,7 +63,7 @@ _ORGANS = replace(
 )
 # The recipes of the three parts, by their names.
 RECIPES: Mapping[str, Recipe] = {"tissue": _TISSUE, "organs": _ORGANS, "disease": PHANTOM_RECIPE}
-_PATIENTS: Mapping[str, int] = {"tissue": 40, "organs": 40, "disease": 180}
+_PATIENTS: Mapping[str, int] = {"tissue": 40, "organs": 90, "disease": 180}
 _MARK = "demo.json"
 
 
@@ -100,7 +100,8 @@ class _Task:
     train: Callable[..., Any]
 
 
-# The organs are those of the tissues' phantoms, in slices of half the side: a sweep has a step for each of its rows.
+# The organs lie in slices of half the side: a sweep has a step for each row. With 40 phantoms in place of 90, and the
+# same cost to train, few slices show a tumour: Dice on those held out was 0.73, with 90 it was 0.82.
 _TASKS = {
     "tissue": _Task(
         "Tissue classification",

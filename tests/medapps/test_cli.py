@@ -9,11 +9,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
 from medapps import cli
+from medapps.apps.demo import Demo, DemoPart
+from medapps.metrics import Estimate
 from tests.medapps.small_data import small_data
 
 
@@ -143,6 +147,26 @@ def test_diagnosing_from_the_command_line(npz: Path, tmp_path: Path, capsys: pyt
     assert len(list((tmp_path / "maps").iterdir())) == 96
     code, out, _ = run(capsys, "inspect", tmp_path / "run")
     assert "about patients: mean of the images, temperature" in out
+
+
+def test_demo_prints_one_table_of_its_parts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stand_in(folder: Path, seed: int, **_: Any) -> Demo:
+        figures = {"tissue": Estimate(0.8, 0.7, 0.9, 1000, "-"), "organs": Estimate(0.75, 0.7, 0.8, 60, "-")}
+        parts = [DemoPart(n, folder / n, Mock(), ("accuracy", e), 40.4) for n, e in figures.items()]
+        return Demo(folder, folder / "report.html", tuple(parts))
+
+    monkeypatch.setattr("medapps.apps.demo.demo", stand_in)
+    code, out, _ = run(capsys, "demo", "-o", tmp_path / "demo")
+    assert code == 0
+    assert [line.split() for line in out.splitlines()[1:3]] == [
+        ["tissue,", "accuracy", "0.8000", "0.7000", "to", "0.9000", "1000"],
+        ["organs,", "accuracy", "0.7500", "0.7000", "to", "0.8000", "60"],
+    ]
+    assert "81 s of CPU time" in out
+    assert "synthetic" in out
+    assert f"report: {tmp_path / 'demo' / 'report.html'}" in out
 
 
 def test_predict_leaves_with_2_if_any_file_failed(
