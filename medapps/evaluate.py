@@ -30,7 +30,9 @@ from medapps.metrics import (
     class_areas,
     confusion_matrix,
     expected_calibration_error,
+    figure_estimate,
     mean_specificity,
+    named_figures,
     over_seeds,
     precision,
     sensitivity,
@@ -85,8 +87,9 @@ class Cost:
 class Evaluation:
     """What `evaluate_classifier` found.
 
-    metrics: auc, accuracy, balanced_accuracy, sensitivity, specificity, brier, calibration_error. With 2 classes the
-        second is positive; with more, sensitivity and specificity are means over the classes, each against the rest.
+    metrics: auc, accuracy, balanced_accuracy, sensitivity, specificity, brier, calibration_error, and those of
+        plug-ins. With 2 classes the second is positive; with more, sensitivity and specificity are means over the
+        classes, each against the rest.
     per_class: for each class name auc, sensitivity, specificity, precision, that class against the rest.
     confusion: (K, K), how many cases of class i (row) were called class j (column).
     n, groups: cases judged, and of how many groups (patients) they are.
@@ -163,6 +166,7 @@ def evaluate_classifier(
     split: str,
     groups: Sequence[Any] | None = None,
     cost: Cost | None = None,
+    metrics: Sequence[str] = (),
     resampling: Resampling = DEFAULT,
 ) -> Evaluation:
     """Measure how good the probabilities are; the most probable class is the call.
@@ -174,6 +178,7 @@ def evaluate_classifier(
         split: which part of the data this is, for the record.
         groups: (N,), whose case each is (patient); intervals are then over groups. None: each case stands for itself.
         cost: what it cost, for the record.
+        metrics: names of further figures, which plug-ins bring.
         resampling: draws and seed of the bootstrap.
 
     Raises:
@@ -187,7 +192,8 @@ def evaluate_classifier(
     each = {name: _of_class(p, k, areas[k], resampling) for k, name in enumerate(names)}
     positive = each[names[1]]
     two = p.k == 2
-    metrics = {
+    further = named_figures(metrics)
+    figures = {
         "auc": macro,
         "accuracy": accuracy(p, resampling=resampling),
         "balanced_accuracy": (balanced := balanced_accuracy(p, resampling=resampling)),
@@ -195,8 +201,9 @@ def evaluate_classifier(
         "specificity": positive["specificity"] if two else mean_specificity(p, resampling),
         "brier": brier(p, resampling=resampling),
         "calibration_error": expected_calibration_error(p, resampling=resampling),
+        **{name: figure_estimate(name, figure, p, resampling) for name, figure in further.items()},
     }
-    return Evaluation(metrics, each, confusion_matrix(p), p.n, p.group_count, names, split, cost)
+    return Evaluation(figures, each, confusion_matrix(p), p.n, p.group_count, names, split, cost)
 
 
 def seed_table(evaluations: Sequence[Evaluation]) -> tuple[SeedRow, ...]:

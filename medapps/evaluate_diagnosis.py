@@ -118,6 +118,7 @@ def evaluate_diagnosis(
     *,
     split: str,
     cost: Cost | None = None,
+    metrics: Sequence[str] = (),
     resampling: Resampling = DEFAULT,
 ) -> DiagnosisEvaluation:
     """Measure decisions about patients; intervals are over patients.
@@ -130,6 +131,7 @@ def evaluate_diagnosis(
         decision: as chosen on the validation split.
         split: which part of the data this is, for the record.
         cost: what it cost, for the record.
+        metrics: names of further figures of patients and of images, which plug-ins bring.
         resampling: draws and seed of the bootstrap.
 
     Raises:
@@ -142,7 +144,7 @@ def evaluate_diagnosis(
     calibrated = decision.calibrated(pooled)
     before, after = (check_predictions(p, cases.labels, cases.groups) for p in (pooled, calibrated))
     kept = dict(zip(REFERRAL, coverage_and_accuracy(after, decision.refer_below, resampling), strict=True))
-    judge: dict[str, Any] = {"split": split, "resampling": resampling}
+    judge: dict[str, Any] = {"split": split, "metrics": metrics, "resampling": resampling}
     return DiagnosisEvaluation(
         patients=evaluate_classifier(calibrated, cases.labels, classes, groups=cases.groups, cost=cost, **judge),
         images=evaluate_classifier(probabilities, labels, classes, groups=groups, **judge),

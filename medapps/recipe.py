@@ -34,8 +34,9 @@ class Recipe:
     image_size: side in pixels that all images are resized to; None keeps their size.
     classes: names of what to segment, the rest becomes background; all that the data know when empty.
     modalities: DICOM modalities the model is for, such as "CT"; empty when that is not known.
-    model: a name in `medapps.models.MODELS`; widths: channels of its stages; regions: see `ResidualCNN`;
-        dropout: share of features dropped; options: further arguments of that model.
+    model: a name in `medapps.models.MODELS`, or that of a plug-in; widths: channels of its stages; regions: see
+        `ResidualCNN`; dropout: share of features dropped; options: further arguments of that model, and all that a
+        plug-in's model gets.
     prepare: deterministic transforms of every image, in order; augment: random ones, of training images only.
     views: augmentations with fixed "params", over which each prediction is averaged.
     balance: "sample" shows each class equally often, "weights" gives each the same weight in the loss; both weigh the
@@ -51,6 +52,7 @@ class Recipe:
     average: decay of the running average of the weights; the average is what is judged and kept. 0 turns it off.
     patience: epochs without a better `select` after which training stops.
     select: which validation figure chooses the best epoch.
+    metrics: further figures of a plug-in, by name, that the test split is judged by; see `medapps.plugins`.
     seed: of weights, order, augmentation and dropout.
 
     >>> Recipe.from_dict({"lr": 0.001}).lr
@@ -90,6 +92,7 @@ class Recipe:
     average: float = 0.99
     patience: int = 20
     select: str = "val_loss"
+    metrics: tuple[str, ...] = ()
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -177,6 +180,7 @@ _RULES: dict[str, tuple[Any, str]] = {
     "classes": (_are_texts, "a list of texts"),
     "modalities": (_are_texts, "a list of texts"),
     "model": (_is_text, "the name of a model"),
+    "metrics": (_are_texts, "a list of texts"),
     "widths": (_are_widths, "a list of whole numbers from 1 up"),
     "regions": _is_whole(1),
     "dropout": _SHARE,

@@ -17,7 +17,7 @@ def test_the_code_of_a_page_runs(page: Path, capsys, monkeypatch, tmp_path) -> N
     monkeypatch.chdir(tmp_path)
     code = "\n".join(re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL))
     names: dict[str, object] = {"__name__": "page"}
-    exec(compile(code, str(page), "exec"), names)
+    exec(compile(code, str(page), "exec", dont_inherit=True), names)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)

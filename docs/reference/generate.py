@@ -17,7 +17,7 @@ PAGES = {
     "medapps": [
         "medapps", "medapps.image", "medapps.readers", "medapps.transforms", "medapps.phantom", "medapps.metrics",
         "medapps.evaluate", "medapps.recipe", "medapps.fit", "medapps.inference", "medapps.models", "medapps.report",
-        "medapps.errors",
+        "medapps.plugins", "medapps.errors",
     ],
 }  # fmt: skip
 

@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
 from medapps import __version__
+from medapps.plugins import installed_plugins
 
 __all__ = ["doctor"]
 
@@ -26,13 +27,14 @@ _CODECS = (  # (what, name of the transfer syntax in pydicom.uid)
 
 
 def doctor() -> dict[str, str]:
-    """Versions, extras, kernels, threads and DICOM codecs; what is missing says how to get it."""
+    """Versions, extras, kernels, threads, DICOM codecs and plug-ins; what is missing says how to get it."""
     return {
         "medapps": __version__,
         "python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
         **{name: _version(name) for name in _PACKAGES},
         **_engine(),
         **{f"DICOM {what}": _codec(name) for what, name in _CODECS},
+        **_plugins(),
     }
 
 
@@ -54,6 +56,11 @@ def _engine() -> dict[str, str]:
         "threads": str(get_num_threads()),
         "GPU": cuda_status() or "works",
     }
+
+
+def _plugins() -> dict[str, str]:
+    """Which are installed; whether they work shows when a recipe names one."""
+    return {f"{p.kind} {p.name}": f"by the plug-in {p.package}" for p in installed_plugins()} or {"plug-ins": "none"}
 
 
 def _codec(name: str) -> str:

@@ -58,9 +58,9 @@ def evaluate_run(run: str | Path, *, data_path: str | Path | None = None, device
     probabilities = predict_probabilities(classifier.model, images, views=classifier.card.views)
     cost = cost_of(opened.folder, classifier, len(images) / (time.perf_counter() - start))
     if classifier.card.decision is not None:
-        return judge_diagnosis(opened.folder, classifier, probabilities, data.test, cost)
-    groups = data.test.groups
-    result = evaluate_classifier(probabilities, data.test.labels, data.classes, split="test", groups=groups, cost=cost)
+        return judge_diagnosis(opened.folder, classifier, probabilities, data.test, cost, opened.recipe.metrics)
+    about: dict[str, Any] = {"groups": data.test.groups, "cost": cost, "metrics": opened.recipe.metrics}
+    result = evaluate_classifier(probabilities, data.test.labels, data.classes, split="test", **about)
     write_text(opened.folder / "predictions.csv", _predictions(probabilities, data.test, data.classes))
     write_bytes(opened.folder / "examples.npz", _examples(probabilities, data.test))
     write_text(opened.folder / "evaluation.json", result.to_json())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +27,20 @@ Table = NDArray[np.float64]
 
 
 def judge_diagnosis(
-    folder: Path, classifier: Classifier, probabilities: Table, test: Split, cost: Cost
+    folder: Path, classifier: Classifier, probabilities: Table, test: Split, cost: Cost, metrics: Sequence[str] = ()
 ) -> DiagnosisEvaluation:
     """Measure what the decisions are worth, from the probabilities of the test images, (N, K).
+
+    metrics: names of further figures, which plug-ins bring.
 
     Writes evaluation.json, predictions.csv (a row for each patient), predictions-images.csv and examples.npz (with
     heat maps) into the run folder.
     """
     classes = classifier.card.classes
     decision = Decision.from_dict(classifier.card.decision, classes)
-    found = evaluate_diagnosis(probabilities, test.labels, classes, test.groups, decision, split="test", cost=cost)
+    found = evaluate_diagnosis(
+        probabilities, test.labels, classes, test.groups, decision, split="test", cost=cost, metrics=metrics
+    )
     cases = gather_cases(test.groups, test.labels)
     pooled = decision.pooled(probabilities, cases.index)
     calibrated = decision.calibrated(pooled)

@@ -13,7 +13,8 @@ from medapps.errors import InputError
 from medapps.fit.task import Batch, Task
 from medapps.inference import Card, predict_probabilities
 from medapps.losses import class_weights, classification_loss
-from medapps.metrics import macro_area
+from medapps.metrics import macro_area, named_figures
+from medapps.models import describe_model
 from medapps.order import balanced_tickets, tickets
 from medapps.transforms import Compose, augmentations, augmented
 from minidl import Tensor, nn
@@ -30,20 +31,15 @@ class ClassificationTask(Task):
 
     def __init__(self, recipe: Recipe, data: ClassificationData) -> None:
         _check(data)
+        named_figures(recipe.metrics)  # better now than after the training
         self.recipe, self.data, self.name, self.digest = recipe, data, data.name, data.digest
         self.preparation = Compose.from_list(recipe.prepare).fit(data.train.images)
         self.augment = augmentations(recipe.augment)
         self.train_images = self.preparation.apply(data.train.images)
         self.val_images = self.preparation.apply(data.val.images)
-        self.architecture = {
-            "name": recipe.model,
-            "in_channels": int(self.train_images.shape[1]),
-            "classes": len(data.classes),
-            "widths": list(recipe.widths),
-            "regions": recipe.regions,
-            "dropout": recipe.dropout,
-            **recipe.options,
-        }
+        own = {"widths": list(recipe.widths), "regions": recipe.regions, "dropout": recipe.dropout}
+        channels = int(self.train_images.shape[1])
+        self.architecture = describe_model(recipe.model, channels, len(data.classes), own, recipe.options)
         labels = data.train.labels
         self.batch_size = min(recipe.batch_size, len(labels))
         self.images = len(labels)

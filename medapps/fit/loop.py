@@ -24,6 +24,7 @@ from medapps.fit.task import Batch, Task
 from medapps.inference import Classifier, save_model
 from medapps.models import WeightAverage, build_model
 from medapps.readers import SegmentationData
+from medapps.recipe import Recipe
 from medapps.schedule import learning_rate
 from minidl import nn, optim
 from minidl.device import Device
@@ -31,7 +32,6 @@ from minidl.io import read_checkpoint, save_checkpoint
 
 if TYPE_CHECKING:
     from medapps.readers import ClassificationData
-    from medapps.recipe import Recipe
 
 __all__ = ["History", "Progress", "Trainer", "fit"]
 
@@ -202,7 +202,8 @@ class Trainer:
         if not path.is_file():
             raise InputError(f"{path}: there is no checkpoint to resume from")
         held = read_checkpoint(path)
-        if held.position["recipe"] != self.recipe.to_dict():
+        was = Recipe.from_dict(held.position["recipe"])  # of an older run: with the defaults of newer fields
+        if was.to_dict() != self.recipe.to_dict():
             raise InputError(f"{path}: belongs to another recipe; start a new run")
         if held.position["digest"] != self.task.digest:
             raise InputError(f"{path}: belongs to other data than {self.task.name}; start a new run")

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from medapps.errors import InputError
 from medapps.fit.task import Batch, Task
 from medapps.inference import Card, prepare_planes, segment_planes, with_context
 from medapps.losses import segmentation_loss
 from medapps.metrics import dice_scores
+from medapps.models import describe_model
 from medapps.order import repeated_tickets
 from medapps.transforms import Compose, augmentations, augmented_pairs
 from minidl import Tensor, nn
@@ -31,6 +33,8 @@ class SegmentationTask(Task):
     """Teach what each pixel belongs to, slice by slice; a volume is judged as a whole."""
 
     def __init__(self, recipe: Recipe, data: SegmentationData) -> None:
+        if recipe.metrics:
+            raise InputError("recipe: metrics are for classify and diagnose; a segmentation has figures of its own")
         self.recipe, self.data, self.name, self.digest = recipe, data, data.name, data.digest
         channels = data.train[0].image.shape[0]
         stacks = [np.swapaxes(case.image.array, 0, 1) for case in data.train]
@@ -44,14 +48,9 @@ class SegmentationTask(Task):
         self.batch_size = min(recipe.batch_size, self.images)
         # A single picture has no neighbours.
         self.context = recipe.context if len(self.slices) > len(self.train) else 0
-        self.architecture = {
-            "name": recipe.model,
-            "in_channels": channels * (2 * self.context + 1),
-            "classes": len(data.classes),
-            "widths": list(recipe.widths),
-            "dropout": recipe.dropout,
-            **recipe.options,
-        }
+        own = {"widths": list(recipe.widths), "dropout": recipe.dropout}
+        channels *= 2 * self.context + 1
+        self.architecture = describe_model(recipe.model, channels, len(data.classes), own, recipe.options)
 
     def _prepared(self, cases: tuple[Case, ...]) -> list[tuple[Planes, Masks]]:
         return [(prepare_planes(self.preparation, case.image), case.mask) for case in cases]

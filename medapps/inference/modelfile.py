@@ -1,6 +1,7 @@
 """Model files: one safetensors file with the weights and, as JSON in its header, the card.
 
-Nothing in such a file can run: weights are numbers, the architecture is a name from a list. All is checked before the
+Nothing in such a file can run: weights are numbers, the architecture is a name from a list, or of a
+plug-in that is installed here. All is checked before the
 network is built, so a damaged or foreign file changes nothing.
 """
 
@@ -22,6 +23,7 @@ from medapps.models import MODELS, build_model
 from minidl import io, nn
 from minidl.device import Device
 from minidl.errors import FileFormatError
+from minidl.nn.budget import weights_at_most
 
 __all__ = ["Classifier", "load_model", "model_file", "save_model"]
 
@@ -88,8 +90,13 @@ def _read(file: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
 
 def _network(card: Card, arrays: dict[str, NDArray[Any]]) -> nn.Module:
     """The network of `card` with `arrays` as weights, after each was checked."""
-    _check_size(card, arrays)
-    model = build_model(card.architecture)
+    held = sum(array.size for array in arrays.values())
+    _check_size(card, held)
+    try:
+        with weights_at_most(2 * held):  # twice: a file that lacks some is told which
+            model = build_model(card.architecture)
+    except MemoryError:
+        raise InputError(f"model: the architecture needs more weights than the {held} in the file") from None
     wanted = {name: (tuple(t.shape), t.numpy().dtype) for name, t in model.state_dict().items()}
     if missing := sorted(wanted.keys() - arrays.keys()):
         raise InputError(f"weights {missing[0]!r} are missing")
@@ -106,16 +113,14 @@ def _network(card: Card, arrays: dict[str, NDArray[Any]]) -> nn.Module:
     return model
 
 
-def _check_size(card: Card, arrays: dict[str, NDArray[Any]]) -> None:
-    """Refuse an architecture larger than the weights in the file: a few bytes could ask for gigabytes."""
-    name, widths = card.architecture.get("name"), card.architecture.get("widths", [1])
-    if name not in MODELS:
-        raise InputError(f"model: architecture {name!r} is not known; known are {', '.join(MODELS)}")
-    held = sum(array.size for array in arrays.values())
-    if not isinstance(widths, list) or not all(isinstance(w, int) and w >= 1 for w in widths):
-        raise InputError("model: the architecture's widths must be a list of whole numbers")
-    if 9 * sum(w * w for w in widths) > held:
-        raise InputError(f"model: the architecture needs more weights than the {held} in the file")
+def _check_size(card: Card, held: int) -> None:
+    """Refuse an architecture larger than the `held` weights in the file: a few bytes could ask for gigabytes."""
+    widths = card.architecture.get("widths", [1])
+    if card.architecture.get("name") in list(MODELS):
+        if not isinstance(widths, list) or not all(isinstance(w, int) and w >= 1 for w in widths):
+            raise InputError("model: the architecture's widths must be a list of whole numbers")
+        if 9 * sum(w * w for w in widths) > held:
+            raise InputError(f"model: the architecture needs more weights than the {held} in the file")
     for key, need in (("classes", len(card.classes)), ("in_channels", card.input_shape[0] * (2 * card.context + 1))):
         if card.architecture.get(key) != need:
             raise InputError(f"model: the architecture's {key} must be {need}, got {card.architecture.get(key)!r}")

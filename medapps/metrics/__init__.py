@@ -23,6 +23,7 @@ from medapps.metrics.operating import (
     youden_threshold,
 )
 from medapps.metrics.overlap import Overlap, overlaps
+from medapps.metrics.plugged import OWN_FIGURES, figure_estimate, named_figures
 from medapps.metrics.predictions import Predictions, check_predictions, number_groups
 from medapps.metrics.ranking import area, auc, class_areas, delong_variance, macro_area, roc_curve
 from medapps.metrics.region import FIGURES, OUTCOMES, Region, measure_regions
@@ -34,6 +35,7 @@ __all__ = [
     "DEFAULT",
     "FIGURES",
     "OUTCOMES",
+    "OWN_FIGURES",
     "CaseGroups",
     "Estimate",
     "Overlap",
@@ -57,10 +59,12 @@ __all__ = [
     "delong_variance",
     "dice_scores",
     "expected_calibration_error",
+    "figure_estimate",
     "fit_temperature",
     "macro_area",
     "mean_specificity",
     "measure_regions",
+    "named_figures",
     "not_defined",
     "number_groups",
     "over_seeds",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from medapps.evaluate import Evaluation
+from medapps.metrics import OWN_FIGURES
 from medapps.report.diagnosis import diagnosis_sections
 from medapps.report.figures import Figure, draw_curves, draw_reliability, draw_roc
 from medapps.report.folder import RunFiles
@@ -74,6 +75,8 @@ def headline(found: Evaluation) -> list[tuple[str, str, Shown]]:
             f"share of the others not called {positive}" if two else "mean over the classes",
         ),
     }
+    more = [key for key in found.metrics if key not in OWN_FIGURES]
+    words |= {key: (key.replace("_", " ").capitalize(), "as a plug-in measures it") for key in more}
     return [(*words[key], show(found.metrics[key])) for key in words if key in found.metrics]
 
 

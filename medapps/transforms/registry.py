@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, is_dataclass
 from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medapps.errors import InputError
+from medapps.plugins import WAY_OUT, find_plugin
 
 __all__ = ["Augmentation", "Params", "Preparation", "Transform", "register", "transform_from_dict", "transform_names"]
 
@@ -87,9 +88,7 @@ def transform_from_dict(data: Mapping[str, Any]) -> Transform:
     """
     arguments = dict(data)
     name = arguments.pop("name", None)
-    if name not in _REGISTRY:
-        raise InputError(f"transform: no transform is called {name!r}; known: {', '.join(transform_names())}")
-    cls = _REGISTRY[name]
+    cls = _REGISTRY[name] if isinstance(name, str) and name in _REGISTRY else _of_plugin(name)
     known = {field.name for field in fields(cls)}  # type: ignore[arg-type]
     if set(arguments) - known:
         unknown = sorted(set(arguments) - known)[0]
@@ -98,3 +97,16 @@ def transform_from_dict(data: Mapping[str, Any]) -> Transform:
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()})
     except TypeError as error:
         raise InputError(f"{name}: {error}") from None
+
+
+def _of_plugin(name: object) -> type[Transform]:
+    plugin = find_plugin("transform", name)
+    if plugin is None:
+        known = ", ".join(transform_names())
+        raise InputError(f"transform: no transform is called {name!r}; known: {known}; {WAY_OUT}")
+    cls = plugin.load()
+    if not (isinstance(cls, type) and issubclass(cls, Transform) and is_dataclass(cls)):
+        raise plugin.refused("must be a dataclass made from medapps.transforms.Preparation or Augmentation")
+    if cls.name != name:
+        raise plugin.refused(f"calls itself {cls.name!r}; the entry point and the class need one name")
+    return cls

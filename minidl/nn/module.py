@@ -18,6 +18,7 @@ from minidl.device import Device
 from minidl.device import device as find_device
 from minidl.device.dtypes import DType, is_floating
 from minidl.errors import ArgumentError, DTypeError
+from minidl.nn.budget import count_weights
 from minidl.nn.hidden import check_nothing_is_hidden
 from minidl.nn.hooks import HookHandle, Hooks
 from minidl.nn.state import LoadResult, load
@@ -37,6 +38,7 @@ class Parameter(Tensor):
 
     def __init__(self, data: Any = None, requires_grad: bool = True) -> None:
         super().__init__(np.zeros(0, np.float32) if data is None else data, requires_grad)
+        count_weights(self.numel())
 
     def __repr__(self) -> str:
         return f"Parameter containing:\n{super().__repr__()}"

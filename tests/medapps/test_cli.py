@@ -41,7 +41,19 @@ def npz(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(
     "verb",
-    ["", "demo", "inspect", "train", "train classify", "train diagnose", "evaluate", "predict", "report", "doctor"],
+    [
+        "",
+        "demo",
+        "inspect",
+        "train",
+        "train classify",
+        "train diagnose",
+        "tune",
+        "evaluate",
+        "predict",
+        "report",
+        "doctor",
+    ],
 )
 def test_every_verb_explains_itself(capsys: pytest.CaptureFixture[str], verb: str) -> None:
     code, out, _ = run(capsys, *verb.split(), "--help")

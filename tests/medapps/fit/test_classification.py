@@ -175,3 +175,13 @@ def test_an_unknown_transform_is_named_before_anything_is_written(data: Classifi
 def test_three_classes_train_too(tmp_path: Path) -> None:
     history = fit(replace(RECIPE, epochs=1), small_data(classes=3), tmp_path)
     assert 0 <= history.rows[0]["val_auc"] <= 1
+
+
+def test_a_checkpoint_from_before_a_field_was_there_can_be_resumed(
+    data: ClassificationData, whole: tuple[Path, History], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = Recipe.to_dict
+    with monkeypatch.context() as then:
+        then.setattr(Recipe, "to_dict", lambda r: {k: v for k, v in written(r).items() if k != "metrics"})
+        fit(RECIPE, data, tmp_path, epochs=2)
+    assert without_time(fit(RECIPE, data, tmp_path, resume=True).rows[-1]) == without_time(whole[1].rows[-1])

@@ -76,7 +76,7 @@ def test_another_kind_of_file_gives_one_sentence(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("card", "message"),
     [
-        ({"architecture": ARCHITECTURE | {"name": "os.system"}}, "architecture 'os.system' is not known"),
+        ({"architecture": ARCHITECTURE | {"name": "os.system"}}, "model: 'os.system' is not known"),
         ({"architecture": ARCHITECTURE | {"widths": [4, 10**9]}}, "needs more weights than"),
         ({"architecture": ARCHITECTURE | {"widths": "big"}}, "widths must be a list"),
         ({"architecture": ARCHITECTURE | {"classes": 3}}, "classes must be 2, got 3"),
