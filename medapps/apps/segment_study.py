@@ -85,7 +85,8 @@ def segment_image(image: Image, classifier: Classifier) -> Segmentation:
     """What the model finds in an image that was read."""
     card = classifier.card
     planes = prepare_planes(Compose.from_list(card.preparation), image)
-    probabilities = segment_planes(classifier.model, with_context(planes, card.context), card.window)
+    least = (card.input_shape[1], card.input_shape[2])
+    probabilities = segment_planes(classifier.model, with_context(planes, card.context), least, card.window)
     return Segmentation(image, probabilities.argmax(1).astype(np.uint8), card.classes)
 
 

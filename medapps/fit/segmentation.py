@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from medapps.errors import InputError
 from medapps.fit.task import Batch, Task
-from medapps.inference import Card, prepare_planes, segment_planes, with_context
+from medapps.inference import Card, mirrored_rows, prepare_planes, segment_planes, with_context
 from medapps.losses import segmentation_loss
 from medapps.metrics import dice_scores
 from medapps.models import describe_model
@@ -99,7 +99,7 @@ class SegmentationTask(Task):
     def validate(self, model: nn.Module) -> dict[str, float]:
         losses, scores = [], []
         for planes, mask in self.val:
-            p = segment_planes(model, with_context(planes, self.context), self.recipe.window)
+            p = segment_planes(model, with_context(planes, self.context), self.size, self.recipe.window)
             true = np.take_along_axis(p, mask[:, None].astype(np.int64), 1)
             losses.append(float(-np.log(np.maximum(true, 1e-7)).mean(dtype=np.float64)))
             scores.append(dice_scores(mask, p.argmax(1), len(self.data.classes)))
@@ -132,5 +132,4 @@ def _place(length: int, side: int, middle: int | None, rng: np.random.Generator)
         start = int(rng.integers(length - side + 1))
     else:
         start = min(max(middle - int(rng.integers(side)), 0), length - side)
-    rows = np.arange(start, start + side) % (2 * length)
-    return np.where(rows < length, rows, 2 * length - 1 - rows)
+    return mirrored_rows(length, start, side)

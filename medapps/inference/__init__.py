@@ -3,7 +3,7 @@
 from medapps.inference.card import Card
 from medapps.inference.decision import REFERRED, Decision, DecisionRules, check_rules, choose_decision
 from medapps.inference.modelfile import Classifier, load_model, model_file, save_model
-from medapps.inference.planes import prepare_planes, with_context
+from medapps.inference.planes import mirrored_rows, prepare_planes, with_context
 from medapps.inference.pooling import POOLINGS, Cases, gather_cases, pool
 from medapps.inference.probabilities import predict_probabilities
 from medapps.inference.sliding import segment_planes
@@ -20,6 +20,7 @@ __all__ = [
     "choose_decision",
     "gather_cases",
     "load_model",
+    "mirrored_rows",
     "model_file",
     "pool",
     "predict_probabilities",

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from medapps.image import Image
 from medapps.transforms import Compose
 
-__all__ = ["prepare_planes", "with_context"]
+__all__ = ["mirrored_rows", "prepare_planes", "with_context"]
 
 
 def prepare_planes(preparation: Compose, image: Image) -> NDArray[np.float32]:
@@ -28,3 +28,13 @@ def with_context(planes: NDArray[np.float32], context: int, z: int | None = None
         return np.stack([with_context(planes, context, i) for i in range(len(planes))]) if context else planes
     near = np.clip(np.arange(z - context, z + context + 1), 0, len(planes) - 1)
     return planes[near].reshape(-1, *planes.shape[2:])
+
+
+def mirrored_rows(length: int, start: int, side: int) -> NDArray[np.int64]:
+    """Which rows `side` rows from `start` on show, in a picture of `length` rows that is mirrored at its ends.
+
+    >>> mirrored_rows(3, -2, 7).tolist()
+    [1, 0, 0, 1, 2, 2, 1]
+    """
+    rows = np.arange(start, start + side) % (2 * length)
+    return np.where(rows < length, rows, 2 * length - 1 - rows)

@@ -50,3 +50,16 @@ def test_the_mode_of_the_network_is_left_as_it_was() -> None:
 def test_neighbours_are_repeated_at_the_ends() -> None:
     planes = np.arange(4, dtype=np.float32).reshape(4, 1, 1, 1)
     assert with_context(planes, 1)[:, :, 0, 0].tolist() == [[0, 0, 1], [0, 1, 2], [1, 2, 3], [2, 3, 3]]
+
+
+@pytest.mark.parametrize("size", [(5, 6), (4, 20), (20, 3), (20, 20)])
+def test_a_small_picture_is_judged_as_if_mirrored(size: tuple[int, int]) -> None:
+    minidl.manual_seed(0)
+    model = nn.Conv2d(1, 2, 5, padding=2)
+    planes = np.random.default_rng(1).standard_normal((2, 1, *size)).astype(np.float32)
+    more = [max(16 - side, 0) for side in size]
+    before = [m // 2 for m in more]
+    border = [(b, m - b) for b, m in zip(before, more, strict=True)]
+    padded = np.pad(planes, ((0, 0), (0, 0), *border), mode="symmetric")
+    whole = segment_planes(model, padded)[:, :, before[0] :, before[1] :][:, :, : size[0], : size[1]]
+    np.testing.assert_allclose(segment_planes(model, planes, (16, 16)), whole, atol=1e-6)
