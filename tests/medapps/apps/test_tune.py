@@ -14,7 +14,7 @@ from medapps.apps.run import Data
 from medapps.apps.training import read_recipe
 from medapps.apps.tune import tune
 from medapps.errors import DivergedError, InputError
-from medapps.fit import fit
+from medapps.fit import Trainer, fit
 from medapps.recipe import Recipe
 from medapps.search import drawn_recipe, halvings
 from tests.medapps.small_data import small_data
@@ -69,6 +69,20 @@ def test_the_best_by_validation_go_on(whole: tuple[Path, dict[str, Any]]) -> Non
         on = [t for t in on if t["number"] in stay]
     assert state["best"] == on[0]["number"]
     assert len({json.dumps(t["recipe"]) for t in state["trials"]}) == 4
+
+
+def test_a_rung_continues_its_survivors(
+    whole: tuple[Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained, one_epoch = [], Trainer.train_epoch
+
+    def counted(trainer: Trainer, *args: Any) -> dict[str, float]:
+        trained.append(len(trainer.rows))
+        return one_epoch(trainer, *args)
+
+    monkeypatch.setattr(Trainer, "train_epoch", counted)
+    tune(whole[0] / "small.npz", tmp_path, **OPTIONS)
+    assert trained == [0, 0, 0, 0, 1, 1, 2, 3]  # rungs of 4, 2 and 1 trials, that end at 1, 2 and 4 epochs
 
 
 def test_the_best_trial_is_as_if_it_had_been_trained_alone(whole: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
