@@ -9,15 +9,17 @@ from pathlib import Path
 PAGES = {
     "minidl": [
         "minidl", "minidl.nn", "minidl.nn.functional", "minidl.nn.init", "minidl.nn.utils", "minidl.nn.utils.rnn",
-        "minidl.optim", "minidl.optim.lr_scheduler",
-        "minidl.utils.data", "minidl.io", "minidl.testing", "minidl.core", "minidl.errors",
-        "minidl", "minidl.nn", "minidl.nn.functional", "minidl.nn.init", "minidl.optim", "minidl.optim.lr_scheduler",
-        "minidl.utils.data", "minidl.cuda", "minidl.io", "minidl.testing", "minidl.core", "minidl.errors",
+        "minidl.optim", "minidl.optim.lr_scheduler", "minidl.utils.data", "minidl.cuda", "minidl.io", "minidl.testing",
+        "minidl.core", "minidl.device", "minidl.errors",
     ],
     "medapps": [
         "medapps", "medapps.image", "medapps.readers", "medapps.transforms", "medapps.phantom", "medapps.metrics",
         "medapps.evaluate", "medapps.recipe", "medapps.fit", "medapps.inference", "medapps.models", "medapps.report",
         "medapps.plugins", "medapps.errors",
+        "medapps", "medapps.image", "medapps.readers", "medapps.writers", "medapps.deidentify", "medapps.transforms",
+        "medapps.phantom", "medapps.recipe", "medapps.models", "medapps.losses", "medapps.fit", "medapps.inference",
+        "medapps.explain", "medapps.metrics", "medapps.evaluate", "medapps.evaluate_segmentation",
+        "medapps.evaluate_diagnosis", "medapps.report", "medapps.errors",
     ],
 }  # fmt: skip
 
