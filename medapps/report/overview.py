@@ -92,7 +92,7 @@ def _chapter(place: Path, part: Part, run: RunFiles | SegmentationFiles) -> Chap
     cost = run.evaluation.cost
     rows = [("CPU time, all in all", duration(part.cpu_seconds))]
     if cost:
-        rows += [("of that to train, on the clock", duration(cost.seconds)), ("parameters", f"{cost.parameters:,}")]
+        rows += [("time to train, on the clock", duration(cost.seconds)), ("parameters", f"{cost.parameters:,}")]
     shown = _segmented(run) if isinstance(run, SegmentationFiles) else _classified(run)
     return Chapter(title=part.title, task=part.task, cost=rows, anchor=inside, link=f"{inside}/report.html", **shown)
 
