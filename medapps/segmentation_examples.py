@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import io
 import math
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medapps.errors import InputError
+from medapps.readers.limits import Limits
+from medapps.readers.npz import load_arrays
 from medapps.segmentation_result import SegmentationEvaluation
 
-__all__ = ["KINDS", "SegmentationExamples", "read_segmentation_examples", "segmentation_examples"]
+__all__ = ["EXAMPLE_LIMITS", "KINDS", "SegmentationExamples", "read_segmentation_examples", "segmentation_examples"]
 
 KINDS = ("best", "median", "worst")
 _EACH = 4  # of each kind; fewer where there are fewer than 12 cases
+EXAMPLE_LIMITS = Limits(dataset_bytes=512 << 20)  # of what a run folder may ask a report to load
 _ARRAYS = ("images", "truth", "predicted", "sizes", "cases", "slices", "depths")
 Labels = NDArray[np.uint8]
 
@@ -101,11 +102,11 @@ def read_segmentation_examples(file: Path, evaluation: SegmentationEvaluation) -
     """
     again = "run `medapps evaluate` again"
     try:
-        with np.load(file, allow_pickle=False) as held:
-            arrays = {name: held[name] for name in _ARRAYS}
-            names = [str(name) for name in held["names"]]
-            found = SegmentationExamples(**arrays, kind=tuple(str(kind) for kind in held["kind"]))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        held = load_arrays(file, EXAMPLE_LIMITS)
+        arrays = {name: held[name] for name in _ARRAYS}
+        names = [str(name) for name in held["names"]]
+        found = SegmentationExamples(**arrays, kind=tuple(str(kind) for kind in held["kind"]))
+    except (KeyError, InputError):
         raise InputError(f"{file}: is damaged or not a file of examples; {again}") from None
     if not _fits(found, names, evaluation):
         raise InputError(f"{file}: does not hold slices of this run's {evaluation.n} cases; {again}")

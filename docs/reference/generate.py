@@ -13,13 +13,10 @@ PAGES = {
         "minidl.core", "minidl.device", "minidl.errors",
     ],
     "medapps": [
-        "medapps", "medapps.image", "medapps.readers", "medapps.transforms", "medapps.phantom", "medapps.metrics",
-        "medapps.evaluate", "medapps.recipe", "medapps.fit", "medapps.inference", "medapps.models", "medapps.report",
-        "medapps.plugins", "medapps.errors",
         "medapps", "medapps.image", "medapps.readers", "medapps.writers", "medapps.deidentify", "medapps.transforms",
         "medapps.phantom", "medapps.recipe", "medapps.models", "medapps.losses", "medapps.fit", "medapps.inference",
         "medapps.explain", "medapps.metrics", "medapps.evaluate", "medapps.evaluate_segmentation",
-        "medapps.evaluate_diagnosis", "medapps.report", "medapps.errors",
+        "medapps.evaluate_diagnosis", "medapps.report", "medapps.plugins", "medapps.search", "medapps.errors",
     ],
 }  # fmt: skip
 

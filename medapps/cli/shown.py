@@ -52,9 +52,9 @@ def table(title: str, figures: Mapping[str, Estimate]) -> str:
 
     rows = [["", title, "95 % interval", "n"]]
     for name, figure in figures.items():
-        rows.append(
-            [name.replace("_", " "), f"{figure.value:.4f}", f"{figure.low:.4f} to {figure.high:.4f}", str(figure.n)]
-        )
+        value = f"{figure.value:.4f}" if figure.is_defined else "not defined"
+        interval = f"{figure.low:.4f} to {figure.high:.4f}" if figure.has_interval else ""
+        rows.append([name.replace("_", " "), value, interval, str(figure.n)])
     return columns(rows)
 
 

@@ -6,8 +6,6 @@ import csv
 import hashlib
 import io
 import json
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +18,8 @@ from medapps.errors import InputError
 from medapps.evaluate import Evaluation
 from medapps.evaluate_diagnosis import DiagnosisEvaluation
 from medapps.files import read_json
-from medapps.segmentation_examples import SegmentationExamples, read_segmentation_examples
+from medapps.readers.npz import load_arrays
+from medapps.segmentation_examples import EXAMPLE_LIMITS, SegmentationExamples, read_segmentation_examples
 from medapps.segmentation_result import SegmentationEvaluation
 
 __all__ = ["Examples", "RunFiles", "RunFolder", "Scores", "SegmentationFiles", "read_run"]
@@ -205,11 +204,11 @@ def _examples(file: Path, evaluation: Evaluation) -> Examples | None:
     if not file.is_file():
         return None
     try:
-        with np.load(file, allow_pickle=False) as held:
-            images, labels, p = (held[name] for name in ("images", "labels", "probabilities"))
-            names = tuple(str(name) for name in held["names"])
-            maps, sizes = (held.get(name) for name in ("maps", "sizes"))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        held = load_arrays(file, EXAMPLE_LIMITS)
+        images, labels, p = (held[name] for name in ("images", "labels", "probabilities"))
+        names = tuple(str(name) for name in held["names"])
+        maps, sizes = (held.get(name) for name in ("maps", "sizes"))
+    except (KeyError, InputError):
         raise InputError(f"{file}: is damaged or not a file of examples; {_AGAIN}") from None
     k = len(evaluation.classes)
     fits = (
