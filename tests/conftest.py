@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 
 import pytest
 
 import minidl
 from minidl.device import cuda_status
+
+# A shell that starts the tests in the background has SIGINT ignored, and programs that tests start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ALLOWED_SKIPS = (
     r"PyTorch is not installed",
