@@ -9,7 +9,7 @@ CUDA ?= 13
 
 setup: .venv/dev  ## all that tests and checks need
 
-demo: .venv/med  ## three models of synthetic scans: train, judge, report; about 3 minutes
+demo: .venv/med  ## three models of synthetic scans: train, judge, report; about 2 minutes
 	$(BIN)/medapps demo
 
 test: .venv/dev  ## every test, doctests included

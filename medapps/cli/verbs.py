@@ -21,7 +21,7 @@ def demo_command(
     seed: Annotated[int, typer.Option(help="Decides phantoms, weights and order.", min=0)] = 0,
     overwrite: Annotated[bool, typer.Option(help="Replace an earlier demo there.")] = False,
 ) -> None:
-    """Make synthetic CT images; train, judge and report three models: tissues, organs, diseases. About 3 minutes."""
+    """Make synthetic CT images; train, judge and report three models: tissues, organs, diseases. About 2 minutes."""
     from medapps.apps.demo import demo
     from medapps.apps.progress import training_progress
 
