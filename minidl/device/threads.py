@@ -52,16 +52,18 @@ def parallel(kernel: Kernel | Callable[..., None], n: int, *args: Any, block: in
     """
     if n <= 0:
         return
-    size = sum([a.nbytes for a in args if isinstance(a, np.ndarray)])
+    size = sum([a.nbytes for a in args if type(a) is np.ndarray])
     if block is None:
         block = -(-n // max(1, min(_BLOCKS, size // _BLOCK_BYTES)))
-    if not isinstance(kernel, Kernel):
+    if n <= block:  # nothing to share out: 5 us less than by way of a job
+        kernel(0, n, *args)
+    elif not isinstance(kernel, Kernel):
         _pool.do(_Job(kernel, n, block, args), None, size)
-        return
-    try:
-        _pool.do(_Job(kernel.compiled_for(args), n, block, args), kernel, size)
-    except TypeError as error:
-        raise kernel.explained(error, args) from error
+    else:
+        try:
+            _pool.do(_Job(kernel.compiled_for(args), n, block, args), kernel, size)
+        except TypeError as error:
+            raise kernel.explained(error, args) from error
 
 
 def block_count(n: int, block: int) -> int:

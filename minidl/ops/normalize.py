@@ -22,7 +22,7 @@ from minidl.ops.reduce import mean as mean_
 from minidl.ops.reduce import reduced_shape
 from minidl.ops.unary import rsqrt
 
-__all__ = ["batch_norm", "group_norm", "layer_norm"]
+__all__ = ["group_norm", "layer_norm"]
 
 
 class Normalize(Op):
@@ -181,117 +181,6 @@ def _grad_channels(
         for n in range(images):
             for j in range(size):
                 gx[n, c, j] = g[n, c, j] * scale + (x[n, c, j] - shift) * slope + lift
-
-
-class ScaleShift(Op):
-    """x * scale + shift for each channel, in one pass over memory."""
-
-    name = "scale_shift"
-    saves = ("x", "scale")
-
-    @staticmethod
-    def infer(x: Spec, scale: Spec, shift: Spec) -> Spec:
-        broadcast("scale_shift", x, scale, shift)
-        return x.with_dtype(promote(x.dtype, scale.dtype, shift.dtype))
-
-    @staticmethod
-    def reference(xp: Any, out: Array, x: Array, scale: Array, shift: Array) -> None:
-        xp.multiply(x, scale, out=out)
-        out += shift
-
-    @classmethod
-    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
-        return super().cpu_takes(arrays, params) and len({a.dtype for a in arrays}) == 1 and arrays[0].size > 0
-
-    @staticmethod
-    def cpu(out: Array, x: Array, scale: Array, shift: Array) -> None:
-        planes = (x.shape[0] * x.shape[1], -1)
-        parallel(_scale_planes, planes[0], out.reshape(planes), x.reshape(planes), scale.reshape(-1), shift.reshape(-1))
-
-    @staticmethod
-    def vjp(node: Node, g: Tensor) -> Grads:
-        x, scale = node.saved
-        return g * scale if node.needs[0] else None, g * x if node.needs[1] else None, g if node.needs[2] else None
-
-
-@kernel("T[:, ::1], const T[:, ::1], const T[::1], const T[::1]", T=("float32", "float64"))
-def _scale_planes(begin: int, end: int, out: Array, x: Array, scale: Array, shift: Array) -> None:
-    for plane in range(begin, end):
-        c = plane % len(scale)
-        for j in range(x.shape[1]):
-            out[plane, j] = x[plane, j] * scale[c] + shift[c]
-
-
-class MoveTowards(UpdateOp):
-    """running += momentum * (new - running), for the mean and the variance at once."""
-
-    name = "move_towards_"
-    updates = 2
-
-    @staticmethod
-    def infer(mean: Spec, var: Spec, new_mean: Spec, new_var: Spec, *, momentum: float) -> None:
-        if mean.shape != new_mean.shape or var.shape != new_var.shape:
-            raise ShapeError(
-                f"batch_norm: running statistics must be {new_mean.shape}, got {mean.shape} and {var.shape}"
-            )
-
-    @staticmethod
-    def reference(xp: Any, out: tuple[Array, Array], mean: Array, var: Array, *, momentum: float) -> None:
-        for running, new in zip(out, (mean, var), strict=True):
-            running += momentum * (new - running)
-
-
-def batch_norm(
-    input: Tensor,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    training: bool = False,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-) -> Tensor:
-    """Each channel shifted and scaled: by the statistics of the batch in training, by the running ones otherwise.
-
-    Args:
-        input: (N, C) or (N, C, d1, ...), floating.
-        running_mean, running_var: (C,), changed in place in training; None to keep no record.
-        weight, bias: (C,), the scale and shift after normalisation; 1 and 0 when None.
-        momentum: the share of the batch in the new running statistics (the variance is Bessel-corrected there).
-        eps: added to the variance.
-
-    Raises:
-        ShapeError: if sizes do not fit, or a channel has a single value in training.
-
-    Source: Ioffe and Szegedy, ICML 2015, algorithm 1.
-
-    >>> batch_norm(Tensor([[1.0], [3.0]]), None, None, training=True)
-    tensor([[-0.999995],
-            [ 0.999995]])
-    """
-    if input.ndim < 2:
-        raise ShapeError(f"batch_norm: input must be (N, C, ...), got {input.shape}")
-    channels = input.shape[1]
-    for name, t in {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}.items():
-        if t is not None and t.shape != (channels,):
-            raise ShapeError(f"batch_norm: input {input.shape} has {channels} channels, but {name} has shape {t.shape}")
-    scale, shift = _affine(input, weight, bias, [-1 if d == 1 else 1 for d in range(input.ndim)])
-    if not training and running_mean is not None and running_var is not None:
-        rstd = rsqrt(running_var.reshape(scale.shape) + eps)
-        scale = scale * rstd
-        at_rest: Tensor = ScaleShift.apply(input, scale, shift - running_mean.reshape(scale.shape) * scale)
-        return at_rest
-    count = input.numel() // max(channels, 1)
-    if count < 2 and training and input.numel():
-        raise ShapeError(f"batch_norm: needs more than one value per channel to train, got input {input.shape}")
-    dims = tuple(d for d in range(input.ndim) if d != 1)
-    out, mean, rstd = Normalize.apply(input, scale, shift, dims=dims, eps=eps)
-    if training and running_mean is not None and running_var is not None:
-        wide = rstd.array.astype(np.float64)
-        var = Tensor.of(((1 / (wide * wide) - eps) * (count / (count - 1))).reshape(channels).astype(rstd.dtype))
-        MoveTowards.apply(running_mean, running_var, mean.detach().reshape(channels), var, momentum=momentum)
-    result: Tensor = out
-    return result
 
 
 def layer_norm(
