@@ -43,8 +43,8 @@ def moments(x: Array, mean: Array, var: Array) -> None:
     rows = max(1, BLOCK_BYTES // (width * x.itemsize))
     blocks = block_count(x.size // width, rows)
     parts = np.empty((blocks, 2, width))
-    parallel(_moments_of_blocks, blocks, parts, x.reshape(-1), rows, block=1)
-    parallel(_merge_moments, channels, mean, var, parts, x.size // width, rows, block=channels)
+    parallel(_moments_of_blocks, blocks, parts, x.reshape(-1), rows)
+    _merge_moments(0, 1, mean, var, parts, x.size // width, rows)
 
 
 def affine_of(x: Array, mean: Array, scale: Array, shift: Array) -> Array:
@@ -75,9 +75,9 @@ def sums(g: Array, x: Array, affine: Array, kept: Array | None, y: Array | None,
     parts = np.empty((blocks, 2, width))
     if kept is not None and y is not None:
         flat = kept.reshape(-1), y.reshape(-1)
-        parallel(_sums_through, blocks, parts, *flat, g.reshape(-1), x.reshape(-1), affine, rows, block=1)
+        parallel(_sums_through, blocks, parts, *flat, g.reshape(-1), x.reshape(-1), affine, rows)
     else:
-        parallel(_SUMS[activation], blocks, parts, g.reshape(-1), x.reshape(-1), affine, rows, block=1)
+        parallel(_SUMS[activation], blocks, parts, g.reshape(-1), x.reshape(-1), affine, rows)
     return parts.sum(axis=0).reshape(2, -1, channels).sum(axis=1)
 
 
@@ -131,19 +131,21 @@ def _moments_of_blocks(begin: int, end: int, parts: Array, x: Array, rows: int) 
 def _merge_moments(begin: int, end: int, mean: Array, var: Array, parts: Array, all_rows: int, rows: int) -> None:
     channels, width = len(mean), parts.shape[2]
     total = all_rows * (width // channels)
-    for c in range(begin, end):
-        weighted = 0.0
-        for block in range(len(parts)):
-            count = min(rows, all_rows - block * rows)
-            for i in range(c, width, channels):
-                weighted += count * parts[block, 0, i]
-        centre = weighted / total
-        squares = 0.0
-        for block in range(len(parts)):
-            count = min(rows, all_rows - block * rows)
-            for i in range(c, width, channels):
-                squares += parts[block, 1, i] + count * (parts[block, 0, i] - centre) ** 2
-        mean[c], var[c] = centre, squares / total
+    centre, squares = np.zeros(channels), np.zeros(channels)
+    for block in range(len(parts)):
+        count = min(rows, all_rows - block * rows) / total
+        for at in range(0, width, channels):
+            part = parts[block, 0, at : at + channels]
+            for c in range(channels):
+                centre[c] += count * part[c]
+    for block in range(len(parts)):
+        count = min(rows, all_rows - block * rows)
+        for at in range(0, width, channels):
+            part, square = parts[block, 0, at : at + channels], parts[block, 1, at : at + channels]
+            for c in range(channels):
+                squares[c] += square[c] + count * (part[c] - centre[c]) * (part[c] - centre[c])
+    for c in range(channels):
+        mean[c], var[c] = centre[c], squares[c] / total
 
 
 @inline
