@@ -1,21 +1,21 @@
 """batch_norm: zero mean and unit variance for each channel of a batch, then a scale and a shift.
 
-Forward reads x twice and writes once: statistics, then (x - mean) * rstd * weight + bias, with an added residual and a
-ReLU in the same pass if asked for. Backward needs two sums, because moving one element moves the mean and the variance of
-all: gx = rstd * weight * (g - mean(g) - xhat * mean(g * xhat)); it reads g and x twice and writes gx. What ReLU held back
-is computed again from x, or, if there was a residual, read from the result.
+Forward reads x twice and writes once: statistics, then (x - mean) * rstd * weight + bias, with the residual and the
+ReLU behind it in the same pass (`fusion.py`). Backward needs two sums, because moving one element moves the mean and
+the variance of all: gx = rstd * weight * (g - mean(g) - xhat * mean(g * xhat)); it reads g and x twice and writes gx.
+What ReLU held back is computed again from x, or, if there was a residual, read from the result.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor, UpdateOp, is_recording
 from minidl.device.dtypes import accumulator
-from minidl.errors import ArgumentError, ShapeError
+from minidl.errors import ShapeError
 from minidl.ops.batch_norm import cpu
 from minidl.ops.compare import gt
 from minidl.ops.reduce import mean as mean_
@@ -57,8 +57,9 @@ class BatchNormalize(Op):
     """act((x - mean) / sqrt(var + eps) * weight + bias), mean and var being the moments of x itself."""
 
     name = "batch_normalize"
-    saves = ("x", "weight", "bias", "mean", "var")
+    saves: ClassVar[tuple[str, ...]] = ("x", "weight", "bias", "mean", "var")
     images = ("x", "residual", "out")
+    defers = True
 
     @staticmethod
     def infer(
@@ -253,6 +254,7 @@ class BatchScale(Op):
     name = "batch_scale"
     saves = ("x", "scale", "out")
     images = ("x", "residual", "out")
+    defers = True
 
     @staticmethod
     def infer(x: Spec, scale: Spec, shift: Spec, residual: Spec | None = None, *, activation: str) -> Spec:
@@ -324,9 +326,6 @@ def batch_norm(
     training: bool = False,
     momentum: float = 0.1,
     eps: float = 1e-5,
-    *,
-    residual: Tensor | None = None,
-    activation: str = "none",
 ) -> Tensor:
     """Each channel shifted and scaled: by the statistics of the batch in training, by the running ones otherwise.
 
@@ -336,12 +335,9 @@ def batch_norm(
         weight, bias: (C,), the scale and shift after normalisation; 1 and 0 when None.
         momentum: the share of the batch in the new running statistics (the variance is Bessel-corrected there).
         eps: added to the variance.
-        residual: of the shape and type of `input`, added to the result; it costs no pass over memory of its own.
-        activation: "none", or "relu" for what comes last, at no cost either.
 
     Raises:
         ShapeError: if sizes do not fit, or a channel has a single value in training.
-        ArgumentError: for an unknown activation.
 
     Source: Ioffe and Szegedy, ICML 2015, algorithm 1.
 
@@ -350,24 +346,18 @@ def batch_norm(
             [ 0.999995]])
     """
     _check(input, running_mean, running_var, weight, bias, training)
-    if activation not in ("none", "relu"):
-        raise ArgumentError(f"batch_norm: activation must be 'none' or 'relu', got {activation!r}")
-    tracked = running_mean is not None and running_var is not None
     weight = _of_channels(input, weight, 1.0)
     bias = _of_channels(input, bias, 0.0)
-    others = () if residual is None else (residual,)
-    if tracked and not training:
-        assert running_mean is not None and running_var is not None
+    if running_mean is not None and running_var is not None and not training:
         scale = weight * rsqrt(running_var + eps)
-        return BatchScale.apply(input, scale, bias - running_mean * scale, *others, activation=activation)  # type: ignore[no-any-return]
+        at_rest: Tensor = BatchScale.apply(input, scale, bias - running_mean * scale, activation="none")
+        return at_rest
     mean, var = BatchMoments.apply(input.detach())
-    op = BatchNormalizeAddRelu if residual is not None and activation == "relu" else BatchNormalize
-    result: Tensor = op.apply(input, weight, bias, mean, var, *others, eps=float(eps), activation=activation)
-    if tracked and training:
+    if running_mean is not None and running_var is not None:
         count = input.numel() // max(input.shape[1], 1)
-        MoveTowards.apply(
-            running_mean, running_var, mean, var, momentum=float(momentum), correction=count / max(count - 1, 1)
-        )
+        correction = count / max(count - 1, 1)
+        MoveTowards.apply(running_mean, running_var, mean, var, momentum=float(momentum), correction=correction)
+    result: Tensor = BatchNormalize.apply(input, weight, bias, mean, var, eps=float(eps), activation="none")
     return result
 
 

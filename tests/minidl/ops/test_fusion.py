@@ -1,0 +1,97 @@
+"""Ops that run as one: which do, and that the results and gradients are PyTorch's."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import minidl
+from minidl import nn
+from minidl.core import launching
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
+
+def ran(module, *inputs):
+    """The result of a module, and the names of the ops that ran."""
+    names = []
+
+    def note(call):
+        names.append(call.op.name)
+        call.run()
+
+    with launching(note):
+        return module(*inputs), names
+
+
+def block(lib):
+    """conv, batch-norm and ReLU; a second one whose batch-norm meets the shortcut before its ReLU."""
+
+    class Block(lib.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv1, self.bn1 = lib.nn.Conv2d(3, 8, 3, padding=1, bias=False), lib.nn.BatchNorm2d(8)
+            self.conv2, self.bn2 = lib.nn.Conv2d(8, 8, 3, padding=1), lib.nn.BatchNorm2d(8)
+            self.shortcut = lib.nn.Sequential(lib.nn.Conv2d(3, 8, 1), lib.nn.BatchNorm2d(8))
+
+        def forward(self, x):
+            y = self.bn1(self.conv1(x)).relu()
+            return (self.bn2(self.conv2(y)) + self.shortcut(x)).relu()
+
+    return Block()
+
+
+def both(training=True):
+    """The block in either library, with the same weights and running statistics that are not 0 and 1."""
+    theirs = block(torch)
+    generator = torch.Generator().manual_seed(0)
+    for name, value in theirs.state_dict().items():
+        if value.ndim:
+            value.copy_(torch.rand(value.shape, generator=generator) + (0.5 if "running" in name else -0.4))
+    ours = block(minidl)
+    ours.load_state_dict({k: minidl.tensor(v.numpy().copy()) for k, v in theirs.state_dict().items()})
+    for module in (ours, theirs):
+        module.train(training).double()
+    return ours, theirs, np.random.default_rng(0).standard_normal((2, 3, 9, 7))
+
+
+def test_batch_norm_takes_the_relu_and_the_shortcut_along() -> None:
+    ours, _, x = both()
+    _, names = ran(ours, minidl.tensor(x))
+    assert "relu" not in names
+    assert "add" not in names
+    assert names.count("batch_normalize") == 2  # the first one with its ReLU, and the shortcut's
+    assert names.count("batch_normalize_add_relu") == 1
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_results_and_gradients_are_pytorchs(training) -> None:
+    ours, theirs, x = both(training)
+    mine, other = minidl.tensor(x, requires_grad=True), torch.tensor(x, requires_grad=True)
+    y, expected = ours(mine), theirs(other)
+    np.testing.assert_allclose(y.detach().numpy(), expected.detach().numpy(), atol=1e-12)
+    (y * y).sum().backward()
+    (expected * expected).sum().backward()
+    np.testing.assert_allclose(mine.grad.numpy(), other.grad.numpy(), atol=1e-10)
+    for (name, p), q in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+        np.testing.assert_allclose(p.grad.numpy(), q.grad.numpy(), atol=1e-9, err_msg=name)
+    for name, buffer in theirs.named_buffers():
+        np.testing.assert_allclose(ours.state_dict()[name].numpy(), buffer.numpy(), atol=1e-12, err_msg=name)
+
+
+def test_a_result_that_is_used_twice_is_right_twice() -> None:
+    class Twice(nn.Module):
+        def __init__(self):
+            self.norm = nn.BatchNorm2d(3)
+
+        def forward(self, x):
+            y = self.norm(x)
+            return y.relu() * 10 + y
+
+    x = np.random.default_rng(1).standard_normal((2, 3, 4, 4))
+    t = torch.tensor(x, requires_grad=True)
+    y = torch.nn.functional.batch_norm(t, None, None, training=True)
+    (y.relu() * 10 + y).square().sum().backward()
+    ours = minidl.tensor(x, requires_grad=True)
+    Twice().double()(ours).square().sum().backward()
+    np.testing.assert_allclose(ours.grad.numpy(), t.grad.numpy(), atol=1e-9)
