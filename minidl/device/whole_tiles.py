@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from minidl.device.inline import Intrinsic, inline, intrinsic
+from minidl.device.inline import Intrinsic, inline, intrinsic, separate
 from minidl.device.vectors import (
     counted_loop,
     data_pointer,
@@ -142,7 +142,7 @@ def strip_width(vectors: int) -> int:
     return 3 if vectors == 3 else min(2, vectors)
 
 
-@inline
+@separate
 def product(
     c: Any, ic: int, ldc: int, a: Any, ia: int, lda: int, b: Any, ib: int, rows: int, vectors: int, steps: int
 ) -> None:
@@ -182,7 +182,7 @@ def product(
         v += width
 
 
-@inline
+@separate
 def product_turned(
     c: Any, ic: int, ldc: int, a: Any, ia: int, lda: int, b: Any, ib: int, ldb: int, rows: int, vectors: int,
     steps: int, adds: bool,

@@ -28,8 +28,9 @@ from typing import NamedTuple
 import numpy as np
 
 from minidl.core import Array
-from minidl.device import inline, kernel, parallel
+from minidl.device import kernel, parallel
 from minidl.device.dtypes import DType
+from minidl.device.inline import separate
 from minidl.device.patches import patch_transform, tile_transform
 from minidl.device.transpose import transpose
 from minidl.device.vectors import aligned_empty, lanes, lanes_of
@@ -64,7 +65,7 @@ image_patch = patch_transform(BT, PAIRS)
 border_patch = patch_transform(BT, PAIRS, bounded=True)
 weight_patch = patch_transform(G, PAIRS)
 _whole_tile = tile_transform(AT, ((0, 2), (1, 3)))
-_border_tile = tile_transform(AT, ((0, 2), (1, 3)), bounded=True)
+_careful_tile = tile_transform(AT, ((0, 2), (1, 3)), careful=True)
 
 BLOCK_BYTES = 1 << 19  # of transformed patches
 TILES = (24, 96)  # of a block: fewer use each weight too seldom, more gain nothing
@@ -200,15 +201,17 @@ def _transform_weights(begin: int, end: int, out: Array, weight: Array, sizes: A
         weight_patch(out, at, 6 * position, position, taps, first, 3 * step, step, 0, 3, 0, 3, taps)
 
 
-@inline
+@separate
 def fill_patches(
     patches: Array, at: int, slot: int, pitch: int, x: Array, sizes: Array, first: int, count: int, across: int,
-    tiles: int, zeros: Array,
+    tiles: int,
 ) -> None:  # fmt: skip
     """Bᵀ·patch·B of tiles first to first + count: patches[at + (6 r + q) slot + tile pitch + channel].
 
     An image is `tiles` tiles, `across` in a row. The last vector of channels overlaps the one before it, if need be.
+    `patches` begins with a vector of zeros.
     """
+    zeros = patches[: lanes(x)]
     height, width, channels, pad_down, pad_along = sizes[1], sizes[2], sizes[3], sizes[7], sizes[8]
     for t in range(count):
         image, tile = (first + t) // tiles, (first + t) % tiles
@@ -236,40 +239,49 @@ def _convolve_tiles(
 ) -> None:  # fmt: skip
     """(Block of tiles, part of the filters) begin to end."""
     images, channels, height, width, filters = sizes[0], sizes[3], sizes[4], sizes[5], sizes[6]
-    size, share, parts, more = sizes[9], sizes[11], sizes[12], sizes[13] != 0
+    size, share, parts = sizes[9], sizes[11], sizes[12]
     line = lanes(x)
     across, vectors = -(-width // 4), -(-filters // line)
     tiles = -(-height // 4) * across
     pitch, out_pitch = -(-channels // line) * line, min(share, vectors) * line
     slot, position = size * max(pitch, out_pitch) + 2 * line, vectors * line * channels + 2 * line
-    floor = x.dtype.type(0 if sizes[14] else -np.inf)
-    added = 1 if residual.size else 0
     scratch[: 2 * line] = 0  # zeros, and room for what falls outside
-    spare = scratch[line : 2 * line]
-    zeros = scratch[:line]
-    others = residual if added else zeros
     at = 4 * line
     for item in range(begin, end):
         first, part = item // parts * size, item % parts * share
         count = min(size, images * tiles - first)
         wide = min(share, vectors - part)
-        fill_patches(scratch, at + slot, slot, pitch, x, sizes, first, count, across, tiles, zeros)
+        fill_patches(scratch, at + slot, slot, pitch, x, sizes, first, count, across, tiles)
         for p in range(36):
             product(scratch, at + p * slot, out_pitch, scratch, at + (p + 1) * slot, pitch,
                     weight, p * position + part * line * channels, (count + 3) // 4 * 4, wide, channels)  # fmt: skip
-        for t in range(count):
-            image, tile = (first + t) // tiles, (first + t) % tiles
-            row, column = 4 * (tile // across), 4 * (tile % across)
-            target = ((image * height + row) * width + column) * filters
-            last = min(filters - line, (part + wide - 1) * line)
-            for k in range(part, part + wide):
-                f = min(k * line, last)
-                source = at + t * out_pitch + f - part * line
-                if row + 4 <= height and column + 4 <= width:
-                    _whole_tile(out, target + f, width * filters, filters, scratch, source, 6 * slot, slot, 4, 4,
-                                lift, f, more, others, added * (target + f), added * width * filters, added * filters,
-                                floor, spare)  # fmt: skip
-                else:
-                    _border_tile(out, target + f, width * filters, filters, scratch, source, 6 * slot, slot,
-                                 height - row, width - column, lift, f, more, others, added * (target + f),
-                                 added * width * filters, added * filters, floor, spare)  # fmt: skip
+        _write_tiles(out, scratch, at, slot, out_pitch, lift, residual, sizes, first, count, part, wide, across, tiles)
+
+
+@separate
+def _write_tiles(
+    out: Array, products: Array, at: int, slot: int, pitch: int, lift: Array, residual: Array, sizes: Array,
+    first: int, count: int, part: int, wide: int, across: int, tiles: int,
+) -> None:  # fmt: skip
+    """Aᵀ·products·A, and the epilogue, for vectors part to part + wide of the filters of `count` tiles."""
+    height, width, filters, more = sizes[4], sizes[5], sizes[6], sizes[13] != 0
+    line = lanes(out)
+    floor = out.dtype.type(0 if sizes[14] else -np.inf)
+    last = min(filters - line, (part + wide - 1) * line)
+    zeros, spare = products[:line], products[line : 2 * line]
+    others, added = (residual, 1) if residual.size else (zeros, 0)
+    for t in range(count):
+        image, tile = (first + t) // tiles, (first + t) % tiles
+        row, column = 4 * (tile // across), 4 * (tile % across)
+        target = ((image * height + row) * width + column) * filters
+        is_plain = row + 4 <= height and column + 4 <= width and not more
+        for k in range(part, part + wide):
+            f = min(k * line, last)
+            source = at + t * pitch + f - part * line
+            if is_plain:
+                _whole_tile(out, target + f, width * filters, filters, products, source, 6 * slot, slot, lift, f,
+                            4, 4, zeros, 0, 0, 0, floor, spare)  # fmt: skip
+            else:
+                _careful_tile(out, target + f, width * filters, filters, products, source, 6 * slot, slot, lift, f,
+                              height - row, width - column, others, added * (target + f),
+                              added * width * filters, added * filters, floor, spare)  # fmt: skip

@@ -19,6 +19,7 @@ import numpy as np
 from minidl.core import Array
 from minidl.device import kernel, parallel
 from minidl.device.dtypes import DType
+from minidl.device.inline import separate
 from minidl.device.patches import patch_transform
 from minidl.device.transpose import transpose
 from minidl.device.vectors import aligned_empty, lanes, lanes_of
@@ -102,27 +103,13 @@ def _sum_tiles(begin: int, end: int, sums: Array, x: Array, g: Array, sizes: Arr
     for item in range(begin, end):
         block, piece = item // pieces * share, item % pieces
         wide = min(share, vectors - block)
-        last = min(filters - line, (block + wide - 1) * line)
         made = min(wide * line, filters - block * line)
         first_unit = units * piece // pieces
         for unit in range(first_unit, units * (piece + 1) // pieces):
             first = unit * size
             count = min(size, images * tiles - first)
-            fill_patches(scratch, at, slot, pitch, x, sizes, first, count, across, tiles, zeros)
-            for t in range(count):
-                image, tile = (first + t) // tiles, (first + t) % tiles
-                row, column = 4 * (tile // across), 4 * (tile % across)
-                source, to = ((image * height + row) * width + column) * filters, at_slopes + t * wide_pitch
-                is_whole = row + 4 <= height and column + 4 <= width
-                for k in range(block, block + wide):
-                    f = min(k * line, last)
-                    if is_whole:
-                        _slope_patch(scratch, to + f - block * line, 6 * wide_slot, wide_slot, g, source + f,
-                                     width * filters, filters, 0, 4, 0, 4, zeros)  # fmt: skip
-                    else:
-                        _border_slope_patch(scratch, to + f - block * line, 6 * wide_slot, wide_slot, g, source + f,
-                                            width * filters, filters, 0, height - row, 0, width - column,
-                                            zeros)  # fmt: skip
+            fill_patches(scratch, at, slot, pitch, x, sizes, first, count, across, tiles)
+            _fill_slopes(scratch, at_slopes, wide_slot, wide_pitch, g, sizes, first, count, block, wide, across, tiles)
             for p in range(36):
                 product_turned(scratch, at_sums + p * sum_slot, pitch, scratch, at_slopes + p * wide_slot, wide_pitch,
                                scratch, at + p * slot, pitch, (made + 3) // 4 * 4, pitch // line, count,
@@ -132,6 +119,31 @@ def _sum_tiles(begin: int, end: int, sums: Array, x: Array, g: Array, sizes: Arr
             for c in range(0, pitch, line):
                 _weight_gradient(sums, to + c, 3 * filters * pitch, filters * pitch, scratch, at_sums + f * pitch + c,
                                  6 * sum_slot, sum_slot, 0, 6, 0, 6, zeros)  # fmt: skip
+
+
+@separate
+def _fill_slopes(
+    slopes: Array, at: int, slot: int, pitch: int, g: Array, sizes: Array, first: int, count: int, block: int,
+    wide: int, across: int, tiles: int,
+) -> None:  # fmt: skip
+    """A·tile·Aᵀ of vectors block to block + wide of the filters; `slopes` begins with a vector of zeros."""
+    height, width, filters = sizes[4], sizes[5], sizes[6]
+    line = lanes(g)
+    zeros = slopes[:line]
+    last = min(filters - line, (block + wide - 1) * line)
+    for t in range(count):
+        image, tile = (first + t) // tiles, (first + t) % tiles
+        row, column = 4 * (tile // across), 4 * (tile % across)
+        source, to = ((image * height + row) * width + column) * filters, at + t * pitch - block * line
+        is_whole = row + 4 <= height and column + 4 <= width
+        for k in range(block, block + wide):
+            f = min(k * line, last)
+            if is_whole:
+                _slope_patch(slopes, to + f, 6 * slot, slot, g, source + f, width * filters, filters,
+                             0, 4, 0, 4, zeros)  # fmt: skip
+            else:
+                _border_slope_patch(slopes, to + f, 6 * slot, slot, g, source + f, width * filters, filters,
+                                    0, height - row, 0, width - column, zeros)  # fmt: skip
 
 
 @kernel("T[::1], T[::1], intp, intp", T=("float32", "float64"))
