@@ -99,15 +99,15 @@ def _bounded(builder: Any, cell: Cell, size: int, bounds: Sequence[Any], spare: 
     return lambda r, q: builder.select(builder.and_(rows[r], columns[q]), cell(r, q), spare)
 
 
-def _transformed(builder: Any, vector: Any, matrix: Matrix, groups: Groups, source: Cell, finish: Any) -> None:
-    """Call `finish(r, values)` for every row r of matrix · X · matrixᵀ."""
+def _transformed(builder: Any, matrix: Matrix, groups: Groups, read: Cell, finish: Any) -> None:
+    """Call `finish(r, values)` for every row r of matrix · X · matrixᵀ; `read(r, q)` is X[r, q]."""
     size = len(matrix[0])
     for group in groups:
         part = tuple(matrix[i] for i in group)
         needed = [any(row[r] for row in part) for r in range(size)]
         columns = []
         for q in range(size):
-            values = [load(builder, vector, source(r, q)) if needed[r] else None for r in range(size)]
+            values = [read(r, q) if needed[r] else None for r in range(size)]
             columns.append(_times(builder, part, values))
         for i, r in enumerate(group):
             finish(r, _times(builder, matrix, [column[i] for column in columns]))
@@ -139,7 +139,7 @@ def patch_transform(matrix: Matrix, groups: Groups, *, bounded: bool = False) ->
                 for q, value in enumerate(values):
                     store(builder, value, end(r, q))
 
-            _transformed(builder, vector, matrix, groups, begin, finish)
+            _transformed(builder, matrix, groups, lambda r, q: load(builder, vector, begin(r, q)), finish)
             return context.get_dummy_value()
 
         step = types.intp
@@ -152,6 +152,59 @@ def patch_transform(matrix: Matrix, groups: Groups, *, bounded: bool = False) ->
         ahead = (top, bottom, left, right) if bounded else (0, size, 0, size)
         for lane in range(lanes_of(target.dtype)):
             for r, q, total in _in_python(matrix, source, i + lane, source_down, source_along, ahead):
+                target[it + r * down + q * along + lane] = total
+
+    return intrinsic(emit)(python)
+
+
+def gathered_transform(matrix: Matrix) -> Intrinsic:
+    """`patch_transform` of numbers that lie apart: (target, it, down, along, source, i, source_down, source_along,
+    lane_step, lanes).
+
+    Lane n of X[r, q] is source[i + r source_down + q source_along + n lane_step]; lanes from `lanes` on repeat the one
+    before them.
+    """
+    rows, size = len(matrix), len(matrix[0])
+
+    def emit(
+        typing_context: Any, target: Any, it: Any, down: Any, along: Any, source: Any, i: Any, source_down: Any,
+        source_along: Any, lane_step: Any, lanes: Any,
+    ) -> Any:  # fmt: skip
+        from llvmlite import ir
+        from numba.core import types
+
+        def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            vector = vector_type(target)
+            end, begin = _grid(context, builder, target, *args[:4]), _grid(context, builder, source, *args[4:8])
+            last, offsets = builder.sub(args[9], integer(1)), []
+            for number in map(integer, range(vector.count)):
+                lane = builder.select(builder.icmp_signed("<", number, last), number, last)
+                offsets.append(builder.mul(lane, args[8]))
+
+            def read(r: int, q: int) -> Any:
+                value = ir.Constant(vector, ir.Undefined)
+                for lane, offset in enumerate(offsets):
+                    number = builder.load(builder.gep(begin(r, q), [offset]))
+                    value = builder.insert_element(value, number, ir.Constant(ir.IntType(32), lane))
+                return value
+
+            def finish(r: int, values: list[Any]) -> None:
+                for q, value in enumerate(values):
+                    store(builder, value, end(r, q))
+
+            _transformed(builder, matrix, (tuple(range(rows)),), read, finish)
+            return context.get_dummy_value()
+
+        step = types.intp
+        return types.void(target, *[step] * 3, source, *[step] * 5), code
+
+    def python(
+        target: Any, it: int, down: int, along: int, source: Any, i: int, source_down: int, source_along: int,
+        lane_step: int, lanes: int,
+    ) -> None:  # fmt: skip
+        for lane in range(lanes_of(target.dtype)):
+            first = i + min(lane, lanes - 1) * lane_step
+            for r, q, total in _in_python(matrix, source, first, source_down, source_along, (0, size, 0, size)):
                 target[it + r * down + q * along + lane] = total
 
     return intrinsic(emit)(python)
@@ -195,7 +248,7 @@ def tile_transform(matrix: Matrix, groups: Groups, *, careful: bool = False) -> 
                         total = builder.select(builder.fcmp_ordered("<", total, lowest), lowest, total)
                     store(builder, total, end(r, q))
 
-            _transformed(builder, vector, matrix, groups, begin, finish)
+            _transformed(builder, matrix, groups, lambda r, q: load(builder, vector, begin(r, q)), finish)
             return context.get_dummy_value()
 
         step = types.intp
