@@ -120,7 +120,7 @@ def patch_transform(matrix: Matrix, groups: Groups, *, bounded: bool = False) ->
     (r, q) of the result goes to target[it + r down + q along]. If `bounded`, X is zero but for rows top <= r < bottom
     and columns left <= q < right; `zeros` is an array that begins with a vector of zeros.
     """
-    rows, size = len(matrix), len(matrix[0])
+    size = len(matrix[0])
 
     def emit(
         typing_context: Any, target: Any, it: Any, down: Any, along: Any, source: Any, i: Any, source_down: Any,

@@ -39,8 +39,9 @@ def parallel(
         n: length of the range.
         args: what the kernel takes after (begin, end).
         block: length of a block (the last one may be shorter). When None, a block has 32 KiB of the arrays in `args`,
-            and there are at most 32: right for work that is soon done with each number. Work that is long for the size
-            of its arrays, and reductions, should give it.
+            there are at most 32, and a compiled kernel may get neighbours in one call: right for work that is soon done
+            with each number, and whose result does not depend on the cut. Work that is long for the size of its
+            arrays, and reductions, should give it.
         scratch_size: if not 0, every call gets one argument more: memory for so many numbers of the type of the first
             array in `args`, of any values; each thread has its own (`minidl.device.scratch`).
 
@@ -57,16 +58,19 @@ def parallel(
     """
     if n <= 0:
         return
-    size = sum([a.nbytes for a in args if isinstance(a, np.ndarray)])
+    size = sum([a.nbytes for a in args if type(a) is np.ndarray])
+    may_join = block is None and isinstance(kernel, Kernel)
     if block is None:
         block = -(-n // max(1, min(_BLOCKS, size // _BLOCK_BYTES)))
-    if not isinstance(kernel, Kernel):
-        _pool.do(_Job(kernel, n, block, args, scratch_size), None, size)
-        return
-    try:
-        _pool.do(_Job(kernel.compiled_for(args), n, block, args, scratch_size), kernel, size)
-    except TypeError as error:
-        raise kernel.explained(error, args) from error
+    if n <= block and not scratch_size:  # nothing to share out: 5 us less than by way of a job
+        kernel(0, n, *args)
+    elif not isinstance(kernel, Kernel):
+        _pool.do(_Job(kernel, n, block, args, may_join, scratch_size), None, size)
+    else:
+        try:
+            _pool.do(_Job(kernel.compiled_for(args), n, block, args, may_join, scratch_size), kernel, size)
+        except TypeError as error:
+            raise kernel.explained(error, args) from error
 
 
 def block_count(n: int, block: int) -> int:
@@ -103,8 +107,11 @@ def _usable_cores() -> int:
 class _Job:
     """One call of `parallel`: blocks, handed out in chunks to whoever asks next."""
 
-    def __init__(self, run: Callable[..., None], n: int, block: int, args: tuple[Any, ...], scratch_size: int) -> None:
-        self.run, self.n, self.block, self.args, self.scratch_size = run, n, block, args, scratch_size
+    def __init__(
+        self, run: Callable[..., None], n: int, block: int, args: tuple[Any, ...], may_join: bool, scratch_size: int
+    ) -> None:
+        self.run, self.n, self.block, self.args, self.may_join = run, n, block, args, may_join
+        self.scratch_size = scratch_size
         self.blocks = block_count(n, block)
         self.chunks = 1
         self.tickets = itertools.count()  # next() is one step that no other thread can interrupt
@@ -126,7 +133,7 @@ class _Job:
             stop = min(self.n, self.block * ((ticket + 1) * self.blocks // self.chunks))
             try:
                 while begin < stop:
-                    end = min(begin + self.block, stop)
+                    end = stop if self.may_join else min(begin + self.block, stop)
                     self.run(begin, end, *args)
                     begin = end
             except BaseException as error:

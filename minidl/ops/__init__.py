@@ -6,6 +6,7 @@ from minidl.core import registry
 from minidl.ops.activation import *
 from minidl.ops.adam_step import *
 from minidl.ops.avg_pool import *
+from minidl.ops.batch_norm import *
 from minidl.ops.binary import *
 from minidl.ops.compare import *
 from minidl.ops.concat import *
