@@ -98,7 +98,8 @@ class Conv(_Convolution):
         elif chosen == "depthwise":
             depthwise.convolve(result, planar(x), flat(weight), bias, *steps)
         else:
-            implicit.convolve(result, planar(x), flat(weight), bias, *steps, groups)
+            implicit.convolve(out, x, weight, bias, stride, padding, dilation, groups)
+            return
         channels_first_view(out)[...] = result.reshape(channels_first_view(out).shape)
 
     @staticmethod
@@ -155,7 +156,8 @@ class ConvGradInput(_Convolution):
         elif chosen == "depthwise":
             depthwise.convolve_back(result, planar(g), flat(weight), *steps)
         else:
-            implicit.convolve_back(result, planar(g), flat(weight), *steps, groups)
+            implicit.convolve_back(out, g, weight, stride, padding, dilation, groups)
+            return
         channels_first_view(out)[...] = result.reshape(channels_first_view(out).shape)
 
     @staticmethod
