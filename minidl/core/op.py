@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from minidl.core import registry
+from minidl.core import defer, registry
+from minidl.core.defer import may_wait
 from minidl.core.spec import Spec
 from minidl.core.tape import OUT, Call, Grads, Kernel, Node, Source, is_recording, launch
 from minidl.core.tensor import Tensor
@@ -43,6 +44,8 @@ class Op:
     # its results.
     images: ClassVar[tuple[str, ...]] = ()
     image_sources: ClassVar[tuple[Source, ...]] = ()
+    # Whether a result may wait for the op after it (`core.defer`).
+    defers: ClassVar[bool] = False
     # Whether `cpu` treats every number alike, so that all arrays may lie in any one order.
     elementwise: ClassVar[bool] = False
     # (out, *arrays, **params) -> None: CUDA C++, on C-contiguous CuPy arrays that `cuda_takes` accepts.
@@ -76,7 +79,18 @@ class Op:
 
     @classmethod
     def apply(cls, *inputs: Tensor, **params: Any) -> Any:
-        """Run this op on `inputs` and put the step on the tape."""
+        """Run this op on `inputs` and put the step on the tape; inside a module's call it may wait (`core.defer`)."""
+        if may_wait() and not _overrides.get():
+            if cls.name in defer.rules and (taken := defer.absorbed(cls.name, inputs, params)) is not None:
+                return taken
+            if cls.defers:
+                spec = cls.result_specs(*[t.spec for t in inputs], **params)
+                return defer.waiting(cls, spec, inputs, params)
+        return cls.run(inputs, params)
+
+    @classmethod
+    def run(cls, inputs: tuple[Tensor, ...], params: dict[str, Any]) -> Any:
+        """Run this op now and put the step on the tape."""
         specs = cls.result_specs(*[t.spec for t in inputs], **params)
         arrays = tuple([t.array for t in inputs])
         device = common_device(cls.name, arrays)
@@ -140,6 +154,7 @@ class UpdateOp(Op):
         cls.infer(*[t.spec for t in inputs], **params)
         arrays = tuple([t.array for t in inputs])
         out, rest = arrays[: cls.updates], arrays[cls.updates :]
+        defer.settle(out)
         kernel = select_kernel(cls, common_device(cls.name, arrays), arrays, params)
         launch(Call(cls, kernel, out if cls.updates > 1 else out[0], rest, params))
 
