@@ -26,8 +26,9 @@ from minidl.core import Array, Grads, Node, Op, Spec, Tensor
 from minidl.device.dtypes import DType, promote
 from minidl.device.layout import channels_first_view
 from minidl.errors import ShapeError
-from minidl.ops.conv import depthwise, implicit, implicit_weights, winograd
+from minidl.ops.conv import depthwise, implicit, implicit_weights, winograd, winograd_weights
 from minidl.ops.conv.choice import algorithm, has_kernel, set_conv_algorithm, set_conv_precision
+from minidl.ops.conv.epilogue import Epilogue
 from minidl.ops.pad import pad
 from minidl.ops.views import basic_slice
 from minidl.ops.windows import Sizes, sizes, taps, window_count
@@ -92,10 +93,11 @@ class Conv(_Convolution):
             Conv.reference(np, channels_first_view(out), channels_first_view(x), weight, bias,
                            stride=stride, padding=padding, dilation=dilation, groups=groups)  # fmt: skip
             return
-        result = planar(out)
         if chosen == "winograd":
-            winograd.convolve(result, planar(x), weight, bias, padding)
-        elif chosen == "depthwise":
+            winograd.convolve(out, x, weight, Epilogue(bias), padding)
+            return
+        result = planar(out)
+        if chosen == "depthwise":
             depthwise.convolve(result, planar(x), flat(weight), bias, *steps)
         else:
             implicit.convolve(out, x, weight, bias, stride, padding, dilation, groups)
@@ -150,10 +152,11 @@ class ConvGradInput(_Convolution):
             ConvGradInput.reference(np, channels_first_view(out), channels_first_view(g), weight, image=image,
                                     stride=stride, padding=padding, dilation=dilation, groups=groups)  # fmt: skip
             return
-        result = planar(out)
         if chosen == "winograd":
-            winograd.convolve_back(result, planar(g), weight, padding)
-        elif chosen == "depthwise":
+            winograd.convolve_back(out, g, weight, padding)
+            return
+        result = planar(out)
+        if chosen == "depthwise":
             depthwise.convolve_back(result, planar(g), flat(weight), *steps)
         else:
             implicit.convolve_back(out, g, weight, stride, padding, dilation, groups)
@@ -202,7 +205,7 @@ class ConvGradWeight(_Convolution):
         steps = in_two_dims(stride, padding, dilation)
         chosen = algorithm(out.shape, g.shape[1:-1], stride, dilation, groups)
         if chosen == "winograd":
-            winograd.weight_gradient(out, planar(x), planar(g), padding)
+            winograd_weights.weight_gradient(out, x, g, padding)
         elif chosen == "depthwise":
             depthwise.weight_gradient(flat(out), planar(x), planar(g), *steps)
         elif chosen == "im2col":
