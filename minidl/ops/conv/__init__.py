@@ -96,12 +96,11 @@ class Conv(_Convolution):
         if chosen == "winograd":
             winograd.convolve(out, x, weight, Epilogue(bias), padding)
             return
-        result = planar(out)
-        if chosen == "depthwise":
-            depthwise.convolve(result, planar(x), flat(weight), bias, *steps)
-        else:
-            implicit.convolve(out, x, weight, bias, stride, padding, dilation, groups)
+        if chosen == "implicit":
+            implicit.convolve(out, x, weight, Epilogue(bias), stride, padding, dilation, groups)
             return
+        result = planar(out)
+        depthwise.convolve(result, planar(x), flat(weight), bias, *steps)
         channels_first_view(out)[...] = result.reshape(channels_first_view(out).shape)
 
     @staticmethod
@@ -155,12 +154,12 @@ class ConvGradInput(_Convolution):
         if chosen == "winograd":
             winograd.convolve_back(out, g, weight, padding)
             return
+        if chosen == "implicit":
+            implicit.convolve_back(out, g, weight, stride, padding, dilation, groups)
+            return
         result = planar(out)
         if chosen == "depthwise":
             depthwise.convolve_back(result, planar(g), flat(weight), *steps)
-        else:
-            implicit.convolve_back(out, g, weight, stride, padding, dilation, groups)
-            return
         channels_first_view(out)[...] = result.reshape(channels_first_view(out).shape)
 
     @staticmethod
@@ -212,7 +211,7 @@ class ConvGradWeight(_Convolution):
             ConvGradWeight.reference(np, out, channels_first_view(x), channels_first_view(g), kernel=kernel,
                                      stride=stride, padding=padding, dilation=dilation, groups=groups)  # fmt: skip
         else:
-            implicit_weights.weight_gradient(flat(out), planar(x), planar(g), *steps, groups)
+            implicit_weights.weight_gradient(out, x, g, stride, padding, dilation, groups)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:

@@ -24,12 +24,13 @@ from typing import NamedTuple
 import numpy as np
 
 from minidl.core import Array
-from minidl.device import kernel, parallel
+from minidl.device import CPU, empty, kernel, parallel
 from minidl.device.dtypes import DType
 from minidl.device.gathered import SPARE_ROWS, panel_of_runs, tile_rows
 from minidl.device.microkernel import panel_columns, panel_count
 from minidl.device.transpose import transpose
-from minidl.device.vectors import aligned_empty, lanes
+from minidl.device.vectors import lanes
+from minidl.ops.conv.epilogue import Epilogue
 from minidl.ops.conv.regions import (
     CHUNKS,
     FIRST_UNIT,
@@ -44,6 +45,7 @@ from minidl.ops.conv.regions import (
     list_windows,
     region_of,
     regions_of,
+    windows_of,
     with_units,
     work,
 )
@@ -63,6 +65,8 @@ class Plan(NamedTuple):
     regions: Array
     units: int
     order: Array
+    panels: int  # of packed weights, in all groups
+    weights: int  # numbers in them
     around: tuple[tuple[int, int], ...] | None
 
 
@@ -87,22 +91,20 @@ def plan(way: Way, images: int, pixels: Sizes, results: Sizes, kernel: Sizes, gr
     share = -(-panels // parts)
     parts = -(-panels // share)
     regions, units = with_units(regions, images, chunk, groups * parts)
-    sizes = np.array((groups, channels, filters, panels, parts, share, chunk, *pixels, *results, *kernel), np.int64)
-    return Plan(sizes, regions, units, np.array(way.tap_order(kernel), np.int64), around)
+    sizes = np.array((groups, channels, filters, panels, parts, share, chunk, images, *pixels, *results, *kernel),
+                     np.int64)  # fmt: skip
+    order = np.array(way.tap_order(kernel), np.int64)
+    weights = groups * panels * len(order) * channels * panel_columns(dtype)
+    return Plan(sizes, regions, units, order, groups * panels, weights, around)
 
 
 def convolve(
-    out: Array, x: Array, weight: Array, bias: Array | None, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
-    *, activation: str = "none", residual: Array | None = None,
-) -> None:  # fmt: skip
-    """The convolution of x (N, *space, C) with weight (K, C / groups, *kernel).
-
-    Plus bias, plus `residual` (of the form of `out`), and then, with activation "relu", nothing below zero.
-    """
+    out: Array, x: Array, weight: Array, epilogue: Epilogue, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int
+) -> None:
+    """The convolution of x (N, *space, C) with weight (K, C / groups, *kernel) to out (N, *windows, K)."""
     kernel, *steps = in_three_dims(weight.shape[2:], stride, padding, dilation)
     way, taps = forward_way(kernel, *steps), math.prod(kernel)
-    floor = 0.0 if activation == "relu" else -math.inf
-    _run(way, kernel, out, x, weight, bias, groups, (weight.shape[1] * taps, taps), floor, residual)
+    _run(way, kernel, out, x, weight, epilogue, groups, (weight.shape[1] * taps, taps))
 
 
 def convolve_back(
@@ -111,7 +113,7 @@ def convolve_back(
     """The adjoint: g (N, *windows, K) spread over an image (N, *space, C)."""
     kernel, *steps = in_three_dims(weight.shape[2:], stride, padding, dilation)
     way, taps = backward_way(kernel, *steps), math.prod(kernel)
-    _run(way, kernel, out, g, weight, None, groups, (taps, weight.shape[1] * taps), -math.inf, None)
+    _run(way, kernel, out, g, weight, Epilogue(), groups, (taps, weight.shape[1] * taps))
 
 
 def in_three_dims(kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> tuple[Sizes, Sizes, Sizes, Sizes]:
@@ -127,30 +129,28 @@ def space_of(images: Array) -> Sizes:
 
 
 def _run(
-    way: Way, kernel: Sizes, out: Array, x: Array, weight: Array, bias: Array | None, groups: int, steps: Sizes,
-    floor: float, residual: Array | None,
-) -> None:  # fmt: skip
+    way: Way, kernel: Sizes, out: Array, x: Array, weight: Array, epilogue: Epilogue, groups: int, steps: Sizes
+) -> None:
     if not out.size:
         return
     channels, filters = x.shape[-1] // groups, out.shape[-1] // groups
     cut = plan(way, len(x), space_of(x), space_of(out), kernel, groups, channels, filters, out.dtype)
     if cut.around is not None:
         x = padded(x, cut.around)
-    panels = groups * panel_count(filters, out.dtype)
-    packed = aligned_empty(panels * math.prod(kernel) * channels * panel_columns(out.dtype), out.dtype)
-    parallel(_pack, panels, packed, weight.reshape(-1), cut.sizes, cut.order, *steps, block=-(-panels // BLOCKS))
-    start = np.zeros(out.shape[-1] + panel_columns(out.dtype), out.dtype)
-    if bias is not None:
-        start[: bias.size] = bias
-    given = start if residual is None else residual.reshape(-1)
-    parallel(_slide, cut.units, out.reshape(-1), x.reshape(-1), packed, start, given, residual is not None, floor,
-             cut.sizes, cut.regions, block=-(-cut.units // BLOCKS))  # fmt: skip
+    packed = empty(CPU, (cut.weights,), out.dtype)
+    parallel(_pack, cut.panels, packed, weight.reshape(-1), cut.sizes, cut.order, *steps, block=-(-cut.panels // BLOCKS))
+    lift = epilogue.lift(out.shape[-1] + panel_columns(out.dtype), out.dtype)
+    adds = epilogue.residual is not None
+    parallel(_slide, cut.units, out.reshape(-1), x.reshape(-1), packed, lift, epilogue.added(out.dtype), adds,
+             epilogue.floor, cut.sizes, cut.regions, block=-(-cut.units // BLOCKS))  # fmt: skip
 
 
 def padded(x: Array, around: tuple[tuple[int, int], ...]) -> Array:
     """Images (N, *space, C) as volumes with zeros around them."""
     volumes = x.reshape(len(x), *space_of(x), x.shape[-1])
-    result = np.zeros((len(x), *[b + n + a for n, (b, a) in zip(space_of(x), around, strict=True)], x.shape[-1]), x.dtype)
+    lengths = [before + n + after for n, (before, after) in zip(space_of(x), around, strict=True)]
+    result = empty(CPU, (len(x), *lengths, x.shape[-1]), x.dtype)
+    result[...] = 0
     result[(slice(None), *[slice(b, b + n) for n, (b, _) in zip(space_of(x), around, strict=True)])] = volumes
     return result
 
@@ -188,13 +188,13 @@ def _slide(
 ) -> None:  # fmt: skip
     """Units begin to end: chunks of windows, of each group, with a share of the filters."""
     groups, channels, filters, panels = sizes[0], sizes[1], sizes[2], sizes[3]
-    parts, share, chunk = sizes[4], sizes[5], sizes[6]
-    pixels, results, kernel = sizes[7:10], sizes[10:13], sizes[13:16]
+    parts, share, chunk, images = sizes[4], sizes[5], sizes[6], sizes[7]
+    pixels, results, kernel = sizes[8:11], sizes[11:14], sizes[14:17]
     panel, taps = 2 * lanes(x), kernel[0] * kernel[1] * kernel[2]
     windows, table = np.empty(2 * (chunk + SPARE_ROWS), np.int64), np.empty(2 * taps + 2, np.int64)
     for unit in range(begin, end):
         region = regions[region_of(regions, unit)]
-        count = region[2] * region[PER_DIM + 2] * region[2 * PER_DIM + 2] * (x.size // (pixels[0] * pixels[1] * pixels[2] * groups * channels))
+        count = windows_of(region, images)
         number = (unit - region[FIRST_UNIT]) // (groups * parts)
         group, part = (unit - region[FIRST_UNIT]) // parts % groups, (unit - region[FIRST_UNIT]) % parts
         first, last = count * number // region[CHUNKS], count * (number + 1) // region[CHUNKS]

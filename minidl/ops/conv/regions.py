@@ -152,6 +152,12 @@ def region_of(regions: Array, unit: int) -> int:
 
 
 @inline
+def windows_of(region: Array, images: int) -> int:
+    """How many windows a region has in all images."""
+    return images * region[COUNT] * region[PER_DIM + COUNT] * region[2 * PER_DIM + COUNT]
+
+
+@inline
 def list_windows(
     table: Array, region: Array, begin: int, end: int, spare: int, pixels: Array, pitch: int, results: Array,
     out_pitch: int,
