@@ -87,21 +87,13 @@ class Conv(_Convolution):
         out: Array, x: Array, weight: Array, bias: Array | None = None,
         *, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
     ) -> None:  # fmt: skip
-        steps = in_two_dims(stride, padding, dilation)
         chosen = algorithm(weight.shape, out.shape[1:-1], stride, dilation, groups)
-        if chosen == "im2col":
-            Conv.reference(np, channels_first_view(out), channels_first_view(x), weight, bias,
-                           stride=stride, padding=padding, dilation=dilation, groups=groups)  # fmt: skip
-            return
         if chosen == "winograd":
             winograd.convolve(out, x, weight, Epilogue(bias), padding)
-            return
-        result = planar(out)
-        if chosen == "depthwise":
-            depthwise.convolve(result, planar(x), flat(weight), bias, *steps)
+        elif chosen == "depthwise":
+            depthwise.convolve(out, x, weight, Epilogue(bias), stride, padding, dilation)
         else:
-            implicit.convolve(result, planar(x), flat(weight), bias, *steps, groups)
-        channels_first_view(out)[...] = result.reshape(channels_first_view(out).shape)
+            implicit.convolve(out, x, weight, Epilogue(bias), stride, padding, dilation, groups)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
@@ -145,21 +137,13 @@ class ConvGradInput(_Convolution):
         out: Array, g: Array, weight: Array,
         *, image: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
     ) -> None:  # fmt: skip
-        steps = in_two_dims(stride, padding, dilation)
         chosen = algorithm(weight.shape, g.shape[1:-1], stride, dilation, groups)
-        if chosen == "im2col":
-            ConvGradInput.reference(np, channels_first_view(out), channels_first_view(g), weight, image=image,
-                                    stride=stride, padding=padding, dilation=dilation, groups=groups)  # fmt: skip
-            return
         if chosen == "winograd":
             winograd.convolve_back(out, g, weight, padding)
-            return
-        result = planar(out)
-        if chosen == "depthwise":
-            depthwise.convolve_back(result, planar(g), flat(weight), *steps)
+        elif chosen == "depthwise":
+            depthwise.convolve_back(out, g, weight, stride, padding, dilation)
         else:
-            implicit.convolve_back(result, planar(g), flat(weight), *steps, groups)
-        channels_first_view(out)[...] = result.reshape(channels_first_view(out).shape)
+            implicit.convolve_back(out, g, weight, stride, padding, dilation, groups)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
@@ -200,17 +184,13 @@ class ConvGradWeight(_Convolution):
         out: Array, x: Array, g: Array,
         *, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
     ) -> None:  # fmt: skip
-        steps = in_two_dims(stride, padding, dilation)
         chosen = algorithm(out.shape, g.shape[1:-1], stride, dilation, groups)
         if chosen == "winograd":
             winograd_weights.weight_gradient(out, x, g, padding)
         elif chosen == "depthwise":
-            depthwise.weight_gradient(flat(out), planar(x), planar(g), *steps)
-        elif chosen == "im2col":
-            ConvGradWeight.reference(np, out, channels_first_view(x), channels_first_view(g), kernel=kernel,
-                                     stride=stride, padding=padding, dilation=dilation, groups=groups)  # fmt: skip
+            depthwise.weight_gradient(out, x, g, stride, padding, dilation)
         else:
-            implicit_weights.weight_gradient(flat(out), planar(x), planar(g), *steps, groups)
+            implicit_weights.weight_gradient(out, x, g, stride, padding, dilation, groups)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
@@ -218,23 +198,6 @@ class ConvGradWeight(_Convolution):
         params = {name: value for name, value in node.params.items() if name != "kernel"}
         gx = ConvGradInput.apply(windows, g, image=x.shape[2:], **params) if node.needs[0] else None
         return gx, Conv.apply(x, g, **params) if node.needs[1] else None
-
-
-def planar(array: Array) -> Array:
-    """(N, *space, C) as images (N, C, H, W) that lie channels-first; (N, L, C) as images of one row."""
-    images = np.ascontiguousarray(channels_first_view(array))
-    return images if images.ndim == 4 else images.reshape(*images.shape[:2], 1, -1)
-
-
-def flat(weight: Array) -> Array:
-    """(K, C, L) as (K, C, 1, L); windows in images as they are."""
-    return weight if weight.ndim == 4 else weight.reshape(*weight.shape[:2], 1, -1)
-
-
-def in_two_dims(stride: Sizes, padding: Sizes, dilation: Sizes) -> tuple[Sizes, Sizes, Sizes]:
-    """The steps of a convolution along L as those of one over an image of one row."""
-    lead = 2 - len(stride)
-    return (1,) * lead + stride, (0,) * lead + padding, (1,) * lead + dilation
 
 
 def _convolve(

@@ -50,7 +50,7 @@ def set_conv_precision(precision: str) -> None:
 
 def has_kernel(dims: int) -> bool:
     """Whether convolutions with so many spatial dimensions run on compiled kernels now."""
-    return dims <= 2 and _chosen["algorithm"] != "im2col"
+    return _chosen["algorithm"] != "im2col"
 
 
 def algorithm(weight: Sizes, windows: Sizes, stride: Sizes, dilation: Sizes, groups: int) -> str:
@@ -63,8 +63,7 @@ def algorithm(weight: Sizes, windows: Sizes, stride: Sizes, dilation: Sizes, gro
     pays = min(weight[:2]) >= WINOGRAD_CHANNELS and min(windows) > 2  # with less, most of a 4×4 tile is idle
     if can_winograd and pays and _chosen["precision"] == "fast":
         return "winograd"
-    is_heavy = math.prod(windows) < FEW_WINDOWS and weight[0] * weight[1] >= LARGE_WEIGHT
-    return "im2col" if is_heavy else "implicit"
+    return "implicit"
 
 
 def _choose(what: str, value: str, known: tuple[str, ...]) -> None:

@@ -1,11 +1,12 @@
-"""The gradient of the weights without im2col: for every tap, windows times the pixels under it.
+"""The gradient of the weights without im2col: windows times the pixels under them.
 
-gw[k, a, (b, c)] = the sum over all windows o of g[o, k]·x[o s - p + a d, (b, c)]: a matrix product over the windows,
-and in channels-last memory the columns (b, c) of one row of taps lie side by side, so B is the image itself, read in
-place `stride` pixels a step. One band of windows after the other is added to the same sums.
+gw[(tap, channel), filter] = the sum over all windows o of x[o s - p + a d, channel]·g[o, filter]: a product whose steps
+are the windows. The micro-kernel keeps a tile of weights in registers while it goes through a chunk of windows, and
+finds the pixel of each by a table; taps that lie beside the image in some windows have sums over fewer (`regions.py`).
+The slopes of a chunk are laid out for a panel of filters at a time, so that they are read in order.
 
-The sums of a block of filters fit the second-level cache. Where that leaves too few blocks for the threads, the bands
-are cut into pieces with sums of their own, which are added up in order; all these cuts depend on sizes alone.
+The work is cut into panels of filters, and the windows into pieces with sums of their own, which are added up in
+order; all cuts depend on sizes alone, and so do the bits.
 
 2·N·K·OH·OW·(C/groups)·k² operations on N·C·H·W + N·K·OH·OW + K·(C/groups)·k² numbers.
 """
@@ -13,116 +14,177 @@ are cut into pieces with sums of their own, which are added up in order; all the
 from __future__ import annotations
 
 import functools
+import math
 from typing import NamedTuple
 
 import numpy as np
 
 from minidl.core import Array
-from minidl.device import kernel, parallel
+from minidl.device import CPU, empty, inline, kernel, parallel
 from minidl.device.dtypes import DType
-from minidl.device.microkernel import gemm_taps_transposed
+from minidl.device.gathered import SPARE_ROWS, panel_of_singles
+from minidl.device.microkernel import panel_columns, panel_count
 from minidl.device.transpose import transpose
-from minidl.device.vectors import aligned, lanes, lanes_of
-from minidl.ops.conv.bands import BAND_BYTES, fill_band
+from minidl.device.vectors import lanes
+from minidl.ops.conv.implicit import in_three_dims, padded, space_of
+from minidl.ops.conv.regions import (
+    CHUNKS,
+    FIRST_UNIT,
+    PAD_COST,
+    PER_DIM,
+    PLACE,
+    TAP_STEP,
+    TAPS,
+    Way,
+    forward_way,
+    list_windows,
+    region_of,
+    regions_of,
+    windows_of,
+    with_units,
+    work,
+)
 from minidl.ops.windows import Sizes
 
-SUM_BYTES = 256 << 10  # of the sums of one block of filters
-PIECES = 16  # blocks times pieces, at least, where there is so much work
+CHUNK_BYTES = 64 << 10  # of the pixels of a chunk of windows
+FEWEST, MOST = 96, 256  # windows in a chunk
+ITEMS = 16  # shares of the work at least, where there is so much
+SUM_BYTES = 128 << 10  # of one item's sums
+PIECES_BYTES = 8 << 20  # of all sums, unless one piece takes more
 
 
-class Cut(NamedTuple):
-    """How the work is cut: the kernel's sizes, and the counts that decide the shape of the partial sums."""
+class Plan(NamedTuple):
+    """How one weight gradient is cut: the kernel's sizes and regions, and the zeros around a copy of the image."""
 
     sizes: Array
+    regions: Array
     items: int
+    sums: int  # numbers in one piece
     pieces: int
+    around: tuple[tuple[int, int], ...] | None
 
 
 @functools.lru_cache(maxsize=256)
-def cut(
-    x: Sizes, g: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int, dtype: DType
-) -> Cut:
-    """Cut filters into blocks, windows into bands, and bands into pieces."""
-    channels, filters = x[1] // groups, g[1] // groups
-    columns = (g[3] - 1) * stride[1] + (kernel[1] - 1) * dilation[1] + 1
-    reach = (kernel[0] - 1) * dilation[0] + 1
-    filter_bytes = kernel[0] * kernel[1] * channels * dtype.itemsize
-    lines = lanes_of(dtype)
-    room = max(2, SUM_BYTES // filter_bytes // lines) * lines
-    blocks = -(-filters // room)
-    share = min(filters, -(-filters // (blocks * lines)) * lines)
-    blocks = -(-filters // share)
-    row_bytes = dtype.itemsize * (columns * channels * stride[0] + g[3] * share)
-    rows = max(1, min(g[2], (BAND_BYTES - columns * channels * reach * dtype.itemsize) // row_bytes))
-    bands = -(-g[2] // rows)
-    rows = -(-g[2] // bands)
-    pieces = max(1, min(x[0] * bands, PIECES // (groups * blocks)))
-    is_joined = dilation[1] == 1 or kernel[1] == 1
-    sizes = (x[0], groups, channels, *x[2:], filters, *g[2:], *kernel, *stride, *padding, *dilation,
-             blocks, share, rows, bands, columns, reach, pieces, int(is_joined))  # fmt: skip
-    return Cut(np.array(sizes, np.int64), groups * blocks * pieces, pieces)
+def plan(way: Way, images: int, pixels: Sizes, results: Sizes, kernel: Sizes, groups: int, channels: int, filters: int,
+         dtype: DType) -> Plan:  # fmt: skip
+    """Cut windows into regions, chunks and pieces, and filters into shares of whole panels."""
+    regions, around = regions_of(way, pixels, results), None
+    overhang = way.overhang(pixels, results)
+    if any(map(any, overhang)):
+        longer = tuple(before + n + after for n, (before, after) in zip(pixels, overhang, strict=True))
+        one = regions_of(way.moved(overhang), longer, results)
+        copying = PAD_COST * images * math.prod(longer) // filters
+        if work(one, images, 24) + copying < work(regions, images, 24):  # a tile of sums costs two dozen windows
+            regions, around, pixels = one, overhang, longer
+    regions = regions[regions[:, TAPS::PER_DIM].prod(1) > 0]
+    panels, rows = panel_count(filters, dtype), math.prod(kernel) * channels
+    pitch = panels * panel_columns(dtype)
+    share = max(1, min(panels, SUM_BYTES // (rows * panel_columns(dtype) * dtype.itemsize)))
+    shares = -(-panels // share)
+    chunk = min(MOST, max(FEWEST, CHUNK_BYTES // (dtype.itemsize * groups * channels * math.prod(way.in_step))))
+    regions, units = with_units(regions, images, chunk, 1)
+    sums = groups * rows * pitch
+    pieces = max(1, min(-(-ITEMS // (groups * shares)), units, PIECES_BYTES // (sums * dtype.itemsize)))
+    sizes = np.array((groups, channels, filters, panels, share, shares, chunk, units, pieces, images, *pixels, *results,
+                      *kernel), np.int64)  # fmt: skip
+    return Plan(sizes, regions, groups * shares * pieces, sums, pieces, around)
 
 
 def weight_gradient(
     out: Array, x: Array, g: Array, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int
 ) -> None:
-    """out (K, C / groups, kH, kW) from x (N, C, H, W) and g (N, K, OH, OW)."""
+    """out (K, C / groups, *kernel) from x (N, *space, C) and g (N, *windows, K)."""
     if not g.size:
         out[...] = 0
         return
-    work = cut(x.shape, g.shape, out.shape[2:], stride, padding, dilation, groups, out.dtype)
-    sums = np.zeros(work.pieces * out.size, out.dtype)
-    parallel(_sum_windows, work.items, sums, x.reshape(-1), g.reshape(-1), work.sizes, block=1)
-    taps = out.shape[2] * out.shape[3]
-    parallel(_collect, len(out), out.reshape(-1), sums, work.pieces, out.shape[1], taps, block=-(-len(out) // 16))
+    kernel, *steps = in_three_dims(out.shape[2:], stride, padding, dilation)
+    cut = plan(forward_way(kernel, *steps), len(x), space_of(x), space_of(g), kernel, groups, out.shape[1],
+               len(out) // groups, out.dtype)  # fmt: skip
+    if cut.around is not None:
+        x = padded(x, cut.around)
+    sums = empty(CPU, (cut.pieces * cut.sums,), out.dtype)
+    parallel(_sum_windows, cut.items, sums, x.reshape(-1), g.reshape(-1), cut.sizes, cut.regions, block=1)
+    panels = groups * panel_count(len(out) // groups, out.dtype)
+    parallel(_collect, panels * out.shape[1], out.reshape(-1), sums, cut.sizes, block=-(-panels * out.shape[1] // 16))
 
 
-@kernel("T[::1], const T[::1], const T[::1], const int64[::1]", T=("float32", "float64"))
-def _sum_windows(begin: int, end: int, sums: Array, x: Array, g: Array, sizes: Array) -> None:
-    """sums[piece, filter, tap, channel] for (group, block of filters, piece) begin to end."""
-    images, groups, channels, height, width = sizes[0], sizes[1], sizes[2], sizes[3], sizes[4]
-    filters, g_height, g_width, down, along = sizes[5], sizes[6], sizes[7], sizes[8], sizes[9]
-    stride_down, stride_along, pad_down, pad_along = sizes[10], sizes[11], sizes[12], sizes[13]
-    step_down, step_along, blocks, share = sizes[14], sizes[15], sizes[16], sizes[17]
-    rows, bands, columns, reach, pieces, is_joined = sizes[18], sizes[19], sizes[20], sizes[21], sizes[22], sizes[23]
-    in_rows = (rows - 1) * stride_down + reach
-    band = np.zeros(in_rows * columns * channels + lanes(x) * 2, x.dtype)  # the last vectors reach behind the end
-    windows = np.empty(rows * g_width * share + lanes(x) * 4, x.dtype)
-    at_windows = aligned(windows)
-    per_filter = down * along * channels
-    run, times = (along * channels, 1) if is_joined else (channels, along)
+@inline
+def _list_weights(
+    table: Array, region: Array, pixels: Array, pitch: int, channels: int, kernel: Array, sum_pitch: int
+) -> int:
+    """Pairs of offsets of the weights that a region has windows for: in the image, and in the sums; gives their count."""
+    count = 0
+    for a in range(region[TAPS]):
+        for b in range(region[PER_DIM + TAPS]):
+            for c in range(region[2 * PER_DIM + TAPS]):
+                row = a * region[TAP_STEP] * pixels[1] + b * region[PER_DIM + TAP_STEP]
+                pixel = (row * pixels[2] + c * region[2 * PER_DIM + TAP_STEP]) * pitch
+                place = (region[PLACE] + a) * kernel[1] + region[PER_DIM + PLACE] + b
+                weight = (place * kernel[2] + region[2 * PER_DIM + PLACE] + c) * channels
+                for channel in range(channels):
+                    table[2 * count], table[2 * count + 1] = pixel + channel, (weight + channel) * sum_pitch
+                    count += 1
+    for i in range(count, count + SPARE_ROWS):
+        table[2 * i], table[2 * i + 1] = table[2 * count - 2], table[2 * count - 1]
+    return count
+
+
+@kernel("T[::1], const T[::1], const T[::1], const int64[::1], const int64[:, ::1]", T=("float32", "float64"))
+def _sum_windows(begin: int, end: int, sums: Array, x: Array, g: Array, sizes: Array, regions: Array) -> None:
+    """sums[piece, group, tap, channel, filter] for (group, share of the filters, piece) begin to end."""
+    groups, channels, filters, panels, share, shares = sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5]
+    chunk, units, pieces, images = sizes[6], sizes[7], sizes[8], sizes[9]
+    pixels, results, kernel = sizes[10:13], sizes[13:16], sizes[16:19]
+    panel, lines = 2 * lanes(x), kernel[0] * kernel[1] * kernel[2] * channels
+    pitch = panels * panel
+    windows, rows = np.empty(2 * chunk + 2, np.int64), np.empty(2 * (lines + SPARE_ROWS), np.int64)
+    steps = np.empty(2 * chunk + 2, np.int64)
+    slopes = np.empty(chunk * panel, x.dtype)
     for item in range(begin, end):
-        group, block, piece = item // pieces // blocks, item // pieces % blocks, item % pieces
-        first_filter = group * filters + block * share
-        count = min(share, filters - block * share)
-        at_sums = (piece * groups * filters + first_filter) * per_filter
-        for unit in range(images * bands * piece // pieces, images * bands * (piece + 1) // pieces):
-            image, first = unit // bands, unit % bands * rows
-            lines = min(rows, g_height - first)
-            fill_band(band, 0, channels, x, (image * groups + group) * channels * height * width, channels,
-                      height, width, first * stride_down - pad_down, in_rows, -pad_along, columns)  # fmt: skip
-            fill_band(windows, at_windows, share, g, (image * groups * filters + first_filter) * g_height * g_width,
-                      count, g_height, g_width, first, lines, 0, g_width)  # fmt: skip
-            for a in range(down):
-                for b in range(times):
-                    at_band = (a * step_down * columns + b * step_along) * channels
-                    at = at_sums + (a * along + b) * channels
-                    gemm_taps_transposed(
-                        sums, at, per_filter, sums, at, per_filter, windows, at_windows, share,
-                        band, at_band, 2 * lanes(x), stride_along * channels, count, run,
-                        lines, g_width * share, stride_down * columns * channels, g_width,
-                    )  # fmt: skip
+        group, part, piece = item // pieces // shares, item // pieces % shares, item % pieces
+        at_sums = (piece * groups + group) * lines * pitch
+        first_filter, last_filter = part * share * panel, min(panels, (part + 1) * share) * panel
+        for i in range(lines):
+            sums[at_sums + i * pitch + first_filter : at_sums + i * pitch + last_filter] = 0
+        for unit in range(units * piece // pieces, units * (piece + 1) // pieces):
+            region = regions[region_of(regions, unit)]
+            total, number = windows_of(region, images), unit - region[FIRST_UNIT]
+            first, last = total * number // region[CHUNKS], total * (number + 1) // region[CHUNKS]
+            count = last - first
+            list_windows(windows, region, first, last, 0, pixels, groups * channels, results, groups * filters)
+            used = _list_weights(rows, region, pixels, groups * channels, channels, kernel, pitch)
+            for w in range(count):
+                steps[2 * w], steps[2 * w + 1] = windows[2 * w], w * panel
+            for j in range(first_filter, min(filters, last_filter), panel):
+                width = min(panel, filters - j)
+                for w in range(count):
+                    source, to = windows[2 * w + 1] + group * filters + j, w * panel
+                    if width == panel:
+                        for q in range(panel):
+                            slopes[to + q] = g[source + q]
+                    else:
+                        for q in range(panel):
+                            slopes[to + q] = g[source + q] if q < width else 0
+                wide = panel if width > lanes(x) else lanes(x)
+                panel_of_singles(sums, at_sums + j, sums, at_sums + j, 1, x, group * channels, slopes, 0, rows, used,
+                                 wide, steps, 0, count)  # fmt: skip
 
 
-@kernel("T[::1], const T[::1], intp, intp, intp", T=("float32", "float64"))
-def _collect(begin: int, end: int, out: Array, sums: Array, pieces: int, channels: int, taps: int) -> None:
-    """out[filter, channel, tap] = the sum over the pieces of sums[piece, filter, tap, channel]."""
-    size = channels * taps
-    total = np.empty(size, out.dtype)
-    for f in range(begin, end):
-        total[:] = sums[f * size : (f + 1) * size]
-        for piece in range(1, pieces):
-            at = piece * out.size + f * size
-            for i in range(size):
-                total[i] += sums[at + i]
-        transpose(out, f * size, taps, total, 0, channels, taps, channels)
+@kernel("T[::1], const T[::1], const int64[::1]", T=("float32", "float64"))
+def _collect(begin: int, end: int, out: Array, sums: Array, sizes: Array) -> None:
+    """out[filter, channel, tap] = the sum over the pieces of sums[..]; for (group, panel, channel) begin to end."""
+    groups, channels, filters, panels, pieces = sizes[0], sizes[1], sizes[2], sizes[3], sizes[8]
+    panel, taps = 2 * lanes(out), sizes[16] * sizes[17] * sizes[18]
+    total = np.empty(taps * panel, out.dtype)
+    for unit in range(begin, end):
+        group, p, channel = unit // channels // panels, unit // channels % panels, unit % channels
+        for t in range(taps):
+            at = ((group * taps + t) * channels + channel) * panels * panel + p * panel
+            total[t * panel : (t + 1) * panel] = sums[at : at + panel]
+            for piece in range(1, pieces):
+                more = at + piece * groups * taps * channels * panels * panel
+                for q in range(panel):
+                    total[t * panel + q] += sums[more + q]
+        first = group * filters + p * panel
+        transpose(out, (first * channels + channel) * taps, channels * taps, total, 0, panel, taps,
+                  min(panel, filters - p * panel))  # fmt: skip
