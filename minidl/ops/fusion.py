@@ -1,6 +1,12 @@
-"""Which ops run as one: batch-norm takes along the sum with a shortcut, and the ReLU behind it.
+"""Which ops run as one, and how: each rule gives the result of two ops from what the first, which waits, was asked for.
 
-A rule gives the result of two ops from what the first, which waits (`core.defer`), was asked for.
+| what follows | a convolution | batch-norm in training | batch-norm at rest |
+|---|---|---|---|
+| batch-norm at rest | scales the weights, moves the bias | | |
+| + a tensor of the same shape | added before the result leaves the cache | in the pass that scales | likewise |
+| ReLU | likewise | likewise | likewise |
+
+How an op waits: `core/defer.py`.
 """
 
 from __future__ import annotations
@@ -8,30 +14,63 @@ from __future__ import annotations
 from typing import Any
 
 from minidl.core import Tensor, Waiting, absorbs, waiting
-from minidl.ops.batch_norm import BatchNormalize, BatchNormalizeAddRelu
+from minidl.ops.batch_norm import BatchNormalize, BatchNormalizeAddRelu, BatchScale
+from minidl.ops.conv.then import ConvThen
 
 __all__: list[str] = []
 
-
-@absorbs("relu", "batch_normalize")
-@absorbs("relu", "batch_scale")
-def _with_relu(waits: Waiting, position: int, inputs: tuple[Tensor, ...], params: dict[str, Any]) -> Tensor | None:
-    """relu(batch_norm(x) [+ residual]) in the pass that scales."""
-    op = waits.op
-    if waits.params["activation"] != "none":
-        return None
-    if op is BatchNormalize and len(waits.inputs) > 5:
-        op = BatchNormalizeAddRelu
-    return op.run(waits.inputs, {**waits.params, "activation": "relu"})  # type: ignore[union-attr, no-any-return]
+Inputs = tuple[Tensor, ...]
+# How many inputs each op that can add a residual has without one.
+_PLAIN = {BatchNormalize: 5, BatchScale: 3, ConvThen: 3}
 
 
 @absorbs("add", "batch_normalize")
 @absorbs("add", "batch_scale")
-def _with_residual(waits: Waiting, position: int, inputs: tuple[Tensor, ...], params: dict[str, Any]) -> Tensor | None:
-    """batch_norm(x) + residual in the pass that scales, or waiting for a relu yet."""
-    residual = inputs[1 - position]
-    is_free = waits.params["activation"] == "none" and len(waits.inputs) == (5 if waits.op is BatchNormalize else 3)
-    if not is_free or residual.spec != waits.spec:
+@absorbs("add", "conv_then")
+def add_residual(waits: Waiting, position: int, inputs: Inputs, params: dict[str, Any]) -> Tensor | None:
+    """f(x) + residual as one op, which waits for a ReLU yet."""
+    residual, op = inputs[1 - position], waits.op
+    is_free = op is not None and len(waits.inputs) == _PLAIN[op] and waits.params["activation"] == "none"
+    if op is None or not is_free or residual.spec != waits.spec:
         return None
-    assert waits.op is not None
-    return waiting(waits.op, waits.spec, (*waits.inputs, residual), waits.params)
+    return waiting(op, waits.spec, (*waits.inputs, residual), waits.params)
+
+
+@absorbs("relu", "batch_normalize")
+@absorbs("relu", "batch_scale")
+@absorbs("relu", "conv_then")
+def then_relu(waits: Waiting, position: int, inputs: Inputs, params: dict[str, Any]) -> Tensor | None:
+    """relu(f(x) [+ residual]) as one op."""
+    op = waits.op
+    if op is None or waits.params["activation"] != "none":
+        return None
+    if op is BatchNormalize and len(waits.inputs) > _PLAIN[op]:
+        op = BatchNormalizeAddRelu
+    return op.run(waits.inputs, {**waits.params, "activation": "relu"})  # type: ignore[no-any-return]
+
+
+@absorbs("add", "conv")
+def conv_then_add(waits: Waiting, position: int, inputs: Inputs, params: dict[str, Any]) -> Tensor | None:
+    return add_residual(_then(waits), position, inputs, params)
+
+
+@absorbs("relu", "conv")
+def conv_then_relu(waits: Waiting, position: int, inputs: Inputs, params: dict[str, Any]) -> Tensor | None:
+    return then_relu(_then(waits), position, inputs, params)
+
+
+@absorbs("batch_scale", "conv")
+def conv_then_scale(waits: Waiting, position: int, inputs: Inputs, params: dict[str, Any]) -> Tensor | None:
+    """conv(x, weight) * scale + shift as a convolution by scaled weights; where gradients are wanted, as it is."""
+    if position or waits.requires_grad or any(t.requires_grad for t in inputs):
+        return None
+    (_, scale, shift), (x, weight, bias) = inputs, _then(waits).inputs
+    scaled = weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
+    return waiting(ConvThen, waits.spec, (x, scaled, bias * scale + shift), {**waits.params, "activation": "none"})
+
+
+def _then(waits: Waiting) -> Waiting:
+    """A waiting convolution as one that can take more along."""
+    x, weight, *rest = waits.inputs
+    bias = rest[0] if rest else Tensor.of(x.device.xp.zeros(weight.shape[0], waits.dtype))
+    return waiting(ConvThen, waits.spec, (x, weight, bias), {**waits.params, "activation": "none"})

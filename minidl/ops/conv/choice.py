@@ -13,8 +13,6 @@
 
 from __future__ import annotations
 
-import math
-
 from minidl.errors import KernelError
 from minidl.ops.windows import Sizes
 

@@ -138,7 +138,9 @@ def _run(
     if cut.around is not None:
         x = padded(x, cut.around)
     packed = empty(CPU, (cut.weights,), out.dtype)
-    parallel(_pack, cut.panels, packed, weight.reshape(-1), cut.sizes, cut.order, *steps, block=-(-cut.panels // BLOCKS))
+    parallel(
+        _pack, cut.panels, packed, weight.reshape(-1), cut.sizes, cut.order, *steps, block=-(-cut.panels // BLOCKS)
+    )
     lift = epilogue.lift(out.shape[-1] + panel_columns(out.dtype), out.dtype)
     adds = epilogue.residual is not None
     parallel(_slide, cut.units, out.reshape(-1), x.reshape(-1), packed, lift, epilogue.added(out.dtype), adds,
@@ -178,8 +180,7 @@ def _pack(
 
 
 @kernel(
-    "T[::1], const T[::1], const T[::1], T[::1], const T[::1], bool, float64, const int64[::1], "
-    "const int64[:, ::1]",
+    "T[::1], const T[::1], const T[::1], T[::1], const T[::1], bool, float64, const int64[::1], const int64[:, ::1]",
     T=("float32", "float64"),
 )
 def _slide(

@@ -13,11 +13,12 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
 
 def ran(module, *inputs):
-    """The result of a module, and the names of the ops that ran."""
+    """The result of a module, and the names of the ops that made images."""
     names = []
 
     def note(call):
-        names.append(call.op.name)
+        if getattr(call.out, "ndim", 0) == 4:
+            names.append(call.op.name)
         call.run()
 
     with launching(note):
@@ -95,3 +96,46 @@ def test_a_result_that_is_used_twice_is_right_twice() -> None:
     ours = minidl.tensor(x, requires_grad=True)
     Twice().double()(ours).square().sum().backward()
     np.testing.assert_allclose(ours.grad.numpy(), t.grad.numpy(), atol=1e-9)
+
+
+def test_convolutions_take_along_what_follows_at_rest() -> None:
+    ours, _, x = both(training=False)
+    with minidl.no_grad():
+        _, names = ran(ours, minidl.tensor(x))
+    assert [name for name in names if name != "mul"] == ["conv_then"] * 3  # the others scale weights
+
+
+def test_convolutions_take_along_a_relu_in_training() -> None:
+    class Plain(nn.Module):
+        def __init__(self):
+            self.conv = nn.Conv2d(3, 3, 3, padding=1)
+
+        def forward(self, x):
+            return (self.conv(x) + x).relu()
+
+    _, names = ran(Plain(), minidl.randn(2, 3, 5, 5, requires_grad=True))
+    assert names == ["conv_then"]
+
+
+def test_results_at_rest_are_pytorchs() -> None:
+    ours, theirs, x = both(training=False)
+    with minidl.no_grad(), torch.no_grad():
+        np.testing.assert_allclose(ours(minidl.tensor(x)).numpy(), theirs(torch.tensor(x)).numpy(), atol=1e-12)
+
+
+def test_gradients_through_conv_residual_and_relu_are_pytorchs() -> None:
+    x, weight, bias = (np.random.default_rng(2).standard_normal(s) for s in ((2, 4, 6, 5), (4, 4, 3, 3), (4,)))
+
+    def result(lib, *arrays):
+        tensors = [lib.tensor(a).requires_grad_() for a in arrays]
+        y = lib.nn.functional.conv2d(*tensors, padding=1) + tensors[0]
+        y = y.relu()
+        (y * y).sum().backward()
+        return [y.detach(), *(t.grad for t in tensors)]
+
+    class Net(nn.Module):
+        def forward(self):
+            return result(minidl, x, weight, bias)
+
+    for a, b in zip(Net()(), result(torch, x, weight, bias), strict=True):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), atol=1e-11)
