@@ -18,6 +18,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, cast
 
 from minidl.core import registry
+from minidl.core.origin import refresh
 from minidl.core.spec import Spec
 from minidl.core.tape import is_recording, recording
 from minidl.core.tensor import Tensor
@@ -51,7 +52,11 @@ class Waiting(Tensor):
         t = Waiting.__new__(Waiting)
         t.op, t._known, t.inputs, t.params = op, spec, inputs, params
         t.is_recorded = is_recording()
-        t.grad, t.requires_grad = None, t.is_recorded and any(i.requires_grad for i in inputs)
+        for i in inputs:
+            if i.origin is not None:
+                refresh(i)
+        t.grad = t.hooks = t.origin = None
+        t.requires_grad = t.is_recorded and any(i.requires_grad for i in inputs)
         return t
 
     def settle(self) -> None:
