@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from minidl.core import registry
 from minidl.core.origin import refresh
@@ -33,7 +33,7 @@ Rule = Callable[["Waiting", int, tuple[Tensor, ...], dict[str, Any]], Tensor | N
 
 rules: dict[str, dict[str, Rule]] = {}  # by the name of the op that takes in, and of the one that waits
 _window: ContextVar[list[weakref.ref[Waiting]] | None] = ContextVar("window", default=None)
-_places = {name: cast(Any, Tensor).__dict__[name] for name in ("array", "node", "slot")}  # `Waiting` fills them late
+_places: dict[str, Any] = {name: getattr(Tensor, name) for name in ("array", "node", "slot")}  # `Waiting` fills them late
 
 
 class Waiting(Tensor):
