@@ -40,16 +40,15 @@ def update(
     if not (is_recording() and is_floating(input.dtype) and any(t.requires_grad for t in inputs)):
         op.apply(*inputs, **params)
         return input
-    _check_may_change(op.name, input)
+    check_may_change(op.name, input)
     before = _as_it_was(input, copy=any(source == 0 for source in meaning.sources))
     op.apply(*inputs, **params)
     recorded = tuple([before if t is input else t for t in inputs])
     _place(input, meaning, recorded, params if meaning_params is None else meaning_params)
-    _carry_up(input)
     return input
 
 
-def _check_may_change(name: str, input: Tensor) -> None:
+def check_may_change(name: str, input: Tensor) -> None:
     """See that no leaf would be changed on the tape: its value would no longer be what its gradient is for."""
     tensor = input
     while True:
@@ -74,20 +73,22 @@ def _as_it_was(input: Tensor, *, copy: bool) -> Tensor:
 
 
 def _place(tensor: Tensor, op: type[Op], inputs: tuple[Tensor, ...], params: dict[str, Any]) -> None:
-    """Make `tensor`, whose memory was changed, the result of `op`; a gradient it retains is now that of the new value."""
+    """Make `tensor`, whose memory was changed, the result of `op`."""
     specs = tuple([t.spec for t in inputs])
-    node = Node(op, inputs, params, specs, (tensor.spec,), (Tensor.of(tensor.array),))
+    move(tensor, Node(op, inputs, params, specs, (tensor.spec,), (Tensor.of(tensor.array),)), 0)
+
+
+def move(tensor: Tensor, node: Node, slot: int) -> None:
+    """Make `tensor`, whose memory was changed, result `slot` of `node`, and carry the change to what it is a view of.
+
+    A gradient that the tensor retains is that of its new value from now on.
+    """
     old = tensor.node
     if old is not None and old.hooks is not None and tensor.slot in old.hooks.kept:
-        NodeHooks.of(node).kept[0] = old.hooks.kept.pop(tensor.slot)
-    tensor.node, tensor.slot, tensor.requires_grad = node, 0, True
+        NodeHooks.of(node).kept[slot] = old.hooks.kept.pop(tensor.slot)
+    tensor.node, tensor.slot, tensor.requires_grad = node, slot, True
     note_rebase()
-
-
-def _carry_up(view: Tensor) -> None:
-    """Give all that `view` is a view of its new place on the tape."""
-    while view.origin is not None:
-        parent, op, params = view.origin[:3]
-        _place(parent, *op.put(_as_it_was(parent, copy=False), view, **params))
-        view.origin = Origin.of(parent, op, params)
-        view = parent
+    if tensor.origin is not None:
+        parent, op, params = tensor.origin[:3]
+        _place(parent, *op.put(_as_it_was(parent, copy=False), tensor, **params))
+        tensor.origin = Origin.of(parent, op, params)

@@ -7,7 +7,8 @@ and a graph dies with the last tensor that needs it, without the garbage collect
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
@@ -73,9 +74,19 @@ def launching(through: Callable[[Call], None]) -> Iterator[None]:
         _launcher.reset(token)
 
 
+def launcher() -> Callable[[Call], None]:
+    """What runs kernels now: the innermost `launching` block, else each call itself."""
+    return _launcher.get() or Call.run
+
+
 def is_recording() -> bool:
     """Whether steps are put on the tape now."""
     return _recording.get()
+
+
+def set_recording(enabled: bool) -> None:
+    """Put steps on the tape from here on, or leave them off."""
+    _recording.set(enabled)
 
 
 @contextmanager
@@ -90,13 +101,13 @@ def recording(enabled: bool) -> Iterator[None]:
 
 @contextmanager
 def noting(each: Callable[[Node], None]) -> Iterator[None]:
-    """Tell `each` of every node of the block when it is made, after those of the blocks around it."""
+    """Tell `each` of every node of the block when it is made, and then those of the blocks around it."""
     outer = _noting.get()
 
     def both(node: Node) -> None:
+        each(node)
         if outer is not None:
             outer(node)
-        each(node)
 
     token = _noting.set(both)
     try:
@@ -151,35 +162,22 @@ class Node:
                 "call that one with retain_graph=True, or run the forward pass again"
             )
         if callable(self._saved):
-            return self._saved()  # type: ignore[no-any-return]
+            return self._saved(self)  # type: ignore[no-any-return]
         if versions.latest > self.number:
-            self._check_unchanged()
+            check_unchanged(self, _named(self.op.saves, self._saved))
         return tuple([
             self.linked(value) if source is OUT else value
             for source, value in zip(self.op.sources, self._saved, strict=True)
         ])  # fmt: skip
 
     def keep(self, saved: Any) -> None:
-        """Hold `saved` instead of what the op named: a function that gives it again, or None to free it."""
+        """Hold `saved` instead of what the op named: a function of the node that gives it, or None to free it."""
         self._saved = saved
 
     def linked(self, results: tuple[Tensor, ...]) -> Any:
         """The results, tied to this node again; alone if it is one."""
         linked = tuple([t.linked_to(self, slot) for slot, t in enumerate(results)])
         return linked if len(linked) > 1 else linked[0]
-
-    def _check_unchanged(self) -> None:
-        """Raise an error that names a saved value whose memory was changed after this step."""
-        for name, value in zip(self.op.saves, self._saved, strict=True):
-            for t in value if isinstance(value, tuple) else (value,):
-                change = None if t is None else versions.change_of(t.array)
-                if change is not None and change.tick > self.number:
-                    what = "its result" if name == "out" else f"its input {name.lstrip('*')}"
-                    raise GradError(
-                        f"backward: {self.op.name} still needs {what}, of shape {t.shape}, as it was in the forward "
-                        f"pass, but {change.op} has changed it in place since (it is at version {change.count}); "
-                        "change a clone() of it, or use the op without the underscore"
-                    )
 
     # -- as PyTorch's grad_fn --------------------------------------------------------------------------------------
 
@@ -202,6 +200,24 @@ class Node:
 
     def __repr__(self) -> str:
         return f"<{self.op.name} at {self.number}>"
+
+
+def check_unchanged(node: Node, saved: Iterable[tuple[str, Tensor | None]], until: float = math.inf) -> None:
+    """Raise an error if the memory of a saved value was changed after the step, and before the tick `until`."""
+    for what, t in saved:
+        change = None if t is None else versions.change_of(t.array)
+        if t is not None and change is not None and node.number < change.tick < until:
+            raise GradError(
+                f"backward: {node.op.name} still needs {what}, of shape {t.shape}, as it was in the forward pass, but "
+                f"{change.op} has changed it in place since (it is at version {change.count}); change a clone() of it, "
+                "or use the op without the underscore"
+            )
+
+
+def _named(names: tuple[str, ...], values: tuple[Any, ...]) -> Iterator[tuple[str, Tensor | None]]:
+    for name, value in zip(names, values, strict=True):
+        what = "its result" if name == "out" else f"its input {name.lstrip('*')}"
+        yield from ((what, t) for t in (value if isinstance(value, tuple) else (value,)))
 
 
 def _picked(inputs: tuple[Tensor, ...], source: int | slice) -> Any:

@@ -6,7 +6,8 @@ steps of the graph. It does not recurse: depth has no limit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -20,12 +21,21 @@ if TYPE_CHECKING:
     from minidl.core.tensor import Tensor
 
 Waiting: TypeAlias = "list[Tensor | None]"
-# Computes the gradients of a node's inputs; see `watching`.
+# Computes the gradients of a node's inputs.
 Step: TypeAlias = "Callable[[Node, Waiting], Grads]"
 Vertex: TypeAlias = "Node | Tensor"
 
-# What stands around each step of the walk: anomaly mode looks at the gradients there.
-watching: ContextVar[Callable[[Step], Step] | None] = ContextVar("watching", default=None)
+_around: ContextVar[Callable[[Step], Step] | None] = ContextVar("around", default=None)
+
+
+@contextmanager
+def around_steps(wrap: Callable[[Step], Step]) -> Iterator[None]:
+    """Put `wrap(step)` in the place of the step of all walks of the block: anomaly mode looks at gradients there."""
+    token = _around.set(wrap)
+    try:
+        yield
+    finally:
+        _around.reset(token)
 
 
 def walk_back(
@@ -61,8 +71,8 @@ class _Walk:
     def __init__(
         self, roots: Sequence[tuple[Tensor, Tensor]], retain_graph: bool, targets: _Targets | None, accumulate: bool
     ) -> None:
-        watch = watching.get()
-        self.step = _input_gradients if watch is None else watch(_input_gradients)
+        wrap = _around.get()
+        self.step = _input_gradients if wrap is None else wrap(_input_gradients)
         self.retain_graph, self.targets, self.accumulate = retain_graph, targets, accumulate
         self.pending: dict[Vertex, Waiting] = {}
         self.users = _count_users(edge_of(root) for root, _ in roots)
