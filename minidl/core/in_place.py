@@ -44,7 +44,7 @@ def update(
     before = _as_it_was(input, copy=any(source == 0 for source in meaning.sources))
     op.apply(*inputs, **params)
     recorded = tuple([before if t is input else t for t in inputs])
-    _place(input, meaning, recorded, params if meaning_params is None else meaning_params)
+    move(input, _step(input, meaning, recorded, params if meaning_params is None else meaning_params), 0)
     return input
 
 
@@ -72,23 +72,26 @@ def _as_it_was(input: Tensor, *, copy: bool) -> Tensor:
     return before
 
 
-def _place(tensor: Tensor, op: type[Op], inputs: tuple[Tensor, ...], params: dict[str, Any]) -> None:
-    """Make `tensor`, whose memory was changed, the result of `op`."""
-    specs = tuple([t.spec for t in inputs])
-    move(tensor, Node(op, inputs, params, specs, (tensor.spec,), (Tensor.of(tensor.array),)), 0)
-
-
 def move(tensor: Tensor, node: Node, slot: int) -> None:
-    """Make `tensor`, whose memory was changed, result `slot` of `node`, and carry the change to what it is a view of.
+    """Make `tensor`, whose memory was changed, result `slot` of `node`, and carry the change to what it is a view of."""
+    _place(tensor, node, slot)
+    while tensor.origin is not None:
+        parent, op, params = tensor.origin[:3]
+        _place(parent, _step(parent, *op.put(_as_it_was(parent, copy=False), tensor, **params)), 0)
+        tensor.origin = Origin.of(parent, op, params)
+        tensor = parent
 
-    A gradient that the tensor retains is that of its new value from now on.
-    """
+
+def _step(tensor: Tensor, op: type[Op], inputs: tuple[Tensor, ...], params: dict[str, Any]) -> Node:
+    """The node that makes the new value of `tensor`."""
+    specs = tuple([t.spec for t in inputs])
+    return Node(op, inputs, params, specs, (tensor.spec,), (Tensor.of(tensor.array),))
+
+
+def _place(tensor: Tensor, node: Node, slot: int) -> None:
+    """Give `tensor` a new place on the tape; a gradient that it retains is that of its new value from now on."""
     old = tensor.node
     if old is not None and old.hooks is not None and tensor.slot in old.hooks.kept:
         NodeHooks.of(node).kept[slot] = old.hooks.kept.pop(tensor.slot)
     tensor.node, tensor.slot, tensor.requires_grad = node, slot, True
     note_rebase()
-    if tensor.origin is not None:
-        parent, op, params = tensor.origin[:3]
-        _place(parent, *op.put(_as_it_was(parent, copy=False), tensor, **params))
-        tensor.origin = Origin.of(parent, op, params)

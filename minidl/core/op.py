@@ -32,7 +32,12 @@ class Op:
     name: ClassVar[str]
     # What backward needs: names of array arguments of `infer` ("*rest" for a variable number of them), or "out".
     saves: ClassVar[tuple[str, ...]] = ()
-    # The same as positions, OUT for the result; made from `saves`.
+    # Which of those are needed only for the gradients of some inputs: {saved: names of these inputs}. The others are kept
+    # in any case; what no gradient needs is not kept, and may be changed in place.
+    saves_for: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    # The same as positions for each of `saves`, or None; made from `saves_for`.
+    uses: ClassVar[tuple[tuple[int, ...] | None, ...]] = ()
+    # `saves` as positions, OUT for the result; made from `saves`.
     sources: ClassVar[tuple[Source, ...]] = ()
     # (*specs, **params) -> Spec, or a tuple of them. Checks shapes; pure, memoised, so params must be hashable.
     infer: ClassVar[Callable[..., Any]]
@@ -58,6 +63,9 @@ class Op:
             return  # an abstract family, not an op
         registry.ops[cls.name] = cls
         cls.sources = tuple(_source(cls.infer.__code__, saved) for saved in cls.saves)
+        if cls.saves_for:
+            positions = cls.infer.__code__.co_varnames.index
+            cls.uses = tuple([tuple(map(positions, cls.saves_for[s])) if s in cls.saves_for else None for s in cls.saves])
         cls.image_sources = tuple(_source(cls.infer.__code__, image) for image in cls.images)
         cls.result_specs = staticmethod(functools.lru_cache(maxsize=1024)(cls.infer))
 

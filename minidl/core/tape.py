@@ -140,16 +140,19 @@ class Node:
         self.edges = tuple([edge_of(t) if t.requires_grad else None for t in inputs])
         self.hooks: NodeHooks | None = None
         # Results are kept without their link to this node: with it, node and result would be a cycle.
-        self._saved: Any = tuple(
-            [results if source is OUT else _picked(inputs, source) for source in op.sources]
-        )
+        self._saved: Any = tuple([results if source is OUT else _picked(inputs, source) for source in op.sources])
+        if op.uses:
+            self._saved = tuple([
+                value if whom is None or any([self.needs[i] for i in whom]) else None
+                for value, whom in zip(self._saved, op.uses, strict=True)
+            ])  # fmt: skip
         told = _noting.get()
         if told is not None:
             told(self)
 
     @property
     def saved(self) -> tuple[Any, ...]:
-        """What the op named in `saves`, in that order; None for an input that was not given.
+        """What the op named in `saves`, in that order; None for what was not given, or is not needed (`saves_for`).
 
         For "out" it is the result, or the tuple of results where the op has several.
 
@@ -166,7 +169,7 @@ class Node:
         if versions.latest > self.number:
             check_unchanged(self, _named(self.op.saves, self._saved))
         return tuple([
-            self.linked(value) if source is OUT else value
+            self.linked(value) if source is OUT and value is not None else value
             for source, value in zip(self.op.sources, self._saved, strict=True)
         ])  # fmt: skip
 

@@ -54,6 +54,7 @@ class Mul(Binary):
 
     name = "mul"
     saves = ("x", "y")
+    saves_for = {"x": ("y",), "y": ("x",)}  # noqa: RUF012 - never changed
 
     @staticmethod
     def reference(xp: Any, out: Array, x: Array, y: Array) -> None:
@@ -69,7 +70,8 @@ class Div(Binary):
     """input / other, in floating point; x / 0 is inf or NaN."""
 
     name = "div"
-    saves = ("y", "out")
+    saves = ("x", "y")
+    saves_for = {"x": ("y",)}  # noqa: RUF012 - never changed
 
     @staticmethod
     def infer(x: Spec, y: Spec) -> Spec:
@@ -82,9 +84,9 @@ class Div(Binary):
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
-        y, quotient = node.saved
+        x, y = node.saved
         gx = g / y
-        return gx, -gx * quotient if node.needs[1] else None
+        return gx, -gx * (x / y) if node.needs[1] else None
 
 
 class Pow(Binary):
