@@ -37,6 +37,8 @@ class Op:
     saves_for: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     # The same as positions for each of `saves`, or None; made from `saves_for`.
     uses: ClassVar[tuple[tuple[int, ...] | None, ...]] = ()
+    # Of several results saved as "out", those that are needed; all if empty. The others are None.
+    saves_results: ClassVar[tuple[int, ...]] = ()
     # `saves` as positions, OUT for the result; made from `saves`.
     sources: ClassVar[tuple[Source, ...]] = ()
     # (*specs, **params) -> Spec, or a tuple of them. Checks shapes; pure, memoised, so params must be hashable.

@@ -140,6 +140,8 @@ class Node:
         self.edges = tuple([edge_of(t) if t.requires_grad else None for t in inputs])
         self.hooks: NodeHooks | None = None
         # Results are kept without their link to this node: with it, node and result would be a cycle.
+        if op.saves_results:
+            results = tuple([t if slot in op.saves_results else None for slot, t in enumerate(results)])  # type: ignore[misc]
         self._saved: Any = tuple([results if source is OUT else _picked(inputs, source) for source in op.sources])
         if op.uses:
             self._saved = tuple([
@@ -177,9 +179,9 @@ class Node:
         """Hold `saved` instead of what the op named: a function of the node that gives it, or None to free it."""
         self._saved = saved
 
-    def linked(self, results: tuple[Tensor, ...]) -> Any:
+    def linked(self, results: tuple[Tensor | None, ...]) -> Any:
         """The results, tied to this node again; alone if it is one."""
-        linked = tuple([t.linked_to(self, slot) for slot, t in enumerate(results)])
+        linked = tuple([None if t is None else t.linked_to(self, slot) for slot, t in enumerate(results)])
         return linked if len(linked) > 1 else linked[0]
 
     # -- as PyTorch's grad_fn --------------------------------------------------------------------------------------

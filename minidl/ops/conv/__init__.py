@@ -52,6 +52,7 @@ class Conv(_Convolution):
 
     name = "conv"
     saves = ("x", "weight")
+    saves_for = {"x": ("weight",), "weight": ("x",)}  # noqa: RUF012 - never changed
     images = ("x", "out")
 
     @staticmethod
@@ -106,8 +107,9 @@ class Conv(_Convolution):
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
         x, weight = node.saved
-        gx = ConvGradInput.apply(g, weight, image=x.shape[2:], **node.params) if node.needs[0] else None
-        gw = ConvGradWeight.apply(x, g, kernel=weight.shape[2:], **node.params) if node.needs[1] else None
+        image, kernel = (spec.shape[2:] for spec in node.specs[:2])
+        gx = ConvGradInput.apply(g, weight, image=image, **node.params) if node.needs[0] else None
+        gw = ConvGradWeight.apply(x, g, kernel=kernel, **node.params) if node.needs[1] else None
         if len(node.needs) == 2:
             return gx, gw
         return gx, gw, g.sum([d for d in range(g.ndim) if d != 1]) if node.needs[2] else None
