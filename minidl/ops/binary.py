@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from minidl.core import Array, Grads, Node, Spec, Tensor, UpdateOp, as_tensor, is_recording
+from minidl.core import Array, Grads, Node, Op, Spec, Tensor, UpdateOp, as_tensor, update
 from minidl.device.dtypes import as_float, promote
-from minidl.errors import GradError, ShapeError
+from minidl.errors import ShapeError
 from minidl.ops.compare import eq, gt
 from minidl.ops.elementwise import Binary, binary_function, broadcast, pair, quiet
 from minidl.ops.unary import log
+from minidl.ops.views import SlicePut
 
 __all__ = [
     "add", "add_", "copy_", "div", "div_", "fill_", "floor_divide", "maximum", "minimum", "mul", "mul_", "pow",
@@ -53,6 +54,7 @@ class Mul(Binary):
 
     name = "mul"
     saves = ("x", "y")
+    saves_for = {"x": ("y",), "y": ("x",)}  # noqa: RUF012 - never changed
 
     @staticmethod
     def reference(xp: Any, out: Array, x: Array, y: Array) -> None:
@@ -68,7 +70,8 @@ class Div(Binary):
     """input / other, in floating point; x / 0 is inf or NaN."""
 
     name = "div"
-    saves = ("y", "out")
+    saves = ("x", "y")
+    saves_for = {"x": ("y",)}  # noqa: RUF012 - never changed
 
     @staticmethod
     def infer(x: Spec, y: Spec) -> Spec:
@@ -81,9 +84,9 @@ class Div(Binary):
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
-        y, quotient = node.saved
+        x, y = node.saved
         gx = g / y
-        return gx, -gx * quotient if node.needs[1] else None
+        return gx, -gx * (x / y) if node.needs[1] else None
 
 
 class Pow(Binary):
@@ -242,51 +245,44 @@ class CopyInPlace(InPlace):
         out[...] = y
 
 
-def update(op: type[UpdateOp], input: Tensor, other: Any) -> Tensor:
-    """Run an in-place op on a tensor that no recorded step depends on.
+def _in_place(op: type[UpdateOp], meaning: type[Op], input: Tensor, other: Any) -> Tensor:
+    return update(op, meaning, (input, as_tensor(other, like=input)))
 
-    Raises:
-        GradError: if `input` needs a gradient and steps are being recorded.
-    """
-    if input.requires_grad and is_recording():
-        raise GradError(
-            f"{op.name}: a tensor that requires a gradient cannot be changed in place while steps are recorded; "
-            "use the op without the underscore, or no_grad()"
-        )
-    op.apply(input, as_tensor(other, like=input))
-    return input
+
+def _overwritten(input: Tensor, other: Any) -> Tensor:
+    return update(CopyInPlace, SlicePut, (input, as_tensor(other, like=input)), meaning_params={"index": ()})
 
 
 def add_(input: Tensor, other: Any) -> Tensor:
     """input += other, in place."""
-    return update(AddInPlace, input, other)
+    return _in_place(AddInPlace, Add, input, other)
 
 
 def sub_(input: Tensor, other: Any) -> Tensor:
     """input -= other, in place."""
-    return update(SubInPlace, input, other)
+    return _in_place(SubInPlace, Sub, input, other)
 
 
 def mul_(input: Tensor, other: Any) -> Tensor:
     """input *= other, in place."""
-    return update(MulInPlace, input, other)
+    return _in_place(MulInPlace, Mul, input, other)
 
 
 def div_(input: Tensor, other: Any) -> Tensor:
     """input /= other, in place."""
-    return update(DivInPlace, input, other)
+    return _in_place(DivInPlace, Div, input, other)
 
 
 def copy_(input: Tensor, other: Any) -> Tensor:
     """Overwrite `input` by `other`, which broadcasts to it and is converted to its type."""
-    return update(CopyInPlace, input, other)
+    return _overwritten(input, other)
 
 
 def fill_(input: Tensor, value: float) -> Tensor:
     """Set every element to `value`."""
-    return update(CopyInPlace, input, value)
+    return _overwritten(input, value)
 
 
 def zero_(input: Tensor) -> Tensor:
     """Set every element to zero."""
-    return update(CopyInPlace, input, 0)
+    return _overwritten(input, 0)

@@ -52,6 +52,7 @@ class Conv(Convolution):
 
     name = "conv"
     saves = ("x", "weight")
+    saves_for = {"x": ("weight",), "weight": ("x",)}  # noqa: RUF012 - never changed
     images = ("x", "out")
     defers = True
 
@@ -93,7 +94,7 @@ class Conv(Convolution):
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
         x, weight = node.saved
-        return gradients(node.needs, x, weight, g, node.params)
+        return gradients(node, x, weight, g, node.params)
 
 
 def convolve(
@@ -109,10 +110,11 @@ def convolve(
         implicit.convolve(out, x, weight, epilogue, stride, padding, dilation, groups)
 
 
-def gradients(needs: tuple[bool, ...], x: Tensor, weight: Tensor, g: Tensor, params: dict[str, Any]) -> Grads:
+def gradients(node: Node, x: Tensor, weight: Tensor, g: Tensor, params: dict[str, Any]) -> Grads:
     """Those of image, weight and bias (if there is one), as far as they are needed."""
-    gx = ConvGradInput.apply(g, weight, image=x.shape[2:], **params) if needs[0] else None
-    gw = ConvGradWeight.apply(x, g, kernel=weight.shape[2:], **params) if needs[1] else None
+    needs, (image, kernel) = node.needs, (spec.shape[2:] for spec in node.specs[:2])
+    gx = ConvGradInput.apply(g, weight, image=image, **params) if needs[0] else None
+    gw = ConvGradWeight.apply(x, g, kernel=kernel, **params) if needs[1] else None
     if len(needs) == 2:
         return gx, gw
     return gx, gw, g.sum([d for d in range(g.ndim) if d != 1]) if needs[2] else None

@@ -21,6 +21,7 @@ class ConvThen(Convolution):
 
     name = "conv_then"
     saves = ("x", "weight", "out")
+    saves_for = {"x": ("weight",), "weight": ("x",)}  # noqa: RUF012 - never changed
     images = ("x", "residual", "out")
     defers = True
 
@@ -58,4 +59,4 @@ class ConvThen(Convolution):
         params = {name: value for name, value in node.params.items() if name != "activation"}
         if node.params["activation"] == "relu":
             g = ReluGrad.apply(g, y.detach())
-        return *gradients(node.needs[:3], x, weight, g, params), *((g,) if len(node.needs) > 3 else ())
+        return *gradients(node, x, weight, g, params), *((g,) if len(node.needs) > 3 else ())

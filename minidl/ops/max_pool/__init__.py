@@ -29,6 +29,7 @@ class MaxPool(Op):
 
     name = "max_pool"
     saves = ("out",)
+    saves_results = (1,)
 
     @staticmethod
     def infer(
