@@ -108,7 +108,7 @@ def _check_gradients(node: Node, found: Grads, grads: Waiting, line: str) -> Non
 
 
 def _first_bad(results: tuple[Array, ...], inputs: Any) -> str | None:
-    """"is nan at (0, 1)" for the first number that is not finite in results of inputs that are; else None.
+    """ "is nan at (0, 1)" for the first number that is not finite in results of inputs that are; else None.
 
     If inputs hold an infinity, only a NaN counts, and nothing if they hold a NaN: those were born elsewhere.
     """
@@ -170,4 +170,3 @@ def _switch(mode: detect_anomaly | None) -> None:
 def is_anomaly_enabled() -> bool:
     """Whether anomaly mode is on."""
     return _mode.get() is not None
-

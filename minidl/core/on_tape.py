@@ -201,5 +201,7 @@ def checked_inputs(inputs: Tensor | Sequence[Tensor]) -> list[Tensor]:
     for position, t in enumerate(wanted):
         if not t.is_leaf or not t.requires_grad:
             kind = "was computed" if not t.is_leaf else "does not require a gradient"
-            raise GradError(f"backward: inputs[{position}] {kind}; only leaves with requires_grad=True gather gradients")
+            raise GradError(
+                f"backward: inputs[{position}] {kind}; only leaves with requires_grad=True gather gradients"
+            )
     return wanted

@@ -55,6 +55,8 @@ class Op:
     image_sources: ClassVar[tuple[Source, ...]] = ()
     # Whether a result may wait for the op after it (`core.defer`).
     defers: ClassVar[bool] = False
+    # Whether backward passes that need a result compute it again (`core.recipe`): one pass over what is kept anyway.
+    recomputes: ClassVar[bool] = False
     # Whether `cpu` treats every number alike, so that all arrays may lie in any one order.
     elementwise: ClassVar[bool] = False
     # (out, *arrays, **params) -> None: CUDA C++, on C-contiguous CuPy arrays that `cuda_takes` accepts.
@@ -67,7 +69,9 @@ class Op:
         cls.sources = tuple(_source(cls.infer.__code__, saved) for saved in cls.saves)
         if cls.saves_for:
             positions = cls.infer.__code__.co_varnames.index
-            cls.uses = tuple([tuple(map(positions, cls.saves_for[s])) if s in cls.saves_for else None for s in cls.saves])
+            cls.uses = tuple(
+                [tuple(map(positions, cls.saves_for[s])) if s in cls.saves_for else None for s in cls.saves]
+            )
         cls.image_sources = tuple(_source(cls.infer.__code__, image) for image in cls.images)
         cls.result_specs = staticmethod(functools.lru_cache(maxsize=1024)(cls.infer))
 

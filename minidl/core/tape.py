@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 from minidl.core import versions
 from minidl.core.hooks import RemovableHandle
 from minidl.core.node_hooks import NodeHooks
+from minidl.core.recipe import Recipe, recipe_or_value
 from minidl.core.spec import Spec
 from minidl.device import Array
 from minidl.errors import GradError
@@ -171,9 +172,17 @@ class Node:
         if versions.latest > self.number:
             check_unchanged(self, _named(self.op.saves, self._saved))
         return tuple([
-            self.linked(value) if source is OUT and value is not None else value
+            _made_again(value) if type(value) is Recipe
+            else self.linked(value) if source is OUT and value is not None else value
             for source, value in zip(self.op.sources, self._saved, strict=True)
         ])  # fmt: skip
+
+    def kept_inputs(self) -> tuple[Tensor, ...] | None:
+        """What it was computed from, if it holds all of that itself."""
+        saved = self._saved
+        if type(saved) is not tuple or len(saved) != len(self.specs) or any(map(_is_no_tensor, saved)):
+            return None
+        return saved
 
     def keep(self, saved: Any) -> None:
         """Hold `saved` instead of what the op named: a function of the node that gives it, or None to free it."""
@@ -222,13 +231,27 @@ def check_unchanged(node: Node, saved: Iterable[tuple[str, Tensor | None]], unti
 def _named(names: tuple[str, ...], values: tuple[Any, ...]) -> Iterator[tuple[str, Tensor | None]]:
     for name, value in zip(names, values, strict=True):
         what = "its result" if name == "out" else f"its input {name.lstrip('*')}"
-        yield from ((what, t) for t in (value if isinstance(value, tuple) else (value,)))
+        if isinstance(value, Recipe):
+            yield from (("what its input is made of", t) for t in value.inputs)
+        else:
+            yield from ((what, t) for t in (value if isinstance(value, tuple) else (value,)))
+
+
+def _made_again(recipe: Recipe) -> Tensor:
+    """The value that the recipe stands for, at its place on the tape."""
+    with recording(False):
+        result: Tensor = recipe.op.run(recipe.inputs, recipe.params)
+    return result.link(recipe.node, 0)
+
+
+def _is_no_tensor(value: Any) -> bool:
+    return value is None or isinstance(value, tuple)
 
 
 def _picked(inputs: tuple[Tensor, ...], source: int | slice) -> Any:
     if isinstance(source, slice):
         return inputs[source]
-    return inputs[source] if source < len(inputs) else None
+    return recipe_or_value(inputs[source]) if source < len(inputs) else None
 
 
 # Where a gradient goes: result `slot` of a node, or a leaf tensor.

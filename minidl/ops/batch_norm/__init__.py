@@ -59,7 +59,7 @@ class BatchNormalize(Op):
     name = "batch_normalize"
     saves: ClassVar[tuple[str, ...]] = ("x", "weight", "bias", "mean", "var")
     images = ("x", "residual", "out")
-    defers = True
+    defers = recomputes = True
 
     @staticmethod
     def infer(

@@ -118,7 +118,9 @@ each_program = pytest.mark.parametrize("program", PROGRAMS, ids=lambda p: p.__na
 
 
 def numbers(seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).uniform(0.5, 2.0, (3, 4)) * np.random.default_rng(seed + 1).choice([-1, 1], (3, 4))
+    return np.random.default_rng(seed).uniform(0.5, 2.0, (3, 4)) * np.random.default_rng(seed + 1).choice(
+        [-1, 1], (3, 4)
+    )
 
 
 @each_program
