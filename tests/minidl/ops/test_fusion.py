@@ -139,3 +139,33 @@ def test_gradients_through_conv_residual_and_relu_are_pytorchs() -> None:
 
     for a, b in zip(Net()(), result(torch, x, weight, bias), strict=True):
         np.testing.assert_allclose(a.numpy(), b.numpy(), atol=1e-11)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("name", ["ReLU", "ReLU6", "LeakyReLU"])
+@pytest.mark.parametrize("order", [1, 2])
+def test_norms_take_their_activation_along(name, training, order) -> None:
+    """Scaled so that some values reach 6; gradients of a gradient go the way that is written in ops."""
+    x = np.random.default_rng(3).standard_normal((3, 4, 5, 6)) * 2
+
+    def result(lib):
+        net = lib.nn.Sequential(lib.nn.BatchNorm2d(4), getattr(lib.nn, name)()).double().train(training)
+        with lib.no_grad():
+            net[0].weight.copy_(lib.tensor([5.0, -3.0, 1.0, 0.5]))
+        t = lib.tensor(x).requires_grad_()
+        y = net(t)
+        loss, inputs = (y**2).sum(), [t, net[0].weight]
+        if order == 2:
+            (slope,) = lib.autograd.grad(loss, [t], create_graph=True)
+            loss = (slope**2).sum()
+        return [v.detach().numpy() for v in (y, *lib.autograd.grad(loss, inputs))]
+
+    for a, b in zip(result(minidl), result(torch), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["ReLU6", "LeakyReLU"])
+def test_activations_that_are_taken_along_do_not_run_alone(name) -> None:
+    net = nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), getattr(nn, name)())
+    _, names = ran(net, minidl.randn(2, 2, 6, 6))
+    assert names == ["conv", "batch_normalize"]
