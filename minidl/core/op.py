@@ -59,6 +59,8 @@ class Op:
     recomputes: ClassVar[bool] = False
     # Whether `cpu` treats every number alike, so that all arrays may lie in any one order.
     elementwise: ClassVar[bool] = False
+    # Whether `cpu` takes arrays as they lie, whatever their strides; the result follows as for the reference.
+    strided: ClassVar[bool] = False
     # (out, *arrays, **params) -> None: CUDA C++, on C-contiguous CuPy arrays that `cuda_takes` accepts.
     cuda: ClassVar[Callable[..., None] | None] = None
 
@@ -253,6 +255,8 @@ def select_kernel(op: type[Op], device: Device, arrays: tuple[Array, ...], param
     if op.name in overrides:
         return overrides[op.name]
     if device.type == "cpu" and op.cpu is not None and numba_enabled() and op.cpu_takes(arrays, params):
+        if op.strided:
+            return op.cpu
         return functools.partial(_on_images if op.images else _in_one_order if op.elementwise else _on_contiguous, op)
     if device.type == "cuda" and op.cuda is not None and op.cuda_takes(arrays, params):
         return functools.partial(_on_contiguous_cuda, op)

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor, UpdateOp, as_tensor, update
+from minidl.device import inline
 from minidl.device.dtypes import as_float, promote
 from minidl.errors import ShapeError
 from minidl.ops.compare import eq, gt
+from minidl.ops.each import SMALL, each_pair
 from minidl.ops.elementwise import Binary, binary_function, broadcast, pair, quiet
 from minidl.ops.unary import log
 from minidl.ops.views import SlicePut
@@ -21,10 +25,42 @@ __all__ = [
 ]  # fmt: skip
 
 
+@inline
+def _add(x: Any, y: Any) -> Any:
+    return x + y
+
+
+@inline
+def _sub(x: Any, y: Any) -> Any:
+    return x - y
+
+
+@inline
+def _mul(x: Any, y: Any) -> Any:
+    return x * y
+
+
+@inline
+def _div(x: Any, y: Any) -> Any:
+    return x / y
+
+
+@inline
+def _larger(x: Any, y: Any) -> Any:
+    return x if x > y or x != x else y
+
+
+@inline
+def _smaller(x: Any, y: Any) -> Any:
+    return x if x < y or x != x else y
+
+
 class Add(Binary):
     """input + other."""
 
     name = "add"
+    least = SMALL
+    cpu = each_pair(_add, np.add)
 
     @staticmethod
     def reference(xp: Any, out: Array, x: Array, y: Array) -> None:
@@ -39,6 +75,8 @@ class Sub(Binary):
     """input - other."""
 
     name = "sub"
+    least = SMALL
+    cpu = each_pair(_sub, np.subtract)
 
     @staticmethod
     def reference(xp: Any, out: Array, x: Array, y: Array) -> None:
@@ -55,6 +93,8 @@ class Mul(Binary):
     name = "mul"
     saves = ("x", "y")
     saves_for = {"x": ("y",), "y": ("x",)}  # noqa: RUF012 - never changed
+    least = SMALL
+    cpu = each_pair(_mul, np.multiply)
 
     @staticmethod
     def reference(xp: Any, out: Array, x: Array, y: Array) -> None:
@@ -72,6 +112,8 @@ class Div(Binary):
     name = "div"
     saves = ("x", "y")
     saves_for = {"x": ("y",)}  # noqa: RUF012 - never changed
+    least = SMALL
+    cpu = each_pair(_div, np.divide)
 
     @staticmethod
     def infer(x: Spec, y: Spec) -> Spec:
@@ -114,6 +156,8 @@ class Maximum(Binary):
 
     name = "maximum"
     saves = ("x", "y")
+    least = SMALL
+    cpu = each_pair(_larger, np.maximum)
 
     @staticmethod
     def reference(xp: Any, out: Array, x: Array, y: Array) -> None:
@@ -131,6 +175,8 @@ class Minimum(Binary):
 
     name = "minimum"
     saves = ("x", "y")
+    least = SMALL
+    cpu = each_pair(_smaller, np.minimum)
 
     @staticmethod
     def reference(xp: Any, out: Array, x: Array, y: Array) -> None:
