@@ -29,7 +29,7 @@ from minidl.device.dtypes import DType
 from minidl.device.gathered import SPARE_ROWS, panel_of_runs, tile_rows
 from minidl.device.microkernel import panel_columns, panel_count
 from minidl.device.transpose import transpose
-from minidl.device.vectors import lanes
+from minidl.device.vectors import copy_numbers, lanes
 from minidl.ops.conv.epilogue import Epilogue
 from minidl.ops.conv.regions import (
     CHUNKS,
@@ -54,6 +54,7 @@ from minidl.ops.windows import Sizes
 CHUNK_BYTES = 128 << 10  # of the pixels and results of a chunk
 FEWEST, MOST = 96, 768  # windows in a chunk
 UNITS = 16  # at least, where there is so much work
+PACKED = 16  # channels whose weights are turned at once
 BLOCKS = 32  # pieces that threads share out
 STEPS = 1152  # of a product over one panel before its sums go back to memory
 
@@ -161,20 +162,27 @@ def _pack(
 ) -> None:
     """Lay panels begin to end of all groups out: [group][panel][tap][channel][column], taps in the order of use."""
     groups, channels, filters, panels = sizes[0], sizes[1], sizes[2], sizes[3]
-    panel = 2 * lanes(weight)
-    turned = np.zeros(len(order) * panel, weight.dtype)
+    panel, taps = 2 * lanes(weight), len(order)
+    places = np.empty(taps, np.int64)
+    for t in range(taps):
+        places[order[t]] = t * channels * panel
+    at_once = PACKED if channel_step == taps else 1  # channels that lie side by side
+    turned = np.zeros(PACKED * taps * panel, weight.dtype)
     for unit in range(begin, end):
-        group, p = unit // panels, unit % panels
-        source = group * (weight.size // groups) + p * panel * filter_step
+        at, p = unit * taps * channels * panel, unit % panels
+        source = unit // panels * (weight.size // groups) + p * panel * filter_step
         columns = min(panel, filters - p * panel)
-        turned[:] = 0
-        for c in range(channels):
-            transpose(turned, 0, panel, weight, source + c * channel_step, filter_step, columns, len(order))
-            at = unit * len(order) * channels * panel + c * panel
-            for t in range(len(order)):
-                row, to = order[t] * panel, at + t * channels * panel
-                for q in range(panel):
-                    packed[to + q] = turned[row + q]
+        if columns < panel:
+            turned[:] = 0
+        for first in range(0, channels, at_once):
+            count = min(at_once, channels - first)
+            if filter_step == 1 and columns == panel:
+                copy_numbers(turned, 0, weight, source + first * channel_step, panel)
+            else:
+                transpose(turned, 0, panel, weight, source + first * channel_step, filter_step, columns, count * taps)
+            for c in range(count):
+                for t in range(taps):
+                    copy_numbers(packed, at + places[t] + (first + c) * panel, turned, (c * taps + t) * panel, panel)
 
 
 @kernel(

@@ -22,21 +22,21 @@ import numpy as np
 from minidl.core import Array
 from minidl.device import CPU, empty, inline, kernel, parallel
 from minidl.device.dtypes import DType
-from minidl.device.gathered import SPARE_ROWS, panel_of_singles
 from minidl.device.microkernel import panel_columns, panel_count
+from minidl.device.outer import SPARE_COLUMNS, add_outer
 from minidl.device.transpose import transpose
-from minidl.device.vectors import lanes
+from minidl.device.vectors import copy_numbers, lanes
 from minidl.ops.conv.implicit import in_three_dims, padded, space_of
 from minidl.ops.conv.regions import (
     CHUNKS,
     FIRST_UNIT,
     PAD_COST,
     PER_DIM,
-    PLACE,
     TAP_STEP,
     TAPS,
     Way,
     forward_way,
+    list_taps,
     list_windows,
     region_of,
     regions_of,
@@ -47,7 +47,8 @@ from minidl.ops.conv.regions import (
 from minidl.ops.windows import Sizes
 
 CHUNK_BYTES = 64 << 10  # of the pixels of a chunk of windows
-FEWEST, MOST = 96, 256  # windows in a chunk
+FEWEST, MOST = 96, 128  # windows in a chunk
+ROWS = 48  # of weights at once
 ITEMS = 16  # shares of the work at least, where there is so much
 SUM_BYTES = 128 << 10  # of one item's sums
 PIECES_BYTES = 8 << 20  # of all sums, unless one piece takes more
@@ -109,24 +110,17 @@ def weight_gradient(
 
 
 @inline
-def _list_weights(
-    table: Array, region: Array, pixels: Array, pitch: int, channels: int, kernel: Array, sum_pitch: int
-) -> int:
-    """Pairs of offsets of the weights that a region has windows for: in the image, and in the sums; gives their count."""
-    count = 0
-    for a in range(region[TAPS]):
-        for b in range(region[PER_DIM + TAPS]):
-            for c in range(region[2 * PER_DIM + TAPS]):
-                row = a * region[TAP_STEP] * pixels[1] + b * region[PER_DIM + TAP_STEP]
-                pixel = (row * pixels[2] + c * region[2 * PER_DIM + TAP_STEP]) * pitch
-                place = (region[PLACE] + a) * kernel[1] + region[PER_DIM + PLACE] + b
-                weight = (place * kernel[2] + region[2 * PER_DIM + PLACE] + c) * channels
-                for channel in range(channels):
-                    table[2 * count], table[2 * count + 1] = pixel + channel, (weight + channel) * sum_pitch
-                    count += 1
-    for i in range(count, count + SPARE_ROWS):
-        table[2 * i], table[2 * i + 1] = table[2 * count - 2], table[2 * count - 1]
-    return count
+def _copy_slopes(
+    slopes: Array, g: Array, windows: Array, count: int, first: int, filters: int, panel: int
+) -> None:
+    """slopes[panel, window, filter] from the filters first to `filters` of the windows in a table; zeros behind them."""
+    for j in range(first, filters, panel):
+        at, width = (j - first) * count, min(panel, filters - j)
+        for w in range(count):
+            source, to = windows[2 * w + 1] + j, at + w * panel
+            copy_numbers(slopes, to, g, source, width)
+            for q in range(width, panel):
+                slopes[to + q] = 0
 
 
 @kernel("T[::1], const T[::1], const T[::1], const int64[::1], const int64[:, ::1]", T=("float32", "float64"))
@@ -135,39 +129,39 @@ def _sum_windows(begin: int, end: int, sums: Array, x: Array, g: Array, sizes: A
     groups, channels, filters, panels, share, shares = sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5]
     chunk, units, pieces, images = sizes[6], sizes[7], sizes[8], sizes[9]
     pixels, results, kernel = sizes[10:13], sizes[13:16], sizes[16:19]
-    panel, lines = 2 * lanes(x), kernel[0] * kernel[1] * kernel[2] * channels
-    pitch = panels * panel
-    windows, rows = np.empty(2 * chunk + 2, np.int64), np.empty(2 * (lines + SPARE_ROWS), np.int64)
-    steps = np.empty(2 * chunk + 2, np.int64)
-    slopes = np.empty(chunk * panel, x.dtype)
+    panel, pitch, depth = 2 * lanes(x), panels * 2 * lanes(x), groups * channels
+    lines = kernel[0] * kernel[1] * kernel[2] * channels
+    windows, taps = np.empty(2 * chunk + 2, np.int64), np.empty(2 * kernel[0] * kernel[1] * kernel[2] + 2, np.int64)
+    slopes, seen = np.empty(chunk * share * panel, x.dtype), np.empty(chunk * ROWS + SPARE_COLUMNS, x.dtype)
     for item in range(begin, end):
         group, part, piece = item // pieces // shares, item // pieces % shares, item % pieces
         at_sums = (piece * groups + group) * lines * pitch
         first_filter, last_filter = part * share * panel, min(panels, (part + 1) * share) * panel
         for i in range(lines):
-            sums[at_sums + i * pitch + first_filter : at_sums + i * pitch + last_filter] = 0
+            for j in range(first_filter, last_filter):
+                sums[at_sums + i * pitch + j] = 0
+        last_filter = min(filters, last_filter)
         for unit in range(units * piece // pieces, units * (piece + 1) // pieces):
             region = regions[region_of(regions, unit)]
             total, number = windows_of(region, images), unit - region[FIRST_UNIT]
             first, last = total * number // region[CHUNKS], total * (number + 1) // region[CHUNKS]
             count = last - first
-            list_windows(windows, region, first, last, 0, pixels, groups * channels, results, groups * filters)
-            used = _list_weights(rows, region, pixels, groups * channels, channels, kernel, pitch)
-            for w in range(count):
-                steps[2 * w], steps[2 * w + 1] = windows[2 * w], w * panel
-            for j in range(first_filter, min(filters, last_filter), panel):
-                width = min(panel, filters - j)
+            list_windows(windows, region, first, last, 0, pixels, depth, results, groups * filters)
+            joined = region[2 * PER_DIM + TAPS] == 1 or (groups == 1 and region[2 * PER_DIM + TAP_STEP] == 1)
+            used = list_taps(taps, region, pixels, depth, kernel, channels, joined)
+            run = region[2 * PER_DIM + TAPS] * channels if joined else channels
+            _copy_slopes(slopes, g, windows, count, group * filters + first_filter, group * filters + last_filter, panel)
+            parts = (run + ROWS - 1) // ROWS
+            for tap in range(used * parts):
+                begin_row = run * (tap % parts) // parts
+                rows = run * (tap % parts + 1) // parts - begin_row
+                source = taps[2 * (tap // parts)] + group * channels + begin_row
                 for w in range(count):
-                    source, to = windows[2 * w + 1] + group * filters + j, w * panel
-                    if width == panel:
-                        for q in range(panel):
-                            slopes[to + q] = g[source + q]
-                    else:
-                        for q in range(panel):
-                            slopes[to + q] = g[source + q] if q < width else 0
-                wide = panel if width > lanes(x) else lanes(x)
-                panel_of_singles(sums, at_sums + j, sums, at_sums + j, 1, x, group * channels, slopes, 0, rows, used,
-                                 wide, steps, 0, count)  # fmt: skip
+                    copy_numbers(seen, w * ROWS, x, windows[2 * w] + source, rows)
+                at = at_sums + (taps[2 * (tap // parts) + 1] + begin_row) * pitch
+                for j in range(first_filter, last_filter, panel):
+                    add_outer(sums, at + j, pitch, seen, 0, ROWS, slopes, (j - first_filter) * count, panel, rows,
+                              last_filter - j, count)  # fmt: skip
 
 
 @kernel("T[::1], const T[::1], const int64[::1]", T=("float32", "float64"))
@@ -180,7 +174,7 @@ def _collect(begin: int, end: int, out: Array, sums: Array, sizes: Array) -> Non
         group, p, channel = unit // channels // panels, unit // channels % panels, unit % channels
         for t in range(taps):
             at = ((group * taps + t) * channels + channel) * panels * panel + p * panel
-            total[t * panel : (t + 1) * panel] = sums[at : at + panel]
+            copy_numbers(total, t * panel, sums, at, panel)
             for piece in range(1, pieces):
                 more = at + piece * groups * taps * channels * panels * panel
                 for q in range(panel):
