@@ -183,39 +183,6 @@ def lanes(array: Any) -> int:
     return lanes_of(array.dtype)
 
 
-def _emit_copy(typing_context: Any, target: Any, it: Any, source: Any, i: Any, count: Any) -> Any:
-    from numba.core import types
-
-    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        to, it, source_, i, count = args
-        vector = vector_type(target)
-        end = builder.gep(data_pointer(context, builder, target, to), [it])
-        begin = builder.gep(data_pointer(context, builder, source, source_), [i])
-        whole = builder.and_(count, integer(-vector.count))
-
-        def body(k: Any, values: list[Any]) -> list[Any]:
-            store(builder, load(builder, vector, builder.gep(begin, [k])), builder.gep(end, [k]))
-            return values
-
-        counted_loop(builder, integer(0), whole, vector.count, [], body)
-        with builder.if_then(builder.icmp_signed("<", whole, count)):
-            mask = mask_below(builder, vector, builder.sub(count, whole))
-            rest = load_masked(builder, vector, builder.gep(begin, [whole]), mask)
-            store_masked(builder, rest, builder.gep(end, [whole]), mask)
-        return context.get_dummy_value()
-
-    return types.void(target, types.intp, source, types.intp, types.intp), code
-
-
-@intrinsic(_emit_copy)
-def copy_numbers(target: Any, it: int, source: Any, i: int, count: int) -> None:
-    """target[it : it + count] = source[i : i + count], a vector at a time.
-
-    (Numba asks for every index whether it is negative, and then LLVM cannot make vectors of a loop.)
-    """
-    target[it : it + count] = source[i : i + count]
-
-
 @inline
 def aligned(array: Any) -> Any:
     """The first index of a one-dimensional array whose element begins a cache line."""

@@ -26,10 +26,11 @@ import numpy as np
 from minidl.core import Array
 from minidl.device import CPU, empty, kernel, parallel
 from minidl.device.dtypes import DType
+from minidl.device.gather import copy_row
 from minidl.device.gathered import SPARE_ROWS, panel_of_runs, tile_rows
 from minidl.device.microkernel import panel_columns, panel_count
 from minidl.device.transpose import transpose
-from minidl.device.vectors import copy_numbers, lanes
+from minidl.device.vectors import lanes
 from minidl.ops.conv.epilogue import Epilogue
 from minidl.ops.conv.regions import (
     CHUNKS,
@@ -177,12 +178,12 @@ def _pack(
         for first in range(0, channels, at_once):
             count = min(at_once, channels - first)
             if filter_step == 1 and columns == panel:
-                copy_numbers(turned, 0, weight, source + first * channel_step, panel)
+                copy_row(turned, 0, weight, source + first * channel_step, panel)
             else:
                 transpose(turned, 0, panel, weight, source + first * channel_step, filter_step, columns, count * taps)
             for c in range(count):
                 for t in range(taps):
-                    copy_numbers(packed, at + places[t] + (first + c) * panel, turned, (c * taps + t) * panel, panel)
+                    copy_row(packed, at + places[t] + (first + c) * panel, turned, (c * taps + t) * panel, panel)
 
 
 @kernel(

@@ -22,10 +22,11 @@ import numpy as np
 from minidl.core import Array
 from minidl.device import CPU, empty, inline, kernel, parallel
 from minidl.device.dtypes import DType
+from minidl.device.gather import add_row, copy_row, gather_rows
 from minidl.device.microkernel import panel_columns, panel_count
 from minidl.device.outer import SPARE_COLUMNS, add_outer
 from minidl.device.transpose import transpose
-from minidl.device.vectors import copy_numbers, lanes
+from minidl.device.vectors import lanes
 from minidl.ops.conv.implicit import in_three_dims, padded, space_of
 from minidl.ops.conv.regions import (
     CHUNKS,
@@ -49,6 +50,7 @@ from minidl.ops.windows import Sizes
 CHUNK_BYTES = 64 << 10  # of the pixels of a chunk of windows
 FEWEST, MOST = 96, 128  # windows in a chunk
 ROWS = 48  # of weights at once
+COLLECTED = 16  # channels whose weights are turned at once
 ITEMS = 16  # shares of the work at least, where there is so much
 SUM_BYTES = 128 << 10  # of one item's sums
 PIECES_BYTES = 8 << 20  # of all sums, unless one piece takes more
@@ -106,21 +108,32 @@ def weight_gradient(
     sums = empty(CPU, (cut.pieces * cut.sums,), out.dtype)
     parallel(_sum_windows, cut.items, sums, x.reshape(-1), g.reshape(-1), cut.sizes, cut.regions, block=1)
     panels = groups * panel_count(len(out) // groups, out.dtype)
-    parallel(_collect, panels * out.shape[1], out.reshape(-1), sums, cut.sizes, block=-(-panels * out.shape[1] // 16))
+    blocks = panels * -(-out.shape[1] // COLLECTED)
+    parallel(_collect, blocks, out.reshape(-1), sums, cut.sizes, block=-(-blocks // 16))
 
 
 @inline
-def _copy_slopes(
-    slopes: Array, g: Array, windows: Array, count: int, first: int, filters: int, panel: int
-) -> None:
-    """slopes[panel, window, filter] from the filters first to `filters` of the windows in a table; zeros behind them."""
-    for j in range(first, filters, panel):
-        at, width = (j - first) * count, min(panel, filters - j)
-        for w in range(count):
-            source, to = windows[2 * w + 1] + j, at + w * panel
-            copy_numbers(slopes, to, g, source, width)
-            for q in range(width, panel):
-                slopes[to + q] = 0
+def _copy_slopes(slopes: Array, g: Array, windows: Array, count: int, first: int, last: int) -> None:
+    """slopes[panel, window, filter] from the filters first to last of the windows in a table; zeros behind them."""
+    panel = 2 * lanes(g)
+    for j in range(first, last, panel):
+        at, width = (j - first) * count, min(panel, last - j)
+        if width < panel:
+            slopes[at : at + count * panel] = 0
+        gather_rows(slopes, at, panel, g, j, windows, 1, count, width)
+
+
+@inline
+def _rows_together(taps: Array, used: int, tap: int, channels: int) -> int:
+    """How many taps from `tap` on have sums side by side, of which a copy holds all channels; at least one."""
+    count = 1
+    while (
+        tap + count < used
+        and (count + 1) * channels <= ROWS
+        and taps[2 * (tap + count) + 1] == taps[2 * tap + 1] + count * channels
+    ):
+        count += 1
+    return count
 
 
 @kernel("T[::1], const T[::1], const T[::1], const int64[::1], const int64[:, ::1]", T=("float32", "float64"))
@@ -131,6 +144,8 @@ def _sum_windows(begin: int, end: int, sums: Array, x: Array, g: Array, sizes: A
     pixels, results, kernel = sizes[10:13], sizes[13:16], sizes[16:19]
     panel, pitch, depth = 2 * lanes(x), panels * 2 * lanes(x), groups * channels
     lines = kernel[0] * kernel[1] * kernel[2] * channels
+    copies = -(-channels // ROWS)
+    per_copy = -(-channels // copies)
     windows, taps = np.empty(2 * chunk + 2, np.int64), np.empty(2 * kernel[0] * kernel[1] * kernel[2] + 2, np.int64)
     slopes, seen = np.empty(chunk * share * panel, x.dtype), np.empty(chunk * ROWS + SPARE_COLUMNS, x.dtype)
     for item in range(begin, end):
@@ -147,38 +162,40 @@ def _sum_windows(begin: int, end: int, sums: Array, x: Array, g: Array, sizes: A
             first, last = total * number // region[CHUNKS], total * (number + 1) // region[CHUNKS]
             count = last - first
             list_windows(windows, region, first, last, 0, pixels, depth, results, groups * filters)
-            joined = region[2 * PER_DIM + TAPS] == 1 or (groups == 1 and region[2 * PER_DIM + TAP_STEP] == 1)
-            used = list_taps(taps, region, pixels, depth, kernel, channels, joined)
-            run = region[2 * PER_DIM + TAPS] * channels if joined else channels
-            _copy_slopes(slopes, g, windows, count, group * filters + first_filter, group * filters + last_filter, panel)
-            parts = (run + ROWS - 1) // ROWS
-            for tap in range(used * parts):
-                begin_row = run * (tap % parts) // parts
-                rows = run * (tap % parts + 1) // parts - begin_row
-                source = taps[2 * (tap // parts)] + group * channels + begin_row
-                for w in range(count):
-                    copy_numbers(seen, w * ROWS, x, windows[2 * w] + source, rows)
-                at = at_sums + (taps[2 * (tap // parts) + 1] + begin_row) * pitch
-                for j in range(first_filter, last_filter, panel):
-                    add_outer(sums, at + j, pitch, seen, 0, ROWS, slopes, (j - first_filter) * count, panel, rows,
-                              last_filter - j, count)  # fmt: skip
+            used = list_taps(taps, region, pixels, depth, kernel, channels, False)
+            _copy_slopes(slopes, g, windows, count, group * filters + first_filter, group * filters + last_filter)
+            tap = 0
+            while tap < used:
+                together = _rows_together(taps, used, tap, channels)
+                for row in range(0, channels, per_copy):
+                    rows = min(per_copy, channels - row)
+                    for t in range(together):
+                        gather_rows(seen, t * channels, ROWS, x, taps[2 * (tap + t)] + group * channels + row, windows,
+                                    0, count, rows)  # fmt: skip
+                    rows, at = (together - 1) * channels + rows, at_sums + (taps[2 * tap + 1] + row) * pitch
+                    for j in range(first_filter, last_filter, panel):
+                        add_outer(sums, at + j, pitch, seen, 0, ROWS, slopes, (j - first_filter) * count, panel, rows,
+                                  last_filter - j, count)  # fmt: skip
+                tap += together
 
 
 @kernel("T[::1], const T[::1], const int64[::1]", T=("float32", "float64"))
 def _collect(begin: int, end: int, out: Array, sums: Array, sizes: Array) -> None:
-    """out[filter, channel, tap] = the sum over the pieces of sums[..]; for (group, panel, channel) begin to end."""
+    """out[filter, channel, tap] = the sum over the pieces of sums[..]; for (group, panel, block of channels) begin to end."""
     groups, channels, filters, panels, pieces = sizes[0], sizes[1], sizes[2], sizes[3], sizes[8]
     panel, taps = 2 * lanes(out), sizes[16] * sizes[17] * sizes[18]
-    total = np.empty(taps * panel, out.dtype)
+    blocks = (channels + COLLECTED - 1) // COLLECTED
+    total = np.empty(COLLECTED * taps * panel, out.dtype)
     for unit in range(begin, end):
-        group, p, channel = unit // channels // panels, unit // channels % panels, unit % channels
+        group, p, first = unit // blocks // panels, unit // blocks % panels, unit % blocks * COLLECTED
+        count = min(COLLECTED, channels - first)
         for t in range(taps):
-            at = ((group * taps + t) * channels + channel) * panels * panel + p * panel
-            copy_numbers(total, t * panel, sums, at, panel)
-            for piece in range(1, pieces):
-                more = at + piece * groups * taps * channels * panels * panel
-                for q in range(panel):
-                    total[t * panel + q] += sums[more + q]
-        first = group * filters + p * panel
-        transpose(out, (first * channels + channel) * taps, channels * taps, total, 0, panel, taps,
+            for c in range(count):
+                at = ((group * taps + t) * channels + first + c) * panels * panel + p * panel
+                copy_row(total, (c * taps + t) * panel, sums, at, panel)
+                for piece in range(1, pieces):
+                    more = at + piece * groups * taps * channels * panels * panel
+                    add_row(total, (c * taps + t) * panel, sums, more, panel)
+        filter_ = group * filters + p * panel
+        transpose(out, (filter_ * channels + first) * taps, channels * taps, total, 0, panel, count * taps,
                   min(panel, filters - p * panel))  # fmt: skip
