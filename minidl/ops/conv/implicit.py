@@ -35,17 +35,19 @@ from minidl.ops.conv.epilogue import Epilogue
 from minidl.ops.conv.regions import (
     CHUNKS,
     FIRST_UNIT,
-    PAD_COST,
     PER_DIM,
     TAP_STEP,
     TAPS,
-    Way,
+    Ground,
     backward_way,
+    calls_for,
     forward_way,
+    ground_of,
+    in_three_dims,
     list_taps,
     list_windows,
     region_of,
-    regions_of,
+    space_of,
     windows_of,
     with_units,
     work,
@@ -57,104 +59,84 @@ FEWEST, MOST = 96, 768  # windows in a chunk
 UNITS = 16  # at least, where there is so much work
 PACKED = 16  # channels whose weights are turned at once
 BLOCKS = 32  # pieces that threads share out
+PACK_COST = 16  # packing a number takes as long as so many operations
 STEPS = 1152  # of a product over one panel before its sums go back to memory
 
 
 class Plan(NamedTuple):
-    """How one convolution is cut: the kernel's sizes and regions, and the zeros around a copy of the image, if any."""
+    """How one convolution is cut."""
 
-    sizes: Array
+    ground: Ground
+    sizes: Array  # for the kernels
     regions: Array
     units: int
-    order: Array
+    block: int  # of units in one call
+    order: Array  # of the taps
     panels: int  # of packed weights, in all groups
     weights: int  # numbers in them
-    around: tuple[tuple[int, int], ...] | None
 
 
-@functools.lru_cache(maxsize=256)
-def plan(way: Way, images: int, pixels: Sizes, results: Sizes, kernel: Sizes, groups: int, channels: int, filters: int,
-         dtype: DType) -> Plan:  # fmt: skip
-    """Cut the windows into regions and chunks; `channels` and `filters` are those of one group."""
-    regions, around, rows = regions_of(way, pixels, results), None, tile_rows("runs", 2)
-    overhang = way.overhang(pixels, results)
-    if any(map(any, overhang)):
-        longer = tuple(before + n + after for n, (before, after) in zip(pixels, overhang, strict=True))
-        one = regions_of(way.moved(overhang), longer, results)
-        copying = PAD_COST * images * math.prod(longer) // filters
-        if work(one, images, rows) + copying < work(regions, images, rows):
-            regions, around, pixels = one, overhang, longer
+@functools.lru_cache(maxsize=512)
+def plan(
+    is_back: bool, x: Sizes, out: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
+    dtype: DType,
+) -> Plan:  # fmt: skip
+    """Cut the windows into regions and chunks."""
+    kernel, *steps = in_three_dims(kernel, stride, padding, dilation)
+    way = (backward_way if is_back else forward_way)(kernel, *steps)
+    images, channels, filters, results = x[0], x[-1] // groups, out[-1] // groups, space_of(out)
+    ground = ground_of(way, images, space_of(x), results, filters, tile_rows("runs", 2))
     panels = panel_count(filters, dtype)
-    windows = images * math.prod(results)
-    bytes_each = dtype.itemsize * groups * (channels * math.prod(way.in_step) + filters)
-    chunk = min(MOST, max(FEWEST, min(CHUNK_BYTES // bytes_each, windows // UNITS)))
-    chunk = -(-chunk // 12) * 12
-    parts = min(panels, max(1, UNITS // (groups * max(1, windows // chunk))))
-    share = -(-panels // parts)
+    chunk = chunk_of(images * math.prod(results), dtype.itemsize * (x[-1] * math.prod(way.in_step) + out[-1]))
+    chunks = max(1, images * math.prod(results) // chunk)
+    share = -(-panels // min(panels, max(1, UNITS // (groups * chunks))))
     parts = -(-panels // share)
-    regions, units = with_units(regions, images, chunk, groups * parts)
-    sizes = np.array((groups, channels, filters, panels, parts, share, chunk, images, *pixels, *results, *kernel),
-                     np.int64)  # fmt: skip
+    regions, units = with_units(ground.regions, images, chunk, groups * parts)
+    sizes = (groups, channels, filters, panels, parts, share, chunk, images, *ground.pixels, *results, *kernel)
     order = np.array(way.tap_order(kernel), np.int64)
+    calls = calls_for(2 * work(ground.regions, images, 1) * channels * out[-1], BLOCKS)
     weights = groups * panels * len(order) * channels * panel_columns(dtype)
-    return Plan(sizes, regions, units, order, groups * panels, weights, around)
+    return Plan(ground, np.array(sizes, np.int64), regions, units, -(-units // calls), order, groups * panels, weights)
+
+
+def chunk_of(windows: int, bytes_each: int) -> int:
+    """How many of all windows make a chunk: as many as stay in the second-level cache, and enough for all threads."""
+    return -(-min(MOST, max(FEWEST, min(CHUNK_BYTES // bytes_each, windows // UNITS))) // 12) * 12
 
 
 def convolve(
     out: Array, x: Array, weight: Array, epilogue: Epilogue, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int
 ) -> None:
     """The convolution of x (N, *space, C) with weight (K, C / groups, *kernel) to out (N, *windows, K)."""
-    kernel, *steps = in_three_dims(weight.shape[2:], stride, padding, dilation)
-    way, taps = forward_way(kernel, *steps), math.prod(kernel)
-    _run(way, kernel, out, x, weight, epilogue, groups, (weight.shape[1] * taps, taps))
+    if not out.size:
+        return
+    taps = math.prod(weight.shape[2:])
+    cut = plan(False, x.shape, out.shape, weight.shape[2:], stride, padding, dilation, groups, out.dtype)
+    _run(cut, out, x, weight, epilogue, weight.shape[1] * taps, taps)
 
 
 def convolve_back(
     out: Array, g: Array, weight: Array, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int
 ) -> None:
     """The adjoint: g (N, *windows, K) spread over an image (N, *space, C)."""
-    kernel, *steps = in_three_dims(weight.shape[2:], stride, padding, dilation)
-    way, taps = backward_way(kernel, *steps), math.prod(kernel)
-    _run(way, kernel, out, g, weight, Epilogue(), groups, (taps, weight.shape[1] * taps))
-
-
-def in_three_dims(kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> tuple[Sizes, Sizes, Sizes, Sizes]:
-    """A convolution over volumes that does the same: dimensions that are not there have length 1."""
-    lead = 3 - len(kernel)
-    ones = (1,) * lead
-    return ones + kernel, ones + stride, (0,) * lead + padding, ones + dilation
-
-
-def space_of(images: Array) -> Sizes:
-    """The three lengths of images (N, *space, C)."""
-    return (1,) * (5 - images.ndim) + images.shape[1:-1]
+    if not out.size:
+        return
+    taps = math.prod(weight.shape[2:])
+    cut = plan(True, g.shape, out.shape, weight.shape[2:], stride, padding, dilation, groups, out.dtype)
+    _run(cut, out, g, weight, Epilogue(), taps, weight.shape[1] * taps)
 
 
 def _run(
-    way: Way, kernel: Sizes, out: Array, x: Array, weight: Array, epilogue: Epilogue, groups: int, steps: Sizes
+    cut: Plan, out: Array, x: Array, weight: Array, epilogue: Epilogue, filter_step: int, channel_step: int
 ) -> None:
-    if not out.size:
-        return
-    channels, filters = x.shape[-1] // groups, out.shape[-1] // groups
-    cut = plan(way, len(x), space_of(x), space_of(out), kernel, groups, channels, filters, out.dtype)
-    if cut.around is not None:
-        x = padded(x, cut.around)
     packed = empty(CPU, (cut.weights,), out.dtype)
-    parallel(_pack, cut.panels, packed, weight.reshape(-1), cut.sizes, cut.order, *steps, block=-(-cut.panels // BLOCKS))
+    block = -(-cut.panels // calls_for(PACK_COST * cut.weights, BLOCKS))
+    parallel(_pack, cut.panels, packed, weight.reshape(-1), cut.sizes, cut.order, filter_step, channel_step, block=block)
     lift = epilogue.lift(out.shape[-1] + panel_columns(out.dtype), out.dtype)
-    adds = epilogue.residual is not None
-    parallel(_slide, cut.units, out.reshape(-1), x.reshape(-1), packed, lift, epilogue.added(out.dtype), adds,
-             epilogue.floor, cut.sizes, cut.regions, block=-(-cut.units // BLOCKS))  # fmt: skip
-
-
-def padded(x: Array, around: tuple[tuple[int, int], ...]) -> Array:
-    """Images (N, *space, C) as volumes with zeros around them."""
-    volumes = x.reshape(len(x), *space_of(x), x.shape[-1])
-    lengths = [before + n + after for n, (before, after) in zip(space_of(x), around, strict=True)]
-    result = empty(CPU, (len(x), *lengths, x.shape[-1]), x.dtype)
-    result[...] = 0
-    result[(slice(None), *[slice(b, b + n) for n, (b, _) in zip(space_of(x), around, strict=True)])] = volumes
-    return result
+    parallel(
+        _slide, cut.units, out.reshape(-1), cut.ground.of(x).reshape(-1), packed, lift, epilogue.added(out.dtype),
+        epilogue.residual is not None, epilogue.floor, cut.sizes, cut.regions, block=cut.block,
+    )  # fmt: skip
 
 
 @kernel("T[::1], const T[::1], const int64[::1], const int64[::1], intp, intp", T=("float32", "float64"))

@@ -27,20 +27,21 @@ from minidl.device.microkernel import panel_columns, panel_count
 from minidl.device.outer import SPARE_COLUMNS, add_outer
 from minidl.device.transpose import transpose
 from minidl.device.vectors import lanes
-from minidl.ops.conv.implicit import in_three_dims, padded, space_of
 from minidl.ops.conv.regions import (
     CHUNKS,
     FIRST_UNIT,
-    PAD_COST,
     PER_DIM,
     TAP_STEP,
     TAPS,
-    Way,
+    Ground,
+    calls_for,
     forward_way,
+    ground_of,
+    in_three_dims,
     list_taps,
     list_windows,
     region_of,
-    regions_of,
+    space_of,
     windows_of,
     with_units,
     work,
@@ -51,46 +52,45 @@ CHUNK_BYTES = 64 << 10  # of the pixels of a chunk of windows
 FEWEST, MOST = 96, 128  # windows in a chunk
 ROWS = 48  # of weights at once
 COLLECTED = 16  # channels whose weights are turned at once
-ITEMS = 16  # shares of the work at least, where there is so much
+COLLECT_COST = 8  # a sum of pieces takes as long as so many operations
+TILE_WINDOWS = 24  # a tile of sums is read and written in the time of so many windows
+ITEMS = 16  # shares of the work, where there is so much
 SUM_BYTES = 128 << 10  # of one item's sums
 PIECES_BYTES = 8 << 20  # of all sums, unless one piece takes more
 
 
 class Plan(NamedTuple):
-    """How one weight gradient is cut: the kernel's sizes and regions, and the zeros around a copy of the image."""
+    """How one weight gradient is cut."""
 
-    sizes: Array
+    ground: Ground
+    sizes: Array  # for the kernels
     regions: Array
     items: int
-    sums: int  # numbers in one piece
-    pieces: int
-    around: tuple[tuple[int, int], ...] | None
+    sums: int  # numbers in all pieces
+    blocks: int  # of results
 
 
-@functools.lru_cache(maxsize=256)
-def plan(way: Way, images: int, pixels: Sizes, results: Sizes, kernel: Sizes, groups: int, channels: int, filters: int,
-         dtype: DType) -> Plan:  # fmt: skip
+@functools.lru_cache(maxsize=512)
+def plan(
+    x: Sizes, g: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int, dtype: DType
+) -> Plan:
     """Cut windows into regions, chunks and pieces, and filters into shares of whole panels."""
-    regions, around = regions_of(way, pixels, results), None
-    overhang = way.overhang(pixels, results)
-    if any(map(any, overhang)):
-        longer = tuple(before + n + after for n, (before, after) in zip(pixels, overhang, strict=True))
-        one = regions_of(way.moved(overhang), longer, results)
-        copying = PAD_COST * images * math.prod(longer) // filters
-        if work(one, images, 24) + copying < work(regions, images, 24):  # a tile of sums costs two dozen windows
-            regions, around, pixels = one, overhang, longer
-    regions = regions[regions[:, TAPS::PER_DIM].prod(1) > 0]
+    kernel, *steps = in_three_dims(kernel, stride, padding, dilation)
+    way, images, channels, filters = forward_way(kernel, *steps), x[0], x[-1] // groups, g[-1] // groups
+    ground = ground_of(way, images, space_of(x), space_of(g), filters, TILE_WINDOWS)
+    used = ground.regions[ground.regions[:, TAPS::PER_DIM].prod(1) > 0]
     panels, rows = panel_count(filters, dtype), math.prod(kernel) * channels
-    pitch = panels * panel_columns(dtype)
     share = max(1, min(panels, SUM_BYTES // (rows * panel_columns(dtype) * dtype.itemsize)))
     shares = -(-panels // share)
-    chunk = min(MOST, max(FEWEST, CHUNK_BYTES // (dtype.itemsize * groups * channels * math.prod(way.in_step))))
-    regions, units = with_units(regions, images, chunk, 1)
-    sums = groups * rows * pitch
-    pieces = max(1, min(-(-ITEMS // (groups * shares)), units, PIECES_BYTES // (sums * dtype.itemsize)))
-    sizes = np.array((groups, channels, filters, panels, share, shares, chunk, units, pieces, images, *pixels, *results,
-                      *kernel), np.int64)  # fmt: skip
-    return Plan(sizes, regions, groups * shares * pieces, sums, pieces, around)
+    chunk = min(MOST, max(FEWEST, CHUNK_BYTES // (dtype.itemsize * x[-1] * math.prod(way.in_step))))
+    regions, units = with_units(used, images, chunk, 1)
+    sums = groups * rows * panels * panel_columns(dtype)
+    items = calls_for(2 * work(used, images, 1) * channels * g[-1], ITEMS)
+    pieces = max(1, min(-(-items // (groups * shares)), units, PIECES_BYTES // (sums * dtype.itemsize)))
+    sizes = (groups, channels, filters, panels, share, shares, chunk, units, pieces, images, *ground.pixels,
+             *space_of(g), *kernel)  # fmt: skip
+    blocks = groups * panels * -(-channels // COLLECTED)
+    return Plan(ground, np.array(sizes, np.int64), regions, groups * shares * pieces, pieces * sums, blocks)
 
 
 def weight_gradient(
@@ -100,16 +100,13 @@ def weight_gradient(
     if not g.size:
         out[...] = 0
         return
-    kernel, *steps = in_three_dims(out.shape[2:], stride, padding, dilation)
-    cut = plan(forward_way(kernel, *steps), len(x), space_of(x), space_of(g), kernel, groups, out.shape[1],
-               len(out) // groups, out.dtype)  # fmt: skip
-    if cut.around is not None:
-        x = padded(x, cut.around)
-    sums = empty(CPU, (cut.pieces * cut.sums,), out.dtype)
-    parallel(_sum_windows, cut.items, sums, x.reshape(-1), g.reshape(-1), cut.sizes, cut.regions, block=1)
-    panels = groups * panel_count(len(out) // groups, out.dtype)
-    blocks = panels * -(-out.shape[1] // COLLECTED)
-    parallel(_collect, blocks, out.reshape(-1), sums, cut.sizes, block=-(-blocks // 16))
+    cut = plan(x.shape, g.shape, out.shape[2:], stride, padding, dilation, groups, out.dtype)
+    sums = empty(CPU, (cut.sums,), out.dtype)
+    block = -(-cut.items // ITEMS)
+    parallel(_sum_windows, cut.items, sums, cut.ground.of(x).reshape(-1), g.reshape(-1), cut.sizes, cut.regions,
+             block=block)  # fmt: skip
+    block = -(-cut.blocks // calls_for(COLLECT_COST * cut.sums, ITEMS))
+    parallel(_collect, cut.blocks, out.reshape(-1), sums, cut.sizes, block=block)
 
 
 @inline
@@ -144,8 +141,8 @@ def _sum_windows(begin: int, end: int, sums: Array, x: Array, g: Array, sizes: A
     pixels, results, kernel = sizes[10:13], sizes[13:16], sizes[16:19]
     panel, pitch, depth = 2 * lanes(x), panels * 2 * lanes(x), groups * channels
     lines = kernel[0] * kernel[1] * kernel[2] * channels
-    copies = -(-channels // ROWS)
-    per_copy = -(-channels // copies)
+    copies = (channels + ROWS - 1) // ROWS
+    per_copy = ((channels + copies - 1) // copies + 5) // 6 * 6  # whole tiles
     windows, taps = np.empty(2 * chunk + 2, np.int64), np.empty(2 * kernel[0] * kernel[1] * kernel[2] + 2, np.int64)
     slopes, seen = np.empty(chunk * share * panel, x.dtype), np.empty(chunk * ROWS + SPARE_COLUMNS, x.dtype)
     for item in range(begin, end):

@@ -16,13 +16,14 @@ Everything is written for three dimensions; images with fewer have length 1 in t
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
 from minidl.core import Array
-from minidl.device import inline
+from minidl.device import CPU, empty, inline
 from minidl.ops.windows import Sizes
 
 # A region along one dimension: results out + out_step·u for u < count see the pixels seen + seen_step·u + tap_step·t for
@@ -31,6 +32,7 @@ OUT, OUT_STEP, COUNT, SEEN, SEEN_STEP, PLACE, TAPS, TAP_STEP = range(8)
 PER_DIM = 8
 FIRST_UNIT, CHUNKS = 24, 25  # behind the three dimensions
 COLUMNS = 26
+CALL_OPERATIONS = 1 << 20
 PAD_COST = 20  # copying a pixel's channel into a padded image takes as long as so many multiply-adds
 
 
@@ -122,6 +124,54 @@ def _stretches(line: Line, place: int, pixels: int, results: int, in_step: int, 
         at = int(seen[u]) + low * line.step if used else 0
         yield np.array((line.start + u * out_step, out_step, stop - u, at, in_step if used else 0, place + low,
                         used, line.step))  # fmt: skip
+
+
+def in_three_dims(kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> tuple[Sizes, Sizes, Sizes, Sizes]:
+    """A convolution over volumes that does the same: dimensions that are not there have length 1."""
+    lead = 3 - len(kernel)
+    ones = (1,) * lead
+    return ones + kernel, ones + stride, (0,) * lead + padding, ones + dilation
+
+
+def space_of(shape: Sizes) -> Sizes:
+    """The three lengths of images (N, *space, C)."""
+    return (1,) * (5 - len(shape)) + shape[1:-1]
+
+
+class Ground(NamedTuple):
+    """Where windows are read: the image, or a copy of it with zeros around."""
+
+    regions: Array
+    pixels: Sizes
+    around: tuple[tuple[int, int], ...] | None
+
+    def of(self, images: Array) -> Array:
+        """Images (N, *space, C) as they are, or as volumes with zeros around them."""
+        if self.around is None:
+            return images
+        result = empty(CPU, (len(images), *self.pixels, images.shape[-1]), images.dtype)
+        result[...] = 0
+        space = space_of(images.shape)
+        inside = [slice(before, before + n) for n, (before, _) in zip(space, self.around, strict=True)]
+        result[(slice(None), *inside)] = images.reshape(len(images), *space, images.shape[-1])
+        return result
+
+
+def ground_of(way: Way, images: int, pixels: Sizes, results: Sizes, filters: int, tile: int) -> Ground:
+    """The image itself, unless its regions waste more windows in tiles of `tile` than a padded copy would cost."""
+    inside = Ground(regions_of(way, pixels, results), pixels, None)
+    around = way.overhang(pixels, results)
+    if not any(map(any, around)):
+        return inside
+    longer = tuple(before + n + after for n, (before, after) in zip(pixels, around, strict=True))
+    copied = Ground(regions_of(way.moved(around), longer, results), longer, around)
+    cost = PAD_COST * images * math.prod(longer) // filters
+    return copied if work(copied.regions, images, tile) + cost < work(inside.regions, images, tile) else inside
+
+
+def calls_for(operations: int, most: int) -> int:
+    """Into how many calls of a kernel so many operations are cut: a call takes 3 us to start, a thread 15 to wake."""
+    return max(1, min(most, operations // CALL_OPERATIONS))
 
 
 def with_units(regions: Array, images: int, chunk: int, shares: int) -> tuple[Array, int]:
