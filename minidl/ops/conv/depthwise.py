@@ -21,7 +21,7 @@ import numpy as np
 from minidl.core import Array
 from minidl.device import CPU, empty, inline, kernel, parallel
 from minidl.device.dtypes import DType
-from minidl.device.gathered import SPARE_ROWS, panel_apart
+from minidl.device.gathered import SPARE_ROWS, add_apart
 from minidl.device.vectors import lanes, lanes_of
 from minidl.ops.conv.epilogue import Epilogue
 from minidl.ops.conv.regions import (
@@ -44,7 +44,8 @@ from minidl.ops.conv.regions import (
 )
 from minidl.ops.windows import Sizes
 
-CHUNK = 192  # windows; their pixels under a panel of channels fit the first-level cache
+CHUNK = 192  # windows
+SHARE = 128  # channels at once: the pixels of a few windows fit the first-level cache
 COST = 8  # a product takes as long as so many operations of a matrix product
 BLOCKS = 32  # pieces that threads share out
 PIECES = 16  # of the weight gradient, each with sums of its own
@@ -166,10 +167,11 @@ def _slide(
         first, last = total * number // region[CHUNKS], total * (number + 1) // region[CHUNKS]
         list_windows(windows, region, first, last, SPARE_ROWS, pixels, channels, results, channels)
         used = list_taps(taps, region, pixels, channels, kernel, channels, False)
-        for p in range(0, channels, width):
-            j = min(p, channels - width)
-            panel_apart(out, j, start, j, int(by_row), x, j, weight, j, windows, last - first, width, taps, 0, used,
-                        floor)  # fmt: skip
+        for j in range(0, channels, SHARE):
+            # The last share may begin early, so that it is no narrower than a panel.
+            at = min(j, max(0, channels - width))
+            add_apart(out, at, start, at, int(by_row), x, at, weight, at, windows, last - first,
+                      min(channels, j + SHARE) - at, width, taps, 0, used, floor)  # fmt: skip
 
 
 @kernel("T[::1], const T[::1], const T[::1], const int64[::1], const int64[:, ::1]", T=("float32", "float64"))
@@ -194,4 +196,5 @@ def _dots(begin: int, end: int, sums: Array, x: Array, g: Array, sizes: Array, r
                 taps[2 * i], taps[2 * i + 1] = taps[2 * used - 2], taps[2 * used - 1]
             for p in range(panels):
                 j, at = min(p * width, channels - width), (piece * panels + p) * count * width
-                panel_apart(sums, at, sums, at, 1, x, j, g, j, taps, used, width, windows, 0, last - first, -np.inf)
+                add_apart(sums, at, sums, at, 1, x, j, g, j, taps, used, width, width, windows, 0, last - first,
+                          -np.inf)  # fmt: skip
