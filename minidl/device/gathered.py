@@ -7,12 +7,11 @@ in A and in C, and the steps come in taps, each with its own place in A and in B
 
 A window of a channels-last image is such a sum: the row is the window, the tap a pixel of it, the run its channels. So
 windows of any stride, dilation and number of dimensions are read in place, from several images at once, and those at a
-border just have fewer taps. Three kinds of tile are written from one description:
+border just have fewer taps. Two kinds of tile are written from one description:
 
 | tile | A gives | is for |
 |---|---|---|
 | `runs` | numbers, spread over a vector; steps k < run in each tap | products: rows are windows, taps their pixels |
-| `single` | the same, one step in each tap | weight gradients: rows are weights, taps are windows |
 | `apart` | vectors | depthwise: channel j of A meets channel j of B alone |
 
 With 16 registers a tile has 6 rows of 2 vectors (8 rows of 1), with 32 it has 12. Rows beyond the last one repeat it:
@@ -25,8 +24,6 @@ tables whose entries are added need no room for the product of both.
 from __future__ import annotations
 
 from typing import Any
-
-import numpy as np
 
 from minidl.device.inline import Intrinsic, inline, intrinsic
 from minidl.device.vectors import (
@@ -48,8 +45,8 @@ from minidl.device.vectors import (
 )
 
 SPARE_ROWS = 16  # entries that a table of rows needs behind its last one, as copies of it
-RUNS, SINGLE, APART = "runs", "single", "apart"
-UNROLL_STEPS, UNROLL_TAPS = 4, 2  # in one round of the loop of `runs`, and of `single`
+RUNS, APART = "runs", "apart"
+UNROLL = 4  # steps in one round of the loop of `runs`
 _NAMES = ("c", "ic", "start", "i_start", "by_row", "a", "ia", "b", "ib", "ldb", "rows", "row", "n", "taps", "first",
           "last", "run", "floor")  # fmt: skip
 
@@ -125,32 +122,16 @@ class _Tile:
     def over_taps(self, rows: list[Any], sums: list[Any]) -> list[Any]:
         args, b = self.args, self.base("b", "ib")
 
-        def taps(count: int) -> Any:
-            def body(t: Any, sums: list[Any]) -> list[Any]:
-                for ahead in range(count):
-                    of_a, of_b = self.pair("taps", t, ahead)
-                    sums = self.tap(rows, of_a, self.moved(b, of_b), sums)
-                return sums
+        def tap(t: Any, sums: list[Any]) -> list[Any]:
+            of_a, of_b = self.pair("taps", t, 0)
+            return self.tap(rows, of_a, self.moved(b, of_b), sums)
 
-            return body
-
-        unroll = UNROLL_TAPS if self.kind == SINGLE else 1
-        whole = self.whole_rounds(args["first"], args["last"], unroll)
-        sums = self.loop(args["first"], whole, unroll, sums, taps(unroll))
-        return sums if unroll == 1 else self.loop(whole, args["last"], 1, sums, taps(1))
-
-    def whole_rounds(self, first: Any, last: Any, unroll: int) -> Any:
-        """Where rounds of `unroll` steps end."""
-        if unroll == 1:
-            return last
-        length = self.builder.and_(self.builder.sub(last, first), integer(-unroll))
-        return self.builder.add(first, length)
+        return self.loop(args["first"], args["last"], 1, sums, tap)
 
     def tap(self, rows: list[Any], of_a: Any, b: Any, sums: list[Any]) -> list[Any]:
         if self.kind != RUNS:
             return self.step(rows, of_a, 0, b, sums)
-        unroll = UNROLL_STEPS
-        whole = self.builder.and_(self.args["run"], integer(-unroll))
+        whole = self.builder.and_(self.args["run"], integer(-UNROLL))
 
         def steps(count: int) -> Any:
             def body(k: Any, sums: list[Any]) -> list[Any]:
@@ -163,7 +144,7 @@ class _Tile:
 
             return body
 
-        sums = self.loop(integer(0), whole, unroll, sums, steps(unroll))
+        sums = self.loop(integer(0), whole, UNROLL, sums, steps(UNROLL))
         return self.loop(whole, self.args["run"], 1, sums, steps(1))
 
     def step(self, rows: list[Any], index: Any, ahead: int, b: Any, sums: list[Any]) -> list[Any]:
@@ -256,10 +237,8 @@ def _constant(kind: str, vectors: int) -> Intrinsic:
 
 
 _runs_wide, _runs_narrow = _tile(RUNS, 2), _tile(RUNS, 1)
-_single_wide, _single_narrow = _tile(SINGLE, 2), _tile(SINGLE, 1)
 _apart_wide, _apart_narrow = _tile(APART, 2), _tile(APART, 1)
 _runs_rows_wide, _runs_rows_narrow = _constant(RUNS, 2), _constant(RUNS, 1)
-_single_rows_wide, _single_rows_narrow = _constant(SINGLE, 2), _constant(SINGLE, 1)
 _apart_rows_wide, _apart_rows_narrow = _constant(APART, 2), _constant(APART, 1)
 
 
@@ -284,28 +263,24 @@ def panel_of_runs(
 
 
 @inline
-def panel_of_singles(
+def add_apart(
     c: Any, ic: int, start: Any, i_start: int, by_row: int, a: Any, ia: int, b: Any, ib: int,
-    rows: Any, m: int, n: int, taps: Any, first: int, last: int,
+    rows: Any, m: int, n: int, width: int, taps: Any, first: int, last: int, floor: float,
 ) -> None:  # fmt: skip
-    """`panel_of_runs` with one step in each tap, and no floor."""
-    if n > lanes(c):
-        for i in range(0, m, _single_rows_wide()):
-            _single_wide(c, ic, start, i_start, by_row, a, ia, b, ib, 0, rows, i, n, taps, first, last, 1, -np.inf)
-    else:
-        for i in range(0, m, _single_rows_narrow()):
-            _single_narrow(c, ic, start, i_start, by_row, a, ia, b, ib, 0, rows, i, n, taps, first, last, 1, -np.inf)
+    """C[row i, j] = start + Σ over taps A[row i + tap + j] · B[tap + j] for j < n, in panels of `width`: 1 or 2 vectors.
 
-
-@inline
-def panel_apart(
-    c: Any, ic: int, start: Any, i_start: int, by_row: int, a: Any, ia: int, b: Any, ib: int,
-    rows: Any, m: int, n: int, taps: Any, first: int, last: int, floor: float,
-) -> None:  # fmt: skip
-    """C[row i, j] = start + Σ over taps A[row i + tap + j] · B[tap + j]: reads whole vectors of A and B."""
-    if n > lanes(c):
+    n is not less than `width`. The last panel ends with n, and so may overlap the one before it: `start` must be other
+    memory than C then. All panels of a few rows come before the next rows, which is the order of memory.
+    """
+    if width > lanes(c):
         for i in range(0, m, _apart_rows_wide()):
-            _apart_wide(c, ic, start, i_start, by_row, a, ia, b, ib, 0, rows, i, n, taps, first, last, 1, floor)
+            for p in range(0, n, width):
+                j = min(p, n - width)
+                _apart_wide(c, ic + j, start, i_start + j, by_row, a, ia + j, b, ib + j, 0, rows, i, width, taps, first,
+                            last, 1, floor)  # fmt: skip
     else:
         for i in range(0, m, _apart_rows_narrow()):
-            _apart_narrow(c, ic, start, i_start, by_row, a, ia, b, ib, 0, rows, i, n, taps, first, last, 1, floor)
+            for p in range(0, n, width):
+                j = min(p, n - width)
+                _apart_narrow(c, ic + j, start, i_start + j, by_row, a, ia + j, b, ib + j, 0, rows, i, width, taps,
+                              first, last, 1, floor)  # fmt: skip

@@ -20,30 +20,34 @@ from typing import NamedTuple
 import numpy as np
 
 from minidl.core import Array
-from minidl.device import inline, kernel, parallel
+from minidl.device import CPU, empty, inline, kernel, parallel
 from minidl.device.dtypes import DType
-from minidl.device.gathered import SPARE_ROWS, panel_apart
+from minidl.device.gathered import SPARE_ROWS, add_apart
 from minidl.device.vectors import lanes, lanes_of
 from minidl.ops.conv.epilogue import Epilogue
-from minidl.ops.conv.implicit import in_three_dims, space_of
 from minidl.ops.conv.regions import (
-    CHUNKS,
     FIRST_UNIT,
     PER_DIM,
     TAPS,
-    Way,
+    Units,
     backward_way,
+    calls_for,
     forward_way,
+    in_three_dims,
     list_taps,
     list_windows,
     region_of,
     regions_of,
+    space_of,
+    units_of,
     windows_of,
-    with_units,
+    work,
 )
 from minidl.ops.windows import Sizes
 
-CHUNK = 192  # windows; their pixels under a panel of channels fit the first-level cache
+CHUNK = 192  # windows
+SHARE = 128  # channels at once: the pixels of a few windows fit the first-level cache
+COST = 8  # a product takes as long as so many operations of a matrix product
 BLOCKS = 32  # pieces that threads share out
 PIECES = 16  # of the weight gradient, each with sums of its own
 
@@ -52,16 +56,23 @@ class Plan(NamedTuple):
     """How one convolution is cut: the kernel's sizes and regions."""
 
     sizes: Array
-    regions: Array
-    units: int
-    order: Array
+    units: Units
+    order: Array  # of the taps
+    calls: int
 
 
-@functools.lru_cache(maxsize=256)
-def plan(way: Way, images: int, pixels: Sizes, results: Sizes, kernel: Sizes, channels: int) -> Plan:
-    regions, units = with_units(regions_of(way, pixels, results), images, CHUNK, 1)
-    sizes = np.array((channels, images, *pixels, *results, *kernel, units), np.int64)
-    return Plan(sizes, regions, units, np.array(way.tap_order(kernel), np.int64))
+@functools.lru_cache(maxsize=512)
+def plan(is_back: bool, x: Sizes, out: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Plan:
+    """Cut the windows into regions and chunks."""
+    kernel, *steps = in_three_dims(kernel, stride, padding, dilation)
+    way = (backward_way if is_back else forward_way)(kernel, *steps)
+    all_regions = regions_of(way, space_of(x), space_of(out))
+    pixels = math.prod(space_of(x)) + math.prod(space_of(out))
+    units = units_of(all_regions, x[0], 4 * x[-1] * pixels, CHUNK, 1)
+    sizes = np.array((x[-1], x[0], units.together, units.each, units.count, *space_of(x), *space_of(out), *kernel),
+                     np.int64)  # fmt: skip
+    calls = calls_for(COST * work(all_regions, x[0], 1) * x[-1], BLOCKS)
+    return Plan(sizes, units, np.array(way.tap_order(kernel), np.int64), calls)
 
 
 def convolve(
@@ -69,57 +80,58 @@ def convolve(
 ) -> None:
     """x (N, *space, C) with weight (K, 1, *kernel), where filter k sees channel k // (K / C), to out (N, *windows, K)."""
     share = len(weight) // x.shape[-1]
-    x = x if share == 1 else np.repeat(x, share, -1)
-    kernel, *steps = in_three_dims(weight.shape[2:], stride, padding, dilation)
-    _run(forward_way(kernel, *steps), kernel, out, x, weight, epilogue)
+    _run(False, out, x if share == 1 else np.repeat(x, share, -1), weight, epilogue, (stride, padding, dilation))
 
 
 def convolve_back(out: Array, g: Array, weight: Array, stride: Sizes, padding: Sizes, dilation: Sizes) -> None:
     """The adjoint of `convolve` in its image."""
     share = len(weight) // out.shape[-1]
-    kernel, *steps = in_three_dims(weight.shape[2:], stride, padding, dilation)
-    each = out if share == 1 else np.empty((*out.shape[:-1], len(weight)), out.dtype)
-    _run(backward_way(kernel, *steps), kernel, each, g, weight, Epilogue())
+    each = out if share == 1 else empty(CPU, (*out.shape[:-1], len(weight)), out.dtype)
+    _run(True, each, g, weight, Epilogue(), (stride, padding, dilation))
     if share > 1:
         each.reshape(*out.shape, share).sum(-1, out=out)
 
 
 def weight_gradient(out: Array, x: Array, g: Array, stride: Sizes, padding: Sizes, dilation: Sizes) -> None:
     """The adjoint of `convolve` in its weight: out (K, 1, *kernel)."""
+    if not g.size:
+        out[...] = 0
+        return
     share = len(out) // x.shape[-1]
-    x = x if share == 1 else np.repeat(x, share, -1)
-    kernel, *steps = in_three_dims(out.shape[2:], stride, padding, dilation)
-    x, g = _filled_up(x), _filled_up(g)
-    cut = plan(forward_way(kernel, *steps), len(x), space_of(x), space_of(g), kernel, x.shape[-1])
-    width = _width(x.shape[-1], out.dtype)
-    panels, pieces = -(-x.shape[-1] // width), min(PIECES, cut.units)
-    sums = np.zeros((pieces, panels, math.prod(kernel), width), out.dtype)
-    parallel(_dots, pieces, sums.reshape(-1), x.reshape(-1), g.reshape(-1), cut.sizes, cut.regions, block=1)
+    x, g = _filled_up(x if share == 1 else np.repeat(x, share, -1)), _filled_up(g)
+    cut = plan(False, x.shape, g.shape, out.shape[2:], stride, padding, dilation)
+    channels, width = x.shape[-1], _width(x.shape[-1], out.dtype)
+    panels, pieces = -(-channels // width), min(PIECES, cut.units.count, cut.calls)
+    sums = np.zeros((pieces, panels, len(cut.order), width), out.dtype)
+    parallel(_dots, pieces, sums.reshape(-1), x.reshape(-1), g.reshape(-1), cut.sizes, cut.units.regions, block=1)
     totals = sums.sum(0)
     for p in range(panels):
-        first = min(p * width, x.shape[-1] - width)
+        first = min(p * width, channels - width)
         part = out[first : first + width]
         part[...] = totals[p, :, : len(part)].T.reshape(part.shape)
 
 
-def _run(way: Way, kernel: Sizes, out: Array, x: Array, weight: Array, epilogue: Epilogue) -> None:
+def _run(
+    is_back: bool, out: Array, x: Array, weight: Array, epilogue: Epilogue, steps: tuple[Sizes, Sizes, Sizes]
+) -> None:
     if not out.size:
         return
     channels = x.shape[-1]
     if channels < lanes_of(x.dtype):
-        wide = np.empty((*out.shape[:-1], lanes_of(x.dtype)), out.dtype)
+        wide = empty(CPU, (*out.shape[:-1], lanes_of(x.dtype)), out.dtype)
         residual = None if epilogue.residual is None else _filled_up(epilogue.residual)
-        _run(way, kernel, wide, _filled_up(x), weight, epilogue._replace(residual=residual))
+        _run(is_back, wide, _filled_up(x), weight, epilogue._replace(residual=residual), steps)
         out[...] = wide[..., :channels]
         return
-    cut = plan(way, len(x), space_of(x), space_of(out), kernel, channels)
+    cut = plan(is_back, x.shape, out.shape, weight.shape[2:], *steps)
     packed = np.zeros((len(cut.order), channels), out.dtype)
     packed[:, : len(weight)] = weight.reshape(len(weight), -1)[:, cut.order].T
     start = epilogue.lift(channels, out.dtype)
     if epilogue.residual is not None:
         start = epilogue.residual + start
-    parallel(_slide, cut.units, out.reshape(-1), x.reshape(-1), packed.reshape(-1), start.reshape(-1),
-             epilogue.residual is not None, epilogue.floor, cut.sizes, cut.regions, block=-(-cut.units // BLOCKS))  # fmt: skip
+    parallel(_slide, cut.units.count, out.reshape(-1), x.reshape(-1), packed.reshape(-1), start.reshape(-1),
+             epilogue.residual is not None, epilogue.floor, cut.sizes, cut.units.regions,
+             block=-(-cut.units.count // cut.calls))  # fmt: skip
 
 
 def _width(channels: int, dtype: DType) -> int:
@@ -147,42 +159,46 @@ def _slide(
     regions: Array,
 ) -> None:  # fmt: skip
     """Chunks of windows begin to end."""
-    channels, images, pixels, results, kernel = sizes[0], sizes[1], sizes[2:5], sizes[5:8], sizes[8:11]
+    channels, images, together, each = sizes[0], sizes[1], sizes[2], sizes[3]
+    pixels, results, kernel = sizes[5:8], sizes[8:11], sizes[11:14]
     windows = np.empty(2 * (CHUNK + SPARE_ROWS), np.int64)
     taps = np.empty(2 * kernel[0] * kernel[1] * kernel[2] + 2, np.int64)
     width = _panel_width(channels, x)
     for unit in range(begin, end):
-        region = regions[region_of(regions, unit)]
-        total, number = windows_of(region, images), unit - region[FIRST_UNIT]
-        first, last = total * number // region[CHUNKS], total * (number + 1) // region[CHUNKS]
+        region = regions[region_of(regions, unit % each)]
+        first, last = windows_of(region, unit % each - region[FIRST_UNIT], unit // each * together, images, together)
         list_windows(windows, region, first, last, SPARE_ROWS, pixels, channels, results, channels)
         used = list_taps(taps, region, pixels, channels, kernel, channels, False)
-        for p in range(0, channels, width):
-            j = min(p, channels - width)
-            panel_apart(out, j, start, j, int(by_row), x, j, weight, j, windows, last - first, width, taps, 0, used,
-                        floor)  # fmt: skip
+        for j in range(0, channels, SHARE):
+            # The last share may begin early, so that it is no narrower than a panel.
+            at = min(j, max(0, channels - width))
+            add_apart(out, at, start, at, int(by_row), x, at, weight, at, windows, last - first,
+                      min(channels, j + SHARE) - at, width, taps, 0, used, floor)  # fmt: skip
 
 
 @kernel("T[::1], const T[::1], const T[::1], const int64[::1], const int64[:, ::1]", T=("float32", "float64"))
 def _dots(begin: int, end: int, sums: Array, x: Array, g: Array, sizes: Array, regions: Array) -> None:
     """sums[piece, panel, tap, channel] of pieces begin to end."""
-    channels, images, pixels, results, kernel = sizes[0], sizes[1], sizes[2:5], sizes[5:8], sizes[8:11]
-    units, count = sizes[11], kernel[0] * kernel[1] * kernel[2]
+    channels, images, together, each, units = sizes[0], sizes[1], sizes[2], sizes[3], sizes[4]
+    pixels, results, kernel = sizes[5:8], sizes[8:11], sizes[11:14]
+    count = kernel[0] * kernel[1] * kernel[2]
     windows, taps = np.empty(2 * CHUNK + 2, np.int64), np.empty(2 * (count + SPARE_ROWS), np.int64)
     width = _panel_width(channels, x)
     panels = (channels + width - 1) // width
     pieces = len(sums) // (panels * count * width)
     for piece in range(begin, end):
         for unit in range(units * piece // pieces, units * (piece + 1) // pieces):
-            region = regions[region_of(regions, unit)]
+            region = regions[region_of(regions, unit % each)]
             if region[TAPS] * region[PER_DIM + TAPS] * region[2 * PER_DIM + TAPS] == 0:
                 continue
-            total, number = windows_of(region, images), unit - region[FIRST_UNIT]
-            first, last = total * number // region[CHUNKS], total * (number + 1) // region[CHUNKS]
+            first, last = windows_of(
+                region, unit % each - region[FIRST_UNIT], unit // each * together, images, together
+            )
             list_windows(windows, region, first, last, 0, pixels, channels, results, channels)
             used = list_taps(taps, region, pixels, channels, kernel, width, False)
             for i in range(used, used + SPARE_ROWS):
                 taps[2 * i], taps[2 * i + 1] = taps[2 * used - 2], taps[2 * used - 1]
             for p in range(panels):
                 j, at = min(p * width, channels - width), (piece * panels + p) * count * width
-                panel_apart(sums, at, sums, at, 1, x, j, g, j, taps, used, width, windows, 0, last - first, -np.inf)
+                add_apart(sums, at, sums, at, 1, x, j, g, j, taps, used, width, width, windows, 0, last - first,
+                          -np.inf)  # fmt: skip

@@ -26,27 +26,30 @@ import numpy as np
 from minidl.core import Array
 from minidl.device import CPU, empty, kernel, parallel
 from minidl.device.dtypes import DType
+from minidl.device.gather import copy_row
 from minidl.device.gathered import SPARE_ROWS, panel_of_runs, tile_rows
 from minidl.device.microkernel import panel_columns, panel_count
 from minidl.device.transpose import transpose
 from minidl.device.vectors import lanes
 from minidl.ops.conv.epilogue import Epilogue
 from minidl.ops.conv.regions import (
-    CHUNKS,
     FIRST_UNIT,
-    PAD_COST,
     PER_DIM,
     TAP_STEP,
     TAPS,
-    Way,
+    Ground,
+    Units,
     backward_way,
+    calls_for,
     forward_way,
+    ground_of,
+    in_three_dims,
     list_taps,
     list_windows,
     region_of,
-    regions_of,
+    space_of,
+    units_of,
     windows_of,
-    with_units,
     work,
 )
 from minidl.ops.windows import Sizes
@@ -54,107 +57,89 @@ from minidl.ops.windows import Sizes
 CHUNK_BYTES = 128 << 10  # of the pixels and results of a chunk
 FEWEST, MOST = 96, 768  # windows in a chunk
 UNITS = 16  # at least, where there is so much work
+PACKED = 16  # channels whose weights are turned at once
 BLOCKS = 32  # pieces that threads share out
+PACK_COST = 16  # packing a number takes as long as so many operations
 STEPS = 1152  # of a product over one panel before its sums go back to memory
 
 
 class Plan(NamedTuple):
-    """How one convolution is cut: the kernel's sizes and regions, and the zeros around a copy of the image, if any."""
+    """How one convolution is cut."""
 
-    sizes: Array
-    regions: Array
-    units: int
-    order: Array
+    ground: Ground
+    sizes: Array  # for the kernels
+    units: Units
+    block: int  # of units in one call
+    order: Array  # of the taps
     panels: int  # of packed weights, in all groups
     weights: int  # numbers in them
-    around: tuple[tuple[int, int], ...] | None
 
 
-@functools.lru_cache(maxsize=256)
-def plan(way: Way, images: int, pixels: Sizes, results: Sizes, kernel: Sizes, groups: int, channels: int, filters: int,
-         dtype: DType) -> Plan:  # fmt: skip
-    """Cut the windows into regions and chunks; `channels` and `filters` are those of one group."""
-    regions, around, rows = regions_of(way, pixels, results), None, tile_rows("runs", 2)
-    overhang = way.overhang(pixels, results)
-    if any(map(any, overhang)):
-        longer = tuple(before + n + after for n, (before, after) in zip(pixels, overhang, strict=True))
-        one = regions_of(way.moved(overhang), longer, results)
-        copying = PAD_COST * images * math.prod(longer) // filters
-        if work(one, images, rows) + copying < work(regions, images, rows):
-            regions, around, pixels = one, overhang, longer
+@functools.lru_cache(maxsize=512)
+def plan(
+    is_back: bool, x: Sizes, out: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
+    dtype: DType,
+) -> Plan:  # fmt: skip
+    """Cut the windows into regions and chunks."""
+    kernel, *steps = in_three_dims(kernel, stride, padding, dilation)
+    way = (backward_way if is_back else forward_way)(kernel, *steps)
+    images, channels, filters, results = x[0], x[-1] // groups, out[-1] // groups, space_of(out)
+    ground = ground_of(way, images, space_of(x), results, filters, tile_rows("runs", 2))
     panels = panel_count(filters, dtype)
-    windows = images * math.prod(results)
-    bytes_each = dtype.itemsize * groups * (channels * math.prod(way.in_step) + filters)
-    chunk = min(MOST, max(FEWEST, min(CHUNK_BYTES // bytes_each, windows // UNITS)))
-    chunk = -(-chunk // 12) * 12
-    parts = min(panels, max(1, UNITS // (groups * max(1, windows // chunk))))
-    share = -(-panels // parts)
+    bytes_each = dtype.itemsize * (x[-1] * math.prod(way.in_step) + out[-1])
+    chunk = chunk_of(images * math.prod(results), bytes_each)
+    chunks = max(1, images * math.prod(results) // chunk)
+    share = -(-panels // min(panels, max(1, UNITS // (groups * chunks))))
     parts = -(-panels // share)
-    regions, units = with_units(regions, images, chunk, groups * parts)
-    sizes = np.array((groups, channels, filters, panels, parts, share, chunk, images, *pixels, *results, *kernel),
-                     np.int64)  # fmt: skip
+    units = units_of(ground.regions, images, bytes_each * math.prod(results), chunk, groups * parts)
+    sizes = (groups, channels, filters, panels, parts, share, chunk, images, units.together, units.each, *ground.pixels,
+             *results, *kernel)  # fmt: skip
     order = np.array(way.tap_order(kernel), np.int64)
+    calls = calls_for(2 * work(ground.regions, images, 1) * channels * out[-1], BLOCKS)
     weights = groups * panels * len(order) * channels * panel_columns(dtype)
-    return Plan(sizes, regions, units, order, groups * panels, weights, around)
+    return Plan(ground, np.array(sizes, np.int64), units, -(-units.count // calls), order, groups * panels, weights)
+
+
+def chunk_of(windows: int, bytes_each: int) -> int:
+    """How many of all windows make a chunk: as many as stay in the second-level cache, and enough for all threads."""
+    return -(-min(MOST, max(FEWEST, min(CHUNK_BYTES // bytes_each, windows // UNITS))) // 12) * 12
 
 
 def convolve(
     out: Array, x: Array, weight: Array, epilogue: Epilogue, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int
 ) -> None:
     """The convolution of x (N, *space, C) with weight (K, C / groups, *kernel) to out (N, *windows, K)."""
-    kernel, *steps = in_three_dims(weight.shape[2:], stride, padding, dilation)
-    way, taps = forward_way(kernel, *steps), math.prod(kernel)
-    _run(way, kernel, out, x, weight, epilogue, groups, (weight.shape[1] * taps, taps))
+    if not out.size:
+        return
+    taps = math.prod(weight.shape[2:])
+    cut = plan(False, x.shape, out.shape, weight.shape[2:], stride, padding, dilation, groups, out.dtype)
+    _run(cut, out, x, weight, epilogue, weight.shape[1] * taps, taps)
 
 
 def convolve_back(
     out: Array, g: Array, weight: Array, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int
 ) -> None:
     """The adjoint: g (N, *windows, K) spread over an image (N, *space, C)."""
-    kernel, *steps = in_three_dims(weight.shape[2:], stride, padding, dilation)
-    way, taps = backward_way(kernel, *steps), math.prod(kernel)
-    _run(way, kernel, out, g, weight, Epilogue(), groups, (taps, weight.shape[1] * taps))
-
-
-def in_three_dims(kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> tuple[Sizes, Sizes, Sizes, Sizes]:
-    """A convolution over volumes that does the same: dimensions that are not there have length 1."""
-    lead = 3 - len(kernel)
-    ones = (1,) * lead
-    return ones + kernel, ones + stride, (0,) * lead + padding, ones + dilation
-
-
-def space_of(images: Array) -> Sizes:
-    """The three lengths of images (N, *space, C)."""
-    return (1,) * (5 - images.ndim) + images.shape[1:-1]
+    if not out.size:
+        return
+    taps = math.prod(weight.shape[2:])
+    cut = plan(True, g.shape, out.shape, weight.shape[2:], stride, padding, dilation, groups, out.dtype)
+    _run(cut, out, g, weight, Epilogue(), taps, weight.shape[1] * taps)
 
 
 def _run(
-    way: Way, kernel: Sizes, out: Array, x: Array, weight: Array, epilogue: Epilogue, groups: int, steps: Sizes
+    cut: Plan, out: Array, x: Array, weight: Array, epilogue: Epilogue, filter_step: int, channel_step: int
 ) -> None:
-    if not out.size:
-        return
-    channels, filters = x.shape[-1] // groups, out.shape[-1] // groups
-    cut = plan(way, len(x), space_of(x), space_of(out), kernel, groups, channels, filters, out.dtype)
-    if cut.around is not None:
-        x = padded(x, cut.around)
     packed = empty(CPU, (cut.weights,), out.dtype)
+    block = -(-cut.panels // calls_for(PACK_COST * cut.weights, BLOCKS))
     parallel(
-        _pack, cut.panels, packed, weight.reshape(-1), cut.sizes, cut.order, *steps, block=-(-cut.panels // BLOCKS)
+        _pack, cut.panels, packed, weight.reshape(-1), cut.sizes, cut.order, filter_step, channel_step, block=block
     )
     lift = epilogue.lift(out.shape[-1] + panel_columns(out.dtype), out.dtype)
-    adds = epilogue.residual is not None
-    parallel(_slide, cut.units, out.reshape(-1), x.reshape(-1), packed, lift, epilogue.added(out.dtype), adds,
-             epilogue.floor, cut.sizes, cut.regions, block=-(-cut.units // BLOCKS))  # fmt: skip
-
-
-def padded(x: Array, around: tuple[tuple[int, int], ...]) -> Array:
-    """Images (N, *space, C) as volumes with zeros around them."""
-    volumes = x.reshape(len(x), *space_of(x), x.shape[-1])
-    lengths = [before + n + after for n, (before, after) in zip(space_of(x), around, strict=True)]
-    result = empty(CPU, (len(x), *lengths, x.shape[-1]), x.dtype)
-    result[...] = 0
-    result[(slice(None), *[slice(b, b + n) for n, (b, _) in zip(space_of(x), around, strict=True)])] = volumes
-    return result
+    parallel(
+        _slide, cut.units.count, out.reshape(-1), cut.ground.of(x).reshape(-1), packed, lift, epilogue.added(out.dtype),
+        epilogue.residual is not None, epilogue.floor, cut.sizes, cut.units.regions, block=cut.block,
+    )  # fmt: skip
 
 
 @kernel("T[::1], const T[::1], const int64[::1], const int64[::1], intp, intp", T=("float32", "float64"))
@@ -163,20 +148,27 @@ def _pack(
 ) -> None:
     """Lay panels begin to end of all groups out: [group][panel][tap][channel][column], taps in the order of use."""
     groups, channels, filters, panels = sizes[0], sizes[1], sizes[2], sizes[3]
-    panel = 2 * lanes(weight)
-    turned = np.zeros(len(order) * panel, weight.dtype)
+    panel, taps = 2 * lanes(weight), len(order)
+    places = np.empty(taps, np.int64)
+    for t in range(taps):
+        places[order[t]] = t * channels * panel
+    at_once = PACKED if channel_step == taps else 1  # channels that lie side by side
+    turned = np.zeros(PACKED * taps * panel, weight.dtype)
     for unit in range(begin, end):
-        group, p = unit // panels, unit % panels
-        source = group * (weight.size // groups) + p * panel * filter_step
+        at, p = unit * taps * channels * panel, unit % panels
+        source = unit // panels * (weight.size // groups) + p * panel * filter_step
         columns = min(panel, filters - p * panel)
-        turned[:] = 0
-        for c in range(channels):
-            transpose(turned, 0, panel, weight, source + c * channel_step, filter_step, columns, len(order))
-            at = unit * len(order) * channels * panel + c * panel
-            for t in range(len(order)):
-                row, to = order[t] * panel, at + t * channels * panel
-                for q in range(panel):
-                    packed[to + q] = turned[row + q]
+        if columns < panel:
+            turned[:] = 0
+        for first in range(0, channels, at_once):
+            count = min(at_once, channels - first)
+            if filter_step == 1 and columns == panel:
+                copy_row(turned, 0, weight, source + first * channel_step, panel)
+            else:
+                transpose(turned, 0, panel, weight, source + first * channel_step, filter_step, columns, count * taps)
+            for c in range(count):
+                for t in range(taps):
+                    copy_row(packed, at + places[t] + (first + c) * panel, turned, (c * taps + t) * panel, panel)
 
 
 @kernel(
@@ -189,16 +181,15 @@ def _slide(
 ) -> None:  # fmt: skip
     """Units begin to end: chunks of windows, of each group, with a share of the filters."""
     groups, channels, filters, panels = sizes[0], sizes[1], sizes[2], sizes[3]
-    parts, share, chunk, images = sizes[4], sizes[5], sizes[6], sizes[7]
-    pixels, results, kernel = sizes[8:11], sizes[11:14], sizes[14:17]
+    parts, share, chunk, images, together, each = sizes[4], sizes[5], sizes[6], sizes[7], sizes[8], sizes[9]
+    pixels, results, kernel = sizes[10:13], sizes[13:16], sizes[16:19]
     panel, taps = 2 * lanes(x), kernel[0] * kernel[1] * kernel[2]
     windows, table = np.empty(2 * (chunk + SPARE_ROWS), np.int64), np.empty(2 * taps + 2, np.int64)
     for unit in range(begin, end):
-        region = regions[region_of(regions, unit)]
-        count = windows_of(region, images)
-        number = (unit - region[FIRST_UNIT]) // (groups * parts)
-        group, part = (unit - region[FIRST_UNIT]) // parts % groups, (unit - region[FIRST_UNIT]) % parts
-        first, last = count * number // region[CHUNKS], count * (number + 1) // region[CHUNKS]
+        region = regions[region_of(regions, unit % each)]
+        number = unit % each - region[FIRST_UNIT]
+        group, part = number // parts % groups, number % parts
+        first, last = windows_of(region, number // parts // groups, unit // each * together, images, together)
         list_windows(windows, region, first, last, SPARE_ROWS, pixels, groups * channels, results, groups * filters)
         joined = region[2 * PER_DIM + TAPS] == 1 or (groups == 1 and region[2 * PER_DIM + TAP_STEP] == 1)
         used = list_taps(table, region, pixels, groups * channels, kernel, channels * panel, joined)

@@ -22,72 +22,74 @@ import numpy as np
 from minidl.core import Array
 from minidl.device import CPU, empty, inline, kernel, parallel
 from minidl.device.dtypes import DType
-from minidl.device.gathered import SPARE_ROWS, panel_of_singles
+from minidl.device.gather import add_row, copy_row, gather_rows
 from minidl.device.microkernel import panel_columns, panel_count
+from minidl.device.outer import SPARE_COLUMNS, add_outer
 from minidl.device.transpose import transpose
 from minidl.device.vectors import lanes
-from minidl.ops.conv.implicit import in_three_dims, padded, space_of
 from minidl.ops.conv.regions import (
-    CHUNKS,
     FIRST_UNIT,
-    PAD_COST,
     PER_DIM,
-    PLACE,
-    TAP_STEP,
     TAPS,
-    Way,
+    Ground,
+    calls_for,
     forward_way,
+    ground_of,
+    in_three_dims,
+    list_taps,
     list_windows,
     region_of,
-    regions_of,
+    space_of,
+    units_of,
     windows_of,
-    with_units,
     work,
 )
 from minidl.ops.windows import Sizes
 
 CHUNK_BYTES = 64 << 10  # of the pixels of a chunk of windows
-FEWEST, MOST = 96, 256  # windows in a chunk
-ITEMS = 16  # shares of the work at least, where there is so much
+FEWEST, MOST = 96, 128  # windows in a chunk
+ROWS = 48  # of weights at once
+COLLECTED = 16  # channels whose weights are turned at once
+COLLECT_COST = 8  # a sum of pieces takes as long as so many operations
+TILE_WINDOWS = 24  # a tile of sums is read and written in the time of so many windows
+ITEMS = 16  # shares of the work, where there is so much
 SUM_BYTES = 128 << 10  # of one item's sums
 PIECES_BYTES = 8 << 20  # of all sums, unless one piece takes more
 
 
 class Plan(NamedTuple):
-    """How one weight gradient is cut: the kernel's sizes and regions, and the zeros around a copy of the image."""
+    """How one weight gradient is cut."""
 
-    sizes: Array
+    ground: Ground
+    sizes: Array  # for the kernels
     regions: Array
     items: int
-    sums: int  # numbers in one piece
-    pieces: int
-    around: tuple[tuple[int, int], ...] | None
+    sums: int  # numbers in all pieces
+    blocks: int  # of results
 
 
-@functools.lru_cache(maxsize=256)
-def plan(way: Way, images: int, pixels: Sizes, results: Sizes, kernel: Sizes, groups: int, channels: int, filters: int,
-         dtype: DType) -> Plan:  # fmt: skip
+@functools.lru_cache(maxsize=512)
+def plan(
+    x: Sizes, g: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int, dtype: DType
+) -> Plan:
     """Cut windows into regions, chunks and pieces, and filters into shares of whole panels."""
-    regions, around = regions_of(way, pixels, results), None
-    overhang = way.overhang(pixels, results)
-    if any(map(any, overhang)):
-        longer = tuple(before + n + after for n, (before, after) in zip(pixels, overhang, strict=True))
-        one = regions_of(way.moved(overhang), longer, results)
-        copying = PAD_COST * images * math.prod(longer) // filters
-        if work(one, images, 24) + copying < work(regions, images, 24):  # a tile of sums costs two dozen windows
-            regions, around, pixels = one, overhang, longer
-    regions = regions[regions[:, TAPS::PER_DIM].prod(1) > 0]
+    kernel, *steps = in_three_dims(kernel, stride, padding, dilation)
+    way, images, channels, filters = forward_way(kernel, *steps), x[0], x[-1] // groups, g[-1] // groups
+    ground = ground_of(way, images, space_of(x), space_of(g), filters, TILE_WINDOWS)
+    used = ground.regions[ground.regions[:, TAPS::PER_DIM].prod(1) > 0]
     panels, rows = panel_count(filters, dtype), math.prod(kernel) * channels
-    pitch = panels * panel_columns(dtype)
     share = max(1, min(panels, SUM_BYTES // (rows * panel_columns(dtype) * dtype.itemsize)))
     shares = -(-panels // share)
-    chunk = min(MOST, max(FEWEST, CHUNK_BYTES // (dtype.itemsize * groups * channels * math.prod(way.in_step))))
-    regions, units = with_units(regions, images, chunk, 1)
-    sums = groups * rows * pitch
-    pieces = max(1, min(-(-ITEMS // (groups * shares)), units, PIECES_BYTES // (sums * dtype.itemsize)))
-    sizes = np.array((groups, channels, filters, panels, share, shares, chunk, units, pieces, images, *pixels, *results,
-                      *kernel), np.int64)  # fmt: skip
-    return Plan(sizes, regions, groups * shares * pieces, sums, pieces, around)
+    chunk = min(MOST, max(FEWEST, CHUNK_BYTES // (dtype.itemsize * x[-1] * math.prod(way.in_step))))
+    image_bytes = dtype.itemsize * (x[-1] * math.prod(ground.pixels) + g[-1] * math.prod(space_of(g)))
+    units = units_of(used, images, image_bytes, chunk, 1)
+    sums = groups * rows * panels * panel_columns(dtype)
+    items = calls_for(2 * work(used, images, 1) * channels * g[-1], ITEMS)
+    pieces = max(1, min(-(-items // (groups * shares)), units.count, PIECES_BYTES // (sums * dtype.itemsize)))
+    sizes = (groups, channels, filters, panels, share, shares, chunk, units.count, pieces, images, units.together,
+             units.each, *ground.pixels, *space_of(g), *kernel)  # fmt: skip
+    blocks = groups * panels * -(-channels // COLLECTED)
+    return Plan(ground, np.array(sizes, np.int64), units.regions, groups * shares * pieces, pieces * sums, blocks)
 
 
 def weight_gradient(
@@ -97,35 +99,36 @@ def weight_gradient(
     if not g.size:
         out[...] = 0
         return
-    kernel, *steps = in_three_dims(out.shape[2:], stride, padding, dilation)
-    cut = plan(forward_way(kernel, *steps), len(x), space_of(x), space_of(g), kernel, groups, out.shape[1],
-               len(out) // groups, out.dtype)  # fmt: skip
-    if cut.around is not None:
-        x = padded(x, cut.around)
-    sums = empty(CPU, (cut.pieces * cut.sums,), out.dtype)
-    parallel(_sum_windows, cut.items, sums, x.reshape(-1), g.reshape(-1), cut.sizes, cut.regions, block=1)
-    panels = groups * panel_count(len(out) // groups, out.dtype)
-    parallel(_collect, panels * out.shape[1], out.reshape(-1), sums, cut.sizes, block=-(-panels * out.shape[1] // 16))
+    cut = plan(x.shape, g.shape, out.shape[2:], stride, padding, dilation, groups, out.dtype)
+    sums = empty(CPU, (cut.sums,), out.dtype)
+    block = -(-cut.items // ITEMS)
+    parallel(_sum_windows, cut.items, sums, cut.ground.of(x).reshape(-1), g.reshape(-1), cut.sizes, cut.regions,
+             block=block)  # fmt: skip
+    block = -(-cut.blocks // calls_for(COLLECT_COST * cut.sums, ITEMS))
+    parallel(_collect, cut.blocks, out.reshape(-1), sums, cut.sizes, block=block)
 
 
 @inline
-def _list_weights(
-    table: Array, region: Array, pixels: Array, pitch: int, channels: int, kernel: Array, sum_pitch: int
-) -> int:
-    """Pairs of offsets of the weights that a region has windows for: in the image, and in the sums; gives their count."""
-    count = 0
-    for a in range(region[TAPS]):
-        for b in range(region[PER_DIM + TAPS]):
-            for c in range(region[2 * PER_DIM + TAPS]):
-                row = a * region[TAP_STEP] * pixels[1] + b * region[PER_DIM + TAP_STEP]
-                pixel = (row * pixels[2] + c * region[2 * PER_DIM + TAP_STEP]) * pitch
-                place = (region[PLACE] + a) * kernel[1] + region[PER_DIM + PLACE] + b
-                weight = (place * kernel[2] + region[2 * PER_DIM + PLACE] + c) * channels
-                for channel in range(channels):
-                    table[2 * count], table[2 * count + 1] = pixel + channel, (weight + channel) * sum_pitch
-                    count += 1
-    for i in range(count, count + SPARE_ROWS):
-        table[2 * i], table[2 * i + 1] = table[2 * count - 2], table[2 * count - 1]
+def _copy_slopes(slopes: Array, g: Array, windows: Array, count: int, first: int, last: int) -> None:
+    """slopes[panel, window, filter] from the filters first to last of the windows in a table; zeros behind them."""
+    panel = 2 * lanes(g)
+    for j in range(first, last, panel):
+        at, width = (j - first) * count, min(panel, last - j)
+        if width < panel:
+            slopes[at : at + count * panel] = 0
+        gather_rows(slopes, at, panel, g, j, windows, 1, count, width)
+
+
+@inline
+def _taps_beside(taps: Array, used: int, tap: int, channels: int) -> int:
+    """How many taps from `tap` on have sums side by side, of which a copy holds all channels; at least one."""
+    count = 1
+    while (
+        tap + count < used
+        and (count + 1) * channels <= ROWS
+        and taps[2 * (tap + count) + 1] == taps[2 * tap + 1] + count * channels
+    ):
+        count += 1
     return count
 
 
@@ -134,57 +137,62 @@ def _sum_windows(begin: int, end: int, sums: Array, x: Array, g: Array, sizes: A
     """sums[piece, group, tap, channel, filter] for (group, share of the filters, piece) begin to end."""
     groups, channels, filters, panels, share, shares = sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5]
     chunk, units, pieces, images = sizes[6], sizes[7], sizes[8], sizes[9]
-    pixels, results, kernel = sizes[10:13], sizes[13:16], sizes[16:19]
-    panel, lines = 2 * lanes(x), kernel[0] * kernel[1] * kernel[2] * channels
-    pitch = panels * panel
-    windows, rows = np.empty(2 * chunk + 2, np.int64), np.empty(2 * (lines + SPARE_ROWS), np.int64)
-    steps = np.empty(2 * chunk + 2, np.int64)
-    slopes = np.empty(chunk * panel, x.dtype)
+    together, each, pixels, results, kernel = sizes[10], sizes[11], sizes[12:15], sizes[15:18], sizes[18:21]
+    panel, pitch, depth = 2 * lanes(x), panels * 2 * lanes(x), groups * channels
+    lines = kernel[0] * kernel[1] * kernel[2] * channels
+    copies = (channels + ROWS - 1) // ROWS
+    per_copy = ((channels + copies - 1) // copies + 5) // 6 * 6  # whole tiles
+    windows, taps = np.empty(2 * chunk + 2, np.int64), np.empty(2 * kernel[0] * kernel[1] * kernel[2] + 2, np.int64)
+    slopes, seen = np.empty(chunk * share * panel, x.dtype), np.empty(chunk * ROWS + SPARE_COLUMNS, x.dtype)
     for item in range(begin, end):
         group, part, piece = item // pieces // shares, item // pieces % shares, item % pieces
         at_sums = (piece * groups + group) * lines * pitch
         first_filter, last_filter = part * share * panel, min(panels, (part + 1) * share) * panel
         for i in range(lines):
-            sums[at_sums + i * pitch + first_filter : at_sums + i * pitch + last_filter] = 0
+            for j in range(first_filter, last_filter):
+                sums[at_sums + i * pitch + j] = 0
+        last_filter = min(filters, last_filter)
         for unit in range(units * piece // pieces, units * (piece + 1) // pieces):
-            region = regions[region_of(regions, unit)]
-            total, number = windows_of(region, images), unit - region[FIRST_UNIT]
-            first, last = total * number // region[CHUNKS], total * (number + 1) // region[CHUNKS]
+            region = regions[region_of(regions, unit % each)]
+            first, last = windows_of(
+                region, unit % each - region[FIRST_UNIT], unit // each * together, images, together
+            )
             count = last - first
-            list_windows(windows, region, first, last, 0, pixels, groups * channels, results, groups * filters)
-            used = _list_weights(rows, region, pixels, groups * channels, channels, kernel, pitch)
-            for w in range(count):
-                steps[2 * w], steps[2 * w + 1] = windows[2 * w], w * panel
-            for j in range(first_filter, min(filters, last_filter), panel):
-                width = min(panel, filters - j)
-                for w in range(count):
-                    source, to = windows[2 * w + 1] + group * filters + j, w * panel
-                    if width == panel:
-                        for q in range(panel):
-                            slopes[to + q] = g[source + q]
-                    else:
-                        for q in range(panel):
-                            slopes[to + q] = g[source + q] if q < width else 0
-                wide = panel if width > lanes(x) else lanes(x)
-                panel_of_singles(sums, at_sums + j, sums, at_sums + j, 1, x, group * channels, slopes, 0, rows, used,
-                                 wide, steps, 0, count)  # fmt: skip
+            list_windows(windows, region, first, last, 0, pixels, depth, results, groups * filters)
+            used = list_taps(taps, region, pixels, depth, kernel, channels, False)
+            _copy_slopes(slopes, g, windows, count, group * filters + first_filter, group * filters + last_filter)
+            tap = 0
+            while tap < used:
+                beside = _taps_beside(taps, used, tap, channels)
+                for row in range(0, channels, per_copy):
+                    rows = min(per_copy, channels - row)
+                    for t in range(beside):
+                        gather_rows(seen, t * channels, ROWS, x, taps[2 * (tap + t)] + group * channels + row, windows,
+                                    0, count, rows)  # fmt: skip
+                    rows, at = (beside - 1) * channels + rows, at_sums + (taps[2 * tap + 1] + row) * pitch
+                    for j in range(first_filter, last_filter, panel):
+                        add_outer(sums, at + j, pitch, seen, 0, ROWS, slopes, (j - first_filter) * count, panel, rows,
+                                  last_filter - j, count)  # fmt: skip
+                tap += beside
 
 
 @kernel("T[::1], const T[::1], const int64[::1]", T=("float32", "float64"))
 def _collect(begin: int, end: int, out: Array, sums: Array, sizes: Array) -> None:
-    """out[filter, channel, tap] = the sum over the pieces of sums[..]; for (group, panel, channel) begin to end."""
+    """out[filter, channel, tap] = the sum over the pieces of sums[..]; for (group, panel, block of channels) begin to end."""
     groups, channels, filters, panels, pieces = sizes[0], sizes[1], sizes[2], sizes[3], sizes[8]
-    panel, taps = 2 * lanes(out), sizes[16] * sizes[17] * sizes[18]
-    total = np.empty(taps * panel, out.dtype)
+    panel, taps = 2 * lanes(out), sizes[18] * sizes[19] * sizes[20]
+    blocks = (channels + COLLECTED - 1) // COLLECTED
+    total = np.empty(COLLECTED * taps * panel, out.dtype)
     for unit in range(begin, end):
-        group, p, channel = unit // channels // panels, unit // channels % panels, unit % channels
+        group, p, first = unit // blocks // panels, unit // blocks % panels, unit % blocks * COLLECTED
+        count = min(COLLECTED, channels - first)
         for t in range(taps):
-            at = ((group * taps + t) * channels + channel) * panels * panel + p * panel
-            total[t * panel : (t + 1) * panel] = sums[at : at + panel]
-            for piece in range(1, pieces):
-                more = at + piece * groups * taps * channels * panels * panel
-                for q in range(panel):
-                    total[t * panel + q] += sums[more + q]
-        first = group * filters + p * panel
-        transpose(out, (first * channels + channel) * taps, channels * taps, total, 0, panel, taps,
+            for c in range(count):
+                at = ((group * taps + t) * channels + first + c) * panels * panel + p * panel
+                copy_row(total, (c * taps + t) * panel, sums, at, panel)
+                for piece in range(1, pieces):
+                    more = at + piece * groups * taps * channels * panels * panel
+                    add_row(total, (c * taps + t) * panel, sums, more, panel)
+        filter_ = group * filters + p * panel
+        transpose(out, (filter_ * channels + first) * taps, channels * taps, total, 0, panel, count * taps,
                   min(panel, filters - p * panel))  # fmt: skip

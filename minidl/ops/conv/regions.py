@@ -16,13 +16,14 @@ Everything is written for three dimensions; images with fewer have length 1 in t
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
 from minidl.core import Array
-from minidl.device import inline
+from minidl.device import CPU, empty, inline
 from minidl.ops.windows import Sizes
 
 # A region along one dimension: results out + out_step·u for u < count see the pixels seen + seen_step·u + tap_step·t for
@@ -31,6 +32,8 @@ OUT, OUT_STEP, COUNT, SEEN, SEEN_STEP, PLACE, TAPS, TAP_STEP = range(8)
 PER_DIM = 8
 FIRST_UNIT, CHUNKS = 24, 25  # behind the three dimensions
 COLUMNS = 26
+CALL_OPERATIONS = 1 << 20
+TOGETHER_BYTES = 256 << 10  # of images that are finished before the next ones
 PAD_COST = 20  # copying a pixel's channel into a padded image takes as long as so many multiply-adds
 
 
@@ -124,12 +127,73 @@ def _stretches(line: Line, place: int, pixels: int, results: int, in_step: int, 
                         used, line.step))  # fmt: skip
 
 
-def with_units(regions: Array, images: int, chunk: int, shares: int) -> tuple[Array, int]:
-    """Regions with their first unit and number of chunks, and the count of units: chunks of windows, times shares."""
-    windows = images * regions[:, COUNT::PER_DIM].prod(1)
-    chunks = -(-windows // chunk)
+def in_three_dims(kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> tuple[Sizes, Sizes, Sizes, Sizes]:
+    """A convolution over volumes that does the same: dimensions that are not there have length 1."""
+    lead = 3 - len(kernel)
+    ones = (1,) * lead
+    return ones + kernel, ones + stride, (0,) * lead + padding, ones + dilation
+
+
+def space_of(shape: Sizes) -> Sizes:
+    """The three lengths of images (N, *space, C)."""
+    return (1,) * (5 - len(shape)) + shape[1:-1]
+
+
+class Ground(NamedTuple):
+    """Where windows are read: the image, or a copy of it with zeros around."""
+
+    regions: Array
+    pixels: Sizes
+    around: tuple[tuple[int, int], ...] | None
+
+    def of(self, images: Array) -> Array:
+        """Images (N, *space, C) as they are, or as volumes with zeros around them."""
+        if self.around is None:
+            return images
+        result = empty(CPU, (len(images), *self.pixels, images.shape[-1]), images.dtype)
+        result[...] = 0
+        space = space_of(images.shape)
+        inside = [slice(before, before + n) for n, (before, _) in zip(space, self.around, strict=True)]
+        result[(slice(None), *inside)] = images.reshape(len(images), *space, images.shape[-1])
+        return result
+
+
+def ground_of(way: Way, images: int, pixels: Sizes, results: Sizes, filters: int, tile: int) -> Ground:
+    """The image itself, unless its regions waste more windows in tiles of `tile` than a padded copy would cost."""
+    inside = Ground(regions_of(way, pixels, results), pixels, None)
+    around = way.overhang(pixels, results)
+    if not any(map(any, around)):
+        return inside
+    longer = tuple(before + n + after for n, (before, after) in zip(pixels, around, strict=True))
+    copied = Ground(regions_of(way.moved(around), longer, results), longer, around)
+    cost = PAD_COST * images * math.prod(longer) // filters
+    return copied if work(copied.regions, images, tile) + cost < work(inside.regions, images, tile) else inside
+
+
+def calls_for(operations: int, most: int) -> int:
+    """Into how many calls of a kernel so many operations are cut: a call takes 3 us to start, a thread 15 to wake."""
+    return max(1, min(most, operations // CALL_OPERATIONS))
+
+
+class Units(NamedTuple):
+    """Units of work: for some images at a time, each region's windows in chunks, and each chunk in shares."""
+
+    regions: Array  # with the first unit and the number of chunks of each
+    together: int  # images
+    each: int  # units of so many images
+    count: int
+
+
+def units_of(regions: Array, images: int, image_bytes: int, chunk: int, shares: int) -> Units:
+    """Chunks of about `chunk` windows. Images of which some fit the cache are finished before the next ones."""
+    per_image = regions[:, COUNT::PER_DIM].prod(1)
+    together = max(TOGETHER_BYTES // image_bytes, -(-2 * chunk // max(1, int(per_image.sum()))))
+    groups = -(-images // min(images, together))
+    together = -(-images // groups)
+    chunks = -(-together * per_image // chunk)
     firsts = np.concatenate(([0], np.cumsum(chunks * shares)))
-    return np.column_stack((regions, firsts[:-1], chunks)), int(firsts[-1])
+    each = int(firsts[-1])
+    return Units(np.column_stack((regions, firsts[:-1], chunks)), together, each, each * -(-images // together))
 
 
 def work(regions: Array, images: int, rows: int) -> int:
@@ -152,9 +216,12 @@ def region_of(regions: Array, unit: int) -> int:
 
 
 @inline
-def windows_of(region: Array, images: int) -> int:
-    """How many windows a region has in all images."""
-    return images * region[COUNT] * region[PER_DIM + COUNT] * region[2 * PER_DIM + COUNT]
+def windows_of(region: Array, number: int, image: int, images: int, together: int) -> tuple[int, int]:
+    """The first window, and one past the last, of chunk `number` of the images from `image` on, counted from image 0."""
+    per_image = region[COUNT] * region[PER_DIM + COUNT] * region[2 * PER_DIM + COUNT]
+    total = per_image * min(together, images - image)
+    first, last = total * number // region[CHUNKS], total * (number + 1) // region[CHUNKS]
+    return per_image * image + first, per_image * image + last
 
 
 @inline
@@ -168,12 +235,8 @@ def list_windows(
     pair is repeated `spare` times.
     """
     across, down, deep = region[2 * PER_DIM + COUNT], region[PER_DIM + COUNT], region[COUNT]
-    q, r, e, image = (
-        begin % across,
-        begin // across % down,
-        begin // across // down % deep,
-        begin // across // down // deep,
-    )
+    q, r = begin % across, begin // across % down
+    e, image = begin // across // down % deep, begin // across // down // deep
     step, out_step = region[2 * PER_DIM + SEEN_STEP] * pitch, region[2 * PER_DIM + OUT_STEP] * out_pitch
     i, count = 0, end - begin
     while i < count:
