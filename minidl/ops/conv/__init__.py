@@ -26,7 +26,7 @@ from minidl.core import Array, Grads, Node, Op, Spec, Tensor
 from minidl.device.dtypes import DType, promote
 from minidl.device.layout import channels_first_view
 from minidl.errors import ShapeError
-from minidl.ops.conv import depthwise, implicit, implicit_weights, winograd, winograd_weights
+from minidl.ops.conv import depthwise, direct, direct_weights, implicit, implicit_weights, winograd, winograd_weights
 from minidl.ops.conv.choice import algorithm, has_kernel, set_conv_algorithm, set_conv_precision
 from minidl.ops.conv.epilogue import Epilogue
 from minidl.ops.pad import pad
@@ -87,21 +87,15 @@ class Conv(_Convolution):
         out: Array, x: Array, weight: Array, bias: Array | None = None,
         *, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
     ) -> None:  # fmt: skip
-        steps = in_two_dims(stride, padding, dilation)
-        chosen = algorithm(weight.shape, out.shape[1:-1], stride, dilation, groups)
-        if chosen == "im2col":
-            Conv.reference(np, channels_first_view(out), channels_first_view(x), weight, bias,
-                           stride=stride, padding=padding, dilation=dilation, groups=groups)  # fmt: skip
-            return
-        if chosen == "winograd":
+        chosen = algorithm("forward", len(x), weight.shape, out.shape[1:-1], stride, dilation, groups)
+        if chosen == "direct":
+            direct.convolve(*in_two_dims(out, x, weight), Epilogue(bias), *steps(stride, padding, dilation))
+        elif chosen == "winograd":
             winograd.convolve(out, x, weight, Epilogue(bias), padding)
-            return
-        result = planar(out)
-        if chosen == "depthwise":
-            depthwise.convolve(result, planar(x), flat(weight), bias, *steps)
+        elif chosen == "depthwise":
+            depthwise.convolve(out, x, weight, Epilogue(bias), stride, padding, dilation)
         else:
-            implicit.convolve(result, planar(x), flat(weight), bias, *steps, groups)
-        channels_first_view(out)[...] = result.reshape(channels_first_view(out).shape)
+            implicit.convolve(out, x, weight, Epilogue(bias), stride, padding, dilation, groups)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
@@ -145,21 +139,15 @@ class ConvGradInput(_Convolution):
         out: Array, g: Array, weight: Array,
         *, image: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
     ) -> None:  # fmt: skip
-        steps = in_two_dims(stride, padding, dilation)
-        chosen = algorithm(weight.shape, g.shape[1:-1], stride, dilation, groups)
-        if chosen == "im2col":
-            ConvGradInput.reference(np, channels_first_view(out), channels_first_view(g), weight, image=image,
-                                    stride=stride, padding=padding, dilation=dilation, groups=groups)  # fmt: skip
-            return
-        if chosen == "winograd":
+        chosen = algorithm("input", len(g), weight.shape, g.shape[1:-1], stride, dilation, groups)
+        if chosen == "direct":
+            direct.convolve_back(*in_two_dims(out, g, weight), *steps(stride, padding, dilation)[1:])
+        elif chosen == "winograd":
             winograd.convolve_back(out, g, weight, padding)
-            return
-        result = planar(out)
-        if chosen == "depthwise":
-            depthwise.convolve_back(result, planar(g), flat(weight), *steps)
+        elif chosen == "depthwise":
+            depthwise.convolve_back(out, g, weight, stride, padding, dilation)
         else:
-            implicit.convolve_back(result, planar(g), flat(weight), *steps, groups)
-        channels_first_view(out)[...] = result.reshape(channels_first_view(out).shape)
+            implicit.convolve_back(out, g, weight, stride, padding, dilation, groups)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
@@ -200,17 +188,16 @@ class ConvGradWeight(_Convolution):
         out: Array, x: Array, g: Array,
         *, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
     ) -> None:  # fmt: skip
-        steps = in_two_dims(stride, padding, dilation)
-        chosen = algorithm(out.shape, g.shape[1:-1], stride, dilation, groups)
-        if chosen == "winograd":
+        chosen = algorithm("weight", len(x), out.shape, g.shape[1:-1], stride, dilation, groups)
+        if chosen == "direct":
+            weight, images, windows = in_two_dims(out, x, g, weight=0)
+            direct_weights.weight_gradient(weight, images, windows, *steps(stride, padding, dilation))
+        elif chosen == "winograd":
             winograd_weights.weight_gradient(out, x, g, padding)
         elif chosen == "depthwise":
-            depthwise.weight_gradient(flat(out), planar(x), planar(g), *steps)
-        elif chosen == "im2col":
-            ConvGradWeight.reference(np, out, channels_first_view(x), channels_first_view(g), kernel=kernel,
-                                     stride=stride, padding=padding, dilation=dilation, groups=groups)  # fmt: skip
+            depthwise.weight_gradient(out, x, g, stride, padding, dilation)
         else:
-            implicit_weights.weight_gradient(flat(out), planar(x), planar(g), *steps, groups)
+            implicit_weights.weight_gradient(out, x, g, stride, padding, dilation, groups)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
@@ -220,21 +207,17 @@ class ConvGradWeight(_Convolution):
         return gx, Conv.apply(x, g, **params) if node.needs[1] else None
 
 
-def planar(array: Array) -> Array:
-    """(N, *space, C) as images (N, C, H, W) that lie channels-first; (N, L, C) as images of one row."""
-    images = np.ascontiguousarray(channels_first_view(array))
-    return images if images.ndim == 4 else images.reshape(*images.shape[:2], 1, -1)
+def in_two_dims(*arrays: Array, weight: int = -1) -> tuple[Array, ...]:
+    """(N, L, C) as (N, 1, L, C), and number `weight` of them, (K, C, L), as (K, C, 1, L); images as they are."""
+    if arrays[0].ndim == 4:
+        return arrays
+    place = weight % len(arrays)
+    return tuple(a[:, :, None] if i == place else a[:, None] for i, a in enumerate(arrays))
 
 
-def flat(weight: Array) -> Array:
-    """(K, C, L) as (K, C, 1, L); windows in images as they are."""
-    return weight if weight.ndim == 4 else weight.reshape(*weight.shape[:2], 1, -1)
-
-
-def in_two_dims(stride: Sizes, padding: Sizes, dilation: Sizes) -> tuple[Sizes, Sizes, Sizes]:
-    """The steps of a convolution along L as those of one over an image of one row."""
-    lead = 2 - len(stride)
-    return (1,) * lead + stride, (0,) * lead + padding, (1,) * lead + dilation
+def steps(*sizes: Sizes) -> tuple[Sizes, ...]:
+    """Stride, padding and dilation in two dimensions: along an image of one row nothing is padded."""
+    return tuple((fill, size[0]) if len(size) == 1 else size for fill, size in zip((1, 0, 1), sizes, strict=True))
 
 
 def _convolve(

@@ -24,7 +24,8 @@ import numpy as np
 
 from minidl.core import Array
 from minidl.device import kernel, parallel
-from minidl.device.inline import inline, separate
+from minidl.device.inline import separate
+from minidl.device.runs import clear_run, copy_run
 from minidl.device.vectors import lanes, lanes_of
 from minidl.device.whole_tiles import rows_1, rows_2
 from minidl.device.window_tiles import channels_tile, filters_tile
@@ -105,7 +106,7 @@ def _run(
     by_line = windows[1] < SLACK or epilogue.is_more or (filters < line and not has_channel_lanes)
     sizes = np.array(
         (*x.shape, *windows, filters, *stride, *padding, *band, has_channel_lanes, by_line,
-         epilogue.activation == "relu"), np.int64,
+         epilogue.activation == "relu", epilogue.is_more), np.int64,
     )  # fmt: skip
     in_rows = (band.rows - 1) * stride[0] + band.reach
     room = (in_rows * band.columns + SLACK * stride[1]) * channels + (windows[1] + SLACK) * filters + 8 * line
@@ -151,7 +152,7 @@ def _packed_channels(weight: Array, starts: list[int], line: int) -> tuple[Array
     return np.concatenate(parts), np.array(groups, np.int64)
 
 
-@inline
+@separate
 def fill_band(
     band: Array, at: int, x: Array, image: int, height: int, width: int, channels: int, first_row: int, rows: int,
     first_column: int, columns: int,
@@ -162,13 +163,12 @@ def fill_band(
     for r in range(rows):
         row, begin = first_row + r, at + r * columns * channels
         if row < 0 or row >= height:
-            band[begin : begin + columns * channels] = 0
+            clear_run(band, begin, columns * channels)
             continue
-        band[begin : begin + left * channels] = 0
-        band[begin + stop * channels : begin + columns * channels] = 0
-        to, source = begin + left * channels, image + (row * width + first_column + left) * channels
-        for i in range((stop - left) * channels):
-            band[to + i] = x[source + i]
+        clear_run(band, begin, left * channels)
+        clear_run(band, begin + stop * channels, (columns - stop) * channels)
+        copy_run(band, begin + left * channels, x, image + (row * width + first_column + left) * channels,
+                 (stop - left) * channels)  # fmt: skip
 
 
 @separate
@@ -225,7 +225,7 @@ def _slide(
     )  # fmt: skip
     down, along, pad_down, pad_along = sizes[7], sizes[8], sizes[9], sizes[10]
     rows, blocks, reach, columns = sizes[11], sizes[12], sizes[13], sizes[14]
-    has_channel_lanes, by_line = sizes[15] != 0, sizes[16] != 0
+    has_channel_lanes, by_line, is_more = sizes[15] != 0, sizes[16] != 0, sizes[18] != 0
     floor = x.dtype.type(0 if sizes[17] else -np.inf)
     at_line = ((rows - 1) * down + reach) * columns * channels + SLACK * along * channels + 2 * lanes(x)
     for item in range(begin, end):
@@ -242,9 +242,19 @@ def _slide(
             else:
                 _row_over_filters(c, ic, filters, room, source, along * channels, table, weight, strips, lift,
                                   out_width)  # fmt: skip
-            if by_line:
-                for i in range(out_width * filters):
-                    total = room[at_line + i]
-                    if residual.size:
-                        total += residual[target + i]
-                    out[target + i] = floor if total < floor else total
+            if by_line and not is_more:
+                copy_run(out, target, room, at_line, out_width * filters)
+            elif by_line:
+                _finish(out[target : target + out_width * filters], room[at_line:], residual[target:], floor)
+
+
+@separate
+def _finish(out: Array, line: Array, residual: Array, floor: float) -> None:
+    """The rest of the epilogue for one row of windows, where nothing overlaps."""
+    if residual.size:
+        for i in range(len(out)):
+            total = line[i] + residual[i]
+            out[i] = floor if total < floor else total
+    else:
+        for i in range(len(out)):
+            out[i] = floor if line[i] < floor else line[i]
