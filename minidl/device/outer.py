@@ -117,9 +117,7 @@ def _tile(vectors: int) -> Intrinsic:
 
         return types.void(*declared.values()), code
 
-    def python(
-        c: Any, ic: int, ldc: int, a: Any, ia: int, lda: int, b: Any, ib: int, ldb: int, m: int, k: int
-    ) -> None:
+    def python(c: Any, ic: int, ldc: int, a: Any, ia: int, lda: int, b: Any, ib: int, ldb: int, m: int, k: int) -> None:
         for i in range(min(m, tile_rows(vectors))):
             for j in range(vectors * lanes_of(c.dtype)):
                 for step in range(k):

@@ -13,6 +13,7 @@ three nested ones.
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from minidl.device.inline import Intrinsic, intrinsic
@@ -40,6 +41,17 @@ def _moved(builder: Any, pointer: Any, *offsets: Any) -> Any:
 
 def _start(context: Any, builder: Any, array: Any, value: Any, *offsets: Any) -> Any:
     return _moved(builder, data_pointer(context, builder, array, value), *offsets)
+
+
+def _hidden(builder: Any, index: Any) -> Any:
+    """`index`, with no hint of how it came about.
+
+    Else LLVM makes an index of its own of each address in a loop, and with eight of them they live on the stack.
+    """
+    from llvmlite import ir
+
+    same = ir.InlineAsm(ir.FunctionType(index.type, [index.type]), "", "=r,0")
+    return builder.call(same, [index])
 
 
 def filters_tile(vectors: int) -> Intrinsic:
@@ -182,27 +194,39 @@ def outer_tile(rows: int, vectors: int) -> Intrinsic:
             vector = vector_type(c)
             numbers = _start(context, builder, a_table, a_table_, i_row_)
             places = _start(context, builder, b_table, b_table_, i_vector_)
-            left = [_start(context, builder, a, a_, ia_, builder.load(_moved(builder, numbers, r))) for r in range(rows)]
+            left = [
+                _start(context, builder, a, a_, ia_, builder.load(_moved(builder, numbers, r))) for r in range(rows)
+            ]
             right = [
                 _start(context, builder, b, b_, ib_, builder.load(_moved(builder, places, v))) for v in range(vectors)
             ]
             sums_at = _start(context, builder, c, c_, ic_)
             cells = [_moved(builder, sums_at, n * vector.count) for n in range(rows * vectors)]
+            # What there are fewer of stays in registers for the whole step, of the others there is one at a time.
+            in_turn = (lambda cell: cell) if rows > vectors else (lambda cell: cell[::-1])
 
             def line(y: Any, sums: list[Any]) -> list[Any]:
                 a_row, b_row = builder.mul(y, a_down_), builder.mul(y, b_down_)
 
-                def window(i: Any, sums: list[Any]) -> list[Any]:
-                    a_at = builder.add(a_row, builder.mul(i, a_step_))
-                    b_at = builder.add(b_row, builder.mul(i, b_step_))
-                    loaded = [load(builder, vector, _moved(builder, pointer, b_at)) for pointer in right]
-                    new = []
-                    for r, pointer in enumerate(left):
-                        one = splat(builder, vector, builder.load(_moved(builder, pointer, a_at)))
-                        new += [multiply_add(builder, one, loaded[v], sums[r * vectors + v]) for v in range(vectors)]
-                    return new
+                def window(i: Any, carried: list[Any]) -> list[Any]:
+                    a_at, b_at, *sums = carried
+                    new = list(sums)
+                    ones: list[Any] = [None] * rows
+                    loaded: list[Any] = [None] * vectors
+                    for r, v in sorted(itertools.product(range(rows), range(vectors)), key=in_turn):
+                        if ones[r] is None:
+                            number = builder.load(_moved(builder, left[r], a_at))
+                            ones[r] = splat(builder, vector, number)
+                        if loaded[v] is None:
+                            loaded[v] = load(builder, vector, _moved(builder, right[v], b_at))
+                        new[r * vectors + v] = multiply_add(builder, ones[r], loaded[v], sums[r * vectors + v])
+                    return [
+                        _hidden(builder, builder.add(a_at, a_step_)),
+                        _hidden(builder, builder.add(b_at, b_step_)),
+                        *new,
+                    ]
 
-                return counted_loop(builder, integer(0), count_, 1, sums, window)[1]
+                return counted_loop(builder, integer(0), count_, 1, [a_row, b_row, *sums], window)[1][2:]
 
             before = [load(builder, vector, cell) for cell in cells]
             for cell, total in zip(cells, counted_loop(builder, integer(0), down_, 1, before, line)[1], strict=True):

@@ -131,7 +131,9 @@ def _run(
 ) -> None:
     packed = empty(CPU, (cut.weights,), out.dtype)
     block = -(-cut.panels // calls_for(PACK_COST * cut.weights, BLOCKS))
-    parallel(_pack, cut.panels, packed, weight.reshape(-1), cut.sizes, cut.order, filter_step, channel_step, block=block)
+    parallel(
+        _pack, cut.panels, packed, weight.reshape(-1), cut.sizes, cut.order, filter_step, channel_step, block=block
+    )
     lift = epilogue.lift(out.shape[-1] + panel_columns(out.dtype), out.dtype)
     parallel(
         _slide, cut.units, out.reshape(-1), cut.ground.of(x).reshape(-1), packed, lift, epilogue.added(out.dtype),
@@ -169,8 +171,7 @@ def _pack(
 
 
 @kernel(
-    "T[::1], const T[::1], const T[::1], T[::1], const T[::1], bool, float64, const int64[::1], "
-    "const int64[:, ::1]",
+    "T[::1], const T[::1], const T[::1], T[::1], const T[::1], bool, float64, const int64[::1], const int64[:, ::1]",
     T=("float32", "float64"),
 )
 def _slide(
