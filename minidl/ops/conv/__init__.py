@@ -26,7 +26,7 @@ from minidl.core import Array, Grads, Node, Op, Spec, Tensor
 from minidl.device.dtypes import DType, promote
 from minidl.device.layout import channels_first_view
 from minidl.errors import ShapeError
-from minidl.ops.conv import depthwise, implicit, implicit_weights, winograd, winograd_weights
+from minidl.ops.conv import depthwise, direct, direct_weights, implicit, implicit_weights, winograd, winograd_weights
 from minidl.ops.conv.choice import algorithm, has_kernel, set_conv_algorithm, set_conv_precision
 from minidl.ops.conv.epilogue import Epilogue
 from minidl.ops.pad import pad
@@ -89,7 +89,15 @@ class Conv(Convolution):
         out: Array, x: Array, weight: Array, bias: Array | None = None,
         *, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
     ) -> None:  # fmt: skip
-        convolve(out, x, weight, Epilogue(bias), stride, padding, dilation, groups)
+        chosen = algorithm("forward", len(x), weight.shape, out.shape[1:-1], stride, dilation, groups)
+        if chosen == "direct":
+            direct.convolve(*in_two_dims(out, x, weight), Epilogue(bias), *steps(stride, padding, dilation))
+        elif chosen == "winograd":
+            winograd.convolve(out, x, weight, Epilogue(bias), padding)
+        elif chosen == "depthwise":
+            depthwise.convolve(out, x, weight, Epilogue(bias), stride, padding, dilation)
+        else:
+            implicit.convolve(out, x, weight, Epilogue(bias), stride, padding, dilation, groups)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
@@ -152,8 +160,10 @@ class ConvGradInput(Convolution):
         out: Array, g: Array, weight: Array,
         *, image: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
     ) -> None:  # fmt: skip
-        chosen = algorithm(weight.shape, g.shape[1:-1], stride, dilation, groups)
-        if chosen == "winograd":
+        chosen = algorithm("input", len(g), weight.shape, g.shape[1:-1], stride, dilation, groups)
+        if chosen == "direct":
+            direct.convolve_back(*in_two_dims(out, g, weight), *steps(stride, padding, dilation)[1:])
+        elif chosen == "winograd":
             winograd.convolve_back(out, g, weight, padding)
         elif chosen == "depthwise":
             depthwise.convolve_back(out, g, weight, stride, padding, dilation)
@@ -199,8 +209,11 @@ class ConvGradWeight(Convolution):
         out: Array, x: Array, g: Array,
         *, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
     ) -> None:  # fmt: skip
-        chosen = algorithm(out.shape, g.shape[1:-1], stride, dilation, groups)
-        if chosen == "winograd":
+        chosen = algorithm("weight", len(x), out.shape, g.shape[1:-1], stride, dilation, groups)
+        if chosen == "direct":
+            weight, images, windows = in_two_dims(out, x, g, weight=0)
+            direct_weights.weight_gradient(weight, images, windows, *steps(stride, padding, dilation))
+        elif chosen == "winograd":
             winograd_weights.weight_gradient(out, x, g, padding)
         elif chosen == "depthwise":
             depthwise.weight_gradient(out, x, g, stride, padding, dilation)
@@ -213,6 +226,19 @@ class ConvGradWeight(Convolution):
         params = {name: value for name, value in node.params.items() if name != "kernel"}
         gx = ConvGradInput.apply(windows, g, image=x.shape[2:], **params) if node.needs[0] else None
         return gx, Conv.apply(x, g, **params) if node.needs[1] else None
+
+
+def in_two_dims(*arrays: Array, weight: int = -1) -> tuple[Array, ...]:
+    """(N, L, C) as (N, 1, L, C), and number `weight` of them, (K, C, L), as (K, C, 1, L); images as they are."""
+    if arrays[0].ndim == 4:
+        return arrays
+    place = weight % len(arrays)
+    return tuple(a[:, :, None] if i == place else a[:, None] for i, a in enumerate(arrays))
+
+
+def steps(*sizes: Sizes) -> tuple[Sizes, ...]:
+    """Stride, padding and dilation in two dimensions: along an image of one row nothing is padded."""
+    return tuple((fill, size[0]) if len(size) == 1 else size for fill, size in zip((1, 0, 1), sizes, strict=True))
 
 
 def _convolve(
