@@ -28,7 +28,9 @@ _CHUNKS_PER_THREAD = 4
 _WORTH_S = 40e-6
 
 
-def parallel(kernel: Kernel | Callable[..., None], n: int, *args: Any, block: int | None = None) -> None:
+def parallel(
+    kernel: Kernel | Callable[..., None], n: int, *args: Any, block: int | None = None, size: int | None = None
+) -> None:
     """Call `kernel(begin, end, *args)` for consecutive blocks that make up range(n), on several threads.
 
     Args:
@@ -38,6 +40,7 @@ def parallel(kernel: Kernel | Callable[..., None], n: int, *args: Any, block: in
         block: length of a block (the last one may be shorter). When None, a block has 32 KiB of the arrays in `args`,
             and there are at most 32: right for work that is soon done with each number. Work that is long for the size
             of its arrays, and reductions, should give it.
+        size: bytes that the kernel works on, where the arrays in `args` do not tell: they hold addresses of others.
 
     Raises:
         KernelError: if the arguments do not fit the kernel.
@@ -52,7 +55,8 @@ def parallel(kernel: Kernel | Callable[..., None], n: int, *args: Any, block: in
     """
     if n <= 0:
         return
-    size = sum([a.nbytes for a in args if isinstance(a, np.ndarray)])
+    if size is None:
+        size = sum([a.nbytes for a in args if isinstance(a, np.ndarray)])
     if block is None:
         block = -(-n // max(1, min(_BLOCKS, size // _BLOCK_BYTES)))
     if not isinstance(kernel, Kernel):

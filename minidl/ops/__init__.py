@@ -25,6 +25,8 @@ from minidl.ops.rnn import *
 from minidl.ops.sgd_step import *
 from minidl.ops.soft_dice import *
 from minidl.ops.softmax import *
+from minidl.ops.step import *
+from minidl.ops.steps import *
 from minidl.ops.unary import *
 from minidl.ops.views import *
 

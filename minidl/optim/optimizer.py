@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ Group = dict[str, Any]
 
 
 class Optimizer:
-    """Base of all optimizers; a subclass gives `update`, and `check` for the values of its settings.
+    """Base of all optimizers; a subclass gives `update` or `change`, and `check` for the values of its settings.
 
     Args:
         params: weights, or dicts {"params": weights, setting: value} for groups with settings of their own.
@@ -56,6 +56,38 @@ class Optimizer:
         """Change one weight in place, and its `state`, which is empty before the first step."""
         raise NotImplementedError(f"{type(self).__name__} has no update(param, grad, state, group), and no step()")
 
+    def change(self, weights: list[Tensor], group: Group) -> None:
+        """Change those weights of a group that have a gradient, all at once where the optimizer can."""
+        for weight in weights:
+            assert weight.grad is not None
+            self.update(weight, weight.grad, self.state[weight], group)
+
+    def counted(self, weights: list[Tensor]) -> Iterator[tuple[int, list[Tensor]]]:
+        """Count a step of each weight, under "step" in its state; gives the weights by their number of steps."""
+        counters: dict[int, Tensor] = {}
+        read: dict[int, int] = {}  # the steps of a counter, by the identity of the tensor: most weights share one
+        together: dict[int, list[Tensor]] = {}
+        for weight in weights:
+            state = self.state[weight]
+            before = state.get("step", 0)
+            step = read.get(id(before))
+            if step is None:
+                step = read[id(before)] = int(before) + 1
+                counters.setdefault(step, Tensor.of(np.array(step, np.float32)))
+            state["step"] = counters[step]
+            together.setdefault(step, []).append(weight)
+        yield from together.items()
+
+    def remembered(self, name: str, weights: list[Tensor], fill: float = 0.0) -> list[Tensor]:
+        """What is remembered of each weight under `name`; at first an array like the weight, full of `fill`."""
+        found = []
+        for weight in weights:
+            state = self.state[weight]
+            if name not in state:
+                state[name] = Tensor.of(weight.device.xp.full_like(weight.array, fill))
+            found.append(state[name])
+        return found
+
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Change every weight that has a gradient.
 
@@ -68,9 +100,8 @@ class Optimizer:
                 loss = closure()
         with recording(False):
             for group in self.param_groups:
-                for param in group["params"]:
-                    if param.grad is not None:
-                        self.update(param, param.grad, self.state[param], group)
+                if weights := [param for param in group["params"] if param.grad is not None]:
+                    self.change(weights, group)
         return loss
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -169,3 +200,25 @@ def _restored(what: str, key: str, value: Any, weight: Tensor) -> Any:
     if t.shape and t.shape != weight.shape:
         raise StateDictError(f"{what} has shape {t.shape}, but the weight is {weight.shape}")
     return t.clone() if key == "step" else t.to(weight.dtype, weight.device).clone()
+
+
+def gradients(weights: Iterable[Tensor]) -> list[Tensor]:
+    """The gradients of weights that all have one."""
+    return [weight.grad for weight in weights if weight.grad is not None]
+
+
+def check_at_least_zero(optimizer: Optimizer, group: Group, *settings: str) -> None:
+    """Raise an ArgumentError for a setting that is negative or NaN."""
+    for setting in settings:
+        require(optimizer, setting, group[setting], group[setting] >= 0, "0 or more")
+
+
+def check_betas(optimizer: Optimizer, group: Group) -> None:
+    """Raise an ArgumentError for betas of another kind than Adam's."""
+    fits = len(group["betas"]) == 2 and all(0 <= beta < 1 for beta in group["betas"])
+    require(optimizer, "betas", group["betas"], fits, "two numbers from 0 up to, not including, 1")
+
+
+def check_not_differentiable(optimizer: Optimizer, differentiable: bool) -> None:
+    """Raise an ArgumentError for an option that would need steps to be recorded."""
+    require(optimizer, "differentiable", differentiable, not differentiable, "False; steps are not recorded here")
