@@ -44,7 +44,7 @@ def cells(arrays: Sequence[np.ndarray[Any, Any]], rows: int) -> tuple[np.ndarray
 @functools.cache
 def _array_objects_are_cells() -> bool:
     """Whether this Python and this NumPy lay arrays out as `_DATA_AT` says: two arrays are looked into."""
-    two = [np.zeros(3), np.zeros((2, 2), np.float32)[1:]]
+    two: list[Any] = [np.zeros(3), np.zeros((2, 2), np.float32)[1:]]
     if type(two[0]).__basicsize__ < _DATA_AT + ctypes.sizeof(ctypes.c_void_p):
         return False
     return all(ctypes.c_void_p.from_address(id(a) + _DATA_AT).value == a.ctypes.data for a in two)
@@ -52,7 +52,8 @@ def _array_objects_are_cells() -> bool:
 
 def _emit_pointers(typing_context: Any, table: Any, column: Any, like: Any, roles: Any) -> Any:
     from llvmlite import ir
-    from numba.core import cgutils, types
+    from numba import types
+    from numba.core import cgutils
 
     pointer = types.CPointer(like.dtype)
 
@@ -73,12 +74,14 @@ def _emit_pointers(typing_context: Any, table: Any, column: Any, like: Any, role
 @intrinsic(_emit_pointers)
 def pointers_at(table: Any, column: int, like: Any, roles: tuple[int, ...]) -> Any:
     """The first len(roles) pointers of a column, to numbers of the type of `like`."""
-    addresses = [ctypes.c_void_p.from_address(int(cell)).value for cell in table[: len(roles), column]]
-    return tuple([ctypes.cast(a, ctypes.POINTER(np.ctypeslib.as_ctypes_type(like.dtype))) for a in addresses])
+    number = np.ctypeslib.as_ctypes_type(like.dtype)
+    cells = [ctypes.c_void_p.from_address(int(cell)) for cell in table[: len(roles), column]]
+    return tuple([ctypes.cast(cell, ctypes.POINTER(number)) for cell in cells])
 
 
 def _emit_taken(typing_context: Any, pointers: Any, index: Any) -> Any:
-    from numba.core import cgutils, types
+    from numba import types
+    from numba.core import cgutils
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         numbers = []
@@ -98,7 +101,8 @@ def taken(pointers: Any, index: int) -> Any:
 
 
 def _emit_put(typing_context: Any, pointers: Any, index: Any, numbers: Any) -> Any:
-    from numba.core import cgutils, types
+    from numba import types
+    from numba.core import cgutils
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         places = cgutils.unpack_tuple(builder, args[0], len(pointers))
@@ -130,7 +134,7 @@ def _without_overlap(builder: Any, access: Any, row: int, rows: int) -> None:
 
 def _emit_unpacked(typing_context: Any, array: Any, roles: Any) -> Any:
     from llvmlite import ir
-    from numba.core import types
+    from numba import types
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         data = context.make_array(array)(context, builder, args[0]).data

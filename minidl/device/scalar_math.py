@@ -123,7 +123,12 @@ def _emit_root(typing_context: Any, x: Any) -> Any:
 @intrinsic(_emit_root)
 def root(x: Any) -> Any:
     """The square root of a number, or of each number of an array."""
-    return device_of(x).xp.sqrt(x)
+    return _module_of(x).sqrt(x)
+
+
+def _module_of(x: Any) -> Any:
+    """What computes with `x`: Python's own numbers are NumPy's business too."""
+    return np if isinstance(x, (bool, int, float)) else device_of(x).xp
 
 
 def _emit_chosen(typing_context: Any, condition: Any, value: Any, other: Any) -> Any:
@@ -136,4 +141,4 @@ def _emit_chosen(typing_context: Any, condition: Any, value: Any, other: Any) ->
 @intrinsic(_emit_chosen)
 def chosen(condition: Any, value: Any, other: Any) -> Any:
     """`value` where the condition holds, `other` elsewhere: numbers of one type, or arrays; no branch."""
-    return device_of(condition).xp.where(condition, value, other)
+    return _module_of(condition).where(condition, value, other)

@@ -8,9 +8,9 @@ not depend on where that walk is cut.
 from __future__ import annotations
 
 import inspect
+import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from itertools import chain
 from types import FunctionType
 from typing import Any, ClassVar, cast
 
@@ -31,8 +31,9 @@ class Step(UpdateOp):
     """Base of optimiser steps. A subclass gives `name`, `rule` and `coefficients`.
 
     `rule` takes a weight, what is remembered of it, its gradient under the name `grad`, and the coefficients; it gives
-    the new weight and what to remember. The same lines run on whole arrays (the reference) and, compiled, on one
-    number after the other. Numbers in them must be coefficients: a literal would be float64 and slow float32 down.
+    the new weight and what to remember. (Without a `grad`, it takes one array and coefficients.) The same lines run on
+    whole arrays (the reference) and, compiled, on one number after the other. Numbers in them must be coefficients: a
+    literal would be float64 and slow float32 down.
     """
 
     # (weight, *remembered, grad, *coefficients) -> (weight, *remembered)
@@ -41,11 +42,14 @@ class Step(UpdateOp):
     coefficients: ClassVar[Callable[..., dict[str, float]]]
     compiled: ClassVar[Kernel]
     arguments: ClassVar[tuple[str, ...]]
+    columns: ClassVar[int]  # arrays of one weight: those that are changed, and the gradient
 
     def __init_subclass__(cls) -> None:
         cls.arguments = tuple(inspect.signature(cls.rule).parameters)
-        cls.updates = cls.arguments.index("grad")
-        cls.compiled = _walk(cls.name, cls.rule, cls.updates + 1, len(cls.arguments))
+        reads = "grad" in cls.arguments
+        cls.updates = cls.arguments.index("grad") if reads else 1
+        cls.columns = cls.updates + reads
+        cls.compiled = _walk(cls.name, cls.rule, cls.columns, len(cls.arguments))
         super().__init_subclass__()
 
     @classmethod
@@ -59,23 +63,23 @@ class Step(UpdateOp):
 
     @classmethod
     def reference(cls, xp: Any, out: tuple[Array, ...], *grads: Array, **settings: Any) -> None:
-        numbers = cls.coefficients(**settings)
-        for column in range(len(grads)):
-            changed = out[column :: len(grads)]
-            for array, value in zip(changed, cls.rule(*changed, grads[column], **numbers), strict=True):
+        numbers, count = cls.coefficients(**settings), len(out) // cls.updates
+        for column in range(count):
+            changed = out[column::count]
+            for array, value in zip(changed, cls.rule(*changed, *grads[column::count], **numbers), strict=True):
                 array[...] = value
 
     @classmethod
     def cpu(cls, out: tuple[Array, ...], *grads: Array, **settings: Any) -> None:
-        table, _kept = cells(out + grads, cls.updates + 1)
-        starts = np.cumsum([0, *[g.size for g in grads]])
+        table, _kept = cells(out + grads, cls.columns)
+        starts = np.array([0, *itertools.accumulate([a.size for a in out[: table.shape[1]]])], np.intp)
         values = cls.coefficients(**settings)
-        numbers = np.array([values[name] for name in cls.arguments[cls.updates + 1 :]], grads[0].dtype)
+        numbers = np.array([values[name] for name in cls.arguments[cls.columns :]], out[0].dtype)
         n = int(starts[-1])
-        parallel(cls.compiled, n, table, starts, numbers, size=n * grads[0].itemsize * (cls.updates + 1))
+        parallel(cls.compiled, n, table, starts, numbers, size=n * out[0].itemsize * cls.columns)
 
     @classmethod
-    def apply(cls, *columns: Sequence[Tensor], **settings: Any) -> None:
+    def apply(cls, *columns: Sequence[Tensor], **settings: Any) -> None:  # type: ignore[override]  # lists, not tensors
         """Change many weights at once.
 
         Args:
@@ -87,17 +91,16 @@ class Step(UpdateOp):
         """
         arrays = [[t.array for t in column] for column in columns]
         cls._check(arrays)
-        for part in _alike(arrays):
-            flat = tuple(chain.from_iterable(part))
-            count = len(part[0])
-            run = select_kernel(cls, common_device(cls.name, flat[::count]), flat[:-count], settings)
-            launch(Call(cls, run, flat[:-count], flat[-count:], settings))
+        for part in _alike(arrays, cls.updates):
+            flat = tuple(itertools.chain.from_iterable(part))
+            changed = len(part[0]) * cls.updates
+            run = select_kernel(cls, common_device(cls.name, flat[:: len(part[0])]), flat[:changed], settings)
+            launch(Call(cls, run, flat[:changed], flat[changed:], settings))
 
     @classmethod
     def cpu_takes(cls, arrays: tuple[Array, ...], params: Any) -> bool:
-        return arrays[0].dtype in (np.float32, np.float64) and bool(
-            arrays[0].flags.c_contiguous
-        )  # `_alike`: so are all
+        one_weight = arrays[:: len(arrays) // cls.updates]  # the others are of the same kind, see `_alike`
+        return arrays[0].dtype in (np.float32, np.float64) and all(_is_plain(a) for a in one_weight)
 
     @classmethod
     def _check(cls, arrays: Columns) -> None:
@@ -107,6 +110,11 @@ class Step(UpdateOp):
             if [a.shape for a in column] != shapes or [a.dtype for a in column] != types:
                 for weight in zip(*arrays, strict=True):
                     cls.infer(*[Spec(a.shape, a.dtype) for a in weight])
+
+
+def _is_plain(array: Array) -> bool:
+    """Whether a kernel may write to the numbers of an array one after the other."""
+    return bool(array.flags.carray if isinstance(array, np.ndarray) else array.flags.c_contiguous)
 
 
 @inline
@@ -125,23 +133,22 @@ def decay(lr: float, *, weight_decay: float, maximize: bool, decoupled: bool = F
     }
 
 
-def _alike(arrays: Columns) -> Iterable[Columns]:
-    """The columns cut up so that all arrays of a part have one place, type and memory order; mostly one part."""
-    changed = list(chain.from_iterable(arrays[:-1]))
-    if not changed:
-        return
-    kinds = [(type(a), a.dtype, a.flags.c_contiguous) for a in changed]
-    if kinds.count(kinds[0]) == len(kinds):
+def _alike(arrays: Columns, updates: int) -> Iterable[Columns]:
+    """The columns cut up so that all arrays of a part have one place, type and memory order; mostly one part.
+
+    Only the arrays that are changed matter, the first `updates` columns: gradients are copied where they must be.
+    """
+    changed = list(itertools.chain.from_iterable(arrays[:updates]))
+    are_plain = set(map(type, changed)) <= {np.ndarray} and False not in [a.flags.carray for a in changed]
+    if are_plain and len({a.dtype for a in changed}) == 1:
         yield arrays
         return
-    parts = defaultdict(list)
-    for number, weight in enumerate(zip(*arrays, strict=True)):
-        parts[tuple(kinds[number :: len(arrays[0])])].append(weight)
-    for kind, weights in parts.items():
-        if all(contiguous == kind[0][2] for _, _, contiguous in kind):
-            yield list(zip(*weights, strict=True))
-        else:
-            yield from ([[a] for a in weight] for weight in weights)
+    parts: defaultdict[Any, list[Sequence[Array]]] = defaultdict(list)
+    for weight in zip(*arrays, strict=True):
+        kinds = {(type(a), a.dtype, _is_plain(a)) for a in weight[:updates]}
+        parts[kinds.pop() if len(kinds) == 1 else len(parts)].append(weight)  # one that is mixed goes alone
+    for weights in parts.values():
+        yield list(zip(*weights, strict=True))
 
 
 def _walk(name: str, rule: Callable[..., Any], arrays: int, arguments: int) -> Kernel:

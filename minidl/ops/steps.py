@@ -106,7 +106,7 @@ class NAdamStep(Step):
 
 def nadam_momentum(step: int, beta1: float, momentum_decay: float) -> float:
     """The momentum of step number `step`: it warms up to beta1."""
-    return beta1 * (1 - 0.5 * 0.96 ** (step * momentum_decay))
+    return beta1 * (1 - 0.5 * math.pow(0.96, step * momentum_decay))
 
 
 class RAdamStep(Step):

@@ -6,6 +6,7 @@ from minidl.optim.adagrad import Adagrad
 from minidl.optim.adam import Adam, AdamW
 from minidl.optim.adamax import Adamax
 from minidl.optim.lamb import LAMB
+from minidl.optim.lbfgs import LBFGS
 from minidl.optim.nadam import NAdam
 from minidl.optim.optimizer import Optimizer
 from minidl.optim.radam import RAdam
@@ -14,6 +15,6 @@ from minidl.optim.rprop import Rprop
 from minidl.optim.sgd import SGD
 
 __all__ = [
-    "LAMB", "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "Optimizer", "RAdam", "RMSprop", "Rprop",
-    "lr_scheduler",
+    "LAMB", "LBFGS", "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "Optimizer", "RAdam", "RMSprop",
+    "Rprop", "lr_scheduler",
 ]  # fmt: skip

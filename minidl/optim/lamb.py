@@ -34,7 +34,7 @@ class LAMB(Optimizer):
     >>> weight.sum().backward()
     >>> LAMB([weight], lr=0.2).step()  # the weights have length 5, so the step has length 1
     >>> weight
-    tensor([2.2929, 3.2929], requires_grad=True)
+    tensor([2.2928932, 3.2928932], requires_grad=True)
     """
 
     def __init__(

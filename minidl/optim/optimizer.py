@@ -14,6 +14,7 @@ from minidl.errors import ArgumentError, StateDictError
 __all__ = ["Optimizer"]
 
 Group = dict[str, Any]
+_COUNTERS = ("step", "mu_product")  # float32 on the CPU, whatever the weight is
 
 
 class Optimizer:
@@ -140,10 +141,19 @@ class Optimizer:
             if number not in weights:
                 raise StateDictError(f"{name}: the state remembers weight {number!r}, which is in none of its groups")
             state[weights[number]] = {
-                key: _restored(f"{name}: {key} of weight {number}", key, value, weights[number])
-                for key, value in values.items()
+                key: self.restored(number, key, value, weights[number]) for key, value in values.items()
             }
         self.param_groups, self.state = groups, state
+
+    def restored(self, number: int, key: str, value: Any, weight: Tensor) -> Any:
+        """A remembered value as the optimizer keeps it: a tensor of its own, in the type and place of the weight."""
+        if not isinstance(value, (Tensor, np.ndarray)) and not hasattr(value, "__array__"):
+            return value
+        t = as_tensor(value).detach()
+        if t.shape and t.shape != weight.shape:
+            name = f"{type(self).__name__}: {key} of weight {number}"
+            raise StateDictError(f"{name} has shape {t.shape}, but the weight is {weight.shape}")
+        return t.clone() if key in _COUNTERS else t.to(weight.dtype, weight.device).clone()
 
     def __repr__(self) -> str:
         lines = [type(self).__name__ + " ("]
@@ -190,16 +200,6 @@ def _saved_groups(name: str, state_dict: Mapping[str, Any], sizes: list[int]) ->
     if given != sizes:
         raise StateDictError(f"{name}: the state is for groups of {given} weights, this optimizer has {sizes}")
     return saved
-
-
-def _restored(what: str, key: str, value: Any, weight: Tensor) -> Any:
-    """A remembered value as the optimizer keeps it: a tensor of its own, in the type and place of the weight."""
-    if not isinstance(value, (Tensor, np.ndarray)) and not hasattr(value, "__array__"):
-        return value
-    t = as_tensor(value).detach()
-    if t.shape and t.shape != weight.shape:
-        raise StateDictError(f"{what} has shape {t.shape}, but the weight is {weight.shape}")
-    return t.clone() if key == "step" else t.to(weight.dtype, weight.device).clone()
 
 
 def gradients(weights: Iterable[Tensor]) -> list[Tensor]:

@@ -79,8 +79,11 @@ def test_weights_follow_pytorchs_step_by_step(name: str, options: dict[str, Any]
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        ("SGD", {}), ("SGD", {"momentum": 0.9}), ("Adam", {"amsgrad": True}),
-        ("RMSprop", {"centered": True, "momentum": 0.9}), *[(name, {}) for name in GRIDS if name != "SGD"],
+        ("SGD", {}),
+        ("SGD", {"momentum": 0.9}),
+        ("Adam", {"amsgrad": True}),
+        ("RMSprop", {"centered": True, "momentum": 0.9}),
+        *[(name, {}) for name in GRIDS if name != "SGD"],
     ],
 )
 def test_states_travel_between_pytorch_and_us(name: str, options: dict[str, Any]) -> None:
