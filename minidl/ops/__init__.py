@@ -15,6 +15,7 @@ from minidl.ops.cross_entropy import *
 from minidl.ops.dropout import *
 from minidl.ops.element_losses import *
 from minidl.ops.indexing import *
+from minidl.ops.many import *
 from minidl.ops.matmul import *
 from minidl.ops.max_pool import *
 from minidl.ops.normalize import *

@@ -8,7 +8,8 @@ from typing import Any
 
 from minidl.core import Tensor
 from minidl.create import zeros_like
-from minidl.ops.sgd_step import sgd_step
+from minidl.ops.many import sums_of_squares
+from minidl.ops.sgd_step import SGDStep
 from minidl.ops.steps import LAMBStep
 from minidl.optim.optimizer import Group, Optimizer, check_at_least_zero, check_betas, gradients
 
@@ -61,11 +62,12 @@ class LAMB(Optimizer):
             state = self.remembered("exp_avg", some), self.remembered("exp_avg_sq", some)
             changes = [zeros_like(w) for w in some]
             LAMBStep.apply(some, *state, changes, gradients(some), step=step, beta1=beta1, beta2=beta2, **settings)
-            for weight, change in zip(some, changes, strict=True):
-                sgd_step(weight, change, lr=float(group["lr"]) * _ratio(weight, change))
+            squares = sums_of_squares([*some, *changes]).tolist()
+            for i, (weight, change) in enumerate(zip(some, changes, strict=True)):
+                rate = float(group["lr"]) * _ratio(squares[i], squares[i + len(some)])
+                SGDStep.apply([weight], [change], lr=rate, weight_decay=0.0, maximize=False)
 
 
-def _ratio(weight: Tensor, change: Tensor) -> float:
-    """|weight| / |change|; 1 where either is 0."""
-    lengths = [math.sqrt((t * t).sum().item()) for t in (weight, change)]
-    return lengths[0] / lengths[1] if all(lengths) else 1.0
+def _ratio(weight: float, change: float) -> float:
+    """The ratio of two lengths whose squares are given; 1 where either is 0."""
+    return math.sqrt(weight / change) if weight and change else 1.0
