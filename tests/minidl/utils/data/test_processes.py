@@ -5,8 +5,12 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 import os
+import random
+import re
+import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -127,6 +131,30 @@ def test_a_worker_that_dies_is_named_at_once(how: str, message: str) -> None:
         next(passing)
     assert time.monotonic() - before < 5
     assert none_left()
+
+
+@pytest.mark.long
+def test_200_deaths_at_random_moments_are_named_and_leave_nothing() -> None:
+    rng, died = random.Random(0), 0
+    before, wanted = set(os.listdir("/dev/shm")), values(seeded(Noisy(60), batch_size=4))
+    while died < 200:
+        passing = iter(seeded(Noisy(60), batch_size=4, num_workers=2, **SPAWN))
+        seen = next(passing).tolist()
+        killer = threading.Timer(rng.uniform(0, 0.05), os.kill, (rng.choice(children()), signal.SIGKILL))
+        killer.start()
+        try:
+            seen += [v for batch in passing for v in batch.tolist()]
+        except MinidlError as error:
+            died += 1
+            assert re.search(
+                r"worker process \d \(pid \d+\) died while fetching samples .*: it was killed by SIGKILL", str(error)
+            )
+        else:
+            assert seen == wanted
+        killer.join()
+        del passing
+        assert none_left()
+    assert set(os.listdir("/dev/shm")) == before
 
 
 def test_after_a_death_the_next_pass_has_new_workers() -> None:
