@@ -25,7 +25,7 @@ from minidl.create import (
     zeros,
     zeros_like,
 )
-from minidl.device import device, get_num_threads, set_num_threads, use_numba
+from minidl.device import device, get_num_threads, set_compile, set_num_threads, use_numba
 from minidl.device.dtypes import (
     bool_,
     float16,
@@ -58,7 +58,7 @@ __all__ = [
     "full_like", "func", "get_num_threads", "half", "inference_mode", "initial_seed", "int", "int8", "int16", "int32",
     "int64", "is_grad_enabled", "is_inference_mode_enabled", "is_recording", "linspace", "load", "long", "manual_seed",
     "nn", "no_grad", "ones", "ones_like", "ops", "optim", "rand", "randint", "randn", "randperm", "recording", "save",
-    "set_grad_enabled", "set_num_threads", "tensor", "uint8", "uint16", "uint32", "uint64", "use_kernel", "use_numba",
+    "set_compile", "set_grad_enabled", "set_num_threads", "tensor", "uint8", "uint16", "uint32", "uint64", "use_kernel", "use_numba",
     "utils", "zeros", "zeros_like",
 ]  # fmt: skip
 __all__ += ops.__all__
