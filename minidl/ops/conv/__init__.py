@@ -27,13 +27,13 @@ from minidl.device.dtypes import DType, promote
 from minidl.device.layout import channels_first_view
 from minidl.errors import ShapeError
 from minidl.ops.conv import depthwise, direct, direct_weights, implicit, implicit_weights, winograd, winograd_weights
-from minidl.ops.conv.choice import algorithm, has_kernel, set_conv_algorithm, set_conv_precision
+from minidl.ops.conv.choice import algorithm, conv_algorithms, has_kernel, set_conv_algorithm, set_conv_precision
 from minidl.ops.conv.epilogue import Epilogue
 from minidl.ops.pad import pad
 from minidl.ops.views import basic_slice
 from minidl.ops.windows import Sizes, sizes, taps, window_count
 
-__all__ = ["conv1d", "conv2d", "conv3d", "set_conv_algorithm", "set_conv_precision"]
+__all__ = ["conv1d", "conv2d", "conv3d", "conv_algorithms", "set_conv_algorithm", "set_conv_precision"]
 
 COLUMN_BYTES = 2 << 20
 
