@@ -99,15 +99,15 @@ def _bounded(builder: Any, cell: Cell, size: int, bounds: Sequence[Any], spare: 
     return lambda r, q: builder.select(builder.and_(rows[r], columns[q]), cell(r, q), spare)
 
 
-def _transformed(builder: Any, vector: Any, matrix: Matrix, groups: Groups, source: Cell, finish: Any) -> None:
-    """Call `finish(r, values)` for every row r of matrix · X · matrixᵀ."""
+def _transformed(builder: Any, matrix: Matrix, groups: Groups, read: Cell, finish: Any) -> None:
+    """Call `finish(r, values)` for every row r of matrix · X · matrixᵀ; `read(r, q)` is X[r, q]."""
     size = len(matrix[0])
     for group in groups:
         part = tuple(matrix[i] for i in group)
         needed = [any(row[r] for row in part) for r in range(size)]
         columns = []
         for q in range(size):
-            values = [load(builder, vector, source(r, q)) if needed[r] else None for r in range(size)]
+            values = [read(r, q) if needed[r] else None for r in range(size)]
             columns.append(_times(builder, part, values))
         for i, r in enumerate(group):
             finish(r, _times(builder, matrix, [column[i] for column in columns]))
@@ -120,7 +120,7 @@ def patch_transform(matrix: Matrix, groups: Groups, *, bounded: bool = False) ->
     (r, q) of the result goes to target[it + r down + q along]. If `bounded`, X is zero but for rows top <= r < bottom
     and columns left <= q < right; `zeros` is an array that begins with a vector of zeros.
     """
-    rows, size = len(matrix), len(matrix[0])
+    size = len(matrix[0])
 
     def emit(
         typing_context: Any, target: Any, it: Any, down: Any, along: Any, source: Any, i: Any, source_down: Any,
@@ -139,7 +139,7 @@ def patch_transform(matrix: Matrix, groups: Groups, *, bounded: bool = False) ->
                 for q, value in enumerate(values):
                     store(builder, value, end(r, q))
 
-            _transformed(builder, vector, matrix, groups, begin, finish)
+            _transformed(builder, matrix, groups, lambda r, q: load(builder, vector, begin(r, q)), finish)
             return context.get_dummy_value()
 
         step = types.intp
@@ -157,19 +157,73 @@ def patch_transform(matrix: Matrix, groups: Groups, *, bounded: bool = False) ->
     return intrinsic(emit)(python)
 
 
-def tile_transform(matrix: Matrix, groups: Groups, *, bounded: bool = False) -> Intrinsic:
-    """`patch_transform` whose result is finished before it is stored: the transform of the results.
+def gathered_transform(matrix: Matrix) -> Intrinsic:
+    """`patch_transform` of numbers that lie apart: (target, it, down, along, source, i, source_down, source_along,
+    lane_step, lanes).
 
-    The intrinsic takes (target, it, down, along, source, i, source_down, source_along, bottom, right, lift, i_lift,
-    more, residual, i_residual, residual_down, residual_along, floor, spare). It adds the vector lift[i_lift:] and, if
-    `more`, the grid of vectors at residual[i_residual:], and raises what is below `floor` to it (a NaN stays). If
-    `bounded`, rows from `bottom` and columns from `right` on are not written; `spare` has room for a vector.
+    Lane n of X[r, q] is source[i + r source_down + q source_along + n lane_step]; lanes from `lanes` on repeat the one
+    before them.
+    """
+    rows, size = len(matrix), len(matrix[0])
+
+    def emit(
+        typing_context: Any, target: Any, it: Any, down: Any, along: Any, source: Any, i: Any, source_down: Any,
+        source_along: Any, lane_step: Any, lanes: Any,
+    ) -> Any:  # fmt: skip
+        from llvmlite import ir
+        from numba.core import types
+
+        def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            vector = vector_type(target)
+            end, begin = _grid(context, builder, target, *args[:4]), _grid(context, builder, source, *args[4:8])
+            last, offsets = builder.sub(args[9], integer(1)), []
+            for number in map(integer, range(vector.count)):
+                lane = builder.select(builder.icmp_signed("<", number, last), number, last)
+                offsets.append(builder.mul(lane, args[8]))
+
+            def read(r: int, q: int) -> Any:
+                value = ir.Constant(vector, ir.Undefined)
+                for lane, offset in enumerate(offsets):
+                    number = builder.load(builder.gep(begin(r, q), [offset]))
+                    value = builder.insert_element(value, number, ir.Constant(ir.IntType(32), lane))
+                return value
+
+            def finish(r: int, values: list[Any]) -> None:
+                for q, value in enumerate(values):
+                    store(builder, value, end(r, q))
+
+            _transformed(builder, matrix, (tuple(range(rows)),), read, finish)
+            return context.get_dummy_value()
+
+        step = types.intp
+        return types.void(target, *[step] * 3, source, *[step] * 5), code
+
+    def python(
+        target: Any, it: int, down: int, along: int, source: Any, i: int, source_down: int, source_along: int,
+        lane_step: int, lanes: int,
+    ) -> None:  # fmt: skip
+        for lane in range(lanes_of(target.dtype)):
+            first = i + min(lane, lanes - 1) * lane_step
+            for r, q, total in _in_python(matrix, source, first, source_down, source_along, (0, size, 0, size)):
+                target[it + r * down + q * along + lane] = total
+
+    return intrinsic(emit)(python)
+
+
+def tile_transform(matrix: Matrix, groups: Groups, *, careful: bool = False) -> Intrinsic:
+    """`patch_transform` for results: the vector lift[i_lift:] is added before they are stored.
+
+    The intrinsic takes (target, it, down, along, source, i, source_down, source_along, lift, i_lift, bottom, right,
+    residual, i_residual, residual_down, residual_along, floor, spare). If `careful`, it also adds the grid of vectors
+    at residual[i_residual:], raises what is below `floor` to it (a NaN stays), and does not write rows from `bottom`
+    and columns from `right` on; `spare` has room for a vector. A branch for that in the plain transform instead made it
+    four times as slow, because results had to go by the stack.
     """
     rows = len(matrix)
 
     def emit(
         typing_context: Any, target: Any, it: Any, down: Any, along: Any, source: Any, i: Any, source_down: Any,
-        source_along: Any, bottom: Any, right: Any, lift: Any, i_lift: Any, more: Any, residual: Any, i_residual: Any,
+        source_along: Any, lift: Any, i_lift: Any, bottom: Any, right: Any, residual: Any, i_residual: Any,
         residual_down: Any, residual_along: Any, floor: Any, spare: Any,
     ) -> Any:  # fmt: skip
         from numba.core import types
@@ -178,49 +232,41 @@ def tile_transform(matrix: Matrix, groups: Groups, *, bounded: bool = False) -> 
             vector = vector_type(target)
             end = _grid(context, builder, target, *args[:4])
             begin = _grid(context, builder, source, *args[4:8])
-            bottom, right = args[8:10]
-            lifted = load(
-                builder, vector, builder.gep(data_pointer(context, builder, lift, args[10]), [args[11]])
-            )
-            added = _grid(context, builder, residual, *args[13:17])
-            lowest = splat(builder, vector, args[17])
-            if bounded:
-                nowhere = data_pointer(context, builder, spare, args[18])
-                bounds = (integer(0), bottom, integer(0), right)
-                end = _bounded(builder, end, rows, bounds, nowhere)
-                added = _bounded(builder, added, rows, bounds, nowhere)
+            added = _grid(context, builder, residual, *args[12:16])
+            lifted = load(builder, vector, builder.gep(data_pointer(context, builder, lift, args[8]), [args[9]]))
+            lowest = splat(builder, vector, args[16])
+            if careful:
+                nowhere = data_pointer(context, builder, spare, args[17])
+                bounds = (integer(0), args[10], integer(0), args[11])
+                end, added = (_bounded(builder, cell, rows, bounds, nowhere) for cell in (end, added))
 
             def finish(r: int, values: list[Any]) -> None:
-                values = [builder.fadd(value, lifted) for value in values]
-                with builder.if_else(args[12]) as (finished, plain):
-                    with finished:
-                        for q, value in enumerate(values):
-                            total = builder.fadd(value, load(builder, vector, added(r, q)))
-                            is_below = builder.fcmp_ordered("<", total, lowest)
-                            store(builder, builder.select(is_below, lowest, total), end(r, q))
-                    with plain:
-                        for q, value in enumerate(values):
-                            store(builder, value, end(r, q))
+                for q, value in enumerate(values):
+                    total = builder.fadd(value, lifted)
+                    if careful:
+                        total = builder.fadd(total, load(builder, vector, added(r, q)))
+                        total = builder.select(builder.fcmp_ordered("<", total, lowest), lowest, total)
+                    store(builder, total, end(r, q))
 
-            _transformed(builder, vector, matrix, groups, begin, finish)
+            _transformed(builder, matrix, groups, lambda r, q: load(builder, vector, begin(r, q)), finish)
             return context.get_dummy_value()
 
         step = types.intp
-        kinds = (target, *[step] * 3, source, *[step] * 5, lift, step, types.boolean, residual, *[step] * 3)
+        kinds = (target, *[step] * 3, source, *[step] * 3, lift, *[step] * 3, residual, *[step] * 3)
         return types.void(*kinds, target.dtype, spare), code
 
     def python(
         target: Any, it: int, down: int, along: int, source: Any, i: int, source_down: int, source_along: int,
-        bottom: int, right: int, lift: Any, i_lift: int, more: bool, residual: Any, i_residual: int,
-        residual_down: int, residual_along: int, floor: float, spare: Any,
+        lift: Any, i_lift: int, bottom: int, right: int, residual: Any, i_residual: int, residual_down: int,
+        residual_along: int, floor: float, spare: Any,
     ) -> None:  # fmt: skip
         size = len(matrix[0])
         for lane in range(lanes_of(target.dtype)):
             for r, q, value in _in_python(matrix, source, i + lane, source_down, source_along, (0, size, 0, size)):
-                if bounded and (r >= bottom or q >= right):
-                    continue
                 total = value + lift[i_lift + lane]
-                if more:
+                if careful:
+                    if r >= bottom or q >= right:
+                        continue
                     total += residual[i_residual + r * residual_down + q * residual_along + lane]
                     total = floor if total < floor else total
                 target[it + r * down + q * along + lane] = total

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from minidl.device.inline import Intrinsic, inline, intrinsic
+from minidl.device.inline import Intrinsic, inline, intrinsic, separate
 from minidl.device.vectors import (
     counted_loop,
     data_pointer,
@@ -129,7 +129,7 @@ def _rows(vectors: int) -> Intrinsic:
     return intrinsic(emit)(lambda: main_rows(vectors))
 
 
-_rows_1, _rows_2, _rows_3 = _rows(1), _rows(2), _rows(3)
+rows_1, rows_2, rows_3 = _rows(1), _rows(2), _rows(3)
 _large_1, _large_2, _large_3 = (_tile(v, large=True, turned=False) for v in (1, 2, 3))
 _small_1, _small_2, _small_3 = (_tile(v, large=False, turned=False) for v in (1, 2, 3))
 _large_turned_1, _large_turned_2, _large_turned_3 = (_tile(v, large=True, turned=True) for v in (1, 2, 3))
@@ -142,7 +142,7 @@ def strip_width(vectors: int) -> int:
     return 3 if vectors == 3 else min(2, vectors)
 
 
-@inline
+@separate
 def product(
     c: Any, ic: int, ldc: int, a: Any, ia: int, lda: int, b: Any, ib: int, rows: int, vectors: int, steps: int
 ) -> None:
@@ -160,29 +160,29 @@ def product(
             while i < rows:
                 at, from_ = to + i * ldc, ia + i * lda + k
                 if width == 2:
-                    if (rows - i) % _rows_2() == 0:
+                    if (rows - i) % rows_2() == 0:
                         _large_2(c, at, ldc, a, from_, lda, b, strip, ldb, count, k > 0)
-                        i += _rows_2()
+                        i += rows_2()
                     else:
                         _small_2(c, at, ldc, a, from_, lda, b, strip, ldb, count, k > 0)
                         i += 4
                 elif width == 3:
-                    if (rows - i) % _rows_3() == 0:
+                    if (rows - i) % rows_3() == 0:
                         _large_3(c, at, ldc, a, from_, lda, b, strip, ldb, count, k > 0)
-                        i += _rows_3()
+                        i += rows_3()
                     else:
                         _small_3(c, at, ldc, a, from_, lda, b, strip, ldb, count, k > 0)
                         i += 4
-                elif (rows - i) % _rows_1() == 0:
+                elif (rows - i) % rows_1() == 0:
                     _large_1(c, at, ldc, a, from_, lda, b, strip, ldb, count, k > 0)
-                    i += _rows_1()
+                    i += rows_1()
                 else:
                     _small_1(c, at, ldc, a, from_, lda, b, strip, ldb, count, k > 0)
                     i += 4
         v += width
 
 
-@inline
+@separate
 def product_turned(
     c: Any, ic: int, ldc: int, a: Any, ia: int, lda: int, b: Any, ib: int, ldb: int, rows: int, vectors: int,
     steps: int, adds: bool,
@@ -196,22 +196,22 @@ def product_turned(
         while i < rows:
             at, from_ = to + i * ldc, ia + i
             if width == 2:
-                if (rows - i) % _rows_2() == 0:
+                if (rows - i) % rows_2() == 0:
                     _large_turned_2(c, at, ldc, a, from_, lda, b, strip, ldb, steps, adds)
-                    i += _rows_2()
+                    i += rows_2()
                 else:
                     _small_turned_2(c, at, ldc, a, from_, lda, b, strip, ldb, steps, adds)
                     i += 4
             elif width == 3:
-                if (rows - i) % _rows_3() == 0:
+                if (rows - i) % rows_3() == 0:
                     _large_turned_3(c, at, ldc, a, from_, lda, b, strip, ldb, steps, adds)
-                    i += _rows_3()
+                    i += rows_3()
                 else:
                     _small_turned_3(c, at, ldc, a, from_, lda, b, strip, ldb, steps, adds)
                     i += 4
-            elif (rows - i) % _rows_1() == 0:
+            elif (rows - i) % rows_1() == 0:
                 _large_turned_1(c, at, ldc, a, from_, lda, b, strip, ldb, steps, adds)
-                i += _rows_1()
+                i += rows_1()
             else:
                 _small_turned_1(c, at, ldc, a, from_, lda, b, strip, ldb, steps, adds)
                 i += 4

@@ -13,12 +13,10 @@
 
 from __future__ import annotations
 
-import math
-
 from minidl.errors import KernelError
 from minidl.ops.windows import Sizes
 
-ALGORITHMS = ("auto", "implicit", "im2col", "winograd")
+ALGORITHMS = ("auto", "direct", "implicit", "im2col", "winograd")
 PRECISIONS = ("exact", "fast")
 FEW_WINDOWS, LARGE_WEIGHT = 64, 128 * 128  # of an image; channels times filters
 WINOGRAD_CHANNELS = 16  # below, the transforms cost more than the products save
@@ -53,13 +51,20 @@ def has_kernel(dims: int) -> bool:
     return _chosen["algorithm"] != "im2col"
 
 
-def algorithm(weight: Sizes, windows: Sizes, stride: Sizes, dilation: Sizes, groups: int) -> str:
+def algorithm(
+    what: str, images: int, weight: Sizes, windows: Sizes, stride: Sizes, dilation: Sizes, groups: int
+) -> str:
     """The kernels for a convolution with a weight (K, C / groups, *kernel) and so many windows."""
     if groups > 1 and weight[1] == 1:
         return "depthwise"
     can_winograd = weight[2:] == (3, 3) and stride == dilation == (1, 1) and groups == 1
+    can_direct = len(windows) <= 2 and groups == 1 and (what != "input" or max(stride) == 1)
+    if _chosen["algorithm"] == "winograd":
+        return "winograd" if can_winograd else "implicit"
+    if _chosen["algorithm"] == "direct":
+        return "direct" if can_direct else "implicit"
     if _chosen["algorithm"] != "auto":
-        return _chosen["algorithm"] if can_winograd else "implicit"
+        return "implicit"
     pays = min(weight[:2]) >= WINOGRAD_CHANNELS and min(windows) > 2  # with less, most of a 4×4 tile is idle
     if can_winograd and pays and _chosen["precision"] == "fast":
         return "winograd"

@@ -235,8 +235,12 @@ def list_windows(
     pair is repeated `spare` times.
     """
     across, down, deep = region[2 * PER_DIM + COUNT], region[PER_DIM + COUNT], region[COUNT]
-    q, r = begin % across, begin // across % down
-    e, image = begin // across // down % deep, begin // across // down // deep
+    q, r, e, image = (
+        begin % across,
+        begin // across % down,
+        begin // across // down % deep,
+        begin // across // down // deep,
+    )
     step, out_step = region[2 * PER_DIM + SEEN_STEP] * pitch, region[2 * PER_DIM + OUT_STEP] * out_pitch
     i, count = 0, end - begin
     while i < count:

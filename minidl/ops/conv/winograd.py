@@ -28,12 +28,13 @@ from typing import NamedTuple
 import numpy as np
 
 from minidl.core import Array
-from minidl.device import inline, kernel, parallel
+from minidl.device import kernel, parallel
 from minidl.device.dtypes import DType
-from minidl.device.patches import patch_transform, tile_transform
-from minidl.device.transpose import transpose
-from minidl.device.vectors import aligned_empty, lanes, lanes_of
-from minidl.device.whole_tiles import product
+from minidl.device.inline import separate
+from minidl.device.patches import gathered_transform, patch_transform, tile_transform
+from minidl.device.scratch import scratch
+from minidl.device.vectors import lanes, lanes_of
+from minidl.device.whole_tiles import product, strip_width
 from minidl.ops.conv.epilogue import Epilogue
 from minidl.ops.windows import Sizes
 
@@ -62,15 +63,16 @@ AT = (
 PAIRS = ((0, 5), (1, 2), (3, 4))  # rows of BT and G that share sums
 image_patch = patch_transform(BT, PAIRS)
 border_patch = patch_transform(BT, PAIRS, bounded=True)
-weight_patch = patch_transform(G, PAIRS)
+_weight_patch = gathered_transform(G)
 _whole_tile = tile_transform(AT, ((0, 2), (1, 3)))
-_border_tile = tile_transform(AT, ((0, 2), (1, 3)), bounded=True)
+_careful_tile = tile_transform(AT, ((0, 2), (1, 3)), careful=True)
 
 BLOCK_BYTES = 1 << 19  # of transformed patches
 TILES = (24, 96)  # of a block: fewer use each weight too seldom, more gain nothing
 ITEMS = 16  # pieces for threads at least, if need be with part of the filters each
 PART_VECTORS = 4  # of filters in a part, at least
 BLOCKS = 32  # pieces of the work on weights
+WEIGHTS = 256  # strips times channels in one, at least: 0.02 ms of work
 
 
 def convolve(out: Array, x: Array, weight: Array, epilogue: Epilogue, padding: Sizes) -> None:
@@ -124,14 +126,15 @@ def _run(out: Array, x: Array, weight: Array, epilogue: Epilogue, padding: Sizes
     images, height, width, filters = out.shape
     vectors, tiles = -(-filters // line), -(-height // 4) * -(-width // 4)
     work = cut(images, tiles, x.shape[3], vectors, out.dtype)
-    transformed = transform_weights(weight, work.share, is_turned=is_turned)
     lift = epilogue.lift(vectors * line, out.dtype)
     sizes = np.array(
         (*x.shape, height, width, filters, *padding, *work, epilogue.is_more, epilogue.activation == "relu"), np.int64
     )
-    slot = rounded(work.tiles, 4) * max(rounded(x.shape[3], line), min(work.share, vectors) * line) + 2 * line
-    parallel(_convolve_tiles, work.blocks * work.parts, out.reshape(-1), x.reshape(-1), transformed, lift,
-             epilogue.added(out.dtype), sizes, block=1, scratch=37 * slot + 4 * line)  # fmt: skip
+    slot = work.tiles * max(rounded(x.shape[3], line), min(work.share, vectors) * line) + 2 * line
+    with scratch(36 * (vectors * line * x.shape[3] + 2 * line), out.dtype) as transformed:
+        transform_weights(transformed, weight, work.share, is_turned=is_turned)
+        parallel(_convolve_tiles, work.blocks * work.parts, out.reshape(-1), x.reshape(-1), transformed, lift,
+                 epilogue.added(out.dtype), sizes, block=1, scratch_size=37 * slot + 4 * line)  # fmt: skip
 
 
 def _run_widened(
@@ -160,7 +163,7 @@ def rounded(number: int, step: int) -> int:
     return -(-number // step) * step
 
 
-def transform_weights(weight: Array, share: int, *, is_turned: bool) -> Array:
+def transform_weights(transformed: Array, weight: Array, share: int, *, is_turned: bool) -> None:
     """G w Gᵀ of all pairs of channels, as `product` wants it: [36][strip of filters][channel][filter]."""
     filters, channels = weight.shape[:2]
     filter_step, channel_step = 9 * channels, 9
@@ -169,46 +172,57 @@ def transform_weights(weight: Array, share: int, *, is_turned: bool) -> Array:
     line = lanes_of(weight.dtype)
     vectors = -(-filters // line)
     position = vectors * line * channels + 2 * line  # not a power of two: else 36 places of the cache would be one
-    transformed = aligned_empty(36 * position, weight.dtype)
-    sizes = np.array((channels, filters, filter_step, channel_step, share, position, is_turned), np.int64)
-    units = vectors * channels
-    parallel(_transform_weights, units, transformed, weight.reshape(-1), sizes, block=-(-units // BLOCKS))
-    return transformed
+    strips = np.array(_strips(vectors, share), np.int64)
+    sizes = np.array((channels, filters, filter_step, channel_step, position, is_turned), np.int64)
+    units = len(strips) * channels
+    block = max(WEIGHTS, -(-units // BLOCKS))
+    parallel(_transform_weights, units, transformed, weight.reshape(-1), strips, sizes, block=block)
 
 
-@kernel("T[::1], const T[::1], const int64[::1]", T=("float32", "float64"))
-def _transform_weights(begin: int, end: int, out: Array, weight: Array, sizes: Array) -> None:
-    """(Vector of filters, channel) begin to end."""
-    channels, filters, filter_step, channel_step = sizes[0], sizes[1], sizes[2], sizes[3]
-    share, position, is_turned = sizes[4], sizes[5], sizes[6]
+def _strips(vectors: int, share: int) -> list[tuple[int, int]]:
+    """First vector and number of vectors of every strip that `product` takes of every part."""
+    strips, first = [], 0
+    while first < vectors:
+        width = strip_width(min(share - first % share, vectors - first))
+        strips.append((first, width))
+        first += width
+    return strips
+
+
+@kernel("T[::1], const T[::1], const int64[:, ::1], const int64[::1]", T=("float32", "float64"))
+def _transform_weights(begin: int, end: int, out: Array, weight: Array, strips: Array, sizes: Array) -> None:
+    """(Strip of filters, channel) begin to end."""
+    channels, filters, filter_step, channel_step, position, is_turned = (
+        sizes[0],
+        sizes[1],
+        sizes[2],
+        sizes[3],
+        sizes[4],
+        sizes[5],
+    )
     line = lanes(out)
-    vectors = -(-filters // line)
-    taps = np.zeros(9 * line, out.dtype)
-    first, step = (8 * line, -line) if is_turned else (0, line)
+    first, step = (8, -1) if is_turned else (0, 1)
     for unit in range(begin, end):
-        v, c = unit // channels, unit % channels
-        part = v // share * share
-        count = min(share, vectors - part)
-        strip, width = (v - part) // 2 * 2, min(2, count)
-        if count % 2 and count > 1 and v - part >= count - 3:
-            strip, width = count - 3, 3
-        if (v + 1) * line > filters:
-            taps[:] = 0
-        transpose(taps, 0, line, weight, v * line * filter_step + c * channel_step, filter_step,
-                  min(line, filters - v * line), 9)  # fmt: skip
-        at = ((part + strip) * channels + c * width + v - part - strip) * line
-        weight_patch(out, at, 6 * position, position, taps, first, 3 * step, step, 0, 3, 0, 3, taps)
+        strip, c = unit // channels, unit % channels
+        vector, width = strips[strip, 0], strips[strip, 1]
+        for v in range(width):
+            f = (vector + v) * line
+            _weight_patch(out, (vector * channels + c * width + v) * line, 6 * position, position,
+                          weight, f * filter_step + c * channel_step + first, 3 * step, step,
+                          filter_step, min(line, filters - f))  # fmt: skip
 
 
-@inline
+@separate
 def fill_patches(
     patches: Array, at: int, slot: int, pitch: int, x: Array, sizes: Array, first: int, count: int, across: int,
-    tiles: int, zeros: Array,
+    tiles: int,
 ) -> None:  # fmt: skip
     """Bᵀ·patch·B of tiles first to first + count: patches[at + (6 r + q) slot + tile pitch + channel].
 
     An image is `tiles` tiles, `across` in a row. The last vector of channels overlaps the one before it, if need be.
+    `patches` begins with a vector of zeros.
     """
+    zeros = patches[: lanes(x)]
     height, width, channels, pad_down, pad_along = sizes[1], sizes[2], sizes[3], sizes[7], sizes[8]
     for t in range(count):
         image, tile = (first + t) // tiles, (first + t) % tiles
@@ -232,44 +246,53 @@ def fill_patches(
 )
 def _convolve_tiles(
     begin: int, end: int, out: Array, x: Array, weight: Array, lift: Array, residual: Array, sizes: Array,
-    scratch: Array,
+    room: Array,
 ) -> None:  # fmt: skip
     """(Block of tiles, part of the filters) begin to end."""
     images, channels, height, width, filters = sizes[0], sizes[3], sizes[4], sizes[5], sizes[6]
-    size, share, parts, more = sizes[9], sizes[11], sizes[12], sizes[13] != 0
+    size, share, parts = sizes[9], sizes[11], sizes[12]
     line = lanes(x)
     across, vectors = -(-width // 4), -(-filters // line)
     tiles = -(-height // 4) * across
     pitch, out_pitch = -(-channels // line) * line, min(share, vectors) * line
     slot, position = size * max(pitch, out_pitch) + 2 * line, vectors * line * channels + 2 * line
-    floor = x.dtype.type(0 if sizes[14] else -np.inf)
-    added = 1 if residual.size else 0
-    scratch[: 2 * line] = 0  # zeros, and room for what falls outside
-    spare = scratch[line : 2 * line]
-    zeros = scratch[:line]
-    others = residual if added else zeros
+    room[: 2 * line] = 0  # zeros, and room for what falls outside
     at = 4 * line
     for item in range(begin, end):
         first, part = item // parts * size, item % parts * share
         count = min(size, images * tiles - first)
         wide = min(share, vectors - part)
-        fill_patches(scratch, at + slot, slot, pitch, x, sizes, first, count, across, tiles, zeros)
+        fill_patches(room, at + slot, slot, pitch, x, sizes, first, count, across, tiles)
         for p in range(36):
-            product(scratch, at + p * slot, out_pitch, scratch, at + (p + 1) * slot, pitch,
+            product(room, at + p * slot, out_pitch, room, at + (p + 1) * slot, pitch,
                     weight, p * position + part * line * channels, (count + 3) // 4 * 4, wide, channels)  # fmt: skip
-        for t in range(count):
-            image, tile = (first + t) // tiles, (first + t) % tiles
-            row, column = 4 * (tile // across), 4 * (tile % across)
-            target = ((image * height + row) * width + column) * filters
-            last = min(filters - line, (part + wide - 1) * line)
-            for k in range(part, part + wide):
-                f = min(k * line, last)
-                source = at + t * out_pitch + f - part * line
-                if row + 4 <= height and column + 4 <= width:
-                    _whole_tile(out, target + f, width * filters, filters, scratch, source, 6 * slot, slot, 4, 4,
-                                lift, f, more, others, added * (target + f), added * width * filters, added * filters,
-                                floor, spare)  # fmt: skip
-                else:
-                    _border_tile(out, target + f, width * filters, filters, scratch, source, 6 * slot, slot,
-                                 height - row, width - column, lift, f, more, others, added * (target + f),
-                                 added * width * filters, added * filters, floor, spare)  # fmt: skip
+        _write_tiles(out, room, at, slot, out_pitch, lift, residual, sizes, first, count, part, wide, across, tiles)
+
+
+@separate
+def _write_tiles(
+    out: Array, products: Array, at: int, slot: int, pitch: int, lift: Array, residual: Array, sizes: Array,
+    first: int, count: int, part: int, wide: int, across: int, tiles: int,
+) -> None:  # fmt: skip
+    """Aᵀ·products·A, and the epilogue, for vectors part to part + wide of the filters of `count` tiles."""
+    height, width, filters, more = sizes[4], sizes[5], sizes[6], sizes[13] != 0
+    line = lanes(out)
+    floor = out.dtype.type(0 if sizes[14] else -np.inf)
+    last = min(filters - line, (part + wide - 1) * line)
+    zeros, spare = products[:line], products[line : 2 * line]
+    others, added = (residual, 1) if residual.size else (zeros, 0)
+    for t in range(count):
+        image, tile = (first + t) // tiles, (first + t) % tiles
+        row, column = 4 * (tile // across), 4 * (tile % across)
+        target = ((image * height + row) * width + column) * filters
+        is_plain = row + 4 <= height and column + 4 <= width and not more
+        for k in range(part, part + wide):
+            f = min(k * line, last)
+            source = at + t * pitch + f - part * line
+            if is_plain:
+                _whole_tile(out, target + f, width * filters, filters, products, source, 6 * slot, slot, lift, f,
+                            4, 4, zeros, 0, 0, 0, floor, spare)  # fmt: skip
+            else:
+                _careful_tile(out, target + f, width * filters, filters, products, source, 6 * slot, slot, lift, f,
+                              height - row, width - column, others, added * (target + f),
+                              added * width * filters, added * filters, floor, spare)  # fmt: skip

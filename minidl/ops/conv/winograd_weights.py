@@ -19,9 +19,11 @@ import numpy as np
 from minidl.core import Array
 from minidl.device import kernel, parallel
 from minidl.device.dtypes import DType
+from minidl.device.inline import separate
 from minidl.device.patches import patch_transform
+from minidl.device.scratch import scratch
 from minidl.device.transpose import transpose
-from minidl.device.vectors import aligned_empty, lanes, lanes_of
+from minidl.device.vectors import lanes, lanes_of
 from minidl.device.whole_tiles import product_turned
 from minidl.ops.conv.winograd import AT, PAIRS, G, fill_patches, part_of, rounded, widened
 from minidl.ops.windows import Sizes
@@ -76,16 +78,18 @@ def weight_gradient(out: Array, x: Array, g: Array, padding: Sizes) -> None:
     images, height, width = g.shape[:3]
     pitch, vectors = rounded(channels, line), -(-filters // line)
     work = cut(images, -(-height // 4) * -(-width // 4), channels, vectors, out.dtype)
-    sums = aligned_empty(work.pieces * 9 * filters * pitch, out.dtype)
     sizes = np.array((*x.shape, height, width, filters, *padding, *work), np.int64)
     wide = min(work.share, vectors) * line
-    scratch = 36 * (work.tiles * (pitch + wide) + wide * pitch + 6 * line) + 4 * line
-    parallel(_sum_tiles, work.blocks * work.pieces, sums, x.reshape(-1), g.reshape(-1), sizes, block=1, scratch=scratch)
-    parallel(_collect, filters, out.reshape(-1), sums, work.pieces, channels, block=-(-filters // BLOCKS))
+    room = 36 * (work.tiles * (pitch + wide) + wide * pitch + 6 * line) + 4 * line
+    with scratch(work.pieces * 9 * filters * pitch, out.dtype) as sums:
+        parallel(
+            _sum_tiles, work.blocks * work.pieces, sums, x.reshape(-1), g.reshape(-1), sizes, block=1, scratch_size=room
+        )
+        parallel(_collect, filters, out.reshape(-1), sums, work.pieces, channels, block=-(-filters // BLOCKS))
 
 
 @kernel("T[::1], const T[::1], const T[::1], const int64[::1], T[::1]", T=("float32", "float64"))
-def _sum_tiles(begin: int, end: int, sums: Array, x: Array, g: Array, sizes: Array, scratch: Array) -> None:
+def _sum_tiles(begin: int, end: int, sums: Array, x: Array, g: Array, sizes: Array, room: Array) -> None:
     """sums[piece][tap][filter][channel] of (block of filters, piece) begin to end."""
     images, channels, height, width, filters = sizes[0], sizes[3], sizes[4], sizes[5], sizes[6]
     size, units, share, pieces = sizes[9], sizes[10], sizes[11], sizes[13]
@@ -94,44 +98,55 @@ def _sum_tiles(begin: int, end: int, sums: Array, x: Array, g: Array, sizes: Arr
     tiles = -(-height // 4) * across
     pitch, wide_pitch = -(-channels // line) * line, min(share, vectors) * line
     slot, wide_slot, sum_slot = size * pitch + 2 * line, size * wide_pitch + 2 * line, wide_pitch * pitch + 2 * line
-    scratch[:line] = 0
-    zeros = scratch[:line]
+    room[:line] = 0
+    zeros = room[:line]
     at = 4 * line
     at_slopes = at + 36 * slot
     at_sums = at_slopes + 36 * wide_slot
     for item in range(begin, end):
         block, piece = item // pieces * share, item % pieces
         wide = min(share, vectors - block)
-        last = min(filters - line, (block + wide - 1) * line)
         made = min(wide * line, filters - block * line)
         first_unit = units * piece // pieces
         for unit in range(first_unit, units * (piece + 1) // pieces):
             first = unit * size
             count = min(size, images * tiles - first)
-            fill_patches(scratch, at, slot, pitch, x, sizes, first, count, across, tiles, zeros)
-            for t in range(count):
-                image, tile = (first + t) // tiles, (first + t) % tiles
-                row, column = 4 * (tile // across), 4 * (tile % across)
-                source, to = ((image * height + row) * width + column) * filters, at_slopes + t * wide_pitch
-                is_whole = row + 4 <= height and column + 4 <= width
-                for k in range(block, block + wide):
-                    f = min(k * line, last)
-                    if is_whole:
-                        _slope_patch(scratch, to + f - block * line, 6 * wide_slot, wide_slot, g, source + f,
-                                     width * filters, filters, 0, 4, 0, 4, zeros)  # fmt: skip
-                    else:
-                        _border_slope_patch(scratch, to + f - block * line, 6 * wide_slot, wide_slot, g, source + f,
-                                            width * filters, filters, 0, height - row, 0, width - column,
-                                            zeros)  # fmt: skip
+            fill_patches(room, at, slot, pitch, x, sizes, first, count, across, tiles)
+            _fill_slopes(room, at_slopes, wide_slot, wide_pitch, g, sizes, first, count, block, wide, across, tiles)
             for p in range(36):
-                product_turned(scratch, at_sums + p * sum_slot, pitch, scratch, at_slopes + p * wide_slot, wide_pitch,
-                               scratch, at + p * slot, pitch, (made + 3) // 4 * 4, pitch // line, count,
+                product_turned(room, at_sums + p * sum_slot, pitch, room, at_slopes + p * wide_slot, wide_pitch,
+                               room, at + p * slot, pitch, (made + 3) // 4 * 4, pitch // line, count,
                                unit > first_unit)  # fmt: skip
         for f in range(made):
             to = (piece * 9 * filters + block * line + f) * pitch
             for c in range(0, pitch, line):
-                _weight_gradient(sums, to + c, 3 * filters * pitch, filters * pitch, scratch, at_sums + f * pitch + c,
+                _weight_gradient(sums, to + c, 3 * filters * pitch, filters * pitch, room, at_sums + f * pitch + c,
                                  6 * sum_slot, sum_slot, 0, 6, 0, 6, zeros)  # fmt: skip
+
+
+@separate
+def _fill_slopes(
+    slopes: Array, at: int, slot: int, pitch: int, g: Array, sizes: Array, first: int, count: int, block: int,
+    wide: int, across: int, tiles: int,
+) -> None:  # fmt: skip
+    """A·tile·Aᵀ of vectors block to block + wide of the filters; `slopes` begins with a vector of zeros."""
+    height, width, filters = sizes[4], sizes[5], sizes[6]
+    line = lanes(g)
+    zeros = slopes[:line]
+    last = min(filters - line, (block + wide - 1) * line)
+    for t in range(count):
+        image, tile = (first + t) // tiles, (first + t) % tiles
+        row, column = 4 * (tile // across), 4 * (tile % across)
+        source, to = ((image * height + row) * width + column) * filters, at + t * pitch - block * line
+        is_whole = row + 4 <= height and column + 4 <= width
+        for k in range(block, block + wide):
+            f = min(k * line, last)
+            if is_whole:
+                _slope_patch(slopes, to + f, 6 * slot, slot, g, source + f, width * filters, filters,
+                             0, 4, 0, 4, zeros)  # fmt: skip
+            else:
+                _border_slope_patch(slopes, to + f, 6 * slot, slot, g, source + f, width * filters, filters,
+                                    0, height - row, 0, width - column, zeros)  # fmt: skip
 
 
 @kernel("T[::1], T[::1], intp, intp", T=("float32", "float64"))
