@@ -21,7 +21,8 @@ class Optimizer:
     """Base of all optimizers; a subclass gives `update` or `change`, and `check` for the values of its settings.
 
     Args:
-        params: weights, or dicts {"params": weights, setting: value} for groups with settings of their own.
+        params: weights, or dicts {"params": weights, setting: value} for groups with settings of their own. Instead of
+            weights, pairs (name, weight), as `named_parameters` gives them; the names are kept under "param_names".
         defaults: the settings of groups that do not say otherwise.
 
     Raises:
@@ -39,7 +40,9 @@ class Optimizer:
         """Take in more weights: {"params": weights, setting: value, ...}."""
         name = type(self).__name__
         given = param_group["params"]
-        weights = [given] if isinstance(given, Tensor) else list(given)
+        weights, names = _without_names(name, [given] if isinstance(given, Tensor) else list(given))
+        if self.param_groups and ("param_names" in self.param_groups[0]) != (names is not None):
+            raise ArgumentError(f"{name}: some groups have names and some have none; give pairs (name, weight) in all")
         held = {id(p) for group in self.param_groups for p in group["params"]}
         for position, weight in enumerate(weights):
             _check_weight(name, position, weight)
@@ -47,6 +50,10 @@ class Optimizer:
                 raise ArgumentError(f"{name}: parameter {position} {weight.shape} was given twice; give each once")
             held.add(id(weight))
         group = {"params": weights, **self.defaults, **{k: v for k, v in param_group.items() if k != "params"}}
+        if names is not None:
+            group["param_names"] = names
+        if isinstance(group.get("lr"), Tensor) and group["lr"].numel() != 1:
+            raise ArgumentError(f"{name}: lr must be one number, got a tensor of shape {group['lr'].shape}")
         self.check(group)
         self.param_groups.append(group)
 
@@ -183,6 +190,18 @@ def _groups(name: str, params: Any) -> list[Mapping[str, Any]]:
     return items if isinstance(items[0], Mapping) else [{"params": items}]
 
 
+def _without_names(optimizer: str, items: list[Any]) -> tuple[list[Any], list[str] | None]:
+    """The weights of a group, and their names if it was given in pairs."""
+    are_pairs = [isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str) for item in items]
+    if not any(are_pairs):
+        return items, None
+    if not all(are_pairs):
+        raise ArgumentError(
+            f"{optimizer}: parameter {are_pairs.index(False)} has no name, and others have; name all or none"
+        )
+    return [weight for _, weight in items], [name for name, _ in items]
+
+
 def _check_weight(name: str, position: int, weight: Any) -> None:
     if not isinstance(weight, Tensor):
         raise ArgumentError(
@@ -215,7 +234,8 @@ def check_at_least_zero(optimizer: Optimizer, group: Group, *settings: str) -> N
 
 def check_betas(optimizer: Optimizer, group: Group) -> None:
     """Raise an ArgumentError for betas of another kind than Adam's."""
-    fits = len(group["betas"]) == 2 and all(0 <= beta < 1 for beta in group["betas"])
+    betas = group["betas"]
+    fits = len(betas) == 2 and all(isinstance(beta, (int, float)) and 0 <= beta < 1 for beta in betas)
     require(optimizer, "betas", group["betas"], fits, "two numbers from 0 up to, not including, 1")
 
 

@@ -67,8 +67,11 @@ def run(lib: Any, name: str, options: dict[str, Any], numba: bool = True) -> tup
     return history, optimizer
 
 
-@pytest.mark.parametrize("numba", [True, False])
-@pytest.mark.parametrize(("name", "options"), ROWS, ids=str)
+@pytest.mark.parametrize(
+    ("name", "options", "numba"),
+    [*[(*row, True) for row in ROWS], *[(name, rows[-1], False) for name, rows in GRIDS.items()]],
+    ids=str,
+)
 def test_weights_follow_pytorchs_step_by_step(name: str, options: dict[str, Any], numba: bool) -> None:
     """A few roundings of float64 a step, which 50 steps do not blow up."""
     ours, _ = run(minidl, name, options, numba)
