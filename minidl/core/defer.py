@@ -33,7 +33,9 @@ Rule = Callable[["Waiting", int, tuple[Tensor, ...], dict[str, Any]], Tensor | N
 
 rules: dict[str, dict[str, Rule]] = {}  # by the name of the op that takes in, and of the one that waits
 _window: ContextVar[list[weakref.ref[Waiting]] | None] = ContextVar("window", default=None)
-_places: dict[str, Any] = {name: getattr(Tensor, name) for name in ("array", "node", "slot")}  # `Waiting` fills them late
+_places: dict[str, Any] = {
+    name: getattr(Tensor, name) for name in ("array", "node", "slot")
+}  # `Waiting` fills them late
 
 
 class Waiting(Tensor):

@@ -32,8 +32,8 @@ class Op:
     name: ClassVar[str]
     # What backward needs: names of array arguments of `infer` ("*rest" for a variable number of them), or "out".
     saves: ClassVar[tuple[str, ...]] = ()
-    # Which of those are needed only for the gradients of some inputs: {saved: names of these inputs}. The others are kept
-    # in any case; what no gradient needs is not kept, and may be changed in place.
+    # Which of those only the gradients of some inputs need: {saved: names of these inputs}. What no gradient needs is
+    # not kept, and may be changed in place.
     saves_for: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     # The same as positions for each of `saves`, or None; made from `saves_for`.
     uses: ClassVar[tuple[tuple[int, ...] | None, ...]] = ()
@@ -67,7 +67,9 @@ class Op:
         cls.sources = tuple(_source(cls.infer.__code__, saved) for saved in cls.saves)
         if cls.saves_for:
             positions = cls.infer.__code__.co_varnames.index
-            cls.uses = tuple([tuple(map(positions, cls.saves_for[s])) if s in cls.saves_for else None for s in cls.saves])
+            cls.uses = tuple(
+                [tuple(map(positions, cls.saves_for[s])) if s in cls.saves_for else None for s in cls.saves]
+            )
         cls.image_sources = tuple(_source(cls.infer.__code__, image) for image in cls.images)
         cls.result_specs = staticmethod(functools.lru_cache(maxsize=1024)(cls.infer))
 
