@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor, UpdateOp, as_tensor, update
-from minidl.device.dtypes import as_float, promote
-from minidl.errors import ShapeError
+from minidl.device.dtypes import as_float, is_floating, promote
+from minidl.errors import DTypeError, ShapeError
 from minidl.ops.compare import eq, gt
 from minidl.ops.elementwise import Binary, binary_function, broadcast, pair, quiet
 from minidl.ops.unary import log
@@ -204,7 +204,18 @@ class InPlace(UpdateOp):
             raise ShapeError(f"in-place update: a tensor of shape {x.shape} cannot take one of shape {y.shape}")
 
 
-class AddInPlace(InPlace):
+class Arithmetic(InPlace):
+    """One that computes: the result must be of the kind of the first tensor."""
+
+    @staticmethod
+    def infer(x: Spec, y: Spec) -> None:
+        InPlace.infer(x, y)
+        if is_floating(y.dtype) and not is_floating(x.dtype):
+            raise DTypeError(f"in-place update: a tensor of {x.dtype} cannot hold what {y.dtype} gives; "
+                             "convert it first by .float(), or use the op without the underscore")  # fmt: skip
+
+
+class AddInPlace(Arithmetic):
     name = "add_"
 
     @staticmethod
@@ -212,7 +223,7 @@ class AddInPlace(InPlace):
         xp.add(out, y, out=out)
 
 
-class SubInPlace(InPlace):
+class SubInPlace(Arithmetic):
     name = "sub_"
 
     @staticmethod
@@ -220,7 +231,7 @@ class SubInPlace(InPlace):
         xp.subtract(out, y, out=out)
 
 
-class MulInPlace(InPlace):
+class MulInPlace(Arithmetic):
     name = "mul_"
 
     @staticmethod
@@ -228,7 +239,7 @@ class MulInPlace(InPlace):
         xp.multiply(out, y, out=out)
 
 
-class DivInPlace(InPlace):
+class DivInPlace(Arithmetic):
     name = "div_"
 
     @staticmethod
