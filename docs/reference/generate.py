@@ -9,7 +9,7 @@ from pathlib import Path
 PAGES = {
     "minidl": [
         "minidl", "minidl.nn", "minidl.nn.functional", "minidl.nn.init", "minidl.nn.utils", "minidl.nn.utils.rnn",
-        "minidl.optim", "minidl.optim.lr_scheduler", "minidl.utils.data", "minidl.cuda", "minidl.io", "minidl.testing",
+        "minidl.optim", "minidl.optim.lr_scheduler", "minidl.optim.swa_utils", "minidl.utils.data", "minidl.cuda", "minidl.io", "minidl.testing",
         "minidl.core", "minidl.device", "minidl.errors",
     ],
     "medapps": [

@@ -263,14 +263,24 @@ def panel_of_runs(
 
 
 @inline
-def panel_apart(
+def add_apart(
     c: Any, ic: int, start: Any, i_start: int, by_row: int, a: Any, ia: int, b: Any, ib: int,
-    rows: Any, m: int, n: int, taps: Any, first: int, last: int, floor: float,
+    rows: Any, m: int, n: int, width: int, taps: Any, first: int, last: int, floor: float,
 ) -> None:  # fmt: skip
-    """C[row i, j] = start + Σ over taps A[row i + tap + j] · B[tap + j]: reads whole vectors of A and B."""
-    if n > lanes(c):
+    """C[row i, j] = start + Σ over taps A[row i + tap + j] · B[tap + j] for j < n, in panels of `width`: 1 or 2 vectors.
+
+    n is not less than `width`. The last panel ends with n, and so may overlap the one before it: `start` must be other
+    memory than C then. All panels of a few rows come before the next rows, which is the order of memory.
+    """
+    if width > lanes(c):
         for i in range(0, m, _apart_rows_wide()):
-            _apart_wide(c, ic, start, i_start, by_row, a, ia, b, ib, 0, rows, i, n, taps, first, last, 1, floor)
+            for p in range(0, n, width):
+                j = min(p, n - width)
+                _apart_wide(c, ic + j, start, i_start + j, by_row, a, ia + j, b, ib + j, 0, rows, i, width, taps, first,
+                            last, 1, floor)  # fmt: skip
     else:
         for i in range(0, m, _apart_rows_narrow()):
-            _apart_narrow(c, ic, start, i_start, by_row, a, ia, b, ib, 0, rows, i, n, taps, first, last, 1, floor)
+            for p in range(0, n, width):
+                j = min(p, n - width)
+                _apart_narrow(c, ic + j, start, i_start + j, by_row, a, ia + j, b, ib + j, 0, rows, i, width, taps,
+                              first, last, 1, floor)  # fmt: skip

@@ -15,7 +15,9 @@ from minidl.ops.conv_transpose import *
 from minidl.ops.cross_entropy import *
 from minidl.ops.dropout import *
 from minidl.ops.element_losses import *
+from minidl.ops.fusion import *
 from minidl.ops.indexing import *
+from minidl.ops.many import *
 from minidl.ops.matmul import *
 from minidl.ops.max_pool import *
 from minidl.ops.normalize import *
@@ -26,6 +28,8 @@ from minidl.ops.rnn import *
 from minidl.ops.sgd_step import *
 from minidl.ops.soft_dice import *
 from minidl.ops.softmax import *
+from minidl.ops.step import *
+from minidl.ops.steps import *
 from minidl.ops.unary import *
 from minidl.ops.views import *
 

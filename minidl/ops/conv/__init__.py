@@ -38,7 +38,7 @@ __all__ = ["conv1d", "conv2d", "conv3d", "conv_algorithms", "set_conv_algorithm"
 COLUMN_BYTES = 2 << 20
 
 
-class _Convolution(Op):
+class Convolution(Op):
     """What the three ops share: when there are fast kernels for them."""
 
     @classmethod
@@ -47,12 +47,14 @@ class _Convolution(Op):
         return super().cpu_takes(arrays, params) and is_one_type and has_kernel(len(params["stride"]))
 
 
-class Conv(_Convolution):
+class Conv(Convolution):
     """(N, C, *image) and (K, C / groups, *kernel) to (N, K, *windows)."""
 
     name = "conv"
     saves = ("x", "weight")
+    saves_for = {"x": ("weight",), "weight": ("x",)}  # noqa: RUF012 - never changed
     images = ("x", "out")
+    defers = True
 
     @staticmethod
     def infer(
@@ -100,14 +102,33 @@ class Conv(_Convolution):
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
         x, weight = node.saved
-        gx = ConvGradInput.apply(g, weight, image=x.shape[2:], **node.params) if node.needs[0] else None
-        gw = ConvGradWeight.apply(x, g, kernel=weight.shape[2:], **node.params) if node.needs[1] else None
-        if len(node.needs) == 2:
-            return gx, gw
-        return gx, gw, g.sum([d for d in range(g.ndim) if d != 1]) if node.needs[2] else None
+        return gradients(node, x, weight, g, node.params)
 
 
-class ConvGradInput(_Convolution):
+def convolve(
+    out: Array, x: Array, weight: Array, epilogue: Epilogue, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int
+) -> None:
+    """Run the chosen algorithm on images (N, *space, C)."""
+    chosen = algorithm(weight.shape, out.shape[1:-1], stride, dilation, groups)
+    if chosen == "winograd":
+        winograd.convolve(out, x, weight, epilogue, padding)
+    elif chosen == "depthwise":
+        depthwise.convolve(out, x, weight, epilogue, stride, padding, dilation)
+    else:
+        implicit.convolve(out, x, weight, epilogue, stride, padding, dilation, groups)
+
+
+def gradients(node: Node, x: Tensor, weight: Tensor, g: Tensor, params: dict[str, Any]) -> Grads:
+    """Those of image, weight and bias (if there is one), as far as they are needed."""
+    needs, (image, kernel) = node.needs, (spec.shape[2:] for spec in node.specs[:2])
+    gx = ConvGradInput.apply(g, weight, image=image, **params) if needs[0] else None
+    gw = ConvGradWeight.apply(x, g, kernel=kernel, **params) if needs[1] else None
+    if len(needs) == 2:
+        return gx, gw
+    return gx, gw, g.sum([d for d in range(g.ndim) if d != 1]) if needs[2] else None
+
+
+class ConvGradInput(Convolution):
     """The adjoint of `conv` in its image: every window spread over the pixels that it saw."""
 
     name = "conv_grad_input"
@@ -160,7 +181,7 @@ class ConvGradInput(_Convolution):
         return g_windows, gw
 
 
-class ConvGradWeight(_Convolution):
+class ConvGradWeight(Convolution):
     """The adjoint of `conv` in its weight: for every tap, pixels times windows, summed over images and windows."""
 
     name = "conv_grad_weight"

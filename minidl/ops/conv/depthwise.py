@@ -14,6 +14,7 @@ channels than a vector are filled up, and several filters for a channel see a co
 from __future__ import annotations
 
 import functools
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -21,14 +22,14 @@ import numpy as np
 from minidl.core import Array
 from minidl.device import CPU, empty, inline, kernel, parallel
 from minidl.device.dtypes import DType
-from minidl.device.gathered import SPARE_ROWS, panel_apart
+from minidl.device.gathered import SPARE_ROWS, add_apart
 from minidl.device.vectors import lanes, lanes_of
 from minidl.ops.conv.epilogue import Epilogue
 from minidl.ops.conv.regions import (
-    CHUNKS,
     FIRST_UNIT,
     PER_DIM,
     TAPS,
+    Units,
     backward_way,
     calls_for,
     forward_way,
@@ -38,13 +39,14 @@ from minidl.ops.conv.regions import (
     region_of,
     regions_of,
     space_of,
+    units_of,
     windows_of,
-    with_units,
     work,
 )
 from minidl.ops.windows import Sizes
 
-CHUNK = 192  # windows; their pixels under a panel of channels fit the first-level cache
+CHUNK = 192  # windows
+SHARE = 128  # channels at once: the pixels of a few windows fit the first-level cache
 COST = 8  # a product takes as long as so many operations of a matrix product
 BLOCKS = 32  # pieces that threads share out
 PIECES = 16  # of the weight gradient, each with sums of its own
@@ -54,8 +56,7 @@ class Plan(NamedTuple):
     """How one convolution is cut: the kernel's sizes and regions."""
 
     sizes: Array
-    regions: Array
-    units: int
+    units: Units
     order: Array  # of the taps
     calls: int
 
@@ -66,10 +67,12 @@ def plan(is_back: bool, x: Sizes, out: Sizes, kernel: Sizes, stride: Sizes, padd
     kernel, *steps = in_three_dims(kernel, stride, padding, dilation)
     way = (backward_way if is_back else forward_way)(kernel, *steps)
     all_regions = regions_of(way, space_of(x), space_of(out))
-    regions, units = with_units(all_regions, x[0], CHUNK, 1)
-    sizes = np.array((x[-1], x[0], *space_of(x), *space_of(out), *kernel, units), np.int64)
+    pixels = math.prod(space_of(x)) + math.prod(space_of(out))
+    units = units_of(all_regions, x[0], 4 * x[-1] * pixels, CHUNK, 1)
+    sizes = np.array((x[-1], x[0], units.together, units.each, units.count, *space_of(x), *space_of(out), *kernel),
+                     np.int64)  # fmt: skip
     calls = calls_for(COST * work(all_regions, x[0], 1) * x[-1], BLOCKS)
-    return Plan(sizes, regions, units, np.array(way.tap_order(kernel), np.int64), calls)
+    return Plan(sizes, units, np.array(way.tap_order(kernel), np.int64), calls)
 
 
 def convolve(
@@ -98,9 +101,9 @@ def weight_gradient(out: Array, x: Array, g: Array, stride: Sizes, padding: Size
     x, g = _filled_up(x if share == 1 else np.repeat(x, share, -1)), _filled_up(g)
     cut = plan(False, x.shape, g.shape, out.shape[2:], stride, padding, dilation)
     channels, width = x.shape[-1], _width(x.shape[-1], out.dtype)
-    panels, pieces = -(-channels // width), min(PIECES, cut.units, cut.calls)
+    panels, pieces = -(-channels // width), min(PIECES, cut.units.count, cut.calls)
     sums = np.zeros((pieces, panels, len(cut.order), width), out.dtype)
-    parallel(_dots, pieces, sums.reshape(-1), x.reshape(-1), g.reshape(-1), cut.sizes, cut.regions, block=1)
+    parallel(_dots, pieces, sums.reshape(-1), x.reshape(-1), g.reshape(-1), cut.sizes, cut.units.regions, block=1)
     totals = sums.sum(0)
     for p in range(panels):
         first = min(p * width, channels - width)
@@ -126,9 +129,9 @@ def _run(
     start = epilogue.lift(channels, out.dtype)
     if epilogue.residual is not None:
         start = epilogue.residual + start
-    parallel(_slide, cut.units, out.reshape(-1), x.reshape(-1), packed.reshape(-1), start.reshape(-1),
-             epilogue.residual is not None, epilogue.floor, cut.sizes, cut.regions,
-             block=-(-cut.units // cut.calls))  # fmt: skip
+    parallel(_slide, cut.units.count, out.reshape(-1), x.reshape(-1), packed.reshape(-1), start.reshape(-1),
+             epilogue.residual is not None, epilogue.floor, cut.sizes, cut.units.regions,
+             block=-(-cut.units.count // cut.calls))  # fmt: skip
 
 
 def _width(channels: int, dtype: DType) -> int:
@@ -156,42 +159,46 @@ def _slide(
     regions: Array,
 ) -> None:  # fmt: skip
     """Chunks of windows begin to end."""
-    channels, images, pixels, results, kernel = sizes[0], sizes[1], sizes[2:5], sizes[5:8], sizes[8:11]
+    channels, images, together, each = sizes[0], sizes[1], sizes[2], sizes[3]
+    pixels, results, kernel = sizes[5:8], sizes[8:11], sizes[11:14]
     windows = np.empty(2 * (CHUNK + SPARE_ROWS), np.int64)
     taps = np.empty(2 * kernel[0] * kernel[1] * kernel[2] + 2, np.int64)
     width = _panel_width(channels, x)
     for unit in range(begin, end):
-        region = regions[region_of(regions, unit)]
-        total, number = windows_of(region, images), unit - region[FIRST_UNIT]
-        first, last = total * number // region[CHUNKS], total * (number + 1) // region[CHUNKS]
+        region = regions[region_of(regions, unit % each)]
+        first, last = windows_of(region, unit % each - region[FIRST_UNIT], unit // each * together, images, together)
         list_windows(windows, region, first, last, SPARE_ROWS, pixels, channels, results, channels)
         used = list_taps(taps, region, pixels, channels, kernel, channels, False)
-        for p in range(0, channels, width):
-            j = min(p, channels - width)
-            panel_apart(out, j, start, j, int(by_row), x, j, weight, j, windows, last - first, width, taps, 0, used,
-                        floor)  # fmt: skip
+        for j in range(0, channels, SHARE):
+            # The last share may begin early, so that it is no narrower than a panel.
+            at = min(j, max(0, channels - width))
+            add_apart(out, at, start, at, int(by_row), x, at, weight, at, windows, last - first,
+                      min(channels, j + SHARE) - at, width, taps, 0, used, floor)  # fmt: skip
 
 
 @kernel("T[::1], const T[::1], const T[::1], const int64[::1], const int64[:, ::1]", T=("float32", "float64"))
 def _dots(begin: int, end: int, sums: Array, x: Array, g: Array, sizes: Array, regions: Array) -> None:
     """sums[piece, panel, tap, channel] of pieces begin to end."""
-    channels, images, pixels, results, kernel = sizes[0], sizes[1], sizes[2:5], sizes[5:8], sizes[8:11]
-    units, count = sizes[11], kernel[0] * kernel[1] * kernel[2]
+    channels, images, together, each, units = sizes[0], sizes[1], sizes[2], sizes[3], sizes[4]
+    pixels, results, kernel = sizes[5:8], sizes[8:11], sizes[11:14]
+    count = kernel[0] * kernel[1] * kernel[2]
     windows, taps = np.empty(2 * CHUNK + 2, np.int64), np.empty(2 * (count + SPARE_ROWS), np.int64)
     width = _panel_width(channels, x)
     panels = (channels + width - 1) // width
     pieces = len(sums) // (panels * count * width)
     for piece in range(begin, end):
         for unit in range(units * piece // pieces, units * (piece + 1) // pieces):
-            region = regions[region_of(regions, unit)]
+            region = regions[region_of(regions, unit % each)]
             if region[TAPS] * region[PER_DIM + TAPS] * region[2 * PER_DIM + TAPS] == 0:
                 continue
-            total, number = windows_of(region, images), unit - region[FIRST_UNIT]
-            first, last = total * number // region[CHUNKS], total * (number + 1) // region[CHUNKS]
+            first, last = windows_of(
+                region, unit % each - region[FIRST_UNIT], unit // each * together, images, together
+            )
             list_windows(windows, region, first, last, 0, pixels, channels, results, channels)
             used = list_taps(taps, region, pixels, channels, kernel, width, False)
             for i in range(used, used + SPARE_ROWS):
                 taps[2 * i], taps[2 * i + 1] = taps[2 * used - 2], taps[2 * used - 1]
             for p in range(panels):
                 j, at = min(p * width, channels - width), (piece * panels + p) * count * width
-                panel_apart(sums, at, sums, at, 1, x, j, g, j, taps, used, width, windows, 0, last - first, -np.inf)
+                add_apart(sums, at, sums, at, 1, x, j, g, j, taps, used, width, width, windows, 0, last - first,
+                          -np.inf)  # fmt: skip

@@ -33,12 +33,12 @@ from minidl.device.transpose import transpose
 from minidl.device.vectors import lanes
 from minidl.ops.conv.epilogue import Epilogue
 from minidl.ops.conv.regions import (
-    CHUNKS,
     FIRST_UNIT,
     PER_DIM,
     TAP_STEP,
     TAPS,
     Ground,
+    Units,
     backward_way,
     calls_for,
     forward_way,
@@ -48,8 +48,8 @@ from minidl.ops.conv.regions import (
     list_windows,
     region_of,
     space_of,
+    units_of,
     windows_of,
-    with_units,
     work,
 )
 from minidl.ops.windows import Sizes
@@ -68,8 +68,7 @@ class Plan(NamedTuple):
 
     ground: Ground
     sizes: Array  # for the kernels
-    regions: Array
-    units: int
+    units: Units
     block: int  # of units in one call
     order: Array  # of the taps
     panels: int  # of packed weights, in all groups
@@ -87,16 +86,18 @@ def plan(
     images, channels, filters, results = x[0], x[-1] // groups, out[-1] // groups, space_of(out)
     ground = ground_of(way, images, space_of(x), results, filters, tile_rows("runs", 2))
     panels = panel_count(filters, dtype)
-    chunk = chunk_of(images * math.prod(results), dtype.itemsize * (x[-1] * math.prod(way.in_step) + out[-1]))
+    bytes_each = dtype.itemsize * (x[-1] * math.prod(way.in_step) + out[-1])
+    chunk = chunk_of(images * math.prod(results), bytes_each)
     chunks = max(1, images * math.prod(results) // chunk)
     share = -(-panels // min(panels, max(1, UNITS // (groups * chunks))))
     parts = -(-panels // share)
-    regions, units = with_units(ground.regions, images, chunk, groups * parts)
-    sizes = (groups, channels, filters, panels, parts, share, chunk, images, *ground.pixels, *results, *kernel)
+    units = units_of(ground.regions, images, bytes_each * math.prod(results), chunk, groups * parts)
+    sizes = (groups, channels, filters, panels, parts, share, chunk, images, units.together, units.each, *ground.pixels,
+             *results, *kernel)  # fmt: skip
     order = np.array(way.tap_order(kernel), np.int64)
     calls = calls_for(2 * work(ground.regions, images, 1) * channels * out[-1], BLOCKS)
     weights = groups * panels * len(order) * channels * panel_columns(dtype)
-    return Plan(ground, np.array(sizes, np.int64), regions, units, -(-units // calls), order, groups * panels, weights)
+    return Plan(ground, np.array(sizes, np.int64), units, -(-units.count // calls), order, groups * panels, weights)
 
 
 def chunk_of(windows: int, bytes_each: int) -> int:
@@ -136,8 +137,8 @@ def _run(
     )
     lift = epilogue.lift(out.shape[-1] + panel_columns(out.dtype), out.dtype)
     parallel(
-        _slide, cut.units, out.reshape(-1), cut.ground.of(x).reshape(-1), packed, lift, epilogue.added(out.dtype),
-        epilogue.residual is not None, epilogue.floor, cut.sizes, cut.regions, block=cut.block,
+        _slide, cut.units.count, out.reshape(-1), cut.ground.of(x).reshape(-1), packed, lift, epilogue.added(out.dtype),
+        epilogue.residual is not None, epilogue.floor, cut.sizes, cut.units.regions, block=cut.block,
     )  # fmt: skip
 
 
@@ -180,16 +181,15 @@ def _slide(
 ) -> None:  # fmt: skip
     """Units begin to end: chunks of windows, of each group, with a share of the filters."""
     groups, channels, filters, panels = sizes[0], sizes[1], sizes[2], sizes[3]
-    parts, share, chunk, images = sizes[4], sizes[5], sizes[6], sizes[7]
-    pixels, results, kernel = sizes[8:11], sizes[11:14], sizes[14:17]
+    parts, share, chunk, images, together, each = sizes[4], sizes[5], sizes[6], sizes[7], sizes[8], sizes[9]
+    pixels, results, kernel = sizes[10:13], sizes[13:16], sizes[16:19]
     panel, taps = 2 * lanes(x), kernel[0] * kernel[1] * kernel[2]
     windows, table = np.empty(2 * (chunk + SPARE_ROWS), np.int64), np.empty(2 * taps + 2, np.int64)
     for unit in range(begin, end):
-        region = regions[region_of(regions, unit)]
-        count = windows_of(region, images)
-        number = (unit - region[FIRST_UNIT]) // (groups * parts)
-        group, part = (unit - region[FIRST_UNIT]) // parts % groups, (unit - region[FIRST_UNIT]) % parts
-        first, last = count * number // region[CHUNKS], count * (number + 1) // region[CHUNKS]
+        region = regions[region_of(regions, unit % each)]
+        number = unit % each - region[FIRST_UNIT]
+        group, part = number // parts % groups, number % parts
+        first, last = windows_of(region, number // parts // groups, unit // each * together, images, together)
         list_windows(windows, region, first, last, SPARE_ROWS, pixels, groups * channels, results, groups * filters)
         joined = region[2 * PER_DIM + TAPS] == 1 or (groups == 1 and region[2 * PER_DIM + TAP_STEP] == 1)
         used = list_taps(table, region, pixels, groups * channels, kernel, channels * panel, joined)

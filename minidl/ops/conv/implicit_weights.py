@@ -28,10 +28,8 @@ from minidl.device.outer import SPARE_COLUMNS, add_outer
 from minidl.device.transpose import transpose
 from minidl.device.vectors import lanes
 from minidl.ops.conv.regions import (
-    CHUNKS,
     FIRST_UNIT,
     PER_DIM,
-    TAP_STEP,
     TAPS,
     Ground,
     calls_for,
@@ -42,8 +40,8 @@ from minidl.ops.conv.regions import (
     list_windows,
     region_of,
     space_of,
+    units_of,
     windows_of,
-    with_units,
     work,
 )
 from minidl.ops.windows import Sizes
@@ -55,8 +53,6 @@ COLLECTED = 16  # channels whose weights are turned at once
 COLLECT_COST = 8  # a sum of pieces takes as long as so many operations
 TILE_WINDOWS = 24  # a tile of sums is read and written in the time of so many windows
 ITEMS = 16  # shares of the work, where there is so much
-SUM_BYTES = 128 << 10  # of one item's sums
-PIECES_BYTES = 8 << 20  # of all sums, unless one piece takes more
 
 
 class Plan(NamedTuple):
@@ -79,18 +75,33 @@ def plan(
     way, images, channels, filters = forward_way(kernel, *steps), x[0], x[-1] // groups, g[-1] // groups
     ground = ground_of(way, images, space_of(x), space_of(g), filters, TILE_WINDOWS)
     used = ground.regions[ground.regions[:, TAPS::PER_DIM].prod(1) > 0]
-    panels, rows = panel_count(filters, dtype), math.prod(kernel) * channels
-    share = max(1, min(panels, SUM_BYTES // (rows * panel_columns(dtype) * dtype.itemsize)))
-    shares = -(-panels // share)
     chunk = min(MOST, max(FEWEST, CHUNK_BYTES // (dtype.itemsize * x[-1] * math.prod(way.in_step))))
-    regions, units = with_units(used, images, chunk, 1)
-    sums = groups * rows * panels * panel_columns(dtype)
-    items = calls_for(2 * work(used, images, 1) * channels * g[-1], ITEMS)
-    pieces = max(1, min(-(-items // (groups * shares)), units, PIECES_BYTES // (sums * dtype.itemsize)))
-    sizes = (groups, channels, filters, panels, share, shares, chunk, units, pieces, images, *ground.pixels,
-             *space_of(g), *kernel)  # fmt: skip
+    image_bytes = dtype.itemsize * (x[-1] * math.prod(ground.pixels) + g[-1] * math.prod(space_of(g)))
+    units = units_of(used, images, image_bytes, chunk, 1)
+    panels = panel_count(filters, dtype)
+    sums = groups * math.prod(kernel) * channels * panels * panel_columns(dtype)
+    items = -(-calls_for(2 * work(used, images, 1) * channels * g[-1], ITEMS) // groups)
+    share, pieces = shared_out(items, panels, units.count, images * math.prod(space_of(g)), filters)
+    shares = -(-panels // share)
+    sizes = (groups, channels, filters, panels, share, shares, chunk, units.count, pieces, images, units.together,
+             units.each, *ground.pixels, *space_of(g), *kernel)  # fmt: skip
     blocks = groups * panels * -(-channels // COLLECTED)
-    return Plan(ground, np.array(sizes, np.int64), regions, groups * shares * pieces, pieces * sums, blocks)
+    return Plan(ground, np.array(sizes, np.int64), units.regions, groups * shares * pieces, pieces * sums, blocks)
+
+
+def shared_out(items: int, panels: int, units: int, windows: int, filters: int) -> tuple[int, int]:
+    """Panels in a share, and pieces, that together make `items`, if there is so much to share out.
+
+    Every share copies all pixels under all windows once more, and every piece has sums of its own to be added up.
+    """
+    best: tuple[float, int, int] | None = None
+    for shares in range(1, min(panels, items) + 1):
+        share = -(-panels // shares)
+        pieces = max(1, min(units, -(-items // -(-panels // share))))
+        cost = (shares * windows / 4 + pieces * filters) / min(items, pieces * shares)
+        best = min(best or (cost, share, pieces), (cost, share, pieces))
+    assert best is not None
+    return best[1:]
 
 
 def weight_gradient(
@@ -121,7 +132,7 @@ def _copy_slopes(slopes: Array, g: Array, windows: Array, count: int, first: int
 
 
 @inline
-def _rows_together(taps: Array, used: int, tap: int, channels: int) -> int:
+def _taps_beside(taps: Array, used: int, tap: int, channels: int) -> int:
     """How many taps from `tap` on have sums side by side, of which a copy holds all channels; at least one."""
     count = 1
     while (
@@ -138,7 +149,7 @@ def _sum_windows(begin: int, end: int, sums: Array, x: Array, g: Array, sizes: A
     """sums[piece, group, tap, channel, filter] for (group, share of the filters, piece) begin to end."""
     groups, channels, filters, panels, share, shares = sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5]
     chunk, units, pieces, images = sizes[6], sizes[7], sizes[8], sizes[9]
-    pixels, results, kernel = sizes[10:13], sizes[13:16], sizes[16:19]
+    together, each, pixels, results, kernel = sizes[10], sizes[11], sizes[12:15], sizes[15:18], sizes[18:21]
     panel, pitch, depth = 2 * lanes(x), panels * 2 * lanes(x), groups * channels
     lines = kernel[0] * kernel[1] * kernel[2] * channels
     copies = (channels + ROWS - 1) // ROWS
@@ -154,33 +165,34 @@ def _sum_windows(begin: int, end: int, sums: Array, x: Array, g: Array, sizes: A
                 sums[at_sums + i * pitch + j] = 0
         last_filter = min(filters, last_filter)
         for unit in range(units * piece // pieces, units * (piece + 1) // pieces):
-            region = regions[region_of(regions, unit)]
-            total, number = windows_of(region, images), unit - region[FIRST_UNIT]
-            first, last = total * number // region[CHUNKS], total * (number + 1) // region[CHUNKS]
+            region = regions[region_of(regions, unit % each)]
+            first, last = windows_of(
+                region, unit % each - region[FIRST_UNIT], unit // each * together, images, together
+            )
             count = last - first
             list_windows(windows, region, first, last, 0, pixels, depth, results, groups * filters)
             used = list_taps(taps, region, pixels, depth, kernel, channels, False)
             _copy_slopes(slopes, g, windows, count, group * filters + first_filter, group * filters + last_filter)
             tap = 0
             while tap < used:
-                together = _rows_together(taps, used, tap, channels)
+                beside = _taps_beside(taps, used, tap, channels)
                 for row in range(0, channels, per_copy):
                     rows = min(per_copy, channels - row)
-                    for t in range(together):
+                    for t in range(beside):
                         gather_rows(seen, t * channels, ROWS, x, taps[2 * (tap + t)] + group * channels + row, windows,
                                     0, count, rows)  # fmt: skip
-                    rows, at = (together - 1) * channels + rows, at_sums + (taps[2 * tap + 1] + row) * pitch
+                    rows, at = (beside - 1) * channels + rows, at_sums + (taps[2 * tap + 1] + row) * pitch
                     for j in range(first_filter, last_filter, panel):
                         add_outer(sums, at + j, pitch, seen, 0, ROWS, slopes, (j - first_filter) * count, panel, rows,
                                   last_filter - j, count)  # fmt: skip
-                tap += together
+                tap += beside
 
 
 @kernel("T[::1], const T[::1], const int64[::1]", T=("float32", "float64"))
 def _collect(begin: int, end: int, out: Array, sums: Array, sizes: Array) -> None:
     """out[filter, channel, tap] = the sum over the pieces of sums[..]; for (group, panel, block of channels) begin to end."""
     groups, channels, filters, panels, pieces = sizes[0], sizes[1], sizes[2], sizes[3], sizes[8]
-    panel, taps = 2 * lanes(out), sizes[16] * sizes[17] * sizes[18]
+    panel, taps = 2 * lanes(out), sizes[18] * sizes[19] * sizes[20]
     blocks = (channels + COLLECTED - 1) // COLLECTED
     total = np.empty(COLLECTED * taps * panel, out.dtype)
     for unit in range(begin, end):

@@ -33,6 +33,7 @@ PER_DIM = 8
 FIRST_UNIT, CHUNKS = 24, 25  # behind the three dimensions
 COLUMNS = 26
 CALL_OPERATIONS = 1 << 20
+TOGETHER_BYTES = 256 << 10  # of images that are finished before the next ones
 PAD_COST = 20  # copying a pixel's channel into a padded image takes as long as so many multiply-adds
 
 
@@ -174,12 +175,25 @@ def calls_for(operations: int, most: int) -> int:
     return max(1, min(most, operations // CALL_OPERATIONS))
 
 
-def with_units(regions: Array, images: int, chunk: int, shares: int) -> tuple[Array, int]:
-    """Regions with their first unit and number of chunks, and the count of units: chunks of windows, times shares."""
-    windows = images * regions[:, COUNT::PER_DIM].prod(1)
-    chunks = -(-windows // chunk)
+class Units(NamedTuple):
+    """Units of work: for some images at a time, each region's windows in chunks, and each chunk in shares."""
+
+    regions: Array  # with the first unit and the number of chunks of each
+    together: int  # images
+    each: int  # units of so many images
+    count: int
+
+
+def units_of(regions: Array, images: int, image_bytes: int, chunk: int, shares: int) -> Units:
+    """Chunks of about `chunk` windows. Images of which some fit the cache are finished before the next ones."""
+    per_image = regions[:, COUNT::PER_DIM].prod(1)
+    together = max(TOGETHER_BYTES // image_bytes, -(-2 * chunk // max(1, int(per_image.sum()))))
+    groups = -(-images // min(images, together))
+    together = -(-images // groups)
+    chunks = -(-together * per_image // chunk)
     firsts = np.concatenate(([0], np.cumsum(chunks * shares)))
-    return np.column_stack((regions, firsts[:-1], chunks)), int(firsts[-1])
+    each = int(firsts[-1])
+    return Units(np.column_stack((regions, firsts[:-1], chunks)), together, each, each * -(-images // together))
 
 
 def work(regions: Array, images: int, rows: int) -> int:
@@ -202,9 +216,12 @@ def region_of(regions: Array, unit: int) -> int:
 
 
 @inline
-def windows_of(region: Array, images: int) -> int:
-    """How many windows a region has in all images."""
-    return images * region[COUNT] * region[PER_DIM + COUNT] * region[2 * PER_DIM + COUNT]
+def windows_of(region: Array, number: int, image: int, images: int, together: int) -> tuple[int, int]:
+    """The first window, and one past the last, of chunk `number` of the images from `image` on, counted from image 0."""
+    per_image = region[COUNT] * region[PER_DIM + COUNT] * region[2 * PER_DIM + COUNT]
+    total = per_image * min(together, images - image)
+    first, last = total * number // region[CHUNKS], total * (number + 1) // region[CHUNKS]
+    return per_image * image + first, per_image * image + last
 
 
 @inline
