@@ -89,15 +89,7 @@ class Conv(Convolution):
         out: Array, x: Array, weight: Array, bias: Array | None = None,
         *, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
     ) -> None:  # fmt: skip
-        chosen = algorithm("forward", len(x), weight.shape, out.shape[1:-1], stride, dilation, groups)
-        if chosen == "direct":
-            direct.convolve(*in_two_dims(out, x, weight), Epilogue(bias), *steps(stride, padding, dilation))
-        elif chosen == "winograd":
-            winograd.convolve(out, x, weight, Epilogue(bias), padding)
-        elif chosen == "depthwise":
-            depthwise.convolve(out, x, weight, Epilogue(bias), stride, padding, dilation)
-        else:
-            implicit.convolve(out, x, weight, Epilogue(bias), stride, padding, dilation, groups)
+        convolve(out, x, weight, Epilogue(bias), stride, padding, dilation, groups)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
@@ -109,8 +101,10 @@ def convolve(
     out: Array, x: Array, weight: Array, epilogue: Epilogue, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int
 ) -> None:
     """Run the chosen algorithm on images (N, *space, C)."""
-    chosen = algorithm(weight.shape, out.shape[1:-1], stride, dilation, groups)
-    if chosen == "winograd":
+    chosen = algorithm("forward", len(x), weight.shape, out.shape[1:-1], stride, dilation, groups)
+    if chosen == "direct":
+        direct.convolve(*in_two_dims(out, x, weight), epilogue, *steps(stride, padding, dilation))
+    elif chosen == "winograd":
         winograd.convolve(out, x, weight, epilogue, padding)
     elif chosen == "depthwise":
         depthwise.convolve(out, x, weight, epilogue, stride, padding, dilation)
