@@ -24,9 +24,7 @@ def _emit_apart(
         vector = vector_type(source)
         begin = builder.gep(data_pointer(context, builder, source, from_), [i])
         end = builder.gep(data_pointer(context, builder, target, to), [at])
-        rows = [
-            load(builder, vector, builder.gep(begin, [builder.mul(integer(r), ld)])) for r in range(vector.count)
-        ]
+        rows = [load(builder, vector, builder.gep(begin, [builder.mul(integer(r), ld)])) for r in range(vector.count)]
         for q, line in enumerate(turned(builder, rows)):
             with builder.if_then(builder.icmp_signed("<", integer(q), columns)):
                 store(builder, line, builder.gep(end, [builder.mul(integer(q), step)]))

@@ -57,9 +57,7 @@ class CrossEntropy(Op):
     @staticmethod
     def cpu(out: tuple[Array, Array], x: Array, target: Array, weight: Array, *, ignore_index: int) -> None:
         loss, level = (a.reshape(-1) for a in out)
-        parallel(
-            cross_entropy_rows, target.size, loss, level, x.reshape(-1), target.reshape(-1), weight, ignore_index
-        )
+        parallel(cross_entropy_rows, target.size, loss, level, x.reshape(-1), target.reshape(-1), weight, ignore_index)
 
     @staticmethod
     def vjp(node: Node, g: Any) -> Grads:
@@ -102,9 +100,7 @@ class CrossEntropyGrad(Op):
         return super().cpu_takes(arrays, params) and fits and x.size > 0
 
     @staticmethod
-    def cpu(
-        out: Array, g: Array, x: Array, target: Array, weight: Array, level: Array, *, ignore_index: int
-    ) -> None:
+    def cpu(out: Array, g: Array, x: Array, target: Array, weight: Array, level: Array, *, ignore_index: int) -> None:
         flat = (a.reshape(-1) for a in (out, g, x, target, weight, level))
         parallel(cross_entropy_slope_rows, target.size, *flat, ignore_index)
 
@@ -161,9 +157,7 @@ def cross_entropy(
     return _weighted_mean(loss, target, weight, ignore_index) if reduction == "mean" else reduce_loss(loss, reduction)
 
 
-def _hard(
-    input: Tensor, target: Tensor, weight: Tensor | None, dim: int, ignore_index: int, reduction: str
-) -> Tensor:
+def _hard(input: Tensor, target: Tensor, weight: Tensor | None, dim: int, ignore_index: int, reduction: str) -> Tensor:
     """cross_entropy with classes as the target."""
     kept = _check_target(input, target, weight, ignore_index, dim)
     factor = Tensor.of(input.device.xp.ones(input.shape[dim], input.dtype)) if weight is None else weight
