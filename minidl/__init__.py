@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING, Any
 
 from minidl import autograd, cuda, func, nn, ops, optim, utils
-from minidl.core import Tensor, as_tensor, is_recording, recording, tensor, use_kernel
 from minidl.autograd import (
     enable_grad,
     inference_mode,
@@ -12,6 +11,7 @@ from minidl.autograd import (
     no_grad,
     set_grad_enabled,
 )
+from minidl.core import Tensor, as_tensor, is_recording, recording, tensor, use_kernel
 from minidl.create import (
     arange,
     empty,
@@ -25,7 +25,7 @@ from minidl.create import (
     zeros,
     zeros_like,
 )
-from minidl.device import device, get_num_threads, set_num_threads, use_numba
+from minidl.device import device, get_num_threads, set_compile, set_num_threads, use_numba
 from minidl.device.dtypes import (
     bool_,
     float16,
@@ -58,7 +58,7 @@ __all__ = [
     "full_like", "func", "get_num_threads", "half", "inference_mode", "initial_seed", "int", "int8", "int16", "int32",
     "int64", "is_grad_enabled", "is_inference_mode_enabled", "is_recording", "linspace", "load", "long", "manual_seed",
     "nn", "no_grad", "ones", "ones_like", "ops", "optim", "rand", "randint", "randn", "randperm", "recording", "save",
-    "set_grad_enabled", "set_num_threads", "tensor", "uint8", "uint16", "uint32", "uint64", "use_kernel", "use_numba",
+    "set_compile", "set_grad_enabled", "set_num_threads", "tensor", "uint8", "uint16", "uint32", "uint64", "use_kernel", "use_numba",
     "utils", "zeros", "zeros_like",
 ]  # fmt: skip
 __all__ += ops.__all__

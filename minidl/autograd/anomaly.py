@@ -8,6 +8,7 @@ the backward pass, the line of the program that recorded the step.
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from contextlib import ExitStack
 from contextvars import ContextVar
 from typing import Any
@@ -17,6 +18,7 @@ import numpy as np
 from minidl.core import Array, Call, Grads, Node
 from minidl.core.tape import launcher, launching, noting
 from minidl.core.walk import Step, Waiting, around_steps
+from minidl.device import device_of
 from minidl.errors import AnomalyError
 
 __all__ = ["detect_anomaly", "is_anomaly_enabled", "set_detect_anomaly"]
@@ -34,17 +36,17 @@ class detect_anomaly:
         AnomalyError: in the block, naming op, place, inputs and line.
 
     >>> from minidl import tensor
-    >>> with detect_anomaly():
+    >>> with detect_anomaly():  # doctest: +ELLIPSIS
     ...     tensor([1.0, 0.0]).log()
     Traceback (most recent call last):
-    minidl.errors.AnomalyError: log: its result is -inf at (1,), the first place that is not finite; inputs: (2,) float32
+    minidl.errors.AnomalyError: log: its result is -inf at (1,), ...
     """
 
     def __init__(self, check_nan: bool = True) -> None:
         self.check_nan = check_nan
         self._lines: weakref.WeakKeyDictionary[Node, str] = weakref.WeakKeyDictionary()
         self._in_backward = False
-        self._run = Call.run
+        self._run: Callable[[Call], None] = Call.run
         self._blocks = ExitStack()
         self._before: list[detect_anomaly | None] = []
 
@@ -115,18 +117,19 @@ def _first_bad(results: tuple[Array, ...], inputs: Any) -> str | None:
     for array in results:
         if array.dtype.kind != "f":
             continue
-        bad = ~np.isfinite(array)
+        xp = device_of(array).xp
+        bad = ~xp.isfinite(array)
         if not bad.any():
             continue
         given = [a for a in inputs if a.dtype.kind == "f"]
-        if any(np.isnan(a).any() for a in given):
+        if any(xp.isnan(a).any() for a in given):
             return None
-        if any(np.isinf(a).any() for a in given):
-            bad = np.isnan(array)
+        if any(xp.isinf(a).any() for a in given):
+            bad = xp.isnan(array)
             if not bad.any():
                 continue
         place = tuple(int(i) for i in np.unravel_index(int(bad.argmax()), array.shape))
-        return f"is {array[place]} at {place}"
+        return f"is {float(array[place])} at {place}"
     return None
 
 

@@ -19,6 +19,7 @@ from minidl.core.tape import OUT, Call, Grads, Kernel, Node, Source, is_recordin
 from minidl.core.tensor import Tensor
 from minidl.core.versions import note_change
 from minidl.device import CPU, Array, Device, device_of, empty, numba_enabled
+from minidl.device.background import compiles_in_background, run_or
 from minidl.device.layout import channels_last, channels_last_view, in_memory_order, is_channels_last
 from minidl.errors import DeviceError, GradError
 
@@ -32,8 +33,8 @@ class Op:
     name: ClassVar[str]
     # What backward needs: names of array arguments of `infer` ("*rest" for a variable number of them), or "out".
     saves: ClassVar[tuple[str, ...]] = ()
-    # Which of those are needed only for the gradients of some inputs: {saved: names of these inputs}. The others are kept
-    # in any case; what no gradient needs is not kept, and may be changed in place.
+    # Which of those only the gradients of some inputs need: {saved: names of these inputs}. What no gradient needs is
+    # not kept, and may be changed in place.
     saves_for: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     # The same as positions for each of `saves`, or None; made from `saves_for`.
     uses: ClassVar[tuple[tuple[int, ...] | None, ...]] = ()
@@ -117,7 +118,12 @@ class Op:
         outs = outs if several else (outs,)
         kernel = select_kernel(cls, device, arrays, params)
         out = _allocate(outs, device, kernel, arrays)
-        launch(Call.of(cls, kernel, out if several else out[0], arrays, params))
+        call = Call.of(cls, kernel, out if several else out[0], arrays, params)
+        if compiles_in_background():
+            instead = Call.of(cls, functools.partial(cls.reference, device.xp), call.out, arrays, params)
+            run_or(lambda: launch(call), lambda: launch(instead))
+        else:
+            launch(call)
         results = cls.record(inputs, params, specs, outs, tuple([Tensor.of(a) for a in out]))
         return results if several else results[0]
 
@@ -271,7 +277,7 @@ def _allocate(specs: tuple[Spec, ...], device: Device, kernel: Kernel, arrays: t
     if how is _on_images:
         last = OUT in kernel.args[0].image_sources  # type: ignore[attr-defined]
     else:
-        last = any(_hands_on(a, specs[0].shape) for a in arrays)
+        last = len(specs[0].shape) > 2 and any(_hands_on(a, specs[0].shape) for a in arrays)
     return tuple([empty(device, *s, channels_last=last) for s in specs])
 
 

@@ -30,8 +30,9 @@ _WORTH_S = 40e-6
 
 
 def parallel(
-    kernel: Kernel | Callable[..., None], n: int, *args: Any, block: int | None = None, size: int | None = None
-) -> None:
+    kernel: Kernel | Callable[..., None], n: int, *args: Any, block: int | None = None, scratch_size: int = 0,
+    size: int | None = None,
+) -> None:  # fmt: skip
     """Call `kernel(begin, end, *args)` for consecutive blocks that make up range(n), on several threads.
 
     Args:
@@ -39,8 +40,11 @@ def parallel(
         n: length of the range.
         args: what the kernel takes after (begin, end).
         block: length of a block (the last one may be shorter). When None, a block has 32 KiB of the arrays in `args`,
-            and there are at most 32: right for work that is soon done with each number. Work that is long for the size
-            of its arrays, and reductions, should give it.
+            there are at most 32, and a compiled kernel may get neighbours in one call: right for work that is soon done
+            with each number, and whose result does not depend on the cut. Work that is long for the size of its
+            arrays, and reductions, should give it.
+        scratch_size: if not 0, every call gets one argument more: memory for so many numbers of the type of the first
+            array in `args`, of any values; each thread has its own (`minidl.device.scratch`).
         size: bytes that the kernel works on, where the arrays in `args` do not tell: they hold addresses of others.
 
     Raises:
@@ -57,7 +61,8 @@ def parallel(
     if n <= 0:
         return
     if size is None:
-        size = sum([a.nbytes for a in args if isinstance(a, np.ndarray)])
+        size = sum([a.nbytes for a in args if type(a) is np.ndarray])
+    may_join = block is None and isinstance(kernel, Kernel)
     if block is None:
         block = -(-n // max(1, min(_BLOCKS, size // _BLOCK_BYTES)))
     if n <= block and not scratch_size:  # nothing to share out: 5 us less than by way of a job
