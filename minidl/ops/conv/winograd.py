@@ -56,9 +56,9 @@ def convolve(out: Array, x: Array, weight: Array, epilogue: Epilogue, padding: S
     _run(out, x, weight, epilogue, padding, is_turned=False)
 
 
-def convolve_back(out: Array, g: Array, weight: Array, padding: Sizes) -> None:
+def convolve_back(out: Array, g: Array, weight: Array, epilogue: Epilogue, padding: Sizes) -> None:
     """Its adjoint in the image: g (N, OH, OW, K) to out (N, H, W, C)."""
-    _run(out, g, weight, Epilogue(), (2 - padding[0], 2 - padding[1]), is_turned=True)
+    _run(out, g, weight, epilogue, (2 - padding[0], 2 - padding[1]), is_turned=True)
 
 
 class Cut(NamedTuple):
