@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy as np
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor
 from minidl.device.dtypes import is_floating
 from minidl.errors import DTypeError, MinidlError, ShapeError
+from minidl.ops.line_loops import Mix, combine, combine_planes
 from minidl.ops.windows import Sizes, sizes
 
 __all__ = ["interpolate"]
@@ -23,7 +24,19 @@ __all__ = ["interpolate"]
 LINEAR = {"linear": 1, "bilinear": 2, "trilinear": 3}
 
 
-class ResizeAxis(Op):
+class Resizing(Op):
+    """Base of the op and its adjoint."""
+
+    images = ("x", "out")
+
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        return super().cpu_takes(arrays, params) and arrays[0].size > 0
+
+
+class ResizeAxis(Resizing):
+    """One spatial dimension at another length; the kernel sees it one place further left, channels being last."""
+
     name = "resize_axis"
 
     @staticmethod
@@ -43,16 +56,20 @@ class ResizeAxis(Op):
         out += xp.take(x, xp.asarray(high), axis=dim) * weight
 
     @staticmethod
+    def cpu(out: Array, x: Array, *, dim: int, **params: Any) -> None:
+        combine(out, x, dim - 1, _mix(**params))
+
+    @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
         return (ResizeAxisAdjoint.apply(g, **node.params),)
 
 
-class ResizeAxisAdjoint(Op):
+class ResizeAxisAdjoint(Resizing):
     name = "resize_axis_adjoint"
 
     @staticmethod
-    def infer(g: Spec, *, dim: int, old: int, new: int, rule: str, scale: float | None) -> Spec:
-        return g.with_shape(*g.shape[:dim], old, *g.shape[dim + 1 :])
+    def infer(x: Spec, *, dim: int, old: int, new: int, rule: str, scale: float | None) -> Spec:
+        return x.with_shape(*x.shape[:dim], old, *x.shape[dim + 1 :])
 
     @staticmethod
     def reference(
@@ -68,8 +85,93 @@ class ResizeAxisAdjoint(Op):
         _add_runs(xp, out, g * weight, high, dim)
 
     @staticmethod
+    def cpu(out: Array, g: Array, *, dim: int, **params: Any) -> None:
+        combine(out, g, dim - 1, _adjoint_mix(**params))
+
+    @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
         return (ResizeAxis.apply(g, **node.params),)
+
+
+@functools.lru_cache(maxsize=256)
+def _mix(old: int, new: int, rule: str, scale: float | None) -> Mix:
+    """Each output's one or two inputs."""
+    low, high, share = _places(old, new, rule, scale)
+    pairs = [
+        [(int(a), 1.0)] if a == b or s == 0 else [(int(a), 1 - s), (int(b), s)]
+        for a, b, s in zip(low, high, share.tolist(), strict=True)
+    ]
+    return _packed(pairs)
+
+
+@functools.lru_cache(maxsize=256)
+def _adjoint_mix(old: int, new: int, rule: str, scale: float | None) -> Mix:
+    """Each input's outputs, in their order."""
+    forward = _mix(old, new, rule, scale)
+    lists: list[list[tuple[int, float]]] = [[] for _ in range(old)]
+    for i in range(new):
+        for k in range(int(forward.starts[i]), int(forward.starts[i + 1])):
+            lists[int(forward.places[k])].append((i, float(forward.weights[k])))
+    return _packed(lists)
+
+
+def _packed(lists: list[list[tuple[int, float]]]) -> Mix:
+    starts = np.cumsum([0, *map(len, lists)], dtype=np.int64)
+    flat = [pair for pairs in lists for pair in pairs]
+    return Mix(starts, np.array([p for p, _ in flat], np.int64), np.array([w for _, w in flat], np.float64))
+
+
+Axis = tuple[int, int, str, "float | None"]  # old and new length, rule, scale
+
+
+class ResizePlane(Resizing):
+    """The last two dimensions at other lengths in one go: rows are mixed in the first cache, then their pixels."""
+
+    name = "resize_plane"
+
+    @staticmethod
+    def infer(x: Spec, *, rows: Axis, columns: Axis) -> Spec:
+        return x.with_shape(*x.shape[:-2], rows[1], columns[1])
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array, *, rows: Axis, columns: Axis) -> None:
+        between = xp.empty((*x.shape[:-2], rows[1], x.shape[-1]), x.dtype)
+        ResizeAxis.reference(xp, between, x, dim=x.ndim - 2, **_named(rows))
+        ResizeAxis.reference(xp, out, between, dim=x.ndim - 1, **_named(columns))
+
+    @staticmethod
+    def cpu(out: Array, x: Array, *, rows: Axis, columns: Axis) -> None:
+        combine_planes(out, x, _mix(*rows), _mix(*columns))
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        return (ResizePlaneAdjoint.apply(g, **node.params),)
+
+
+class ResizePlaneAdjoint(Resizing):
+    name = "resize_plane_adjoint"
+
+    @staticmethod
+    def infer(x: Spec, *, rows: Axis, columns: Axis) -> Spec:
+        return x.with_shape(*x.shape[:-2], rows[0], columns[0])
+
+    @staticmethod
+    def reference(xp: Any, out: Array, g: Array, *, rows: Axis, columns: Axis) -> None:
+        between = xp.empty((*g.shape[:-2], rows[1], columns[0]), g.dtype)
+        ResizeAxisAdjoint.reference(xp, between, g, dim=g.ndim - 1, **_named(columns))
+        ResizeAxisAdjoint.reference(xp, out, between, dim=g.ndim - 2, **_named(rows))
+
+    @staticmethod
+    def cpu(out: Array, g: Array, *, rows: Axis, columns: Axis) -> None:
+        combine_planes(out, g, _adjoint_mix(*rows), _adjoint_mix(*columns))
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        return (ResizePlane.apply(g, **node.params),)
+
+
+def _named(axis: Axis) -> dict[str, Any]:
+    return dict(zip(("old", "new", "rule", "scale"), axis, strict=True))
 
 
 def _add_runs(xp: Any, target: Array, values: Array, places: Array, dim: int) -> None:
@@ -148,10 +250,10 @@ def interpolate(
         raise DTypeError(f"interpolate: mode {mode!r} needs a floating input, got {input.dtype}; use input.float()")
     scales, wanted = _wanted(input, size, scale_factor, dims)
     rule = "nearest" if mode == "nearest" else "corners" if align_corners else "centres"
-    for dim in range(2, input.ndim):
-        old, new = input.shape[dim], wanted[dim - 2]
-        input = ResizeAxis.apply(input, dim=dim, old=old, new=new, rule=rule, scale=scales[dim - 2])
-    return input
+    axes = [(o, n, rule, s) for o, n, s in zip(input.shape[2:], wanted, scales, strict=True)]
+    for dim, axis in enumerate(axes[: -2 if dims > 1 else 1], 2):
+        input = ResizeAxis.apply(input, dim=dim, **_named(axis))
+    return ResizePlane.apply(input, rows=axes[-2], columns=axes[-1]) if dims > 1 else input  # type: ignore[no-any-return]
 
 
 def _wanted(

@@ -364,6 +364,7 @@ CASES = [
         expected=lambda x, scale_factor: x.repeat(2, 2).repeat(2, 3),
     ),
     Case(minidl.interpolate, [(2, 3, 4, 5)], {"size": (7, 3), "mode": "bilinear"}),
+    Case(minidl.interpolate, [(2, 5, 4)], {"size": 7, "mode": "linear"}),
     Case(
         minidl.pad,
         [(2, 3, 4)],
