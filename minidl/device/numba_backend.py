@@ -134,6 +134,7 @@ def toolchain() -> tuple[object, ...]:
     )
 
 
+@functools.cache
 def cpu_features() -> str:
     """The instruction sets that kernels are compiled for, as LLVM writes them: "+avx2,-avx512f,..."."""
     from numba.core.registry import cpu_target
