@@ -11,10 +11,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from minidl.core import registry
+from minidl.core import defer, registry
+from minidl.core.defer import may_wait
+from minidl.core.spec import Spec
 from minidl.core.tape import OUT, Call, Grads, Kernel, Node, Source, is_recording, launch
 from minidl.core.tensor import Tensor
 from minidl.device import Array, Device, device_of, empty, numba_enabled
+from minidl.device.layout import channels_last, channels_last_view, in_memory_order, is_channels_last
 from minidl.errors import DeviceError, GradError
 
 
@@ -37,6 +40,14 @@ class Op:
     reference: ClassVar[Callable[..., None]]
     # (out, *arrays, **params) -> None: Numba, on C-contiguous arrays that `cpu_takes` accepts.
     cpu: ClassVar[Callable[..., None] | None] = None
+    # The arguments that `cpu` takes channels-last, as C-contiguous (N, *space, C): names of `infer`'s, or "out" for
+    # its results.
+    images: ClassVar[tuple[str, ...]] = ()
+    image_sources: ClassVar[tuple[Source, ...]] = ()
+    # Whether a result may wait for the op after it (`core.defer`).
+    defers: ClassVar[bool] = False
+    # Whether `cpu` treats every number alike, so that all arrays may lie in any one order.
+    elementwise: ClassVar[bool] = False
     # (out, *arrays, **params) -> None: CUDA C++, on C-contiguous CuPy arrays that `cuda_takes` accepts.
     cuda: ClassVar[Callable[..., None] | None] = None
 
@@ -45,6 +56,7 @@ class Op:
             return  # an abstract family, not an op
         registry.ops[cls.name] = cls
         cls.sources = tuple(_source(cls.infer.__code__, saved) for saved in cls.saves)
+        cls.image_sources = tuple(_source(cls.infer.__code__, image) for image in cls.images)
         cls.result_specs = staticmethod(functools.lru_cache(maxsize=1024)(cls.infer))
 
     @classmethod
@@ -67,14 +79,26 @@ class Op:
 
     @classmethod
     def apply(cls, *inputs: Tensor, **params: Any) -> Any:
-        """Run this op on `inputs` and put the step on the tape."""
+        """Run this op on `inputs` and put the step on the tape; inside a module's call it may wait (`core.defer`)."""
+        if may_wait() and not _overrides.get():
+            if cls.name in defer.rules and (taken := defer.absorbed(cls.name, inputs, params)) is not None:
+                return taken
+            if cls.defers:
+                spec = cls.result_specs(*[t.spec for t in inputs], **params)
+                return defer.waiting(cls, spec, inputs, params)
+        return cls.run(inputs, params)
+
+    @classmethod
+    def run(cls, inputs: tuple[Tensor, ...], params: dict[str, Any]) -> Any:
+        """Run this op now and put the step on the tape."""
         specs = cls.result_specs(*[t.spec for t in inputs], **params)
         arrays = tuple([t.array for t in inputs])
         device = common_device(cls.name, arrays)
         several = type(specs) is tuple
-        out = tuple([empty(device, *s) for s in specs]) if several else empty(device, *specs)
-        launch(Call(cls, select_kernel(cls, device, arrays, params), out, arrays, params))
-        results = tuple([Tensor.of(a) for a in out]) if several else (Tensor.of(out),)
+        kernel = select_kernel(cls, device, arrays, params)
+        out = _allocate(specs if several else (specs,), device, kernel, arrays)
+        launch(Call(cls, kernel, out if several else out[0], arrays, params))
+        results = tuple([Tensor.of(a) for a in out])
         results = cls.record(inputs, params, results)
         return results if several else results[0]
 
@@ -130,6 +154,7 @@ class UpdateOp(Op):
         cls.infer(*[t.spec for t in inputs], **params)
         arrays = tuple([t.array for t in inputs])
         out, rest = arrays[: cls.updates], arrays[cls.updates :]
+        defer.settle(out)
         kernel = select_kernel(cls, common_device(cls.name, arrays), arrays, params)
         launch(Call(cls, kernel, out if cls.updates > 1 else out[0], rest, params))
 
@@ -172,11 +197,68 @@ def select_kernel(op: type[Op], device: Device, arrays: tuple[Array, ...], param
     if op.name in overrides:
         return overrides[op.name]
     if device.type == "cpu" and op.cpu is not None and numba_enabled() and op.cpu_takes(arrays, params):
-        return functools.partial(_on_contiguous, op.cpu)
+        return functools.partial(_on_images if op.images else _in_one_order if op.elementwise else _on_contiguous, op)
     if device.type == "cuda" and op.cuda is not None and op.cuda_takes(arrays, params):
-        return functools.partial(_on_contiguous, op.cuda)
+        return functools.partial(_on_contiguous_cuda, op)
     return functools.partial(op.reference, device.xp)
 
 
-def _on_contiguous(kernel: Kernel, out: Any, /, *arrays: Array, **params: Any) -> None:
-    kernel(out, *[a if a.flags.c_contiguous else a.copy() for a in arrays], **params)
+def _allocate(specs: tuple[Spec, ...], device: Device, kernel: Kernel, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+    """Fresh memory for results, in the layout that the kernel writes: its own, or else that of its inputs."""
+    how = getattr(kernel, "func", None)
+    if device.type != "cpu" or how is _on_contiguous:
+        return tuple([empty(device, *s) for s in specs])
+    if how is _on_images:
+        last = OUT in kernel.args[0].image_sources  # type: ignore[attr-defined]
+    else:
+        last = any(_hands_on(a, specs[0].shape) for a in arrays)
+    return tuple([empty(device, *s, channels_last=last) for s in specs])
+
+
+def _hands_on(array: Array, shape: tuple[int, ...]) -> bool:
+    """Whether a result of this shape should lie channels-last because `array` does: batches of images (N, C, *space).
+
+    Of three dimensions only where the shape is the same: else it may just as well be a matrix that was transposed.
+    """
+    if array.flags.c_contiguous or array.ndim < 3 or array.ndim != len(shape):
+        return False
+    return (array.ndim > 3 or array.shape == shape) and is_channels_last(array)
+
+
+def _on_contiguous(op: type[Op], out: Any, /, *arrays: Array, **params: Any) -> None:
+    op.cpu(out, *[a if a.flags.c_contiguous else a.copy() for a in arrays], **params)  # type: ignore[misc]
+
+
+def _on_contiguous_cuda(op: type[Op], out: Any, /, *arrays: Array, **params: Any) -> None:
+    op.cuda(out, *[a if a.flags.c_contiguous else a.copy() for a in arrays], **params)  # type: ignore[misc]
+
+
+def _in_one_order(op: type[Op], out: Any, /, *arrays: Array, **params: Any) -> None:
+    """Run an element-wise kernel on the memory as it lies."""
+    results = out if type(out) is tuple else (out,)
+    seen = in_memory_order((*results, *arrays))
+    if seen is None:  # arrays that lie differently go by the order of the first result
+        order = channels_last_view if is_channels_last(results[0]) else np.asarray
+        seen = [order(a) for a in (*results, *arrays)]
+    _run(op, tuple(seen[: len(results)]), seen[len(results) :], params, several=type(out) is tuple)
+
+
+def _on_images(op: type[Op], out: Any, /, *arrays: Array, **params: Any) -> None:
+    """Run a channels-last kernel; its other arrays are C-contiguous."""
+    sources = op.image_sources
+    results = out if type(out) is tuple else (out,)
+    if OUT in sources:
+        results = tuple([channels_last_view(a) for a in results])
+    given = [channels_last(a) if i in sources else a for i, a in enumerate(arrays)]
+    _run(op, results, given, params, several=type(out) is tuple)
+
+
+def _run(op: type[Op], results: tuple[Array, ...], arrays: list[Array], params: dict[str, Any], several: bool) -> None:
+    """Give the kernel C-contiguous arrays, and carry what it wrote to results that lie in another way."""
+    written = [a if a.flags.c_contiguous else np.empty(a.shape, a.dtype) for a in results]
+    op.cpu(  # type: ignore[misc]
+        tuple(written) if several else written[0], *[a if a.flags.c_contiguous else a.copy() for a in arrays], **params
+    )
+    for result, array in zip(results, written, strict=True):
+        if array is not result:
+            result[...] = array

@@ -109,6 +109,7 @@ class Tensor:
 
     @data.setter
     def data(self, value: Tensor) -> None:
+        registry.call("settle", (self.array,))
         self.array = value.array
 
     @property

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from minidl.core import Tensor
+from minidl.core import Tensor, deferring
 from minidl.device import Device
 from minidl.device import device as find_device
 from minidl.device.dtypes import DType, is_floating
@@ -69,7 +69,8 @@ class Module:
         if self._pre_hooks is not None:
             args = self._pre_hooks.before(self, args)
         try:
-            result = self.forward(*args, **kwargs)
+            with deferring():
+                result = self.forward(*args, **kwargs)
         except AttributeError as error:
             _explain_arrays(self, args, error)
             raise

@@ -23,6 +23,7 @@ class Relu(Unary):
 
     name = "relu"
     saves = ("out",)
+    elementwise = True
 
     @staticmethod
     def reference(xp: Any, out: Array, x: Array) -> None:
@@ -43,6 +44,7 @@ class ReluGrad(Op):
 
     name = "relu_grad"
     saves = ("y",)
+    elementwise = True
 
     @staticmethod
     def infer(g: Spec, y: Spec) -> Spec:
@@ -67,6 +69,7 @@ class LeakyRelu(Unary):
 
     name = "leaky_relu"
     saves = ("x",)
+    elementwise = True
 
     @staticmethod
     def reference(xp: Any, out: Array, x: Array, *, negative_slope: float) -> None:
@@ -87,6 +90,7 @@ class LeakyReluGrad(Op):
 
     name = "leaky_relu_grad"
     saves = ("x",)
+    elementwise = True
 
     @staticmethod
     def infer(g: Spec, x: Spec, *, negative_slope: float) -> Spec:
@@ -193,6 +197,7 @@ class Erf(FloatUnary):
 
     name = "erf"
     saves = ("x",)
+    elementwise = True
 
     @staticmethod
     def reference(xp: Any, out: Array, x: Array) -> None:

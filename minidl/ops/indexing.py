@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.core import Array, Grads, Node, Op, Spec, Tensor, as_tensor, dim_index, is_recording
+from minidl.core import Array, Grads, Node, Op, Spec, Tensor, as_tensor, dim_index, is_recording, settle
 from minidl.device.dtypes import promote
 from minidl.errors import DTypeError, GradError, ShapeError
 from minidl.ops.views import basic_slice, narrow
@@ -251,6 +251,7 @@ def setitem(input: Tensor, index: Any, value: Any) -> None:
     if is_recording() and (input.requires_grad or value.requires_grad):
         raise GradError("index assignment: cannot be recorded; use where(mask, value, x), or no_grad()")
     entries = index if isinstance(index, tuple) else (index,)
+    settle((input.array,))
     input.array[tuple(e.array if isinstance(e, Tensor) else e for e in entries)] = value.array
 
 

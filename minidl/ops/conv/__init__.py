@@ -24,6 +24,7 @@ import numpy as np
 
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor
 from minidl.device.dtypes import DType, promote
+from minidl.device.layout import channels_first_view
 from minidl.errors import ShapeError
 from minidl.ops.conv import depthwise, implicit, implicit_weights, winograd
 from minidl.ops.conv.choice import algorithm, has_kernel, set_conv_algorithm, set_conv_precision
@@ -50,6 +51,7 @@ class Conv(_Convolution):
 
     name = "conv"
     saves = ("x", "weight")
+    images = ("x", "out")
 
     @staticmethod
     def infer(
@@ -85,15 +87,19 @@ class Conv(_Convolution):
         *, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
     ) -> None:  # fmt: skip
         steps = in_two_dims(stride, padding, dilation)
-        chosen = algorithm(weight.shape, out.shape[2:], stride, dilation, groups)
+        chosen = algorithm(weight.shape, out.shape[1:-1], stride, dilation, groups)
+        if chosen == "im2col":
+            Conv.reference(np, channels_first_view(out), channels_first_view(x), weight, bias,
+                           stride=stride, padding=padding, dilation=dilation, groups=groups)  # fmt: skip
+            return
+        result = planar(out)
         if chosen == "winograd":
-            winograd.convolve(out, x, weight, bias, padding)
+            winograd.convolve(result, planar(x), weight, bias, padding)
         elif chosen == "depthwise":
-            depthwise.convolve(planar(out), planar(x), planar(weight), bias, *steps)
-        elif chosen == "im2col":
-            Conv.reference(np, out, x, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups)
+            depthwise.convolve(result, planar(x), flat(weight), bias, *steps)
         else:
-            implicit.convolve(planar(out), planar(x), planar(weight), bias, *steps, groups)
+            implicit.convolve(result, planar(x), flat(weight), bias, *steps, groups)
+        channels_first_view(out)[...] = result.reshape(channels_first_view(out).shape)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
@@ -110,6 +116,7 @@ class ConvGradInput(_Convolution):
 
     name = "conv_grad_input"
     saves = ("g", "weight")
+    images = ("g", "out")
 
     @staticmethod
     def infer(
@@ -137,17 +144,19 @@ class ConvGradInput(_Convolution):
         *, image: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
     ) -> None:  # fmt: skip
         steps = in_two_dims(stride, padding, dilation)
-        chosen = algorithm(weight.shape, g.shape[2:], stride, dilation, groups)
+        chosen = algorithm(weight.shape, g.shape[1:-1], stride, dilation, groups)
+        if chosen == "im2col":
+            ConvGradInput.reference(np, channels_first_view(out), channels_first_view(g), weight, image=image,
+                                    stride=stride, padding=padding, dilation=dilation, groups=groups)  # fmt: skip
+            return
+        result = planar(out)
         if chosen == "winograd":
-            winograd.convolve_back(out, g, weight, padding)
+            winograd.convolve_back(result, planar(g), weight, padding)
         elif chosen == "depthwise":
-            depthwise.convolve_back(planar(out), planar(g), planar(weight), *steps)
-        elif chosen == "im2col":
-            ConvGradInput.reference(
-                np, out, g, weight, image=image, stride=stride, padding=padding, dilation=dilation, groups=groups
-            )
+            depthwise.convolve_back(result, planar(g), flat(weight), *steps)
         else:
-            implicit.convolve_back(planar(out), planar(g), planar(weight), *steps, groups)
+            implicit.convolve_back(result, planar(g), flat(weight), *steps, groups)
+        channels_first_view(out)[...] = result.reshape(channels_first_view(out).shape)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
@@ -165,6 +174,7 @@ class ConvGradWeight(_Convolution):
 
     name = "conv_grad_weight"
     saves = ("x", "g")
+    images = ("x", "g")
 
     @staticmethod
     def infer(x: Spec, g: Spec, *, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int) -> Spec:
@@ -188,17 +198,16 @@ class ConvGradWeight(_Convolution):
         *, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
     ) -> None:  # fmt: skip
         steps = in_two_dims(stride, padding, dilation)
-        chosen = algorithm(out.shape, g.shape[2:], stride, dilation, groups)
+        chosen = algorithm(out.shape, g.shape[1:-1], stride, dilation, groups)
         if chosen == "winograd":
-            winograd.weight_gradient(out, x, g, padding)
+            winograd.weight_gradient(out, planar(x), planar(g), padding)
         elif chosen == "depthwise":
-            depthwise.weight_gradient(planar(out), planar(x), planar(g), *steps)
+            depthwise.weight_gradient(flat(out), planar(x), planar(g), *steps)
         elif chosen == "im2col":
-            ConvGradWeight.reference(
-                np, out, x, g, kernel=kernel, stride=stride, padding=padding, dilation=dilation, groups=groups
-            )
+            ConvGradWeight.reference(np, out, channels_first_view(x), channels_first_view(g), kernel=kernel,
+                                     stride=stride, padding=padding, dilation=dilation, groups=groups)  # fmt: skip
         else:
-            implicit_weights.weight_gradient(planar(out), planar(x), planar(g), *steps, groups)
+            implicit_weights.weight_gradient(flat(out), planar(x), planar(g), *steps, groups)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
@@ -209,8 +218,14 @@ class ConvGradWeight(_Convolution):
 
 
 def planar(array: Array) -> Array:
-    """(N, C, L) as (N, C, 1, L); images as they are."""
-    return array if array.ndim == 4 else array.reshape(*array.shape[:2], 1, -1)
+    """(N, *space, C) as images (N, C, H, W) that lie channels-first; (N, L, C) as images of one row."""
+    images = np.ascontiguousarray(channels_first_view(array))
+    return images if images.ndim == 4 else images.reshape(*images.shape[:2], 1, -1)
+
+
+def flat(weight: Array) -> Array:
+    """(K, C, L) as (K, C, 1, L); windows in images as they are."""
+    return weight if weight.ndim == 4 else weight.reshape(*weight.shape[:2], 1, -1)
 
 
 def in_two_dims(stride: Sizes, padding: Sizes, dilation: Sizes) -> tuple[Sizes, Sizes, Sizes]:
