@@ -97,8 +97,8 @@ def sigmoid(x: Any) -> Any:
     """1 / (1 + exp(-x))."""
     if not isinstance(x, Lanes):
         return 0.5 * np.tanh(0.5 * x) + 0.5
-    end = 87.0 if _is_single(x) else 708.0  # exp of it is a normal number, and so is its inverse
-    grown, power = _reduced(_between(-1.0 * x, end))
+    # Limits: exp of them is a normal number, and so is its inverse.
+    grown, power = _exponential(_between(x, 87.0 if _is_single(x) else 708.0), -1.0)
     return 1.0 / fma(power, grown, power + 1.0)
 
 
@@ -106,7 +106,7 @@ def tanh(x: Any) -> Any:
     """The hyperbolic tangent; relative errors are small at 0 too."""
     if not isinstance(x, Lanes):
         return np.tanh(x)
-    grown, power = _reduced(_between(2.0 * x, 40.0))  # from 40 on the result is 1 in both types
+    grown, power = _exponential(_between(x, 20.0), 2.0)  # from 20 on the result is 1 in both types
     wide = fma(power, grown, power - 1.0)  # exp(2 x) - 1
     return wide / (wide + 2.0)
 
@@ -143,7 +143,9 @@ def lanewise(formula: Callable[..., Any]) -> Intrinsic:
                 lines = [builder.gep(pointer, [k]) for pointer in pointers]
                 values = [Lanes(builder, load(builder, vector, line)) for line in lines[:arguments]]
                 for line, result in zip(lines[arguments:], formula(*values), strict=True):
-                    store(builder, result.value if isinstance(result, Lanes) else values[0].constant(result).value, line)
+                    store(
+                        builder, result.value if isinstance(result, Lanes) else values[0].constant(result).value, line
+                    )
                 return nothing
 
             counted_loop(builder, integer(0), args[2], vector.count, [], body)
@@ -175,31 +177,31 @@ def _between(x: Lanes, end: float) -> Lanes:
     return x.limited(">", end).limited("<", -end)
 
 
-def _reduced(x: Lanes) -> tuple[Lanes, Lanes]:
-    """exp(r) - 1 and 2**n for x = n ln 2 + r."""
+def _exponential(x: Lanes, scale: float) -> tuple[Lanes, Lanes]:
+    """exp(r) - 1 and 2**n for scale * x = n ln 2 + r."""
     from llvmlite import ir
 
     single, builder = _is_single(x), x.builder
-    mantissa, bias = (23, 127) if single else (52, 1023)
-    high, low = (
-        (0.693359375, -2.12194440054690583e-4) if single else (6.93147180369123816490e-01, 1.90821492927058770002e-10)
-    )
-    round_ = 1.5 * 2.0**mantissa
-    shifted = fma(x, 1.4426950408889634, round_)
-    n = shifted - round_
-    r = fma(n, -low, fma(n, -high, x))
+    mantissa, bias, factors = (23, 127, _SERIES32) if single else (52, 1023, _SERIES64)
+    log2_e, round_ = scale * (1.44269502162933349609375 if single else 1.4426950408889634), 1.5 * 2.0**mantissa
+    shifted = fma(x, log2_e, round_)
+    share = fma(x, log2_e, round_ - shifted)  # r / ln 2, from -1/2 to 1/2
     whole = ir.VectorType(ir.IntType(32 if single else 64), x.value.type.count)
     shift, one = (ir.Constant(whole, [number] * whole.count) for number in (mantissa, bias << mantissa))
     bits = builder.add(builder.shl(builder.bitcast(shifted.value, whole), shift), one)
-    return _series(r, 7 if single else 13), Lanes(builder, builder.bitcast(bits, x.value.type))
+    total = share.constant(factors[-1])
+    for factor in factors[-2::-1]:
+        total = fma(total, share, factor)
+    return share * total, Lanes(builder, builder.bitcast(bits, x.value.type))
 
 
-def _series(r: Lanes, terms: int) -> Lanes:
-    """r + r²/2! + ... + r**terms/terms!."""
-    factorials = [1.0]
-    for k in range(1, terms + 1):
-        factorials.append(factorials[-1] * k)
-    total = r.constant(1 / factorials[terms])
-    for k in range(terms - 1, 1, -1):
-        total = fma(total, r, 1 / factorials[k])
-    return fma(r * r, total, r)
+# (2**s - 1) / s for s from -1/2 to 1/2, interpolated at Chebyshev's points: relative errors 2.3e-8 and 6e-17.
+_SERIES32 = (
+    0.6931471880262288, 0.24022650760568126, 0.05550357114219078, 0.009618082557277852, 0.0013390863364671234,
+    0.0001545316294512069,
+)  # fmt: skip
+_SERIES64 = (
+    0.6931471805599453, 0.24022650695910097, 0.0555041086648216, 0.009618129107606888, 0.0013333558146416936,
+    0.0001540353044173605, 1.525273382983612e-05, 1.321544258792169e-06, 1.0178062445845774e-07, 7.072585949269223e-09,
+    4.4549605981865186e-10,
+)  # fmt: skip

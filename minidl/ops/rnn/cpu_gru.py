@@ -14,16 +14,21 @@ from minidl.ops.rnn.cpu_sweep import Cell, backward_kernel, forward_kernel, swee
 
 
 @lanewise
+def _open(r: Any, z: Any) -> Any:
+    return sigmoid(r), sigmoid(z)
+
+
+@lanewise
 def _next(n: Any, r: Any, z: Any, m: Any, h: Any) -> Any:
-    r, z = sigmoid(r), sigmoid(z)
     n = tanh(fma(r, m, n))
-    return n, r, z, fma(z, h - n, n)
+    return n, fma(z, h - n, n)
 
 
 @inline
 def _advance(room: Array, sums: int, state: int, cell: int, size: int) -> None:
     n, r, z, m = sums, sums + size, sums + 2 * size, sums + 3 * size
-    _next(room, (n, r, z, m, state, n, r, z, state), size)
+    _open(room, (r, z, r, z), size)
+    _next(room, (n, r, z, m, state, n, state), size)
 
 
 @lanewise
@@ -41,9 +46,7 @@ def _retreat(room: Array, memory: int, slopes: int, carry: int, cell: int, size:
 
 
 # The rows of a weight are r z n.
-GRU = Cell(
-    forward_kernel(_advance), backward_kernel(_retreat), columns=4, order_x=(2, 0, 1), order_h=(0, 1, 2), own=1
-)
+GRU = Cell(forward_kernel(_advance), backward_kernel(_retreat), columns=4, order_x=(2, 0, 1), order_h=(0, 1, 2), own=1)
 
 
 def forward(

@@ -11,16 +11,21 @@ from minidl.ops.rnn.cpu_sweep import Cell, backward_kernel, forward_kernel, swee
 
 
 @lanewise
+def _open(i: Any, f: Any, g: Any, o: Any) -> Any:
+    return sigmoid(i), sigmoid(f), tanh(g), sigmoid(o)
+
+
+@lanewise
 def _next(i: Any, f: Any, g: Any, o: Any, c: Any) -> Any:
-    i, f, g, o = sigmoid(i), sigmoid(f), tanh(g), sigmoid(o)
     c = fma(f, c, i * g)
-    return i, f, g, o, c, o * tanh(c)
+    return c, o * tanh(c)
 
 
 @inline
 def _advance(room: Array, sums: int, state: int, cell: int, size: int) -> None:
-    i, f, g, o = sums, sums + size, sums + 2 * size, sums + 3 * size
-    _next(room, (i, f, g, o, cell, i, f, g, o, cell, state), size)
+    gates = (sums, sums + size, sums + 2 * size, sums + 3 * size)
+    _open(room, gates + gates, size)
+    _next(room, (*gates, cell, cell, state), size)
 
 
 @lanewise

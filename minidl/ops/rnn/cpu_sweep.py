@@ -37,9 +37,10 @@ from typing import Any
 import numpy as np
 
 from minidl.device import Array, Kernel, inline, kernel, parallel
+from minidl.device.lines import add_line, clear_line, fetch_line, first_aligned, move_line
 from minidl.device.row_tiles import WIDEST, multiply_rows, packed_lines
 from minidl.device.vector_math import whole_vectors
-from minidl.device.vectors import aligned, lanes, lanes_of
+from minidl.device.vectors import lanes, lanes_of
 
 BLOCK_ROWS = 32
 FLUSH_ROWS = 96  # rows of gates' gradients that are multiplied together
@@ -78,14 +79,14 @@ def sweep(
         return
     blocks = _blocks(batch)
     rows = -(-batch // blocks)
-    group = max(1, min(len(x), BLOCK_ROWS // batch)) if blocks == 1 else 1
+    group = max(1, min(len(x), BLOCK_ROWS // rows))
     packed_x, packed_h = _packed(weight_ih, cell.order_x), _packed(weight_hh, cell.order_h)
     none, nothing = np.empty((0, 0, 0), x.dtype), np.empty((0, 0, 0, 0), x.dtype)
     lines = _bias_lines(bias, cell, x.dtype)
     sizes = np.array([rows, group, cell.columns, cell.own, len(cell.order_x)])
     parallel(
         cell.forward, directions * blocks, output.reshape(*output.shape[:2], directions, hidden),
-        *(*states, none)[:2], *(*saved, nothing, nothing)[:2], x, packed_x, packed_h, lines, _all(x, lengths), sizes, block=1,
+        *(*states, none)[:2], *(*saved, nothing, nothing)[:2], x, packed_x.reshape(-1), packed_h.reshape(-1), lines, _all(x, lengths), sizes, block=1,
     )  # fmt: skip
 
 
@@ -121,7 +122,7 @@ def sweep_back(
         shares = np.zeros((tasks, (inputs + hidden) * wide + cell.columns * size), x.dtype)
         sizes = np.array([rows, blocks, tasks, max(1, FLUSH_ROWS // rows), cell.columns, cell.own, parts, d])
         parallel(
-            cell.backward, tasks, g_x, *(*g_states, none)[:2], shares, g.reshape(states.shape), states, gates, kept,
+            cell.backward, tasks, g_x, *(*g_states, none)[:2], shares.reshape(-1), g.reshape(states.shape), states, gates, kept,
             x, starts[0], starts[-1], turned_x[d], turned_h[d], _all(x, lengths), sizes, block=1,
         )  # fmt: skip
         total = shares[0] if tasks == 1 else shares.sum(0)
@@ -167,10 +168,11 @@ def _packed_turned(weight: Array, order: tuple[int, ...]) -> Array:
 
 
 def _unpacked(total: Array, depth: int, size: int, hidden: int, order: tuple[int, ...]) -> Array:
-    """The gradient of a weight, (G H, depth), from that of its packed transpose."""
-    parts = total.reshape(depth, -1)[:, : len(order) * size].reshape(depth, len(order), size)[:, :, :hidden]
+    """The gradient of a weight, (G H, depth), from that of its transpose in panels."""
+    lines = total.reshape(-1, depth, 2 * lanes_of(total.dtype)).transpose(0, 2, 1).reshape(-1, depth)
+    parts = lines[: len(order) * size].reshape(len(order), size, depth)[:, :hidden]
     found = np.empty((len(order), hidden, depth), total.dtype)
-    found[list(order)] = parts.transpose(1, 2, 0)
+    found[list(order)] = parts
     return found.reshape(-1, depth)
 
 
@@ -190,28 +192,12 @@ def _pitch(array: Array, count: int) -> int:
     return ((count + line - 1) // line | 1) * line
 
 
-@inline
-def _move(target: Array, to: int, source: Array, at: int, count: int) -> None:
-    """target[to:][:count] = source[at:][:count], which Numba makes a slower loop of."""
-    there, here = target[to : to + count], source[at : at + count]
-    for j in range(count):
-        there[j] = here[j]
-
-
-@inline
-def _add(target: Array, to: int, source: Array, at: int, count: int) -> None:
-    """target[to:][:count] += source[at:][:count]."""
-    there, here = target[to : to + count], source[at : at + count]
-    for j in range(count):
-        there[j] += here[j]
-
-
 def forward_kernel(advance: Any) -> Kernel:
     """The sweep of a cell: `advance(room, sums, state, cell, size)` makes gates of sums, in place, and the next state."""
 
     @kernel(
-        "T[:, :, :, ::1], T[:, :, ::1], T[:, :, ::1], T[:, :, :, ::1], T[:, :, :, ::1], const T[:, :, ::1], "
-        "const T[:, ::1], const T[:, ::1], const T[:, ::1], const int64[::1], const int64[::1]",
+        "T[:, :, :, ::1], T[:, :, ::1], T[:, :, ::1], T[:, :, :, ::1], T[:, :, :, ::1], const T[:, :, ::1], T[::1], "
+        "T[::1], T[:, ::1], const int64[::1], const int64[::1]",
         T=("float32", "float64"),
     )
     def forward(
@@ -220,57 +206,71 @@ def forward_kernel(advance: Any) -> Kernel:
     ) -> None:  # fmt: skip
         block_rows, group, columns, own, parts = sizes[0], sizes[1], sizes[2], sizes[3], sizes[4]
         steps, batch, inputs = x.shape
-        hidden = h.shape[2]
+        directions, hidden = h.shape[0], h.shape[2]
         size, panel = whole_vectors(h, hidden), 2 * lanes(h)
         panels, blocks = -(-parts * size // panel), -(-batch // block_rows)
-        pitch, step = _pitch(h, bias.shape[1]), _pitch(h, size)
-        room = np.zeros(pitch + block_rows * (group * pitch + 2 * step) + 16, h.dtype)
-        start = aligned(room)
-        sums = start + pitch
-        state, cell = sums + block_rows * group * pitch, sums + block_rows * (group * pitch + step)
-        x_flat, x_packed, h_packed = x.reshape(-1), weight_x.reshape(-1), weight_h.reshape(-1)
+        pitch, step, x_pitch = _pitch(h, bias.shape[1]), _pitch(h, size), _pitch(h, inputs)
+        held = block_rows * group
+        room = np.empty(pitch + held * (pitch + x_pitch) + 2 * block_rows * step + 16, h.dtype)
+        start = first_aligned(room)
+        sums, seen = start + pitch, start + pitch + held * pitch
+        state = seen + held * x_pitch
+        cell = state + block_rows * step
         for task in range(begin, end):
             d, first = task // blocks, task % blocks * block_rows
-            rows = min(block_rows, batch - first)
-            room[:] = 0
-            _move(room, start, bias[d], 0, bias.shape[1])
+            rows, ahead = min(block_rows, batch - first), -batch if d else batch  # rows from a step to the next
+            by_x, by_h = d * (len(weight_x) // directions), d * (len(weight_h) // directions)
+            clear_line(room, start, room, 0, room.size - start)
+            move_line(room, start, bias, d * bias.shape[1], bias.shape[1])
             for r in range(rows):
-                _move(room, state + r * step, h[d, first + r], 0, hidden)
+                move_line(room, state + r * step, h, (d * batch + first + r) * hidden, hidden)
                 if c.size:
-                    _move(room, cell + r * step, c[d, first + r], 0, hidden)
+                    move_line(room, cell + r * step, c, (d * batch + first + r) * hidden, hidden)
             for done in range(0, steps, group):
                 count = min(group, steps - done)
-                earliest = steps - done - count if d else done
-                multiply_rows(room, sums, pitch, start, 0, x_flat, (earliest * batch + first) * inputs, inputs, 1,
-                              x_packed, d * weight_x.shape[1], inputs * panel, panel, rows * count, panels, inputs)  # fmt: skip
-                for r in range(rows * count if panels * panel < columns * size else 0):
-                    rest = panels * panel
-                    _move(room, sums + r * pitch + rest, room, start + rest, columns * size - rest)
                 for s in range(count):
-                    place = count - 1 - s if d else s
-                    t, here = earliest + place, sums + place * rows * pitch
-                    multiply_rows(room, here + own * size, pitch, here + own * size, pitch, room, state, step, 1,
-                                  h_packed, d * weight_h.shape[1], hidden * panel, panel, rows, panels, hidden)  # fmt: skip
+                    t = steps - 1 - done - s if d else done + s
                     for r in range(rows):
-                        n, line = first + r, here + r * pitch
-                        if t < lengths[n]:
+                        at = t * batch + first + r
+                        move_line(room, seen + (s * rows + r) * x_pitch, x, at * inputs, inputs)
+                        fetch_line(room, 0, x, (at + group * ahead) * inputs, inputs)
+                multiply_rows(room, sums, panel, pitch, start, 0, room, seen, x_pitch, 1,
+                              weight_x, by_x, inputs * panel, panel, rows * count, panels, inputs)  # fmt: skip
+                rest = columns * size - panels * panel
+                for r in range(rows * count if rest > 0 else 0):
+                    move_line(room, sums + r * pitch + panels * panel, room, start + panels * panel, rest)
+                for s in range(count):
+                    t, here = steps - 1 - done - s if d else done + s, sums + s * rows * pitch
+                    multiply_rows(room, here + own * size, panel, pitch, here + own * size, pitch, room, state, step, 1,
+                                  weight_h, by_h, hidden * panel, panel, rows, panels, hidden)  # fmt: skip
+                    for r in range(rows):
+                        line, at = here + r * pitch, (t * batch + first + r) * directions + d
+                        if t < lengths[first + r]:
                             advance(room, line, state + r * step, cell + r * step, size)
-                            _move(output[t, n, d], 0, room, state + r * step, hidden)
+                            then = at + ahead * directions
+                            move_line(output, at * hidden, room, state + r * step, hidden)
+                            fetch_line(room, 0, output, then * hidden, hidden)
                             if len(cells):
-                                _move(cells[t, n, d], 0, room, cell + r * step, hidden)
+                                move_line(cells, at * hidden, room, cell + r * step, hidden)
+                                fetch_line(room, 0, cells, then * hidden, hidden)
                             if len(gates):
+                                fetch_line(room, 0, gates, then * columns * hidden, columns * hidden)
+                            if len(gates) and size == hidden:
+                                move_line(gates, at * columns * hidden, room, line, columns * hidden)
+                            elif len(gates):
                                 for part in range(columns):
-                                    _move(gates[t, n, d], part * hidden, room, line + part * size, hidden)
+                                    place = (at * columns + part) * hidden
+                                    move_line(gates, place, room, line + part * size, hidden)
                         else:
-                            output[t, n, d] = 0
+                            clear_line(output, at * hidden, room, 0, hidden)
                             if len(cells):
-                                cells[t, n, d] = 0
+                                clear_line(cells, at * hidden, room, 0, hidden)
                             if len(gates):
-                                gates[t, n, d] = 0
+                                clear_line(gates, at * columns * hidden, room, 0, columns * hidden)
             for r in range(rows):
-                _move(h[d, first + r], 0, room, state + r * step, hidden)
+                move_line(h, (d * batch + first + r) * hidden, room, state + r * step, hidden)
                 if c.size:
-                    _move(c[d, first + r], 0, room, cell + r * step, hidden)
+                    move_line(c, (d * batch + first + r) * hidden, room, cell + r * step, hidden)
 
     return forward
 
@@ -284,9 +284,9 @@ def backward_kernel(retreat: Any) -> Kernel:
     """
 
     @kernel(
-        "T[:, :, ::1], T[:, :, ::1], T[:, :, ::1], T[:, ::1], const T[:, :, :, ::1], const T[:, :, :, ::1], "
+        "T[:, :, ::1], T[:, :, ::1], T[:, :, ::1], T[::1], const T[:, :, :, ::1], const T[:, :, :, ::1], "
         "const T[:, :, :, ::1], const T[:, :, :, ::1], const T[:, :, ::1], const T[:, :, ::1], const T[:, :, ::1], "
-        "const T[::1], const T[::1], const int64[::1], const int64[::1]",
+        "T[::1], T[::1], const int64[::1], const int64[::1]",
         T=("float32", "float64"),
     )
     def backward(
@@ -296,84 +296,100 @@ def backward_kernel(retreat: Any) -> Kernel:
         block_rows, blocks, tasks, group, columns = sizes[0], sizes[1], sizes[2], sizes[3], sizes[4]
         own, parts, d = sizes[5], sizes[6], sizes[7]
         steps, batch, inputs = x.shape
-        hidden = gh.shape[2]
+        directions, hidden = gh.shape[0], gh.shape[2]
         size, panel = whole_vectors(gh, hidden), 2 * lanes(gh)
         depth, panels = parts * size, -(-parts * size // panel)
         x_panels, h_panels = -(-inputs // panel), -(-hidden // panel)
-        wide = -(-panels // 4) * 4 * panel
-        pitch, step = _pitch(gh, own * size + wide), _pitch(gh, -(-h_panels // 4) * 4 * panel)
-        in_pitch, x_pitch = _pitch(gh, inputs + size), _pitch(gh, -(-x_panels // 4) * 4 * panel)
+        wide = -(-panels // 4) * 4
+        pitch, step = _pitch(gh, own * size + wide * panel), _pitch(gh, -(-h_panels // 4) * 4 * panel)
+        in_pitch, x_pitch = _pitch(gh, inputs + hidden), _pitch(gh, -(-x_panels // 4) * 4 * panel)
         saved = gates.shape[3] // hidden
-        rows_held = group * block_rows
-        memory_size = (saved + 3) * size
-        room = np.zeros(
-            memory_size + 2 * block_rows * step + rows_held * (pitch + in_pitch) + (rows_held + 1) * x_pitch + 32, gh.dtype
+        held = group * block_rows
+        memory_size = _pitch(gh, (saved + 3) * size)
+        room = np.empty(
+            memory_size + 2 * block_rows * step + held * (pitch + in_pitch) + (held + 1) * x_pitch + 32, gh.dtype
         )
-        memory = aligned(room)
+        memory = first_aligned(room)
         after, before, above = memory + saved * size, memory + (saved + 1) * size, memory + (saved + 2) * size
-        carry = memory + _pitch(gh, memory_size)
+        carry = memory + memory_size
         cell = carry + block_rows * step
         slopes = cell + block_rows * step
-        seen = slopes + rows_held * pitch
-        zero = seen + rows_held * in_pitch
+        seen = slopes + held * pitch
+        zero = seen + held * in_pitch
         spread = zero + x_pitch
-        flat = shares.reshape(-1)
+        clear_line(room, memory, room, 0, room.size - memory)
         for task in range(begin, end):
-            by_x = task * shares.shape[1]
-            by_h, by_bias = by_x + inputs * wide, by_x + (inputs + hidden) * wide
+            by_x = task * (len(shares) // tasks)
+            by_h = by_x + inputs * wide * panel
+            by_bias = by_h + hidden * wide * panel
             for block in range(task * blocks // tasks, (task + 1) * blocks // tasks):
                 first = block * block_rows
                 rows = min(block_rows, batch - first)
                 for r in range(rows):
-                    _move(room, carry + r * step, gh[d, first + r], 0, hidden)
+                    at = (d * batch + first + r) * hidden
+                    move_line(room, carry + r * step, gh, at, hidden)
                     if gc.size:
-                        _move(room, cell + r * step, gc[d, first + r], 0, hidden)
+                        move_line(room, cell + r * step, gc, at, hidden)
                 for done in range(0, steps, group):
                     count = min(group, steps - done)
                     for s in range(count):
                         t = done + s if d else steps - 1 - done - s
                         earlier = t + 1 if d else t - 1
                         for r in range(rows):
-                            n, line, place = first + r, slopes + (s * rows + r) * pitch, seen + (s * rows + r) * in_pitch
+                            n, line, place = (
+                                first + r,
+                                slopes + (s * rows + r) * pitch,
+                                seen + (s * rows + r) * in_pitch,
+                            )
                             if t >= lengths[n]:
-                                room[line : line + columns * size] = 0
-                                room[place : place + in_pitch] = 0
+                                clear_line(room, line, room, 0, columns * size)
+                                clear_line(room, place, room, 0, in_pitch)
                                 continue
-                            _move(room, place, x[t, n], 0, inputs)
+                            at = (t * batch + n) * directions + d
+                            move_line(room, place, x, (t * batch + n) * inputs, inputs)
                             if earlier >= 0 and earlier < lengths[n]:
-                                _move(room, place + inputs, output[earlier, n, d], 0, hidden)
-                                _move(room, before, cells[earlier, n, d], 0, hidden)
+                                past = ((earlier * batch + n) * directions + d) * hidden
+                                move_line(room, place + inputs, output, past, hidden)
+                                move_line(room, before, cells, past, hidden)
                             else:
-                                _move(room, place + inputs, h0[d, n], 0, hidden)
-                                _move(room, before, c0[d, n], 0, hidden)
-                            for part in range(saved):
-                                _move(room, memory + part * size, gates[t, n, d], part * hidden, hidden)
-                            _move(room, after, cells[t, n, d], 0, hidden)
-                            _move(room, above, g[t, n, d], 0, hidden)
+                                move_line(room, place + inputs, h0, (d * batch + n) * hidden, hidden)
+                                move_line(room, before, c0, (d * batch + n) * hidden, hidden)
+                            if size == hidden:
+                                move_line(room, memory, gates, at * saved * hidden, saved * hidden)
+                            else:
+                                for part in range(saved):
+                                    move_line(room, memory + part * size, gates, (at * saved + part) * hidden, hidden)
+                            move_line(room, after, cells, at * hidden, hidden)
+                            move_line(room, above, g, at * hidden, hidden)
+                            then = (earlier * batch + n) * directions + d
+                            fetch_line(room, 0, x, (earlier * batch + n) * inputs, inputs)
+                            fetch_line(room, 0, gates, then * saved * hidden, saved * hidden)
+                            fetch_line(room, 0, g, then * hidden, hidden)
+                            fetch_line(room, 0, output, (then + then - at) * hidden, hidden)
                             retreat(room, memory, line, carry + r * step, cell + r * step, size)
-                        multiply_rows(room, carry, step, carry, step, room, slopes + s * rows * pitch + own * size, pitch, 1,
-                                      weight_h, 0, depth * panel, panel, rows, h_panels, depth)  # fmt: skip
-                    held = count * rows
+                        multiply_rows(room, carry, panel, step, carry, step, room, slopes + s * rows * pitch + own * size,
+                                      pitch, 1, weight_h, 0, depth * panel, panel, rows, h_panels, depth)  # fmt: skip
                     if len(gx):
-                        multiply_rows(room, spread, x_pitch, zero, 0, room, slopes, pitch, 1,
-                                      weight_x, 0, depth * panel, panel, held, x_panels, depth)  # fmt: skip
+                        multiply_rows(room, spread, panel, x_pitch, zero, 0, room, slopes, pitch, 1,
+                                      weight_x, 0, depth * panel, panel, count * rows, x_panels, depth)  # fmt: skip
                         for s in range(count):
                             t = done + s if d else steps - 1 - done - s
                             for r in range(rows):
-                                line, target = spread + (s * rows + r) * x_pitch, gx[t, first + r]
+                                line, at = spread + (s * rows + r) * x_pitch, (t * batch + first + r) * inputs
                                 if d:
-                                    _add(target, 0, room, line, inputs)
+                                    add_line(gx, at, room, line, inputs)
                                 else:
-                                    _move(target, 0, room, line, inputs)
-                    multiply_rows(flat, by_x, wide, by_x, wide, room, seen, 1, in_pitch,
-                                  room, slopes, panel, pitch, inputs, panels, held)  # fmt: skip
-                    multiply_rows(flat, by_h, wide, by_h, wide, room, seen + inputs, 1, in_pitch,
-                                  room, slopes + own * size, panel, pitch, hidden, panels, held)  # fmt: skip
-                    for r in range(held):
-                        _add(flat, by_bias, room, slopes + r * pitch, columns * size)
+                                    move_line(gx, at, room, line, inputs)
+                    multiply_rows(shares, by_x, inputs * panel, panel, by_x, panel, room, seen, 1, in_pitch,
+                                  room, slopes, panel, pitch, inputs, panels, count * rows)  # fmt: skip
+                    multiply_rows(shares, by_h, hidden * panel, panel, by_h, panel, room, seen + inputs, 1, in_pitch,
+                                  room, slopes + own * size, panel, pitch, hidden, panels, count * rows)  # fmt: skip
+                    for r in range(count * rows):
+                        add_line(shares, by_bias, room, slopes + r * pitch, columns * size)
                 for r in range(rows):
-                    _move(gh[d, first + r], 0, room, carry + r * step, hidden)
+                    at = (d * batch + first + r) * hidden
+                    move_line(gh, at, room, carry + r * step, hidden)
                     if gc.size:
-                        _move(gc[d, first + r], 0, room, cell + r * step, hidden)
+                        move_line(gc, at, room, cell + r * step, hidden)
 
     return backward
