@@ -1,6 +1,8 @@
-"""The GRU's formulas for the compiled sweeps. Its sums have four parts: n, which the input gives, r and z, to which both
-add, and m = h · W_nᵀ + b_n, which stays apart because the reset gate comes between. So the input's product goes to the
-first three parts, and the state's to the last three."""
+"""The GRU's formulas for the compiled sweeps.
+
+Its sums have four parts: n, which the input gives, r and z, to which both add, and m = h · W_nᵀ + b_n, which stays
+apart because the reset gate comes between. So the input's product goes to the first three, the state's to the last.
+"""
 
 from __future__ import annotations
 

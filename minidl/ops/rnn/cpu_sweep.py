@@ -1,8 +1,8 @@
 """The compiled sweeps of all recurrent layers: one forward, one backward, into which a cell puts its own formulas.
 
-Rows of a batch do not know of each other. So a block of up to 32 rows goes through all steps alone, and threads (blocks,
-directions) never wait for each other. A block holds its states and sums in one piece of memory, `room`, which stays in
-the first two caches. Forward, for each step:
+Rows of a batch do not know of each other. So a block of up to 32 rows goes through all steps alone, and threads
+(blocks, directions) never wait for each other. A block holds its states and sums in one piece of memory, `room`, which
+stays in the first two caches. Forward, for each step:
 
     sums  = bias + x[t] · W_ihᵀ      2·rows·I·G·H operations, x read in place
     sums += h · W_hhᵀ                2·rows·H·G·H
@@ -38,7 +38,7 @@ import numpy as np
 
 from minidl.device import Array, Kernel, inline, kernel, parallel
 from minidl.device.lines import add_line, clear_line, fetch_line, first_aligned, move_line
-from minidl.device.row_tiles import WIDEST, multiply_rows, packed_lines
+from minidl.device.row_tiles import multiply_rows, packed_lines
 from minidl.device.vector_math import whole_vectors
 from minidl.device.vectors import lanes, lanes_of
 
@@ -84,9 +84,10 @@ def sweep(
     none, nothing = np.empty((0, 0, 0), x.dtype), np.empty((0, 0, 0, 0), x.dtype)
     lines = _bias_lines(bias, cell, x.dtype)
     sizes = np.array([rows, group, cell.columns, cell.own, len(cell.order_x)])
+    all_of_h = output.reshape(*output.shape[:2], directions, hidden)
     parallel(
-        cell.forward, directions * blocks, output.reshape(*output.shape[:2], directions, hidden),
-        *(*states, none)[:2], *(*saved, nothing, nothing)[:2], x, packed_x.reshape(-1), packed_h.reshape(-1), lines, _all(x, lengths), sizes, block=1,
+        cell.forward, directions * blocks, all_of_h, *(*states, none)[:2], *(*saved, nothing, nothing)[:2], x,
+        packed_x.reshape(-1), packed_h.reshape(-1), lines, _all(x, lengths), sizes, block=1,
     )  # fmt: skip
 
 
@@ -122,8 +123,8 @@ def sweep_back(
         shares = np.zeros((tasks, (inputs + hidden) * wide + cell.columns * size), x.dtype)
         sizes = np.array([rows, blocks, tasks, max(1, FLUSH_ROWS // rows), cell.columns, cell.own, parts, d])
         parallel(
-            cell.backward, tasks, g_x, *(*g_states, none)[:2], shares.reshape(-1), g.reshape(states.shape), states, gates, kept,
-            x, starts[0], starts[-1], turned_x[d], turned_h[d], _all(x, lengths), sizes, block=1,
+            cell.backward, tasks, g_x, *(*g_states, none)[:2], shares.reshape(-1), g.reshape(states.shape), states,
+            gates, kept, x, starts[0], starts[-1], turned_x[d], turned_h[d], _all(x, lengths), sizes, block=1,
         )  # fmt: skip
         total = shares[0] if tasks == 1 else shares.sum(0)
         by_x, by_h, by_bias = np.split(total, [inputs * wide, (inputs + hidden) * wide])
@@ -144,27 +145,43 @@ def _all(x: Array, lengths: Array | None) -> Array:
 
 def _packed(weight: Array, order: tuple[int, ...]) -> Array:
     """(D, G H, K), its parts in `order`, each filled up to whole vectors, transposed into panels: (D, panels K 16)."""
-    directions, hidden = len(weight), weight.shape[1] // len(order)
-    parts = weight.reshape(directions, -1, hidden, weight.shape[2])[:, list(order)]
-    vector = lanes_of(weight.dtype)
-    size = -(-hidden // vector) * vector
-    width = packed_lines(len(order) * size, weight.dtype)
-    lines = np.zeros((directions, width, weight.shape[2]), weight.dtype)
-    lines[:, : len(order) * size].reshape(directions, len(order), size, -1)[:, :, :hidden] = parts
-    panels = lines.reshape(directions, -1, 2 * vector, weight.shape[2]).transpose(0, 1, 3, 2)
+    directions, depth = len(weight), weight.shape[2]
+    parts = _parts(weight, order)
+    columns = parts.shape[1] * parts.shape[2]
+    width = packed_lines(columns, weight.dtype)
+    lines = parts.reshape(directions, columns, depth)
+    if columns < width:
+        lines = np.zeros((directions, width, depth), weight.dtype)
+        lines[:, :columns] = parts.reshape(directions, columns, depth)
+    panels = lines.reshape(directions, -1, 2 * lanes_of(weight.dtype), depth).transpose(0, 1, 3, 2)
     return np.ascontiguousarray(panels).reshape(directions, -1)
 
 
 def _packed_turned(weight: Array, order: tuple[int, ...]) -> Array:
     """(D, G H, K), its parts in `order`, each filled up to whole vectors, in panels of K: (D, panels G size 16)."""
-    directions, hidden, depth = len(weight), weight.shape[1] // len(order), weight.shape[2]
-    vector = lanes_of(weight.dtype)
-    size = -(-hidden // vector) * vector
-    width = packed_lines(depth, weight.dtype)
-    lines = np.zeros((directions, len(order), size, width), weight.dtype)
-    lines[:, :, :hidden, :depth] = weight.reshape(directions, -1, hidden, depth)[:, list(order)]
-    panels = lines.reshape(directions, len(order) * size, -1, 2 * vector).transpose(0, 2, 1, 3)
+    directions, depth = len(weight), weight.shape[2]
+    parts = _parts(weight, order)
+    rows, width = parts.shape[1] * parts.shape[2], packed_lines(depth, weight.dtype)
+    lines = parts.reshape(directions, rows, depth)
+    if depth < width:
+        lines = np.zeros((directions, rows, width), weight.dtype)
+        lines[:, :, :depth] = parts.reshape(directions, rows, depth)
+    panels = lines.reshape(directions, rows, -1, 2 * lanes_of(weight.dtype)).transpose(0, 2, 1, 3)
     return np.ascontiguousarray(panels).reshape(directions, -1)
+
+
+def _parts(weight: Array, order: tuple[int, ...]) -> Array:
+    """(D, G H, K) as (D, G, size, K), the parts in `order`, each filled up with zeros to whole vectors."""
+    directions, hidden, vector = len(weight), weight.shape[1] // len(order), lanes_of(weight.dtype)
+    parts = weight.reshape(directions, len(order), hidden, weight.shape[2])
+    if list(order) != sorted(order):
+        parts = parts[:, list(order)]
+    if hidden % vector == 0:
+        return parts
+    size = -(-hidden // vector) * vector
+    filled = np.zeros((directions, len(order), size, weight.shape[2]), weight.dtype)
+    filled[:, :, :hidden] = parts
+    return filled
 
 
 def _unpacked(total: Array, depth: int, size: int, hidden: int, order: tuple[int, ...]) -> Array:
@@ -187,13 +204,13 @@ def _bias_lines(bias: Array, cell: Cell, dtype: Any) -> Array:
 
 @inline
 def _pitch(array: Array, count: int) -> int:
-    """`count` numbers rounded up to an odd number of cache lines, so that columns do not fall on one place of a cache."""
+    """`count` numbers rounded up to an odd number of cache lines: columns must not fall on one place of a cache."""
     line = 64 // array.itemsize
     return ((count + line - 1) // line | 1) * line
 
 
 def forward_kernel(advance: Any) -> Kernel:
-    """The sweep of a cell: `advance(room, sums, state, cell, size)` makes gates of sums, in place, and the next state."""
+    """The sweep of a cell: `advance(room, sums, state, cell, size)` makes gates of sums, in place, and the states."""
 
     @kernel(
         "T[:, :, :, ::1], T[:, :, ::1], T[:, :, ::1], T[:, :, :, ::1], T[:, :, :, ::1], const T[:, :, ::1], T[::1], "
@@ -336,11 +353,8 @@ def backward_kernel(retreat: Any) -> Kernel:
                         t = done + s if d else steps - 1 - done - s
                         earlier = t + 1 if d else t - 1
                         for r in range(rows):
-                            n, line, place = (
-                                first + r,
-                                slopes + (s * rows + r) * pitch,
-                                seen + (s * rows + r) * in_pitch,
-                            )
+                            n, number = first + r, s * rows + r
+                            line, place = slopes + number * pitch, seen + number * in_pitch
                             if t >= lengths[n]:
                                 clear_line(room, line, room, 0, columns * size)
                                 clear_line(room, place, room, 0, in_pitch)
@@ -367,8 +381,9 @@ def backward_kernel(retreat: Any) -> Kernel:
                             fetch_line(room, 0, g, then * hidden, hidden)
                             fetch_line(room, 0, output, (then + then - at) * hidden, hidden)
                             retreat(room, memory, line, carry + r * step, cell + r * step, size)
-                        multiply_rows(room, carry, panel, step, carry, step, room, slopes + s * rows * pitch + own * size,
-                                      pitch, 1, weight_h, 0, depth * panel, panel, rows, h_panels, depth)  # fmt: skip
+                        of_h = slopes + s * rows * pitch + own * size
+                        multiply_rows(room, carry, panel, step, carry, step, room, of_h, pitch, 1,
+                                      weight_h, 0, depth * panel, panel, rows, h_panels, depth)  # fmt: skip
                     if len(gx):
                         multiply_rows(room, spread, panel, x_pitch, zero, 0, room, slopes, pitch, 1,
                                       weight_x, 0, depth * panel, panel, count * rows, x_panels, depth)  # fmt: skip

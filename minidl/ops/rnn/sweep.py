@@ -1,4 +1,4 @@
-"""What all recurrent layers share: shapes, the order of the steps, sequences of unequal length, gradients of weights."""
+"""What all recurrent layers share: shapes, the order of the steps, rows of unequal length, gradients of weights."""
 
 from __future__ import annotations
 

@@ -368,7 +368,7 @@ CASES = [
                 "lengths must be from 1 to the 4 steps of input, got 1 to 5",
             ),
         ],
-    ),  # fmt: skip
+    ),
     Case(
         minidl.rnn_sequence,
         [(5, 3, 4), (2, 3, 2), (2, 2, 4), (2, 2, 2), (2, 2)],
