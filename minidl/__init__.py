@@ -2,9 +2,16 @@
 
 from typing import TYPE_CHECKING, Any
 
-from minidl import cuda, nn, ops, optim, utils
+from minidl import autograd, cuda, func, nn, ops, optim, utils
+from minidl.autograd import (
+    enable_grad,
+    inference_mode,
+    is_grad_enabled,
+    is_inference_mode_enabled,
+    no_grad,
+    set_grad_enabled,
+)
 from minidl.core import Tensor, as_tensor, is_recording, recording, tensor, use_kernel
-from minidl.core.grad_mode import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from minidl.create import (
     arange,
     empty,
@@ -18,7 +25,7 @@ from minidl.create import (
     zeros,
     zeros_like,
 )
-from minidl.device import device, get_num_threads, set_num_threads, use_numba
+from minidl.device import device, get_num_threads, set_compile, set_num_threads, use_numba
 from minidl.device.dtypes import (
     bool_,
     float16,
@@ -46,12 +53,13 @@ half, float, double = float16, float32, float64
 int, long, bool = int32, int64, bool_
 
 __all__ = [
-    "Generator", "Tensor", "arange", "as_tensor", "bool", "bool_", "cuda", "default_generator", "device", "double",
-    "empty", "enable_grad", "eye", "float", "float16", "float32", "float64", "from_numpy", "full", "full_like",
-    "get_num_threads", "half", "initial_seed", "int", "int8", "int16", "int32", "int64", "is_grad_enabled",
-    "is_recording", "linspace", "load", "long", "manual_seed", "nn", "no_grad", "ones", "ones_like", "ops", "optim",
-    "rand", "randint", "randn", "randperm", "recording", "save", "set_grad_enabled", "set_num_threads", "tensor",
-    "uint8", "uint16", "uint32", "uint64", "use_kernel", "use_numba", "utils", "zeros", "zeros_like",
+    "Generator", "Tensor", "arange", "as_tensor", "autograd", "bool", "bool_", "cuda", "default_generator", "device",
+    "double", "empty", "enable_grad", "eye", "float", "float16", "float32", "float64", "from_numpy", "full",
+    "full_like", "func", "get_num_threads", "half", "inference_mode", "initial_seed", "int", "int8", "int16", "int32",
+    "int64", "is_grad_enabled", "is_inference_mode_enabled", "is_recording", "linspace", "load", "long", "manual_seed",
+    "nn", "no_grad", "ones", "ones_like", "ops", "optim", "rand", "randint", "randn", "randperm", "recording", "save",
+    "set_compile", "set_grad_enabled", "set_num_threads", "tensor", "uint8", "uint16", "uint32", "uint64", "use_kernel", "use_numba",
+    "utils", "zeros", "zeros_like",
 ]  # fmt: skip
 __all__ += ops.__all__
 

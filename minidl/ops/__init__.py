@@ -6,6 +6,7 @@ from minidl.core import registry
 from minidl.ops.activation import *
 from minidl.ops.adam_step import *
 from minidl.ops.avg_pool import *
+from minidl.ops.batch_norm import *
 from minidl.ops.binary import *
 from minidl.ops.compare import *
 from minidl.ops.concat import *
@@ -14,6 +15,7 @@ from minidl.ops.conv_transpose import *
 from minidl.ops.cross_entropy import *
 from minidl.ops.dropout import *
 from minidl.ops.element_losses import *
+from minidl.ops.fusion import *
 from minidl.ops.indexing import *
 from minidl.ops.many import *
 from minidl.ops.matmul import *
