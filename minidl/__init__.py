@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING, Any
 
 from minidl import autograd, cuda, func, nn, ops, optim, utils
-from minidl.core import Tensor, as_tensor, is_recording, recording, tensor, use_kernel
 from minidl.autograd import (
     enable_grad,
     inference_mode,
@@ -12,6 +11,7 @@ from minidl.autograd import (
     no_grad,
     set_grad_enabled,
 )
+from minidl.core import Tensor, as_tensor, is_recording, recording, tensor, use_kernel
 from minidl.create import (
     arange,
     empty,

@@ -17,8 +17,8 @@ Each is one sentence: what was given, what is needed, and the way out.
 from __future__ import annotations
 
 __all__ = [
-    "AnomalyError", "ArgumentError", "DTypeError", "DeviceError", "FileFormatError", "GradError", "KernelError", "MinidlError",
-    "ShapeError", "StateDictError",
+    "AnomalyError", "ArgumentError", "DTypeError", "DeviceError", "FileFormatError", "GradError", "KernelError",
+    "MinidlError", "ShapeError", "StateDictError",
 ]  # fmt: skip
 
 

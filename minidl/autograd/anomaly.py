@@ -8,6 +8,7 @@ the backward pass, the line of the program that recorded the step.
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from contextlib import ExitStack
 from contextvars import ContextVar
 from typing import Any
@@ -34,17 +35,17 @@ class detect_anomaly:
         AnomalyError: in the block, naming op, place, inputs and line.
 
     >>> from minidl import tensor
-    >>> with detect_anomaly():
+    >>> with detect_anomaly():  # doctest: +ELLIPSIS
     ...     tensor([1.0, 0.0]).log()
     Traceback (most recent call last):
-    minidl.errors.AnomalyError: log: its result is -inf at (1,), the first place that is not finite; inputs: (2,) float32
+    minidl.errors.AnomalyError: log: its result is -inf at (1,), ...
     """
 
     def __init__(self, check_nan: bool = True) -> None:
         self.check_nan = check_nan
         self._lines: weakref.WeakKeyDictionary[Node, str] = weakref.WeakKeyDictionary()
         self._in_backward = False
-        self._run = Call.run
+        self._run: Callable[[Call], None] = Call.run
         self._blocks = ExitStack()
         self._before: list[detect_anomaly | None] = []
 

@@ -1,8 +1,8 @@
 """Forward mode: derivatives along a direction, carried from the inputs to whatever is computed from them.
 
-Inside a `dual_level`, `make_dual` gives a tensor a tangent, and `unpack_dual` tells the tangent of a result. It is found
-by two backward passes, when it is asked for: the gradient of the dual tensors, given u at the result, is linear in u,
-and the derivative of that by u, weighted by the tangents, is the tangent of the result. So every op that can be
+Inside a `dual_level`, `make_dual` gives a tensor a tangent, and `unpack_dual` tells the tangent of a result. It is
+found by two backward passes, when it is asked for: the gradient of the dual tensors, given u at the result, is linear
+in u, and the derivative of that by u, weighted by the tangents, is the tangent of the result. So every op that can be
 differentiated twice has a forward mode, and steps must be recorded.
 """
 
@@ -91,9 +91,8 @@ def unpack_dual(tensor: Tensor) -> UnpackedDualTensor:
         live = [(g, t) for g, t in zip(pulled, level.tangents, strict=True) if g is not None and g.requires_grad]
         if not live:
             return UnpackedDualTensor(tensor if linked else tensor.detach(), None)
-        (tangent,) = grad([g for g, _ in live], weight, [t for _, t in live], True, linked)
-    assert tangent is not None
-    return UnpackedDualTensor(tensor if linked else tensor.detach(), tangent)
+        (along,) = grad([g for g, _ in live], weight, [t for _, t in live], True, linked)
+    return UnpackedDualTensor(tensor if linked else tensor.detach(), along)
 
 
 def _current(name: str) -> _Level:

@@ -17,7 +17,7 @@ __all__ = ["Function", "once_differentiable"]
 
 
 class FunctionCtx:
-    """What `forward` leaves for `backward`; other attributes may be set at will, but not with tensors that need gradients.
+    """What `forward` leaves for `backward`; other attributes may be set at will.
 
     `needs_input_grad` says for each argument of `forward` whether a gradient of it is asked for.
     """
@@ -31,7 +31,7 @@ class FunctionCtx:
         self._node: weakref.ref[Node] | None = None
 
     def save_for_backward(self, *tensors: Tensor | None) -> None:
-        """Keep inputs or results for backward. Unlike attributes they can be freed, and in-place changes are noticed."""
+        """Keep inputs or results for backward; other than attributes, they are freed, and changes in place noticed."""
         self._to_save = tensors
 
     @property
@@ -115,7 +115,7 @@ class _Custom(Op):
     function: ClassVar[type[Function]]
 
     @classmethod
-    def vjp(cls, node: Node, g: Any) -> Grads:  # type: ignore[override]
+    def vjp(cls, node: Node, g: Any) -> Grads:
         ctx = node.params["ctx"]
         grads = list(g) if isinstance(g, tuple) else [g]
         if ctx._materialize:
@@ -150,7 +150,7 @@ def _recorded(op: type[Op], ctx: FunctionCtx, args: tuple[Any, ...], results: tu
 def _unlinked(
     ctx: FunctionCtx, inputs: tuple[Tensor, ...], results: tuple[Tensor, ...]
 ) -> tuple[list[Tensor | None], list[int | None]]:
-    """What was saved, and for results their number; results without their link to the node, which must not hold them."""
+    """What was saved, and for results their number; these without their link, as the node must not hold them."""
     saved: list[Tensor | None] = []
     slots: list[int | None] = []
     for t in ctx._to_save:

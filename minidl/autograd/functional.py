@@ -151,7 +151,7 @@ def hessian(
 
     def one_or_tuple(*tensors: Tensor) -> Tensors:
         found = gradient(*tensors)
-        return found if given.is_tuple else found[0]  # type: ignore[return-value]
+        return found if given.is_tuple else found[0]
 
     return jacobian(one_or_tuple, inputs, create_graph, strict, strategy=outer_jacobian_strategy)
 

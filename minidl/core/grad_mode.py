@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextvars import ContextVar
 from typing import Any, Self
 
@@ -44,11 +44,11 @@ class _Switch:
 
         return switched
 
-    def _around_steps(self, function: Callable[..., Any]) -> Callable[..., Iterator[Any]]:
+    def _around_steps(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """A generator runs in the mode; whoever takes its values does not."""
 
         @functools.wraps(function)
-        def switched(*args: Any, **kwargs: Any) -> Iterator[Any]:
+        def switched(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
             steps, sent = function(*args, **kwargs), None
             while True:
                 try:

@@ -73,7 +73,7 @@ def _as_it_was(input: Tensor, *, copy: bool) -> Tensor:
 
 
 def move(tensor: Tensor, node: Node, slot: int) -> None:
-    """Make `tensor`, whose memory was changed, result `slot` of `node`, and carry the change to what it is a view of."""
+    """Make `tensor`, whose memory was changed, result `slot` of `node`, and tell all that it is a view of."""
     _place(tensor, node, slot)
     while tensor.origin is not None:
         parent, op, params = tensor.origin[:3]

@@ -1,4 +1,4 @@
-"""What users want to be told of a node's gradients: hooks on its results, before it and after it, and kept gradients."""
+"""Who wants to know of a node's gradients: hooks on its results, before it and after it, and tensors that keep them."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def through_hooks(hooks: Hooks, grad: Tensor | None) -> Tensor | None:
 def _replaced(where: str, grads: list[Tensor | None], changed: Any) -> list[Tensor | None]:
     if changed is None:
         return grads
-    changed = list(changed) if isinstance(changed, (tuple, list)) else [changed]
-    if len(changed) != len(grads):
-        raise GradError(f"{where}: the hook must give {len(grads)} gradients, or None; it gave {len(changed)}")
-    return changed
+    given: list[Tensor | None] = list(changed) if isinstance(changed, (tuple, list)) else [changed]
+    if len(given) != len(grads):
+        raise GradError(f"{where}: the hook must give {len(grads)} gradients, or None; it gave {len(given)}")
+    return given

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from minidl.core.hooks import RemovableHandle
 from minidl.core.leaf_hooks import LeafHooks
@@ -45,7 +45,7 @@ class OnTape:
     def grad_fn(self) -> Node | None:
         """The recorded step that made it; None for a leaf."""
         if self.origin is not None:
-            refresh(self)  # type: ignore[arg-type]
+            refresh(self._tensor())
         return self.node
 
     @property
@@ -57,7 +57,7 @@ class OnTape:
     def _version(self) -> int:
         """How often its memory has been changed in place."""
         change = change_of(self.array)
-        return 0 if change is None else change.count
+        return 0 if change is None else change.version
 
     @property
     def _base(self) -> Tensor | None:
@@ -68,7 +68,7 @@ class OnTape:
         return None if tensor is self else tensor
 
     def backward(
-        self: Tensor,
+        self,
         gradient: Tensor | None = None,
         retain_graph: bool | None = None,
         create_graph: bool = False,
@@ -85,40 +85,45 @@ class OnTape:
         Raises:
             GradError: if nothing here needs a gradient, or `gradient` is missing or does not fit.
         """
-        start = starting_gradient("backward", self, gradient)
+        this = self._tensor()
+        start = starting_gradient("backward", this, gradient)
         wanted = None if inputs is None else checked_inputs(inputs)
         walk_back(
-            [(self, start)],
+            [(this, start)],
             retain_graph=create_graph if retain_graph is None else retain_graph,
             create_graph=create_graph,
             wanted=wanted,
         )
 
-    def requires_grad_(self: Tensor, requires_grad: bool = True) -> Tensor:
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         """Ask for a gradient, or no longer; returns the tensor.
 
         Raises:
             GradError: for integers, and for `False` on a tensor that was computed.
         """
-        if requires_grad and not is_floating(self.dtype):
-            raise GradError(f"requires_grad: only floating tensors can have gradients, this one is {self.dtype}")
+        if requires_grad and not is_floating(self.array.dtype):
+            raise GradError(f"requires_grad: only floating tensors can have gradients, this one is {self.array.dtype}")
         if not requires_grad and self.node is not None:
             raise GradError("requires_grad: a computed tensor cannot leave the tape; use x.detach()")
         if requires_grad and self.node is None:
             self.origin = None  # a leaf of its own: tied to its parent, the two would be a cycle
         self.requires_grad = requires_grad
-        return self
+        return self._tensor()
 
-    def detach(self: Tensor) -> Tensor:
+    def detach(self) -> Tensor:
         """The same memory, off the tape."""
-        return self.of(self.array)
+        return self._tensor().of(self.array)
 
-    def detach_(self: Tensor) -> Tensor:
+    def detach_(self) -> Tensor:
         """Take this tensor off the tape; returns it."""
         if self.origin is not None:
             raise GradError("detach_: a view cannot leave the tape alone; use x.detach()")
         self.node, self.slot, self.requires_grad = None, 0, False
-        return self
+        return self._tensor()
+
+    def _tensor(self) -> Tensor:
+        """This object: whatever is on the tape is a tensor."""
+        return cast("Tensor", self)
 
     # -- hooks -----------------------------------------------------------------------------------------------------
 
@@ -147,7 +152,7 @@ class OnTape:
         """Keep the gradient of this computed tensor in its `.grad`; leaves keep theirs anyway."""
         node = self._checked_for_hooks("retain_grad")
         if node is not None:
-            NodeHooks.of(node).kept[self.slot] = weakref.ref(self)  # type: ignore[assignment]
+            NodeHooks.of(node).kept[self.slot] = weakref.ref(self._tensor())
 
     @property
     def retains_grad(self) -> bool:
@@ -195,13 +200,11 @@ def checked_inputs(inputs: Tensor | Sequence[Tensor]) -> list[Tensor]:
     Raises:
         GradError: for none, and for one that is no leaf or needs no gradient.
     """
-    wanted = list(inputs) if isinstance(inputs, (tuple, list)) else [inputs]  # type: ignore[list-item]
+    wanted: list[Any] = list(inputs) if isinstance(inputs, (tuple, list)) else [inputs]
     if not wanted:
         raise GradError("backward: inputs is empty; name the leaves that shall get a gradient, or leave it out")
     for position, t in enumerate(wanted):
         if not t.is_leaf or not t.requires_grad:
             kind = "was computed" if not t.is_leaf else "does not require a gradient"
-            raise GradError(
-                f"backward: inputs[{position}] {kind}; only leaves with requires_grad=True gather gradients"
-            )
+            raise GradError(f"backward: inputs[{position}] {kind}; only leaves that require one gather gradients")
     return wanted

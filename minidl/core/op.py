@@ -33,8 +33,8 @@ class Op:
     name: ClassVar[str]
     # What backward needs: names of array arguments of `infer` ("*rest" for a variable number of them), or "out".
     saves: ClassVar[tuple[str, ...]] = ()
-    # Which of those are needed only for the gradients of some inputs: {saved: names of these inputs}. The others are kept
-    # in any case; what no gradient needs is not kept, and may be changed in place.
+    # Which of those only the gradients of some inputs need: {saved: names of these inputs}. What no gradient needs is
+    # not kept, and may be changed in place.
     saves_for: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     # The same as positions for each of `saves`, or None; made from `saves_for`.
     uses: ClassVar[tuple[tuple[int, ...] | None, ...]] = ()

@@ -140,15 +140,7 @@ class Node:
         self.needs = tuple([t.requires_grad for t in inputs])
         self.edges = tuple([edge_of(t) if t.requires_grad else None for t in inputs])
         self.hooks: NodeHooks | None = None
-        # Results are kept without their link to this node: with it, node and result would be a cycle.
-        if op.saves_results:
-            results = tuple([t if slot in op.saves_results else None for slot, t in enumerate(results)])  # type: ignore[misc]
-        self._saved: Any = tuple([results if source is OUT else _picked(inputs, source) for source in op.sources])
-        if op.uses:
-            self._saved = tuple([
-                value if whom is None or any([self.needs[i] for i in whom]) else None
-                for value, whom in zip(self._saved, op.uses, strict=True)
-            ])  # fmt: skip
+        self._saved: Any = _kept(op, inputs, results, self.needs) if op.sources else ()
         told = _noting.get()
         if told is not None:
             told(self)
@@ -223,9 +215,28 @@ def check_unchanged(node: Node, saved: Iterable[tuple[str, Tensor | None]], unti
         if t is not None and change is not None and node.number < change.tick < until:
             raise GradError(
                 f"backward: {node.op.name} still needs {what}, of shape {t.shape}, as it was in the forward pass, but "
-                f"{change.op} has changed it in place since (it is at version {change.count}); change a clone() of it, "
-                "or use the op without the underscore"
+                f"{change.op} has changed it in place since (it is at version {change.version}); "
+                "change a clone() of it, or use the op without the underscore"
             )
+
+
+def _kept(
+    op: type[Op], inputs: tuple[Tensor, ...], results: tuple[Tensor, ...], needs: tuple[bool, ...]
+) -> tuple[Any, ...]:
+    """What `op` saves, None for what no gradient needs.
+
+    Results are kept without their link to the node: with it, node and result would be a cycle.
+    """
+    kept: Any = results
+    if op.saves_results:
+        kept = tuple([t if slot in op.saves_results else None for slot, t in enumerate(results)])
+    saved = tuple([kept if source is OUT else _picked(inputs, source) for source in op.sources])
+    if not op.uses:
+        return saved
+    return tuple([
+        value if whom is None or True in [needs[i] for i in whom] else None
+        for value, whom in zip(saved, op.uses, strict=True)
+    ])  # fmt: skip
 
 
 def _named(names: tuple[str, ...], values: tuple[Any, ...]) -> Iterator[tuple[str, Tensor | None]]:

@@ -21,7 +21,7 @@ latest = 0
 class Change(NamedTuple):
     """What is known of the changes of one piece of memory."""
 
-    count: int
+    version: int
     tick: int
     op: str
     memory: weakref.ref[Any]  # takes the entry away when the memory dies
@@ -46,7 +46,7 @@ def note_change(array: Array, op: str) -> None:
     if before is None:
         before = Change(0, 0, op, weakref.ref(memory, lambda _: _changes.pop(key, None)))
     now = tick()
-    _changes[key] = Change(before.count + 1, now, op, before.memory)
+    _changes[key] = Change(before.version + 1, now, op, before.memory)
     latest = max(latest, now)
 
 

@@ -133,7 +133,7 @@ class _Walk:
             waiting = self.pending.setdefault(edge, [None])
             if self.accumulate:
                 memory = memory_of(grad.array)
-                if any([g is not None and memory_of(g.array) is memory for g in incoming]):
+                if any(g is not None and memory_of(g.array) is memory for g in incoming):
                     grad = grad.clone()
         present = waiting[slot]
         waiting[slot] = grad if present is None else present + grad

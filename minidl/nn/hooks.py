@@ -126,11 +126,11 @@ class _Watched:
 
 
 def _as_many(name: str, changed: Any, grads: Grads) -> Grads:
-    changed = changed if isinstance(changed, tuple) else (changed,)
-    if len(changed) != len(grads):
+    given: Grads = changed if isinstance(changed, tuple) else (changed,)
+    if len(given) != len(grads):
         raise GradError(f"register_{name}: the hook must return {len(grads)} gradients, or None; "
-                        f"it returned {len(changed)}")  # fmt: skip
-    return changed
+                        f"it returned {len(given)}")  # fmt: skip
+    return given
 
 
 def _through(values: tuple[Any, ...]) -> tuple[tuple[Any, ...], Node | None]:

@@ -76,7 +76,7 @@ def _run(layers: Sequence[Callable[..., Any]], value: Any) -> Any:
 
 
 class _Frame:
-    """One checkpoint: its function, how many steps it took, and the steps of the second run that were not asked for yet."""
+    """One checkpoint: its function, its steps, and those of the second run that were not asked for yet."""
 
     def __init__(self, function: Callable[[], Any], preserve_rng_state: bool) -> None:
         self.function = function
@@ -123,7 +123,7 @@ class _Frame:
                 generator.set_state(here)
         if [(node.op, node.specs) for node in nodes] != self.specs:
             raise GradError(
-                f"checkpoint: the function took {len(self.specs)} steps in the forward pass, but {len(nodes)}, or others, "
-                "when it ran again; it must do the same each time, so keep out what changes from call to call"
+                f"checkpoint: the function took {len(self.specs)} steps in the forward pass, but {len(nodes)}, or "
+                "others, when it ran again; it must do the same each time, so keep out what changes from call to call"
             )
         self.again = dict(enumerate(nodes))

@@ -205,7 +205,7 @@ def test_what_was_saved_is_watched_and_freed() -> None:
     x = numbers(3).requires_grad_()
     y = Exp.apply(x)
     y.detach().add_(1)
-    with pytest.raises(GradError, match="Exp still needs a tensor given to save_for_backward, of shape .* add_"):
+    with pytest.raises(GradError, match=r"Exp still needs a tensor given to save_for_backward, of shape .* add_"):
         y.sum().backward()
     z = Exp.apply(x).sum()
     z.backward()

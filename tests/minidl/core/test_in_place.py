@@ -1,4 +1,4 @@
-"""In-place changes: their gradients equal PyTorch's, versions count them, and a value needed later is not lost silently."""
+"""In-place changes: gradients equal PyTorch's, versions count them, and a value needed later is not lost silently."""
 
 from __future__ import annotations
 
@@ -203,7 +203,7 @@ def test_a_change_of_a_result_that_a_step_saved_is_an_error() -> None:
     x = minidl.tensor([1.0, 2.0], requires_grad=True)
     y = x.exp()
     y.mul_(2)
-    with pytest.raises(GradError, match="exp still needs its result, .* but mul_ has changed it"):
+    with pytest.raises(GradError, match=r"exp still needs its result, .* but mul_ has changed it"):
         y.sum().backward()
 
 

@@ -77,7 +77,7 @@ def test_backward_frees_what_was_saved_and_says_so() -> None:
     x = minidl.tensor([1.0, 2.0], requires_grad=True)
     y = (x * x).sum()
     y.backward()
-    with pytest.raises(GradError, match="saved by mul were freed by an earlier backward; .* retain_graph=True"):
+    with pytest.raises(GradError, match=r"saved by mul were freed by an earlier backward; .* retain_graph=True"):
         y.backward()
 
 
