@@ -277,7 +277,7 @@ def _allocate(specs: tuple[Spec, ...], device: Device, kernel: Kernel, arrays: t
     if how is _on_images:
         last = OUT in kernel.args[0].image_sources  # type: ignore[attr-defined]
     else:
-        last = any(_hands_on(a, specs[0].shape) for a in arrays)
+        last = len(specs[0].shape) > 2 and any(_hands_on(a, specs[0].shape) for a in arrays)
     return tuple([empty(device, *s, channels_last=last) for s in specs])
 
 

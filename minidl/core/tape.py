@@ -227,16 +227,17 @@ def _kept(
 
     Results are kept without their link to the node: with it, node and result would be a cycle.
     """
-    kept: Any = results
     if op.saves_results:
-        kept = tuple([t if slot in op.saves_results else None for slot, t in enumerate(results)])
-    saved = tuple([kept if source is OUT else _picked(inputs, source) for source in op.sources])
+        results = tuple([t if slot in op.saves_results else None for slot, t in enumerate(results)])
     if not op.uses:
-        return saved
-    return tuple([
-        value if whom is None or True in [needs[i] for i in whom] else None
-        for value, whom in zip(saved, op.uses, strict=True)
-    ])  # fmt: skip
+        return tuple([results if source is OUT else _picked(inputs, source) for source in op.sources])
+    saved: list[Any] = []
+    for source, users in zip(op.sources, op.uses, strict=True):
+        if users is not None and not any(map(needs.__getitem__, users)):
+            saved.append(None)
+        else:
+            saved.append(results if source is OUT else _picked(inputs, source))
+    return tuple(saved)
 
 
 def _named(names: tuple[str, ...], values: tuple[Any, ...]) -> Iterator[tuple[str, Tensor | None]]:
