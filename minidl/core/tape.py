@@ -228,7 +228,7 @@ def _kept(
     Results are kept without their link to the node: with it, node and result would be a cycle.
     """
     if op.saves_results:
-        results = tuple([t if slot in op.saves_results else None for slot, t in enumerate(results)])
+        results = tuple([t if i in op.saves_results else None for i, t in enumerate(results)])  # type: ignore[misc]
     if not op.uses:
         return tuple([results if source is OUT else _picked(inputs, source) for source in op.sources])
     saved: list[Any] = []

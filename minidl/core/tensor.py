@@ -276,6 +276,10 @@ class Tensor(OnTape):
         def __ge__(self, other: Any) -> Tensor: ...
         def __eq__(self, other: Any) -> Tensor: ...  # type: ignore[override]
         def __ne__(self, other: Any) -> Tensor: ...  # type: ignore[override]
+        def __iadd__(self, other: Any) -> Tensor: ...
+        def __isub__(self, other: Any) -> Tensor: ...
+        def __imul__(self, other: Any) -> Tensor: ...
+        def __itruediv__(self, other: Any) -> Tensor: ...
         def __neg__(self) -> Tensor: ...
         def __invert__(self) -> Tensor: ...
         def __abs__(self) -> Tensor: ...
@@ -287,6 +291,7 @@ OPERATORS = {
     "pow": "pow", "matmul": "matmul", "and": "logical_and", "or": "logical_or", "lt": "lt", "le": "le", "gt": "gt",
     "ge": "ge", "eq": "eq", "ne": "ne", "neg": "neg", "invert": "logical_not", "abs": "abs",
 }  # fmt: skip
+IN_PLACE = {"iadd": "add_", "isub": "sub_", "imul": "mul_", "itruediv": "div_"}  # `x += y`, as NumPy and PyTorch do it
 REFLECTED = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul")
 
 
@@ -320,7 +325,7 @@ for _name, _dtype in CASTS.items():
     setattr(Tensor, _name, _cast_method(_dtype))
 for _name in METHODS:
     setattr(Tensor, _name, _method(_name, _name))
-for _name, _function in OPERATORS.items():
+for _name, _function in {**OPERATORS, **IN_PLACE}.items():
     setattr(Tensor, f"__{_name}__", _method(_function, f"__{_name}__"))
     if _name in REFLECTED:
         setattr(Tensor, f"__r{_name}__", _method(_function, f"__r{_name}__", reflected=True))

@@ -11,8 +11,8 @@ import numpy as np
 
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor, UpdateOp, as_tensor, update
 from minidl.device import inline
-from minidl.device.dtypes import as_float, promote
-from minidl.errors import ShapeError
+from minidl.device.dtypes import as_float, is_floating, promote
+from minidl.errors import DTypeError, ShapeError
 from minidl.ops.compare import eq, gt
 from minidl.ops.each import SMALL, each_pair
 from minidl.ops.elementwise import Binary, binary_function, broadcast, pair, quiet
@@ -250,7 +250,18 @@ class InPlace(UpdateOp):
             raise ShapeError(f"in-place update: a tensor of shape {x.shape} cannot take one of shape {y.shape}")
 
 
-class AddInPlace(InPlace):
+class Arithmetic(InPlace):
+    """One that computes: the result must be of the kind of the first tensor."""
+
+    @staticmethod
+    def infer(x: Spec, y: Spec) -> None:
+        InPlace.infer(x, y)
+        if is_floating(y.dtype) and not is_floating(x.dtype):
+            raise DTypeError(f"in-place update: a tensor of {x.dtype} cannot hold what {y.dtype} gives; "
+                             "convert it first by .float(), or use the op without the underscore")  # fmt: skip
+
+
+class AddInPlace(Arithmetic):
     name = "add_"
 
     @staticmethod
@@ -258,7 +269,7 @@ class AddInPlace(InPlace):
         xp.add(out, y, out=out)
 
 
-class SubInPlace(InPlace):
+class SubInPlace(Arithmetic):
     name = "sub_"
 
     @staticmethod
@@ -266,7 +277,7 @@ class SubInPlace(InPlace):
         xp.subtract(out, y, out=out)
 
 
-class MulInPlace(InPlace):
+class MulInPlace(Arithmetic):
     name = "mul_"
 
     @staticmethod
@@ -274,7 +285,7 @@ class MulInPlace(InPlace):
         xp.multiply(out, y, out=out)
 
 
-class DivInPlace(InPlace):
+class DivInPlace(Arithmetic):
     name = "div_"
 
     @staticmethod

@@ -7,7 +7,7 @@ import pytest
 
 import minidl
 from minidl.core import versions
-from minidl.errors import GradError
+from minidl.errors import DTypeError, GradError, ShapeError
 from minidl.testing import check_gradient
 
 
@@ -109,10 +109,27 @@ def by_mask(m, x, w):
     return y * x
 
 
+def by_operators(m, x, w):
+    y = x * w
+    y += w
+    y *= 2.0
+    y -= x
+    y /= w
+    return y * y
+
+
+def operators_on_parts(m, x, w):
+    y = x * w
+    y[0] += w[1]
+    y[:, 1:3] *= x[:, :2]
+    y[m.tensor([2, 0])] -= w[:2]
+    return y * y
+
+
 PROGRAMS = [
     added_to, multiplied, divided, overwritten, zeroed_and_filled, row_of_zeros, row_of_computed,
     through_a_view, through_a_chain_of_views, through_chained_indices, view_made_before, sibling_view, by_index_tensor,
-    by_mask,
+    by_mask, by_operators, operators_on_parts,
 ]  # fmt: skip
 each_program = pytest.mark.parametrize("program", PROGRAMS, ids=lambda p: p.__name__)
 
@@ -156,6 +173,30 @@ def test_setitem_ignores_leading_dimensions_of_length_one() -> None:
     y[0] = minidl.ones(1, 1, 3)
     y[minidl.tensor([1])] = minidl.ones(1, 1, 1, 3) * 2
     assert y.tolist() == [[1.0] * 3, [2.0] * 3]
+
+
+def test_operators_change_the_tensor_itself() -> None:
+    """The training loop of every first lesson."""
+    w = minidl.tensor([1.0, 2.0], requires_grad=True)
+    same = w
+    (w * w).sum().backward()
+    with minidl.no_grad():
+        w -= 0.25 * w.grad
+    assert w is same
+    assert w.tolist() == [0.5, 1.0]
+    assert w.requires_grad
+    with pytest.raises(GradError, match="sub_: a leaf that requires a gradient"):
+        w -= 1
+
+
+def test_whole_numbers_cannot_hold_fractions() -> None:
+    n = minidl.tensor([1, 2])
+    n += 1
+    assert n.tolist() == [2, 3]
+    with pytest.raises(DTypeError, match=r"a tensor of int64 cannot hold what float32 gives; convert it first by .float"):
+        n *= 0.5
+    with pytest.raises(ShapeError, match=r"a tensor of shape \(2,\) cannot take one of shape \(3, 2\)"):
+        n += minidl.zeros(3, 2, dtype=minidl.int64)
 
 
 # -- versions --------------------------------------------------------------------------------------------------------
