@@ -18,6 +18,7 @@ import numpy as np
 from minidl.core import Array, Call, Grads, Node
 from minidl.core.tape import launcher, launching, noting
 from minidl.core.walk import Step, Waiting, around_steps
+from minidl.device import device_of
 from minidl.errors import AnomalyError
 
 __all__ = ["detect_anomaly", "is_anomaly_enabled", "set_detect_anomaly"]
@@ -116,18 +117,19 @@ def _first_bad(results: tuple[Array, ...], inputs: Any) -> str | None:
     for array in results:
         if array.dtype.kind != "f":
             continue
-        bad = ~np.isfinite(array)
+        xp = device_of(array).xp
+        bad = ~xp.isfinite(array)
         if not bad.any():
             continue
         given = [a for a in inputs if a.dtype.kind == "f"]
-        if any(np.isnan(a).any() for a in given):
+        if any(xp.isnan(a).any() for a in given):
             return None
-        if any(np.isinf(a).any() for a in given):
-            bad = np.isnan(array)
+        if any(xp.isinf(a).any() for a in given):
+            bad = xp.isnan(array)
             if not bad.any():
                 continue
         place = tuple(int(i) for i in np.unravel_index(int(bad.argmax()), array.shape))
-        return f"is {array[place]} at {place}"
+        return f"is {float(array[place])} at {place}"
     return None
 
 
