@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import weakref
-from typing import Any, NamedTuple
 
 from minidl.device import Array
 
@@ -18,13 +17,15 @@ tick = itertools.count(1).__next__
 latest = 0
 
 
-class Change(NamedTuple):
-    """What is known of the changes of one piece of memory."""
+class Change:
+    """What is known of the changes of one piece of memory: how many, and tick and op of the last."""
 
-    version: int
-    tick: int
-    op: str
-    memory: weakref.ref[Any]  # takes the entry away when the memory dies
+    __slots__ = ("memory", "op", "tick", "version")
+
+    def __init__(self, memory: Array) -> None:
+        key = id(memory)
+        self.memory = weakref.ref(memory, lambda _: _changes.pop(key, None))  # forgotten with the memory
+        self.version, self.tick, self.op = 0, 0, ""
 
 
 _changes: dict[int, Change] = {}
@@ -41,13 +42,12 @@ def note_change(array: Array, op: str) -> None:
     """Remember that `op` has changed `array` in place."""
     global latest
     memory = memory_of(array)
-    key = id(memory)
-    before = _changes.get(key)
-    if before is None:
-        before = Change(0, 0, op, weakref.ref(memory, lambda _: _changes.pop(key, None)))
-    now = tick()
-    _changes[key] = Change(before.version + 1, now, op, before.memory)
-    latest = max(latest, now)
+    change = _changes.get(id(memory))
+    if change is None:
+        change = _changes[id(memory)] = Change(memory)
+    change.version += 1
+    change.op, change.tick = op, tick()
+    latest = max(latest, change.tick)
 
 
 def change_of(array: Array) -> Change | None:

@@ -18,6 +18,7 @@ import numpy as np
 
 from minidl.core import Array, Call, Spec, Tensor, UpdateOp, launch
 from minidl.core.op import common_device, select_kernel
+from minidl.core.versions import note_change
 from minidl.device import Kernel, inline, kernel, parallel
 from minidl.device.pointers import cells, pointers_at, put, taken, unpacked
 from minidl.errors import DTypeError, ShapeError
@@ -96,6 +97,8 @@ class Step(UpdateOp):
             changed = len(part[0]) * cls.updates
             run = select_kernel(cls, common_device(cls.name, flat[:: len(part[0])]), flat[:changed], settings)
             launch(Call(cls, run, flat[:changed], flat[changed:], settings))
+            for weight in part[0]:  # what is remembered of them is no part of any graph
+                note_change(weight, cls.name)
 
     @classmethod
     def cpu_takes(cls, arrays: tuple[Array, ...], params: Any) -> bool:
