@@ -32,6 +32,12 @@ METHODS = """
     expand_as view_as add_ sub_ mul_ div_ copy_ fill_ zero_
 """.split()  # noqa: SIM905 - a table to read
 
+# Of those in `minidl.ops.in_place`.
+IN_PLACE_METHODS = """
+    abs_ ceil_ clamp_ cos_ erf_ exp_ expm1_ floor_ floor_divide_ log_ log1p_ masked_fill_ neg_ pow_ reciprocal_ relu_
+    remainder_ round_ rsqrt_ scatter_add_ sigmoid_ sign_ sin_ sqrt_ square_ tanh_
+""".split()  # noqa: SIM905 - a table to read
+
 _new = object.__new__  # `Tensor.of` runs for every result
 
 
@@ -291,7 +297,11 @@ OPERATORS = {
     "pow": "pow", "matmul": "matmul", "and": "logical_and", "or": "logical_or", "lt": "lt", "le": "le", "gt": "gt",
     "ge": "ge", "eq": "eq", "ne": "ne", "neg": "neg", "invert": "logical_not", "abs": "abs",
 }  # fmt: skip
-IN_PLACE = {"iadd": "add_", "isub": "sub_", "imul": "mul_", "itruediv": "div_"}  # `x += y`, as NumPy and PyTorch do it
+# `x += y`, as NumPy and PyTorch do it
+IN_PLACE = {
+    "iadd": "add_", "isub": "sub_", "imul": "mul_", "itruediv": "div_", "ifloordiv": "floor_divide_",
+    "imod": "remainder_", "ipow": "pow_",
+}  # fmt: skip
 REFLECTED = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul")
 
 
@@ -323,7 +333,7 @@ CASTS = {
 }
 for _name, _dtype in CASTS.items():
     setattr(Tensor, _name, _cast_method(_dtype))
-for _name in METHODS:
+for _name in [*METHODS, *IN_PLACE_METHODS]:
     setattr(Tensor, _name, _method(_name, _name))
 for _name, _function in {**OPERATORS, **IN_PLACE}.items():
     setattr(Tensor, f"__{_name}__", _method(_function, f"__{_name}__"))

@@ -16,6 +16,7 @@ from minidl.ops.cross_entropy import *
 from minidl.ops.dropout import *
 from minidl.ops.element_losses import *
 from minidl.ops.fusion import *
+from minidl.ops.in_place import *
 from minidl.ops.indexing import *
 from minidl.ops.many import *
 from minidl.ops.matmul import *
