@@ -165,7 +165,10 @@ class CumSum(Unary):
 
     @staticmethod
     def reference(xp: Any, out: Array, x: Array, *, dim: int) -> None:
-        xp.cumsum(x, axis=dim, out=out)
+        if x.ndim:  # NumPy's cumsum into an array without dimensions crashes the process
+            xp.cumsum(x, axis=dim, out=out)
+        else:
+            out[...] = x
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:

@@ -1,0 +1,81 @@
+"""Values of PyTorch as ours: tensors with their strides, element types, sizes, and whatever holds them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+import minidl
+from minidl import Tensor
+from tests.minidl.oracle.pytorch import torch
+
+DTYPES = {
+    torch.float16: np.float16, torch.float32: np.float32, torch.float64: np.float64, torch.int8: np.int8,
+    torch.int16: np.int16, torch.int32: np.int32, torch.int64: np.int64, torch.uint8: np.uint8, torch.bool: np.bool_,
+}  # fmt: skip
+
+
+class NotHere(Exception):
+    """A kind of value that has no counterpart; the sentence says which."""
+
+
+def find(name: str) -> Any:
+    """Our function of PyTorch's name: "nn.functional.relu", "linalg.det", or a method; None if there is none."""
+    thing: Any = minidl
+    for part in name.split("."):
+        thing = getattr(thing, part, None)
+    if callable(thing) and not isinstance(thing, type):
+        return thing
+    method = getattr(Tensor, name, None)
+    if isinstance(method, property):
+        return method.fget
+    return method
+
+
+def ours(value: Any) -> Any:
+    """`value` with everything of PyTorch's replaced by ours; tensors are copied, and keep `requires_grad`."""
+    if isinstance(value, torch.Tensor):
+        return _tensor(value)
+    if isinstance(value, torch.dtype):
+        if value not in DTYPES:
+            raise NotHere(f"{str(value).removeprefix('torch.')} is no element type here")
+        return np.dtype(DTYPES[value])
+    if isinstance(value, torch.device):
+        return str(value)
+    if isinstance(value, torch.Size):
+        return tuple(value)
+    if isinstance(value, (torch.memory_format, torch.layout)):
+        raise NotHere("memory formats and layouts are not an argument here: strides are NumPy's")
+    if isinstance(value, torch.Generator):
+        raise NotHere("PyTorch's generator gives PyTorch's numbers")
+    if isinstance(value, complex):
+        raise NotHere("complex numbers are not here")
+    if isinstance(value, dict):
+        return {key: ours(item) for key, item in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*map(ours, value))
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(ours, value))
+    return value
+
+
+def _tensor(t: torch.Tensor) -> Tensor:
+    if t.dtype.is_complex:
+        raise NotHere("complex numbers are not here")
+    if t.layout != torch.strided:
+        raise NotHere("sparse tensors are not here")
+    ours(t.dtype)
+    array = np.array(t.detach().numpy(), order="K")
+    return Tensor.of(array).requires_grad_(t.requires_grad)
+
+
+def tensors(value: Any, kind: type) -> list[Any]:
+    """Every tensor of `kind` in `value`, in order."""
+    if isinstance(value, kind):
+        return [value]
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        return [t for item in value for t in tensors(item, kind)]
+    return []
