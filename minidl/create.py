@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -94,6 +95,8 @@ def arange(start: float, end: float | None = None, step: float = 1, *, dtype: DT
     tensor([0, 1, 2])
     """
     start, end = (0, start) if end is None else (start, end)
+    if not (math.isfinite(start) and math.isfinite(end)):
+        raise ArgumentError(f"arange: start and end must be finite, got {start} and {end}")
     if step == 0 or (end - start) * step < 0:
         raise ArgumentError(f"arange: step {step} does not lead from {start} to {end}")
     whole = dtype is not None and np.dtype(dtype).kind in "iu"
@@ -116,7 +119,7 @@ def linspace(start: Any, end: Any, steps: int, *, dtype: DType = DEFAULT_FLOAT, 
     low, high = _number("linspace", start), _number("linspace", end)
     if steps < 0:
         raise ArgumentError(f"linspace: steps must be 0 or more, got {steps}")
-    return _placed(np.linspace(low, high, steps).astype(dtype), device, requires_grad)
+    return _placed(_spaced(low, high, steps, dtype).astype(dtype), device, requires_grad)
 
 
 def logspace(start: Any, end: Any, steps: int, base: float = 10.0, *, dtype: DType = DEFAULT_FLOAT,
@@ -130,7 +133,16 @@ def logspace(start: Any, end: Any, steps: int, base: float = 10.0, *, dtype: DTy
     if steps < 0:
         raise ArgumentError(f"logspace: steps must be 0 or more, got {steps}")
     with np.errstate(all="ignore"):
-        return _placed((float(base) ** np.linspace(low, high, steps)).astype(dtype), device, requires_grad)
+        return _placed((float(base) ** _spaced(low, high, steps, dtype)).astype(dtype), device, requires_grad)
+
+
+def _spaced(low: float, high: float, steps: int, dtype: DType) -> Any:
+    """Evenly spaced numbers; for whole numbers, as PyTorch has it, between ends that are cut to whole ones."""
+    if np.dtype(dtype).kind not in "iu" or steps < 2:
+        return np.linspace(low, high, steps)
+    low, high = int(low), int(high)
+    step, i = (high - low) / (steps - 1), np.arange(steps)
+    return np.where(i < steps // 2, low + step * i, high - step * (steps - 1 - i))
 
 
 def _number(name: str, value: Any) -> float:

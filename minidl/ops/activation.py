@@ -7,6 +7,7 @@ from typing import Any
 
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor, as_tensor
 from minidl.device import kernel, parallel
+from minidl.device.dtypes import is_floating
 from minidl.errors import MinidlError
 from minidl.ops.compare import gt, le
 from minidl.ops.elementwise import FloatUnary, Unary, unary_function
@@ -301,9 +302,11 @@ def elu(input: Tensor, alpha: float = 1.0) -> Tensor:
 
 def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
     """x, held between `min_val` and `max_val`."""
+    if not is_floating(input.dtype):  # whole numbers stay so, as in PyTorch
+        min_val, max_val = int(min_val), int(max_val)
     return clamp(input, min_val, max_val)
 
 
 def relu6(input: Tensor) -> Tensor:
     """x, held between 0 and 6."""
-    return clamp(input, 0.0, 6.0)
+    return hardtanh(input, 0.0, 6.0)

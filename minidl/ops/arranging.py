@@ -112,11 +112,13 @@ def roll(input: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] |
             raise ShapeError(f"roll: shifts {steps} need as many dims; got none")
         return reshape(roll(flatten(input), steps, 0), input.shape)
     axes = (dims,) if isinstance(dims, int) else tuple(dims)
+    if not input.ndim:
+        raise ShapeError(f"roll: a single number has no dimension {axes[0]} to roll along")
     if len(steps) != len(axes):
         raise ShapeError(f"roll: shifts and dims must be equally many, got {steps} and {axes}")
     for step, axis in zip(steps, axes, strict=True):
         dim = dim_index("roll", axis, input.ndim)
-        length = input.shape[dim] if input.ndim else 0
+        length = input.shape[dim]
         cut = length - step % length if length else 0
         if cut and cut != length:
             input = cat([narrow(input, dim, cut, length - cut), narrow(input, dim, 0, cut)], dim)
@@ -232,6 +234,8 @@ def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple
             raise ArgumentError(f"tensor_split: the number of sections must be 1 or more, got {cuts}")
         sizes = [length // cuts + (i < length % cuts) for i in range(cuts)]
         return split(input, sizes, d)
+    if not isinstance(cuts, (list, tuple)):
+        raise ArgumentError(f"tensor_split: needs a number of sections or a list of places, got {cuts!r}")
     bounds = [slice(a, b) for a, b in zip([None, *cuts], [*cuts, None], strict=True)]
     return tuple(slice_(input, (slice(None),) * d + (piece,)) for piece in bounds)
 
@@ -317,7 +321,6 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
     grids = [expand(reshape(x, [n if d == i else 1 for d in range(len(axes))]), lengths)
              for i, (x, n) in enumerate(zip(axes, lengths, strict=True))]  # fmt: skip
     if turned:
-        grids = [transpose(g, 0, 1) for g in grids]
         grids[:2] = grids[1::-1]
     return tuple(grids)
 
@@ -357,5 +360,7 @@ def sum_to_size(input: Tensor, *size: Any) -> Tensor:
     lead = input.ndim - len(shape)
     if lead < 0 or any(n not in (1, m) for n, m in zip(shape, input.shape[lead:], strict=True)):
         raise ShapeError(f"sum_to_size: {shape} does not broadcast to input {input.shape}")
-    return input if shape == input.shape else sum_to(input, shape)
+    if shape == input.shape:
+        return input
+    return sum_to(input.long() if input.dtype == bool_ else input, shape)  # sums of bools are counts
 

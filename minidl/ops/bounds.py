@@ -9,7 +9,7 @@ import numpy as np
 
 from minidl.core import Tensor, as_tensor
 from minidl.device.dtypes import is_floating
-from minidl.errors import ArgumentError
+from minidl.errors import ArgumentError, DTypeError
 from minidl.ops.binary import div, mul
 from minidl.ops.compare import eq, ge, isfinite, isnan, le
 from minidl.ops.elementwise import pair
@@ -108,7 +108,11 @@ def isclose(
     """
     if rtol < 0 or atol < 0:
         raise ArgumentError(f"isclose: rtol and atol must be 0 or more, got {rtol} and {atol}")
-    near = le(abs_((input - other).float() if input.dtype.kind == "b" else input - other), atol + rtol * abs_(other))
+    if input.dtype != other.dtype:
+        raise DTypeError(f"isclose: both must have one element type, got {input.dtype} and {other.dtype}")
+    if input.dtype.kind == "b":
+        input, other = input.float(), other.float()
+    near = le(abs_(input - other), atol + rtol * abs_(other))
     near = eq(input, other) + isfinite(input) * isfinite(other) * near
     return near + isnan(input) * isnan(other) if equal_nan else near
 

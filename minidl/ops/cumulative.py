@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor, as_tensor, dim_index
-from minidl.device.dtypes import DEFAULT_INT, DType, is_floating
+from minidl.device.dtypes import DEFAULT_INT, DType, float64, is_floating
 from minidl.errors import ArgumentError, ShapeError
 from minidl.ops.compare import eq, gt, isfinite
 from minidl.ops.concat import cat
@@ -107,7 +107,7 @@ class CumMin(CumMax):
 
 class LogCumSumExp(FloatUnary):
     name = "logcumsumexp"
-    saves = ("x", "out")
+    saves = ("x",)
 
     @staticmethod
     def reference(xp: Any, out: Array, x: Array, *, dim: int) -> None:
@@ -122,8 +122,10 @@ class LogCumSumExp(FloatUnary):
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
         """Sum over later results of g exp(x - result), by logarithms, for the parts of g of each sign."""
-        x, y = node.saved
+        (x,) = node.saved
         dim = node.params["dim"]
+        x, g = x.to(float64), g.to(float64)  # large parts of both signs may cancel
+        y = logcumsumexp(x, dim)
         bounded = where(isfinite(y), y, 0.0)
         parts = []
         for part in (g, -g):

@@ -243,20 +243,49 @@ def _qr_gradient(q: Tensor, r: Tensor, gq: Tensor, gr: Tensor) -> Tensor:
     return Solve.apply(r, (gq + q @ mirrored).mT).mT  # type: ignore[no-any-return]
 
 
-class EighLower(Op):
-    """Eigenvalues, smallest first, and eigenvectors of symmetric matrices; only the lower half is read."""
+class PseudoInverse(Op):
+    """V S^-1 U^T over the singular values above `cut`, (..., 1).
+
+    Source of the gradient: Golub and Pereyra, SIAM J. Numer. Anal. 10 (1973); it holds where the rank stays the same.
+    """
+
+    name = "pinv"
+    saves = ("x", "out")
+
+    @staticmethod
+    def infer(x: Spec, cut: Spec) -> Spec:
+        *batch, m, n = x.shape
+        return x.with_shape(*np.broadcast_shapes(tuple(batch), cut.shape[:-1]), n, m)
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array, cut: Array) -> None:
+        u, s, vh = xp.linalg.svd(x, full_matrices=False)
+        turned = xp.where(s > cut, 1 / xp.where(s > cut, s, s.dtype.type(1)), s.dtype.type(0))
+        out[...] = xp.matmul(vh.swapaxes(-1, -2) * turned[..., None, :], u.swapaxes(-1, -2))
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        x, p = node.saved
+        gt, pt = g.mT, p.mT
+        beside = gt @ (p @ pt)
+        below = (pt @ p) @ gt
+        return -(pt @ g @ pt) + beside - x @ (p @ beside) + below - (below @ p) @ x, None
+
+
+class EighOfHalf(Op):
+    """Eigenvalues, smallest first, and eigenvectors of symmetric matrices; only one half is read, "L" or "U"."""
 
     name = "eigh"
     saves = ("out",)
 
     @staticmethod
-    def infer(x: Spec) -> tuple[Spec, Spec]:
+    def infer(x: Spec, *, half: str) -> tuple[Spec, Spec]:
         _each_square("eigh", x)
         return x.with_shape(*x.shape[:-1]), x
 
     @staticmethod
-    def reference(xp: Any, out: tuple[Array, Array], x: Array) -> None:
-        out[0][...], out[1][...] = xp.linalg.eigh(x)
+    def reference(xp: Any, out: tuple[Array, Array], x: Array, *, half: str) -> None:
+        out[0][...], out[1][...] = xp.linalg.eigh(x, UPLO=half)
 
     @staticmethod
     def vjp(node: Node, g: Any) -> Grads:
@@ -265,7 +294,8 @@ class EighLower(Op):
         inner = diag_embed(gw) if gw is not None else 0
         if gv is not None:
             inner = inner + (v.mT @ gv) * _one_over_gaps(w)
-        return (v @ inner @ v.mT,)
+        found = v @ inner @ v.mT
+        return ((found + found.mT) * 0.5,)  # both halves share it, though one alone was read
 
 
 class SVDReduced(Op):
@@ -442,7 +472,7 @@ def eigh(A: Tensor, UPLO: str = "L") -> Eigh:
     """
     if str(UPLO).upper() not in ("L", "U"):
         raise ArgumentError(f"eigh: UPLO must be 'L' or 'U', got {UPLO!r}")
-    return Eigh(*_run(EighLower, A.mT if str(UPLO).upper() == "U" and A.ndim > 1 else A))
+    return Eigh(*_run(EighOfHalf, A, half=str(UPLO).upper()))
 
 
 def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
@@ -455,14 +485,23 @@ def svd_by_parts(A: Tensor, full_matrices: bool = True) -> SVD:
 
     Args:
         A: (..., M, N).
-        full_matrices: whole bases in U and V; without gradients for those of a matrix that is not square.
+        full_matrices: whole bases in U and V; the columns beyond min(M, N) carry no gradient.
     """
-    if full_matrices and A.ndim > 1 and A.shape[-1] != A.shape[-2]:
-        if A.requires_grad:
-            raise ArgumentError("svd: full_matrices of a matrix that is not square has no gradient; use False")
-        _floating("svd", A.spec)
-        return SVD(*map(Tensor.of, A.device.xp.linalg.svd(A.array, full_matrices=True)))
-    return SVD(*_run(SVDReduced, A))
+    u, s, vh = _run(SVDReduced, A)
+    if full_matrices:
+        u, vh = _whole_basis(u), _whole_basis(vh.mT).mT
+    return SVD(u, s, vh)
+
+
+def _whole_basis(columns: Tensor) -> Tensor:
+    """Orthonormal columns, and as many more as make a basis; those more carry no gradient."""
+    *_, m, k = columns.shape
+    if m == k:
+        return columns
+    xp = columns.device.xp
+    whole = xp.linalg.qr(columns.array, mode="complete")[0] if k else xp.broadcast_to(
+        xp.eye(m, dtype=columns.dtype), (*columns.shape[:-1], m))  # fmt: skip
+    return cat([columns, Tensor.of(xp.ascontiguousarray(whole[..., k:]))], columns.ndim - 1)
 
 
 def svd(input: Tensor, some: bool = True, compute_uv: bool = True) -> tuple[Tensor, Tensor, Tensor]:
@@ -488,17 +527,18 @@ def pinv(
     Args:
         atol, rtol: singular values below the larger of atol and rtol times the largest one count as zero; rtol is
             max(M, N) times the rounding of the element type unless either is given.
-        hermitian: taken for PyTorch's sake; the same way serves.
+        hermitian: A is symmetric: its eigenvalues serve, and only the lower half is read.
     """
     _floating("pinv", A.spec)
     if not A.numel():
         return expand(sum_(A, (-2, -1), keepdim=True), (*A.shape[:-2], A.shape[-1], A.shape[-2]))
     if hermitian:
-        A = tril(A) + tril(A, -1).mT
-    u, s, vh = svd_by_parts(A, full_matrices=False)
-    kept = s > _cut(A, s, atol, rtol)
-    turned = where(kept, 1 / where(kept, s, 1.0), 0.0)
-    return (vh.mT * unsqueeze(turned, -2)) @ u.mT
+        w, v = eigh(A)
+        kept = w.abs() > _cut(A, w.abs(), atol, rtol)
+        turned = where(kept, 1 / where(kept, w, 1.0), 0.0)
+        return (v * unsqueeze(turned, -2)) @ v.mT
+    result: Tensor = _run(PseudoInverse, A, _cut(A, svdvals(A.detach()), atol, rtol))
+    return result
 
 
 def _cut(A: Tensor, s: Tensor, atol: Any, rtol: Any) -> Tensor:
@@ -675,8 +715,7 @@ def vander(x: Tensor, *, N: int | None = None) -> Tensor:
     """
     if N is not None and N <= 1:
         raise ArgumentError(f"vander: N must be above 1, got {N}")
-    if not x.ndim:
-        raise ShapeError("vander: x needs one dimension or more")
+    x = x if x.ndim else reshape(x, 1)
     count = x.shape[-1] if N is None else N
     powers = [x * 0 + 1]
     for _ in range(count - 1):

@@ -178,4 +178,4 @@ def _triangle(name: str, input: Tensor, diagonal: int) -> Tensor:
     below = Tensor.of(xp.arange(input.shape[-1]))
     rows = unsqueeze(Tensor.of(xp.arange(input.shape[-2])), 1)
     kept = below - rows <= diagonal if name == "tril" else below - rows >= diagonal
-    return where(kept, input, 0)
+    return where(kept, input, Tensor.of(xp.zeros((), input.dtype)))

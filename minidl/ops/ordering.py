@@ -6,6 +6,7 @@ that depends on the values is computed on the arrays, off the tape.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from minidl.core import Array, Op, Spec, Tensor, as_tensor, dim_index
@@ -171,10 +172,13 @@ def searchsorted(
     if sorted_sequence.ndim == 1:
         found = xp.searchsorted(sorted_sequence.array, values.array.reshape(-1), side=where).reshape(values.shape)
     else:
-        rows = sorted_sequence.array.reshape(-1, sorted_sequence.shape[-1])
-        wanted = values.array.reshape(len(rows), -1) if values.numel() else values.array.reshape(len(rows), 0)
-        parts = [xp.searchsorted(row, some, side=where) for row, some in zip(rows, wanted, strict=True)]
-        found = xp.stack(parts).reshape(values.shape)
+        count = math.prod(values.shape[:-1])
+        rows = sorted_sequence.array.reshape(count, sorted_sequence.shape[-1])
+        wanted = values.array.reshape(count, values.shape[-1])
+        found = xp.zeros(wanted.shape, xp.int64)
+        for row, some, place in zip(rows, wanted, found, strict=True):
+            place[...] = xp.searchsorted(row, some, side=where)
+        found = found.reshape(values.shape)
     return Tensor.of(found.astype(xp.int32 if out_int32 else xp.int64))
 
 

@@ -43,7 +43,7 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
 
     Args:
         pad: elements to add (before, after) the last dimension, then the one before it, and so on. Negative numbers
-            cut off, in mode "constant".
+            cut off.
         mode: "constant"; "reflect" (mirrored, without the edge), "replicate" (the edge repeated) or "circular".
         value: what a constant border is made of.
 
@@ -68,7 +68,11 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
     if mode != "constant":
         for dim, (before, after) in borders.items():
             if before or after:
-                input = _continued(input, dim, before, after, mode)
+                input = _continued(input, dim, max(before, 0), max(after, 0), mode)
+                start, stop = max(-before, 0), input.shape[dim] - max(-after, 0)
+                if start > stop:
+                    raise ShapeError(f"pad: {tuple(pad)} cuts off more than there is along dimension {dim}")
+                input = narrow(input, dim, start, stop - start)
         return input
     cut = {d: (max(-b, 0), max(-a, 0)) for d, (b, a) in borders.items()}
     if any(sum(cut[d]) > input.shape[d] for d in cut):

@@ -23,6 +23,7 @@ from minidl.ops.indexing import (
     gather,
     getitem,
     scatter_add,
+    where,
 )
 from minidl.ops.views import expand, flatten, narrow, reshape
 
@@ -146,10 +147,11 @@ def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor
 def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
     """`input` with `value` in the slices that `index` (n,) names along `dim`."""
     if not input.ndim:
-        return _lifted(index_fill, input, dim, index, value if not isinstance(value, Tensor) else value.item())
+        return reshape(index_fill(reshape(input, 1), dim, index, value), ())
     if isinstance(value, Tensor) and value.ndim:
         raise ShapeError(f"index_fill: value must be one number, got a tensor of shape {value.shape}")
     _, flat, template = _at(input, dim, index)
+    flat = Tensor.of(input.device.xp.unique(flat.array))  # written once each, so that the gradient counts each once
     result: Tensor = IndexWrite.apply(input, as_tensor(value, like=input), flat, template=template)
     return result
 
@@ -198,6 +200,8 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
     if indices.ndim != input.ndim:
         raise ShapeError(f"take_along_dim: indices must have {input.ndim} dimensions, got {indices.shape}")
     rest = broadcast("take_along_dim", *[x.spec.with_shape(*x.shape[:d], 1, *x.shape[d + 1 :]) for x in (input, indices)])
+    n = input.shape[d]
+    indices = where(indices < 0, indices + n, indices)
     along = [(*rest[:d], x.shape[d], *rest[d + 1 :]) for x in (input, indices)]
     return gather(expand(input, along[0]), d, expand(indices, along[1]))
 

@@ -185,6 +185,10 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
     else:
         pairs = [list(part.tolist()) if isinstance(part, Tensor) else list(part) for part in dims]
         left, right = ([dim_index("tensordot", d, x.ndim) for d in p] for p, x in zip(pairs, (a, b), strict=True))
+    for i, j in zip(left, right, strict=False):  # a length of 1 is stretched, as in PyTorch
+        if 1 in (a.shape[i], b.shape[j]):
+            a = expand(a, [max(n, b.shape[j]) if d == i else n for d, n in enumerate(a.shape)])
+            b = expand(b, [max(n, a.shape[i]) if d == j else n for d, n in enumerate(b.shape)])
     if len(left) != len(right) or any(a.shape[i] != b.shape[j] for i, j in zip(left, right, strict=False)):
         raise ShapeError(f"tensordot: {a.shape} and {b.shape} do not agree along {left} and {right}")
     if a.dtype != b.dtype:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor, as_tensor, dim_index, registry
 from minidl.device.dtypes import DEFAULT_INT, DType, accumulator, as_float, bool_, is_floating
 from minidl.errors import DTypeError, GradError, ShapeError
@@ -265,6 +267,8 @@ def mean(
     >>> mean(Tensor([[1.0, 2.0], [3.0, 4.0]]), 1)
     tensor([1.5, 3.5])
     """
+    if dtype is not None and not is_floating(np.dtype(dtype)):
+        raise DTypeError(f"mean: dtype must be floating, got {dtype}; the mean of whole numbers is seldom whole")
     return _reduce(Mean, input if dtype is None else input.to(dtype), dim, keepdim)
 
 

@@ -8,7 +8,7 @@ from minidl.core import Array, Grads, Node, Tensor, as_tensor
 from minidl.device.dtypes import is_floating
 from minidl.errors import DTypeError
 from minidl.ops.binary import floor_divide
-from minidl.ops.compare import lt
+from minidl.ops.compare import eq, lt, ne
 from minidl.ops.elementwise import Binary, binary_function, quiet, unary_function
 from minidl.ops.indexing import where
 from minidl.ops.unary import Step, sign
@@ -80,10 +80,16 @@ class NextAfter(Binary):
     """The floating number next to `input` on the way to `other`."""
 
     name = "nextafter"
+    saves = ("x", "y")
 
     @staticmethod
     def reference(xp: Any, out: Array, x: Array, y: Array) -> None:
         xp.nextafter(x, y, out=out)
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        x, y = node.saved
+        return g * ne(x, y), g * eq(x, y)
 
 
 class Gcd(Binary):

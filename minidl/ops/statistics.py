@@ -184,7 +184,7 @@ def _quantile(
         raise DTypeError(f"{name}: input and q must be floating, of one type; got {input.dtype} and {shares.dtype}")
     if shares.ndim > 1:
         raise ShapeError(f"{name}: q must be a number or have one dimension, got {shares.shape}")
-    values = shares.array
+    values = shares.detach().array
     if values.size and not (float(values.min()) >= 0 and float(values.max()) <= 1):
         raise ArgumentError(f"{name}: q must lie from 0 to 1, got {shares.tolist()}")
     if not input.numel():
@@ -202,14 +202,17 @@ def _between(ordered: Tensor, shares: Tensor, interpolation: str, skip_nan: bool
     xp = ordered.device.xp
     bad = isnan(ordered)
     counts = sum_(~bad, -1, keepdim=True).array if skip_nan else xp.full((*ordered.shape[:-1], 1), ordered.shape[-1])
-    rank = shares.array.astype(xp.float64) * xp.maximum(counts - 1, 0)
-    rank = rank.astype(ordered.dtype)
-    rank = {"lower": xp.floor, "higher": xp.ceil, "nearest": xp.rint}.get(interpolation, lambda r: r)(rank)
+    exact = shares * Tensor.of(xp.maximum(counts - 1, 0).astype(ordered.dtype))
+    rank = {"lower": xp.floor, "higher": xp.ceil, "nearest": xp.rint}.get(interpolation, lambda r: r)(exact.array)
     low = xp.floor(rank)
-    share = xp.where(rank > low, 0.5, 0.0) if interpolation == "midpoint" else rank - low
     below = gather(ordered, -1, Tensor.of(low.astype(xp.int64)))
     above = gather(ordered, -1, Tensor.of(xp.ceil(rank).astype(xp.int64)))
-    mixed = below + (above - below) * Tensor.of(share.astype(ordered.dtype))
+    share: Any = 0.0
+    if interpolation == "linear":
+        share = exact - Tensor.of(low)
+    elif interpolation == "midpoint":
+        share = Tensor.of(xp.where(rank > low, 0.5, 0.0).astype(ordered.dtype))
+    mixed = below + (above - below) * share
     return mixed if skip_nan else where(any(bad, -1, keepdim=True), math.nan, mixed)
 
 
@@ -293,7 +296,7 @@ def cov(
         norm = total - correction
     norm = where(norm < 0, 0.0, norm)
     result = (centred * w) @ centred.T / norm
-    return reshape(result, ()) if x.ndim < 2 else result
+    return reshape(result, ()) if rows.shape[0] == 1 else result
 
 
 def corrcoef(input: Tensor) -> Tensor:

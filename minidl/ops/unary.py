@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor, as_tensor, registry
-from minidl.device.dtypes import DEFAULT_FLOAT, DType, is_floating
+from minidl.device.dtypes import DEFAULT_FLOAT, DEFAULT_INT, DType, is_floating
 from minidl.errors import ArgumentError
 from minidl.ops.elementwise import FloatUnary, Unary, quiet, unary_function
 
@@ -330,7 +330,6 @@ log = unary_function(Log)
 log1p = unary_function(Log1p)
 sqrt = unary_function(Sqrt)
 rsqrt = unary_function(Rsqrt)
-square = unary_function(Square)
 reciprocal = unary_function(Reciprocal)
 sin = unary_function(Sin)
 cos = unary_function(Cos)
@@ -355,6 +354,13 @@ def round(input: Any, *, decimals: int = 0) -> Tensor:
     x = as_tensor(input)
     result: Tensor = Round.apply(x * 10.0**decimals if decimals else x)
     return result / 10.0**decimals if decimals else result
+
+
+def square(input: Any) -> Tensor:
+    """x * x; of bools as whole numbers."""
+    x = as_tensor(input)
+    result: Tensor = Square.apply(x.to(DEFAULT_INT) if x.dtype.kind == "b" else x)
+    return result
 
 
 def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:

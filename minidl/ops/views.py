@@ -277,8 +277,9 @@ def _frozen(index: tuple[Any, ...], shape: tuple[int, ...]) -> tuple[Entry, ...]
     used = sum(e is not None and e is not Ellipsis for e in index)
     if used > len(shape):
         raise ShapeError(f"index: {used} indices for a tensor of {len(shape)} dimensions")
-    if Ellipsis in index:
-        gap = index.index(Ellipsis)
+    gaps = [place for place, e in enumerate(index) if e is Ellipsis]
+    if gaps:
+        gap = gaps[0]
         index = index[:gap] + (slice(None),) * (len(shape) - used) + index[gap + 1 :]
     entries: list[Entry] = []
     dims = iter(enumerate(shape))

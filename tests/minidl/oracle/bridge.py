@@ -65,6 +65,8 @@ def _tensor(t: torch.Tensor) -> Tensor:
         raise NotHere("complex numbers are not here")
     if t.layout != torch.strided:
         raise NotHere("sparse tensors are not here")
+    if t.ndim > 64:
+        raise NotHere("NumPy's arrays have at most 64 dimensions")
     ours(t.dtype)
     array = np.array(t.detach().numpy(), order="K")
     return Tensor.of(array).requires_grad_(t.requires_grad)

@@ -1,0 +1,18 @@
+"""Where PyTorch's list calls an op in another form than its documentation: our call of that form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import minidl
+from minidl import linalg
+
+FORMS: dict[str, Callable[..., Any]] = {
+    "where": lambda x, condition, other: minidl.where(condition, x, other),
+    "einsum": lambda tensors, equation: minidl.einsum(equation, *tensors),
+    "zero_": lambda x: minidl.zero_(x.clone()),
+    "linalg.pinv.singular": lambda a, b: linalg.pinv(a @ b.mT),
+    **{f"polygamma.polygamma_n_{n}": lambda x, n: minidl.polygamma(n, x) for n in range(5)},
+    "special.polygamma.special_polygamma_n_0": lambda x, n: minidl.special.polygamma(n, x),
+}
