@@ -273,6 +273,35 @@ class Tensor:
         """The same memory, off the tape."""
         return Tensor.of(self.array)
 
+    # -- new ones of its type and on its device --------------------------------------------------------------------
+
+    def new_zeros(self, *size: Any, dtype: DType | None = None, device: Device | str | None = None,
+                  requires_grad: bool = False) -> Tensor:  # fmt: skip
+        """Zeros of shape `size`, of this tensor's type and on its device unless others are named."""
+        return self._new(self.device.xp.zeros, size, dtype, device, requires_grad)
+
+    def new_ones(self, *size: Any, dtype: DType | None = None, device: Device | str | None = None,
+                 requires_grad: bool = False) -> Tensor:  # fmt: skip
+        """Ones of shape `size`, of this tensor's type and on its device unless others are named."""
+        return self._new(self.device.xp.ones, size, dtype, device, requires_grad)
+
+    def new_empty(self, *size: Any, dtype: DType | None = None, device: Device | str | None = None,
+                  requires_grad: bool = False) -> Tensor:  # fmt: skip
+        """Values that are not set, of shape `size`, of this tensor's type and on its device unless others are named."""
+        return self._new(self.device.xp.empty, size, dtype, device, requires_grad)
+
+    def new_full(self, size: Any, fill_value: float, *, dtype: DType | None = None, device: Device | str | None = None,
+                 requires_grad: bool = False) -> Tensor:  # fmt: skip
+        """`fill_value` in shape `size`, of this tensor's type and on its device unless others are named."""
+        t = self._new(self.device.xp.zeros, (size,), dtype, device, False)
+        t.array[...] = fill_value
+        return t.requires_grad_(requires_grad)
+
+    def _new(self, make: Any, size: Any, dtype: Any, device: Any, requires_grad: bool) -> Tensor:
+        shape = size[0] if len(size) == 1 and not isinstance(size[0], int) else size
+        t = Tensor.of(make(tuple(shape), dtype or self.dtype))
+        return (t if device is None else t.to(find_device(device))).requires_grad_(requires_grad)
+
     # -- type and place ------------------------------------------------------------------------------------------
 
     def to(self, *targets: Device | str | DType | type | Tensor) -> Tensor:
