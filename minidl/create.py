@@ -78,6 +78,7 @@ def empty_like(input: Tensor, *, dtype: DType | None = None, device: Device | st
 def full_like(input: Tensor, fill_value: float, *, dtype: DType | None = None, device: Device | str | None = None,
               requires_grad: bool = False) -> Tensor:  # fmt: skip
     """`fill_value` in the shape, element type and on the device of `input`."""
+
     def make(shape: Any, kind: DType) -> Any:
         return input.device.xp.full(shape, fill_value, kind)
 

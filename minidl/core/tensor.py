@@ -22,23 +22,24 @@ from minidl.errors import DTypeError, GradError, ShapeError
 
 # PyTorch's method names that are the public function of the same name with the tensor as first argument.
 METHODS = """
-    abs absolute acos acosh addbmm addcdiv addcmul addmm addmv addr adjoint allclose amax amin aminmax argmax argmin argsort
-    argwhere asin asinh atan atan2 atanh baddbmm bincount bitwise_and bitwise_left_shift bitwise_not bitwise_or
-    bitwise_right_shift bitwise_xor bmm broadcast_to ceil cholesky cholesky_inverse cholesky_solve chunk clamp clamp_max
-    clamp_min clip clone contiguous copysign corrcoef cos cosh count_nonzero cov cross cummax cummin cumprod cumsum deg2rad
-    det diag diag_embed diagflat diagonal diagonal_scatter diff digamma dist div divide dot dsplit eq equal erf erfc erfinv
-    exp exp2 expand expand_as expm1 fix flatten flip fliplr flipud float_power floor floor_divide fmax fmin fmod frac gather
-    gcd ge ger gt heaviside histc hsplit hypot index_add index_copy index_fill index_put index_select inner inverse isclose
-    isfinite isinf isnan isneginf isposinf isreal kron kthvalue lcm ldexp le lerp lgamma log log10 log1p log2 log_softmax
-    logaddexp logaddexp2 logcumsumexp logdet logical_and logical_not logical_or logical_xor logit logsumexp lt masked_fill
-    masked_scatter masked_select matmul matrix_exp matrix_power max maximum mean median min minimum mm mode moveaxis movedim
-    msort mul multiply mv nan_to_num nanmean nanmedian nanquantile nansum narrow ne neg negative nextafter nonzero norm outer
-    permute pinverse polygamma positive pow prod put qr quantile rad2deg ravel reciprocal relu remainder renorm repeat
-    repeat_interleave reshape reshape_as roll rot90 round rsqrt scatter scatter_add select select_scatter sgn sigmoid sign
-    signbit sin sinc sinh slice_scatter slogdet softmax sort split split_with_sizes sqrt square squeeze std sub subtract sum
-    sum_to_size svd swapaxes swapdims t take take_along_dim tan tanh tensor_split tile topk trace transpose tril triu
-    true_divide trunc unbind unflatten unique unique_consecutive unsqueeze var vdot view view_as vsplit xlogy
-    add add_ sub_ mul_ div_ copy_ fill_ zero_
+    abs absolute acos acosh add add_ addbmm addcdiv addcmul addmm addmv addr adjoint all allclose amax amin aminmax
+    any argmax argmin argsort argwhere asin asinh atan atan2 atanh baddbmm bincount bitwise_and bitwise_left_shift
+    bitwise_not bitwise_or bitwise_right_shift bitwise_xor bmm broadcast_to ceil cholesky cholesky_inverse
+    cholesky_solve chunk clamp clamp_max clamp_min clip clone contiguous copy_ copysign corrcoef cos cosh
+    count_nonzero cov cross cummax cummin cumprod cumsum deg2rad det diag diag_embed diagflat diagonal
+    diagonal_scatter diff digamma dist div div_ divide dot dsplit eq equal erf erfc erfinv exp exp2 expand expand_as
+    expm1 fill_ fix flatten flip fliplr flipud float_power floor floor_divide fmax fmin fmod frac gather gcd ge ger
+    gt heaviside histc hsplit hypot index_add index_copy index_fill index_put index_select inner inverse isclose
+    isfinite isinf isnan isneginf isposinf isreal kron kthvalue lcm ldexp le lerp lgamma log log10 log1p log2
+    log_softmax logaddexp logaddexp2 logcumsumexp logdet logical_and logical_not logical_or logical_xor logit
+    logsumexp lt masked_fill masked_scatter masked_select matmul matrix_exp matrix_power max maximum mean median min
+    minimum mm mode moveaxis movedim msort mul mul_ multiply mv nan_to_num nanmean nanmedian nanquantile nansum
+    narrow ne neg negative nextafter nonzero norm outer permute pinverse polygamma positive pow prod put qr quantile
+    rad2deg ravel reciprocal relu remainder renorm repeat repeat_interleave reshape reshape_as roll rot90 round
+    rsqrt scatter scatter_add select select_scatter sgn sigmoid sign signbit sin sinc sinh slice_scatter slogdet
+    softmax sort split split_with_sizes sqrt square squeeze std sub sub_ subtract sum sum_to_size svd swapaxes
+    swapdims t take take_along_dim tan tanh tensor_split tile topk trace transpose tril triu true_divide trunc
+    unbind unflatten unique unique_consecutive unsqueeze var vdot view view_as vsplit xlogy zero_
 """.split()  # noqa: SIM905 - a table to read
 
 

@@ -64,7 +64,9 @@ def multi_head_attention_forward(
     Source: Vaswani et al., NeurIPS 2017, section 3.2.2.
     """
     if static_k is not None or static_v is not None:
-        raise ArgumentError("multi_head_attention_forward: static_k and static_v are not offered; project them as key, value")
+        raise ArgumentError(
+            "multi_head_attention_forward: static_k and static_v are not offered; project them as key, value"
+        )
     single = query.ndim == 2
     q, k, v = (x.unsqueeze(1) if single else x for x in (query, key, value))
     if query.ndim not in (2, 3) or q.shape[2] != embed_dim_to_check or embed_dim_to_check % num_heads:

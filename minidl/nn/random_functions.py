@@ -88,10 +88,10 @@ def alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace
 def feature_alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:
     """`alpha_dropout` of whole channels: (N, C, ...)."""
     _check("feature_alpha_dropout", p)
-    if input.ndim < 2:
-        raise ShapeError(f"feature_alpha_dropout: input must be (N, C, ...), got {input.shape}")
     if not training or p == 0:
         return input
+    if input.ndim < 2:
+        raise ShapeError(f"feature_alpha_dropout: input must be (N, C, ...), got {input.shape}")
     return _alpha(input, p, input.shape[:2] + (1,) * (input.ndim - 2))
 
 

@@ -302,6 +302,8 @@ def elu(input: Tensor, alpha: float = 1.0) -> Tensor:
 
 def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
     """x, held between `min_val` and `max_val`."""
+    if min_val > max_val:
+        raise MinidlError(f"hardtanh: min_val must be at most max_val, got {min_val} and {max_val}")
     if not is_floating(input.dtype):  # whole numbers stay so, as in PyTorch
         min_val, max_val = int(min_val), int(max_val)
     return clamp(input, min_val, max_val)

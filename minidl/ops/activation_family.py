@@ -54,7 +54,9 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
     """
     channels = input.shape[1] if input.ndim > 1 else 1
     if weight.ndim > 1 or (weight.numel() != 1 and (weight.numel() != channels or input.ndim == 0)):
-        raise ShapeError(f"prelu: weight must have 1 or {channels} elements beside input {input.shape}, got {weight.shape}")
+        raise ShapeError(
+            f"prelu: weight must have 1 or {channels} elements beside input {input.shape}, got {weight.shape}"
+        )
     if not is_floating(input.dtype) or weight.dtype != input.dtype:
         raise ArgumentError(f"prelu: input and weight must be floating, of one type; got {input.dtype}, {weight.dtype}")
     lengths = [weight.numel() if d == 1 else 1 for d in range(input.ndim)]
@@ -136,5 +138,3 @@ def glu(input: Tensor, dim: int = -1) -> Tensor:
     if odd:
         raise ShapeError(f"glu: dimension {dim} must have an even length, got {input.shape[d]}")
     return narrow(input, d, 0, half) * sigmoid(narrow(input, d, half, half))
-
-

@@ -13,8 +13,8 @@ from minidl.ops.concat import cat, repeat, stack
 from minidl.ops.elementwise import broadcast
 from minidl.ops.indexing import index_select
 from minidl.ops.reduce import sum_to
-from minidl.ops.views import expand, flatten, flip, movedim, narrow, reshape, split, transpose, unsqueeze
 from minidl.ops.views import basic_slice as slice_
+from minidl.ops.views import expand, flatten, flip, movedim, narrow, reshape, split, transpose, unsqueeze
 
 __all__ = [
     "adjoint", "atleast_1d", "atleast_2d", "atleast_3d", "block_diag", "broadcast_shapes", "broadcast_tensors",
@@ -181,7 +181,9 @@ def repeat_interleave(
     if any(n < 0 for n in often):
         raise ArgumentError(f"repeat_interleave: repeats must be 0 or more, got {min(often)}")
     xp = input.device.xp
-    return index_select(input, d, Tensor.of(xp.repeat(xp.arange(input.shape[d]), often if len(often) > 1 else often[0])))
+    return index_select(
+        input, d, Tensor.of(xp.repeat(xp.arange(input.shape[d]), often if len(often) > 1 else often[0]))
+    )
 
 
 def concat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
@@ -363,4 +365,3 @@ def sum_to_size(input: Tensor, *size: Any) -> Tensor:
     if shape == input.shape:
         return input
     return sum_to(input.long() if input.dtype == bool_ else input, shape)  # sums of bools are counts
-

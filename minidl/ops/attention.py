@@ -8,10 +8,10 @@ from typing import Any
 from minidl.core import Tensor
 from minidl.device.dtypes import is_floating
 from minidl.errors import ArgumentError, ShapeError
+from minidl.ops.arranging import repeat_interleave
 from minidl.ops.diagonals import tril
 from minidl.ops.indexing import where
 from minidl.ops.matmul import matmul
-from minidl.ops.arranging import repeat_interleave
 from minidl.ops.softmax import softmax
 
 __all__ = ["attention_weights", "scaled_dot_product_attention_by"]
@@ -65,5 +65,7 @@ def scaled_dot_product_attention_by(
     if enable_gqa:
         key, value = (repeat_interleave(x, query.shape[-3] // x.shape[-3], -3) for x in (key, value))
     if key.shape[-2] != value.shape[-2]:
-        raise ShapeError(f"attention: key (..., S, E) and value (..., S, Ev) must agree, got {key.shape}, {value.shape}")
+        raise ShapeError(
+            f"attention: key (..., S, E) and value (..., S, Ev) must agree, got {key.shape}, {value.shape}"
+        )
     return matmul(drop(attention_weights(query, key, attn_mask, is_causal, scale)), value)

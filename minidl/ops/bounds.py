@@ -94,9 +94,7 @@ def true_divide(input: Any, other: Any) -> Tensor:
     return div(input, other)
 
 
-def isclose(
-    input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
-) -> Tensor:
+def isclose(input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Tensor:
     """Whether |input - other| <= atol + rtol * |other|, element by element; equal infinities are close.
 
     Args:
@@ -117,10 +115,6 @@ def isclose(
     return near + isnan(input) * isnan(other) if equal_nan else near
 
 
-def allclose(
-    input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
-) -> bool:
+def allclose(input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> bool:
     """Whether all elements are close: see `isclose`."""
     return bool(all_(isclose(input, other, rtol, atol, equal_nan)))
-
-

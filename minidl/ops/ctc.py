@@ -78,7 +78,7 @@ def _extended(targets: Tensor, lengths: list[int], batch: int, blank: int) -> An
     labels = np.full((batch, 2 * longest + 1), blank, np.int64)
     start = 0
     flat = values.ndim == 1 and not (batch == 1 and values.shape[0] != sum(lengths))
-    if flat and values.shape[0] != sum(lengths) or values.ndim == 2 and values.shape[0] != batch:
+    if (flat and values.shape[0] != sum(lengths)) or (values.ndim == 2 and values.shape[0] != batch):
         raise ShapeError(f"ctc_loss: targets {values.shape} do not hold {batch} rows of lengths {lengths}")
     for n, length in enumerate(lengths):
         row = values[start : start + length] if flat else np.atleast_2d(values)[n, :length]

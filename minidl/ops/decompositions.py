@@ -20,7 +20,6 @@ from minidl.errors import ArgumentError, DTypeError, ShapeError
 from minidl.ops.concat import cat, stack
 from minidl.ops.diagonals import diag_embed, diagonal, tril, triu
 from minidl.ops.indexing import where
-from minidl.ops.matmul import matmul
 from minidl.ops.norms import vector_norm
 from minidl.ops.products import chain_matmul
 from minidl.ops.products import cross as cross3
@@ -374,9 +373,7 @@ def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
     return result.squeeze(-1) if vectors else result
 
 
-def solve_triangular(
-    A: Tensor, B: Tensor, *, upper: bool, left: bool = True, unitriangular: bool = False
-) -> Tensor:
+def solve_triangular(A: Tensor, B: Tensor, *, upper: bool, left: bool = True, unitriangular: bool = False) -> Tensor:
     """X with A X = B for a triangular A: only its upper (or lower) half is read; arguments as for `solve`.
 
     Args:
@@ -519,9 +516,7 @@ def svdvals(A: Tensor) -> Tensor:
     return svd_by_parts(A, full_matrices=False).S
 
 
-def pinv(
-    A: Tensor, *, atol: Any = None, rtol: Any = None, hermitian: bool = False
-) -> Tensor:
+def pinv(A: Tensor, *, atol: Any = None, rtol: Any = None, hermitian: bool = False) -> Tensor:
     """The pseudo-inverse of each matrix, by its singular values.
 
     Args:
@@ -760,5 +755,3 @@ def tensorsolve(A: Tensor, B: Tensor, dims: Sequence[int] | None = None) -> Tens
         raise ShapeError(f"tensorsolve: A {A.shape} and B {B.shape} do not make as many equations as unknowns")
     matrix = reshape(A, B.numel(), B.numel())
     return reshape(solve(matrix, reshape(B, B.numel())), unknowns)
-
-

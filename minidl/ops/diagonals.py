@@ -49,9 +49,7 @@ class DiagonalAdjoint(Op):
         return g.with_shape(*shape)
 
     @staticmethod
-    def reference(
-        xp: Any, out: Array, g: Array, *, shape: tuple[int, ...], offset: int, dim1: int, dim2: int
-    ) -> None:
+    def reference(xp: Any, out: Array, g: Array, *, shape: tuple[int, ...], offset: int, dim1: int, dim2: int) -> None:
         out[...] = 0
         steps = xp.arange(g.shape[-1])
         place: list[Any] = [slice(None)] * len(shape)

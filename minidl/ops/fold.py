@@ -18,7 +18,9 @@ class Unfold(Op):
     name = "unfold"
 
     @staticmethod
-    def infer(x: Spec, *, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, windows: Sizes, image: Sizes) -> Spec:
+    def infer(
+        x: Spec, *, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, windows: Sizes, image: Sizes
+    ) -> Spec:
         return x.with_shape(*x.shape[:2], *kernel, *windows)
 
     @staticmethod
@@ -41,7 +43,9 @@ class Fold(Op):
     name = "fold"
 
     @staticmethod
-    def infer(x: Spec, *, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, windows: Sizes, image: Sizes) -> Spec:
+    def infer(
+        x: Spec, *, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, windows: Sizes, image: Sizes
+    ) -> Spec:
         return x.with_shape(*x.shape[:2], *image)
 
     @staticmethod
@@ -102,7 +106,9 @@ def fold(
     window = _window("fold", image, kernel_size, dilation, padding, stride)
     taps_, count = math.prod(window["kernel"]), math.prod(window["windows"])
     if input.shape[1] % taps_ or input.shape[2] != count or not input.shape[1]:
-        raise ShapeError(f"fold: input must be (N, a multiple of {taps_}, {count}) for images of {image}, got {input.shape}")
+        raise ShapeError(
+            f"fold: input must be (N, a multiple of {taps_}, {count}) for images of {image}, got {input.shape}"
+        )
     columns = input.reshape(len(input), input.shape[1] // taps_, *window["kernel"], *window["windows"])
     result: Tensor = Fold.apply(columns, **window)
     return result

@@ -52,7 +52,9 @@ def grid_sample(
     if mode not in ("bilinear", "nearest", "bicubic") or (mode == "bicubic" and dims == 3):
         raise ArgumentError(f"grid_sample: mode must be 'bilinear', 'nearest' or, for images, 'bicubic'; got {mode!r}")
     if padding_mode not in ("zeros", "border", "reflection"):
-        raise ArgumentError(f"grid_sample: padding_mode must be 'zeros', 'border' or 'reflection', got {padding_mode!r}")
+        raise ArgumentError(
+            f"grid_sample: padding_mode must be 'zeros', 'border' or 'reflection', got {padding_mode!r}"
+        )
     image, aligned = input.shape[2:], bool(align_corners)
     places = [_pixel(grid[..., dims - 1 - d], n, aligned) for d, n in enumerate(image)]
     if mode != "bicubic":
@@ -158,7 +160,9 @@ def affine_grid(theta: Tensor, size: Any, align_corners: bool | None = None) -> 
     for n in lengths[2:]:
         ends = np.linspace(-1, 1, n) if n > 1 else np.zeros(n)
         axes.append(Tensor.of(xp.asarray(ends if align_corners else ends * ((n - 1) / n if n else 1), theta.dtype)))
-    places = [expand(reshape(axis, [-1 if i == d else 1 for i in range(dims)]), lengths[2:]) for d, axis in enumerate(axes)]
+    places = [
+        expand(reshape(axis, [-1 if i == d else 1 for i in range(dims)]), lengths[2:]) for d, axis in enumerate(axes)
+    ]
     points = stack([*places[::-1], places[0] * 0 + 1], -1)
     flat = reshape(points, math.prod(lengths[2:]), dims + 1)
     return reshape(matmul(flat, theta.mT), lengths[0], *lengths[2:], dims)

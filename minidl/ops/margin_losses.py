@@ -88,9 +88,7 @@ def gaussian_nll_loss(
     return reduce_loss(loss + 0.5 * math.log(2 * math.pi) if full else loss, reduction)
 
 
-def hinge_embedding_loss(
-    input: Tensor, target: Tensor, margin: float = 1.0, *, reduction: str = "mean"
-) -> Tensor:
+def hinge_embedding_loss(input: Tensor, target: Tensor, margin: float = 1.0, *, reduction: str = "mean") -> Tensor:
     """The distance where target is 1, max(0, margin - distance) where it is -1, averaged."""
     near = where(eq(target, 1), input, 0.0)
     apart = where(eq(target, -1), clamp(margin - input, min=0.0), 0.0)
@@ -132,6 +130,8 @@ def multi_margin_loss(
     Raises:
         ArgumentError, ShapeError: for another `p`, or shapes that do not fit.
     """
+    if not input.ndim and not target.ndim:  # one score of one class
+        input, target = input.reshape(1), target.reshape(1)
     if p not in (1, 2):
         raise ArgumentError(f"multi_margin_loss: p must be 1 or 2, got {p}")
     if input.ndim not in (1, 2) or not input.shape[-1] or target.shape not in (input.shape[:-1], (1,) * input.ndim):
@@ -147,7 +147,8 @@ def multi_margin_loss(
     if weight is not None:
         gap = gap * weight[column]
     places = Tensor.of(input.device.xp.arange(classes))
-    return reduce_loss(sum_(where(ne(places, column), gap, 0.0), -1) / classes, reduction)
+    loss = sum_(where(ne(places, column), gap, 0.0), -1) / classes
+    return reduce_loss(loss, reduction)
 
 
 def multilabel_margin_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
@@ -256,5 +257,3 @@ def sigmoid_focal_loss(
     if alpha >= 0:
         loss = loss * (alpha * target + (1 - alpha) * (1 - target))
     return reduce_loss(loss, reduction)
-
-

@@ -76,9 +76,7 @@ def rms_norm(
     return result if weight is None else result * weight
 
 
-def local_response_norm(
-    input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
-) -> Tensor:
+def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
     """x / (k + alpha * mean of x² over `size` neighbouring channels)^beta.
 
     Args:
@@ -97,5 +95,3 @@ def local_response_norm(
     squares = pad(squares, (0, 0, 0, 0, size // 2, (size - 1) // 2))
     means = squeeze(avg_pool3d(squares, (size, 1, 1), 1), 1)
     return input / (reshape(means, input.shape) * alpha + k) ** beta
-
-

@@ -7,6 +7,7 @@ gx = rstd * (gy - mean(gy) - xhat * mean(gy * xhat)) with gy = g * weight.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -343,7 +344,7 @@ def group_norm(
         raise ShapeError(
             f"group_norm: input {input.shape} has {channels} channels, which {num_groups} groups do not divide"
         )
-    grouped = input.reshape(input.shape[0], num_groups, -1)
+    grouped = input.reshape(input.shape[0], num_groups, math.prod(input.shape[1:]) // num_groups)
     unit = Tensor.of(input.device.xp.ones((1, 1, 1), input.dtype))
     out = Normalize.apply(grouped, unit, unit * 0, dims=(2,), eps=eps)[0].reshape(input.shape)
     if weight is None and bias is None:

@@ -11,12 +11,13 @@ from minidl.device.dtypes import DType, is_floating
 from minidl.errors import ArgumentError, DTypeError, ShapeError
 from minidl.ops.binary import maximum
 from minidl.ops.compare import eq, ne
+from minidl.ops.elementwise import broadcast
 from minidl.ops.indexing import where
 from minidl.ops.reduce import amax, amin, reduced_dims
 from minidl.ops.reduce import sum as sum_
 from minidl.ops.unary import abs as abs_
 from minidl.ops.unary import sqrt
-from minidl.ops.views import unsqueeze
+from minidl.ops.views import expand, unsqueeze
 
 __all__ = ["cdist", "cosine_similarity", "dist", "norm", "normalize", "pairwise_distance", "pdist", "renorm"]
 
@@ -87,9 +88,7 @@ def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
     return vector_norm(input - other, p)
 
 
-def pairwise_distance(
-    x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False
-) -> Tensor:
+def pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> Tensor:
     """The p-norm of x1 - x2 + eps along the last dimension.
 
     Args:
@@ -105,6 +104,8 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
     >>> cosine_similarity(Tensor([1.0, 0.0]), Tensor([1.0, 1.0]), 0)
     tensor(0.70710677)
     """
+    shape = broadcast("cosine_similarity", x1.spec, x2.spec)
+    x1, x2 = expand(x1, shape), expand(x2, shape)
     lengths = [maximum(vector_norm(x, 2, dim, True), x.device.xp.asarray(eps, x.dtype)) for x in (x1, x2)]
     return sum_((x1 / lengths[0]) * (x2 / lengths[1]), dim)
 
@@ -126,9 +127,7 @@ def renorm(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
     return input * where(length > maxnorm, maxnorm / (length + 1e-7), 1.0)
 
 
-def cdist(
-    x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str = "use_mm_for_euclid_dist_if_necessary"
-) -> Tensor:
+def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str = "use_mm_for_euclid_dist_if_necessary") -> Tensor:
     """The p-norm distances between all rows of x1 and all rows of x2: (..., P, M) and (..., R, M) to (..., P, R).
 
     Args:
@@ -152,5 +151,3 @@ def pdist(input: Tensor, p: float = 2.0) -> Tensor:
     first, second = (Tensor.of(i) for i in xp.triu_indices(input.shape[0], 1))
     difference = input[first] - input[second]
     return vector_norm(difference, p, -1) if input.shape[1] else sum_(difference, -1)
-
-

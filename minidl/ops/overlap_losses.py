@@ -55,7 +55,9 @@ def generalized_dice_loss(
     size = sum_(target, dims).detach().array
     xp = input.device.xp
     largest = xp.where(size > 0, 1 / xp.maximum(size, 1e-12) ** 2, 0).max(-1, keepdims=True)
-    weight = Tensor.of(xp.where(size > 0, 1 / xp.maximum(size, 1e-12) ** 2, xp.maximum(largest, 1e-12)).astype(input.dtype))
+    weight = Tensor.of(
+        xp.where(size > 0, 1 / xp.maximum(size, 1e-12) ** 2, xp.maximum(largest, 1e-12)).astype(input.dtype)
+    )
     overlap = sum_(weight * sum_(input * target, dims), -1)
     total = sum_(weight * (sum_(input, dims) + sum_(target, dims)), -1)
     return reduce_loss(1 - (2 * overlap + smooth) / (total + smooth), reduction)

@@ -71,9 +71,7 @@ class IndexWrite(Op):
         return x
 
     @staticmethod
-    def reference(
-        xp: Any, out: Array, x: Array, values: Array, *indices: Array, template: tuple[Any, ...]
-    ) -> None:
+    def reference(xp: Any, out: Array, x: Array, values: Array, *indices: Array, template: tuple[Any, ...]) -> None:
         out[...] = x
         out[_numpy_index(template, indices)] = values
 
@@ -199,7 +197,9 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
     d = dim_index("take_along_dim", dim, input.ndim)
     if indices.ndim != input.ndim:
         raise ShapeError(f"take_along_dim: indices must have {input.ndim} dimensions, got {indices.shape}")
-    rest = broadcast("take_along_dim", *[x.spec.with_shape(*x.shape[:d], 1, *x.shape[d + 1 :]) for x in (input, indices)])
+    rest = broadcast(
+        "take_along_dim", *[x.spec.with_shape(*x.shape[:d], 1, *x.shape[d + 1 :]) for x in (input, indices)]
+    )
     n = input.shape[d]
     indices = where(indices < 0, indices + n, indices)
     along = [(*rest[:d], x.shape[d], *rest[d + 1 :]) for x in (input, indices)]
@@ -235,8 +235,10 @@ def scatter(input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: f
         raise DTypeError(f"scatter: index must hold whole numbers, got {index.dtype}")
     if not index.numel():
         return input.clone()
-    if index.ndim != input.ndim or any(n > m for n, m in zip(index.shape, source.shape, strict=False)) or any(
-        n > m for axis, (n, m) in enumerate(zip(index.shape, input.shape, strict=True)) if axis != d
+    if (
+        index.ndim != input.ndim
+        or any(n > m for n, m in zip(index.shape, source.shape, strict=False))
+        or any(n > m for axis, (n, m) in enumerate(zip(index.shape, input.shape, strict=True)) if axis != d)
     ):
         raise ShapeError(f"scatter: index {index.shape} must fit into src {source.shape}, and into input {input.shape} "
                          f"but along dim {d}")  # fmt: skip
@@ -329,7 +331,7 @@ def select_scatter(input: Tensor, src: Tensor, dim: int, index: int) -> Tensor:
     """`input` with `src` written to slice number `index` along `dim`."""
     d = dim_index("select_scatter", dim, input.ndim)
     if src.shape != input.shape[:d] + input.shape[d + 1 :]:
-        raise ShapeError(f"select_scatter: src must be as a slice of input {input.shape} along dim {d}, got {src.shape}")
+        raise ShapeError(
+            f"select_scatter: src must be as a slice of input {input.shape} along dim {d}, got {src.shape}"
+        )
     return index_copy(input, d, Tensor.of(input.device.xp.asarray([index])), src.unsqueeze(d))
-
-

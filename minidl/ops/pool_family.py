@@ -10,6 +10,7 @@ import numpy as np
 
 from minidl.core import Array, Tensor
 from minidl.errors import ShapeError
+from minidl.ops.activation import relu
 from minidl.ops.avg_pool import avg_pool1d, avg_pool2d, avg_pool3d
 from minidl.ops.indexing import gather, getitem
 from minidl.ops.picking import ScatterWrite
@@ -18,7 +19,6 @@ from minidl.ops.unary import abs as abs_
 from minidl.ops.unary import sign
 from minidl.ops.views import reshape
 from minidl.ops.windows import Sizes, sizes
-from minidl.ops.activation import relu
 
 __all__ = [
     "adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d", "lp_pool1d", "lp_pool2d", "lp_pool3d",
@@ -153,7 +153,7 @@ def _unpool(
         raise ShapeError(f"{name}: input must have {dims + 1} or {dims + 2} dimensions and indices (int64) its shape, "
                          f"got {input.shape} and {indices.dtype} {indices.shape}")  # fmt: skip
     kernel = sizes(name, "kernel_size", kernel_size, dims, least=1)
-    steps = kernel if stride is None or stride == [] else sizes(name, "stride", stride, dims, least=1)
+    steps = kernel if stride is None or stride in ([], ()) else sizes(name, "stride", stride, dims, least=1)
     border = sizes(name, "padding", padding, dims, least=0)
     least = [(n - 1) * s - 2 * p + k for n, s, p, k in zip(input.shape[-dims:], steps, border, kernel, strict=True)]
     image = least if output_size is None else [int(n) for n in tuple(output_size)[-dims:]]
@@ -166,5 +166,3 @@ def _unpool(
     zeros = Tensor.of(input.device.xp.zeros((*lead, pixels), input.dtype))
     spread: Tensor = ScatterWrite.apply(zeros, places, reshape(input, places.shape), dim=len(lead))
     return reshape(spread, *lead, *image)
-
-

@@ -7,8 +7,8 @@ from typing import Any
 
 from minidl.core import Tensor, dim_index
 from minidl.errors import ArgumentError, DTypeError, ShapeError
-from minidl.ops.elementwise import broadcast
 from minidl.ops.diagonals import diagonal
+from minidl.ops.elementwise import broadcast
 from minidl.ops.matmul import bmm, matmul
 from minidl.ops.reduce import sum as sum_
 from minidl.ops.views import expand, permute, reshape, unsqueeze
@@ -24,7 +24,9 @@ def _needs(name: str, *tensors_and_ranks: tuple[str, Tensor, int]) -> None:
         if x.ndim != rank:
             raise ShapeError(f"{name}: {argument} must have {rank} dimension{'s'[: rank > 1]}, got {x.shape}")
     if len({x.dtype for _, x, _ in tensors_and_ranks}) > 1:
-        raise DTypeError(f"{name}: operands must have one element type, got {[str(x.dtype) for _, x, _ in tensors_and_ranks]}")
+        raise DTypeError(
+            f"{name}: operands must have one element type, got {[str(x.dtype) for _, x, _ in tensors_and_ranks]}"
+        )
 
 
 def mm(input: Tensor, mat2: Tensor) -> Tensor:
@@ -247,14 +249,16 @@ def _labelled(equation: str, part: str, x: Tensor) -> tuple[list[Any], Tensor]:
     """An operand with a label for each dimension, numbers for those of "...", and diagonals taken."""
     front, dots, back = part.partition("...")
     spare = x.ndim - len(front) - len(back)
-    if not (front + back).isalpha() and front + back or spare < 0 or (spare and not dots):
+    if (not (front + back).isalpha() and front + back) or spare < 0 or (spare and not dots):
         raise ArgumentError(f"einsum: {part!r} in {equation!r} does not fit a tensor of shape {x.shape}")
     labels: list[Any] = [*front, *range(-spare, 0), *back]
     for label in set(labels):
         while labels.count(label) > 1:
             i, j = (k for k, other in enumerate(labels) if other == label and labels[:k].count(label) < 2)
             if x.shape[i] != x.shape[j]:
-                raise ArgumentError(f"einsum: {label!r} stands for lengths {x.shape[i]} and {x.shape[j]} in {equation!r}")
+                raise ArgumentError(
+                    f"einsum: {label!r} stands for lengths {x.shape[i]} and {x.shape[j]} in {equation!r}"
+                )
             x = diagonal(x, 0, i, j)
             labels = [*[other for k, other in enumerate(labels) if k not in (i, j)], label]
     return labels, x
@@ -292,5 +296,3 @@ def _contracted(
 def _stretched(term: tuple[list[Any], Tensor], label: Any, length: int) -> tuple[list[Any], Tensor]:
     labels, x = term
     return labels, expand(x, [length if other == label else n for other, n in zip(labels, x.shape, strict=True)])
-
-

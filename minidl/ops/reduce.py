@@ -10,7 +10,7 @@ import numpy as np
 
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor, as_tensor, dim_index, registry
 from minidl.device.dtypes import DEFAULT_INT, DType, accumulator, as_float, bool_, is_floating
-from minidl.errors import DTypeError, GradError, ShapeError
+from minidl.errors import DTypeError, ShapeError
 from minidl.ops.compare import eq
 from minidl.ops.elementwise import Unary, quiet
 from minidl.ops.unary import sqrt

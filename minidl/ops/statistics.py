@@ -306,5 +306,3 @@ def corrcoef(input: Tensor) -> Tensor:
         return c / c
     spread = sqrt(c.diagonal())
     return (c / unsqueeze(spread, 1) / unsqueeze(spread, 0)).clamp(-1, 1)
-
-

@@ -228,7 +228,9 @@ def movedim(input: Tensor, source: int | Sequence[int], destination: int | Seque
         for dims in (source, destination)
     )
     if len(here) != len(there) or len(set(here)) != len(here) or len(set(there)) != len(there):
-        raise ShapeError(f"movedim: source {source} and destination {destination} must name as many dimensions, each once")
+        raise ShapeError(
+            f"movedim: source {source} and destination {destination} must name as many dimensions, each once"
+        )
     order = [d for d in range(input.ndim) if d not in here]
     for place, d in sorted(zip(there, here, strict=True)):
         order.insert(place, d)

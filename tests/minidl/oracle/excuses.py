@@ -56,14 +56,17 @@ class Excuse:
 
 
 # Results are random draws, or memory that is not set: shape and element type are compared, values cannot be.
-ONLY_SHAPES = frozenset("""
-    empty empty_like randn randn_like rand_like randint randint_like bernoulli multinomial
+ONLY_SHAPES = frozenset(
+    """
+    empty empty_like new_empty randn randn_like rand_like randint randint_like bernoulli multinomial
     nn.functional.dropout nn.functional.dropout2d nn.functional.dropout3d nn.functional.alpha_dropout
     nn.functional.feature_alpha_dropout.with_train nn.functional.rrelu
-""".split())  # noqa: SIM905 - a table to read
+""".split()
+)  # noqa: SIM905 - a table to read
 
 TIES = "which of equal elements is named is open in PyTorch; here it is the first in order"
 UNREAD = "the half of the matrix that is not read gets gradient zero here, and a number in PyTorch"
+DRAWS = "dropout inside draws PyTorch's numbers, and without it the list has no sample"
 WHOLE_POOLS = "means of whole numbers are refused here; use input.float()"
 
 
@@ -84,17 +87,23 @@ SAMPLES: tuple[Excuse, ...] = (
                lambda s: _whole(s) and any(v != int(v) for v in s.kwargs.values() if isinstance(v, float)))
         for op in ("addmm", "addmm.decomposed", "addmv", "addr", "addbmm", "baddbmm")
     ),
+    Excuse("nn.functional.local_response_norm", WHOLE_POOLS, _whole),
+    Excuse("nn.functional.scaled_dot_product_attention", DRAWS, lambda s: s.kwargs.get("dropout_p", 0) > 0),
+    Excuse("nn.functional.multi_head_attention_forward", DRAWS),
+    Excuse("nn.functional.batch_norm", "input needs channels, (N, C, ...)", lambda s: s.input.ndim < 2),
     Excuse("addr", "sums and products of bools are counts here", lambda s: s.dtype == torch.bool),
     Excuse("prod", "sums and products of bools are counts here", lambda s: s.kwargs.get("dtype") == torch.bool),
 )  # fmt: skip
 
-BINARY = frozenset("""
+BINARY = frozenset(
+    """
     eq ne lt le gt ge add sub mul div pow float_power remainder fmod atan2 copysign fmax fmin maximum minimum max.binary
     min.binary logical_and logical_or logical_xor bitwise_and bitwise_or bitwise_xor bitwise_left_shift
     bitwise_right_shift clamp_max clamp_min gcd lcm heaviside hypot ldexp logaddexp logaddexp2 xlogy special.xlog1py
     nextafter __radd__ __rmul__ __rsub__ __rmod__ __rpow__ __rand__ __ror__ __rxor__ __rdiv__ true_divide floor_divide
     div.no_rounding_mode div.trunc_rounding div.floor_rounding isclose polar
-""".split())  # noqa: SIM905 - a table to read
+""".split()
+)  # noqa: SIM905 - a table to read
 
 WRONG_CALLS: tuple[Excuse, ...] = (
     Excuse(None, "Python's numbers are taken here where PyTorch insists on a tensor",
@@ -107,6 +116,12 @@ WRONG_CALLS: tuple[Excuse, ...] = (
 # Ops that need wider bounds than PyTorch's own, by this factor, and why.
 SLACK: dict[str, tuple[float, str]] = {
     "matrix_exp": (20, "float32 matrices of norm 20 are squared twice, and e^20 stands beside numbers near 1"),
+}
+
+
+# Ops whose gradient is another by design, and why; their values are compared.
+VALUES_ONLY: dict[str, str] = {
+    "nn.functional.ctc_loss": "PyTorch's gradient adds exp(log_probs), which vanishes behind log_softmax alone",
 }
 
 
