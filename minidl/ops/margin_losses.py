@@ -13,6 +13,7 @@ from minidl.ops.activation_family import logsigmoid
 from minidl.ops.binary import minimum
 from minidl.ops.compare import eq, gt, ne
 from minidl.ops.cross_entropy import reduce_loss
+from minidl.ops.elementwise import broadcast
 from minidl.ops.exponents import xlogy
 from minidl.ops.indexing import gather, where
 from minidl.ops.norms import pairwise_distance
@@ -67,8 +68,8 @@ def gaussian_nll_loss(
 
     Args:
         input: the means.
-        var: the variances, of `input`'s shape, or without or with length 1 in the last dimension; held above `eps`,
-            where it gets no other gradient.
+        var: the variances, which broadcast to `input`, or have its shape without the last dimension; held above
+            `eps`, with the gradient of the number they are held at.
         full: add the constant log(2 pi) / 2.
 
     Raises:
@@ -78,7 +79,7 @@ def gaussian_nll_loss(
     if spread.shape != input.shape:
         if input.shape[:-1] == spread.shape:
             spread = unsqueeze(spread, -1)
-        elif not (spread.ndim == input.ndim and spread.shape[:-1] == input.shape[:-1] and spread.shape[-1:] == (1,)):
+        elif broadcast("gaussian_nll_loss", input.spec, spread.spec) != input.shape:
             raise ShapeError(f"gaussian_nll_loss: var must fit input {input.shape}, got {spread.shape}")
     if spread.numel() and float(spread.array.min()) < 0:
         raise ArgumentError("gaussian_nll_loss: var must be 0 or more")

@@ -8,6 +8,7 @@ import numpy as np
 
 import minidl
 from minidl import Tensor
+from minidl.nn import functional as F
 from tests.minidl.oracle.pytorch import torch
 
 DTYPES = {
@@ -33,10 +34,17 @@ def find(name: str) -> Any:
     return method
 
 
-def ours(value: Any) -> Any:
-    """`value` with everything of PyTorch's replaced by ours; tensors are copied, and keep `requires_grad`."""
+def ours(value: Any, seen: dict[int, Tensor] | None = None) -> Any:
+    """`value` with everything of PyTorch's replaced by ours; tensors are copied, and keep `requires_grad`.
+
+    Args:
+        seen: our tensors by the identity of PyTorch's, so that one tensor that stands twice stays one.
+    """
+    seen = {} if seen is None else seen
     if isinstance(value, torch.Tensor):
-        return _tensor(value)
+        if id(value) not in seen:
+            seen[id(value)] = _tensor(value)
+        return seen[id(value)]
     if isinstance(value, torch.dtype):
         if value not in DTYPES:
             raise NotHere(f"{str(value).removeprefix('torch.')} is no element type here")
@@ -49,15 +57,27 @@ def ours(value: Any) -> Any:
         raise NotHere("memory formats and layouts are not an argument here: strides are NumPy's")
     if isinstance(value, torch.Generator):
         raise NotHere("PyTorch's generator gives PyTorch's numbers")
+    if isinstance(value, torch.nn.TransformerEncoderLayer):
+        return _encoder_layer(value)
+    if callable(value) and hasattr(F, getattr(value, "__name__", "")):
+        return getattr(F, value.__name__)
     if isinstance(value, complex):
         raise NotHere("complex numbers are not here")
     if isinstance(value, dict):
-        return {key: ours(item) for key, item in value.items()}
+        return {key: ours(item, seen) for key, item in value.items()}
     if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*map(ours, value))
+        return type(value)(*(ours(item, seen) for item in value))
     if isinstance(value, (list, tuple)):
-        return type(value)(map(ours, value))
+        return type(value)(ours(item, seen) for item in value)
     return value
+
+
+def _encoder_layer(layer: Any) -> Any:
+    return minidl.nn.TransformerEncoderLayer(
+        layer.linear1.in_features, layer.self_attn.num_heads, layer.linear1.out_features, layer.dropout.p,
+        ours(layer.activation), layer.norm1.eps, layer.self_attn.batch_first, layer.norm_first,
+        layer.linear1.bias is not None,
+    )  # fmt: skip
 
 
 def _tensor(t: torch.Tensor) -> Tensor:

@@ -91,6 +91,12 @@ SAMPLES: tuple[Excuse, ...] = (
     Excuse("nn.functional.scaled_dot_product_attention", DRAWS, lambda s: s.kwargs.get("dropout_p", 0) > 0),
     Excuse("nn.functional.multi_head_attention_forward", DRAWS),
     Excuse("nn.functional.batch_norm", "input needs channels, (N, C, ...)", lambda s: s.input.ndim < 2),
+    Excuse("nn.LSTM", "proj_size is refused; put a Linear behind the LSTM", lambda s: "proj_size" in s.kwargs),
+    *(
+        Excuse(f"nn.BatchNorm{d}d", "statistics of an empty batch are NaN here; PyTorch leaves the running ones alone",
+               lambda s: 0 in s.input.args[0].shape)
+        for d in (1, 2, 3)
+    ),
     Excuse("addr", "sums and products of bools are counts here", lambda s: s.dtype == torch.bool),
     Excuse("prod", "sums and products of bools are counts here", lambda s: s.kwargs.get("dtype") == torch.bool),
 )  # fmt: skip
@@ -122,6 +128,7 @@ SLACK: dict[str, tuple[float, str]] = {
 # Ops whose gradient is another by design, and why; their values are compared.
 VALUES_ONLY: dict[str, str] = {
     "nn.functional.ctc_loss": "PyTorch's gradient adds exp(log_probs), which vanishes behind log_softmax alone",
+    "nn.CTCLoss": "PyTorch's gradient adds exp(log_probs), which vanishes behind log_softmax alone",
 }
 
 

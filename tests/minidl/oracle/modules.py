@@ -12,7 +12,7 @@ import minidl
 from minidl import Tensor
 from tests.minidl.oracle.bridge import NotHere, ours, tensors
 from tests.minidl.oracle.compare import check_gradients, check_results
-from tests.minidl.oracle.excuses import Sample, excuse_for
+from tests.minidl.oracle.excuses import VALUES_ONLY, Sample, excuse_for
 from tests.minidl.oracle.pytorch import module_db, torch
 from tests.minidl.oracle.samples import Verdict
 
@@ -68,13 +68,13 @@ def _agrees(info: Any, made: Any, fed: Any, dtype: torch.dtype, training: bool) 
         theirs.train(training)
         mine.train(training)
         _carry_weights(mine, theirs)
-        fed_to_ours = ours(fed.args), ours(fed.kwargs)
+        fed_to_ours = ours((fed.args, fed.kwargs))
         wanted, given = theirs(*fed.args, **fed.kwargs), mine(*fed_to_ours[0], **fed_to_ours[1])
         slack = 8.0 if dtype == torch.float32 else 1.0  # a layer chains many roundings of float32
         check_results(given, wanted, slack=slack)
         leaves = [*tensors((fed.args, fed.kwargs), torch.Tensor), *theirs.parameters()]
         our_leaves = [*tensors(fed_to_ours, Tensor), *mine.parameters()]
-        compared = check_gradients(given, wanted, our_leaves, leaves, slack)
+        compared = 0 if info.name in VALUES_ONLY else check_gradients(given, wanted, our_leaves, leaves, slack)
         for name, value in theirs.state_dict().items():  # running statistics after the call
             check_results(mine.state_dict()[name], value, slack=slack)
         return compared

@@ -7,6 +7,10 @@ import types
 import unittest
 import warnings
 
+import pytest
+
+pytest.importorskip("torch", reason="PyTorch is not installed")
+
 # The lists' module imports `expecttest` for snapshot tests, which are not run here; so its name is enough.
 _stand_in = types.ModuleType("expecttest")
 _stand_in.TestCase = unittest.TestCase  # type: ignore[attr-defined]

@@ -105,7 +105,7 @@ def _agrees(op: Any, call: Sample) -> int:
 
 def _agrees_with(op: Any, call: Sample, theirs: Sample, slack: float = 1.0) -> int:
     """Compare our result of `call` with PyTorch's of `theirs`."""
-    arguments = ours((call.input, *call.args)), ours(call.kwargs)
+    arguments = ours(((call.input, *call.args), call.kwargs))
     leaves = tensors((theirs.input, theirs.args, theirs.kwargs), torch.Tensor)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -132,7 +132,7 @@ def _judge_wrong_call(op: Any, call: Sample, kind: Any, verdict: Verdict) -> Non
         verdict.excused[reason] += 1
         return
     try:
-        arguments = ours((call.input, *call.args)), ours(call.kwargs)
+        arguments = ours(((call.input, *call.args), call.kwargs))
     except NotHere as reason:
         verdict.excused[str(reason)] += 1
         return
