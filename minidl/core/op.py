@@ -11,10 +11,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from minidl.core import registry
+from minidl.core import defer, registry
+from minidl.core.defer import may_wait
+from minidl.core.origin import Origin, refresh
+from minidl.core.spec import Spec, spec_of
 from minidl.core.tape import OUT, Call, Grads, Kernel, Node, Source, is_recording, launch
 from minidl.core.tensor import Tensor
-from minidl.device import Array, Device, device_of, empty, numba_enabled
+from minidl.core.versions import note_change
+from minidl.device import CPU, Array, Device, device_of, empty, numba_enabled
+from minidl.device.background import compiles_in_background, run_or
+from minidl.device.layout import channels_last, channels_last_view, in_memory_order, is_channels_last
 from minidl.errors import DeviceError, GradError
 
 
@@ -27,7 +33,14 @@ class Op:
     name: ClassVar[str]
     # What backward needs: names of array arguments of `infer` ("*rest" for a variable number of them), or "out".
     saves: ClassVar[tuple[str, ...]] = ()
-    # The same as positions, OUT for the result; made from `saves`.
+    # Which of those only the gradients of some inputs need: {saved: names of these inputs}. What no gradient needs is
+    # not kept, and may be changed in place.
+    saves_for: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    # The same as positions for each of `saves`, or None; made from `saves_for`.
+    uses: ClassVar[tuple[tuple[int, ...] | None, ...]] = ()
+    # Of several results saved as "out", those that are needed; all if empty. The others are None.
+    saves_results: ClassVar[tuple[int, ...]] = ()
+    # `saves` as positions, OUT for the result; made from `saves`.
     sources: ClassVar[tuple[Source, ...]] = ()
     # (*specs, **params) -> Spec, or a tuple of them. Checks shapes; pure, memoised, so params must be hashable.
     infer: ClassVar[Callable[..., Any]]
@@ -37,6 +50,18 @@ class Op:
     reference: ClassVar[Callable[..., None]]
     # (out, *arrays, **params) -> None: Numba, on C-contiguous arrays that `cpu_takes` accepts.
     cpu: ClassVar[Callable[..., None] | None] = None
+    # The arguments that `cpu` takes channels-last, as C-contiguous (N, *space, C): names of `infer`'s, or "out" for
+    # its results.
+    images: ClassVar[tuple[str, ...]] = ()
+    image_sources: ClassVar[tuple[Source, ...]] = ()
+    # Whether a result may wait for the op after it (`core.defer`).
+    defers: ClassVar[bool] = False
+    # Whether backward passes that need a result compute it again (`core.recipe`): one pass over what is kept anyway.
+    recomputes: ClassVar[bool] = False
+    # Whether `cpu` treats every number alike, so that all arrays may lie in any one order.
+    elementwise: ClassVar[bool] = False
+    # Whether `cpu` takes arrays as they lie, whatever their strides; the result follows as for the reference.
+    strided: ClassVar[bool] = False
     # (out, *arrays, **params) -> None: CUDA C++, on C-contiguous CuPy arrays that `cuda_takes` accepts.
     cuda: ClassVar[Callable[..., None] | None] = None
 
@@ -45,6 +70,12 @@ class Op:
             return  # an abstract family, not an op
         registry.ops[cls.name] = cls
         cls.sources = tuple(_source(cls.infer.__code__, saved) for saved in cls.saves)
+        if cls.saves_for:
+            positions = cls.infer.__code__.co_varnames.index
+            cls.uses = tuple(
+                [tuple(map(positions, cls.saves_for[s])) if s in cls.saves_for else None for s in cls.saves]
+            )
+        cls.image_sources = tuple(_source(cls.infer.__code__, image) for image in cls.images)
         cls.result_specs = staticmethod(functools.lru_cache(maxsize=1024)(cls.infer))
 
     @classmethod
@@ -67,26 +98,58 @@ class Op:
 
     @classmethod
     def apply(cls, *inputs: Tensor, **params: Any) -> Any:
-        """Run this op on `inputs` and put the step on the tape."""
-        specs = cls.result_specs(*[t.spec for t in inputs], **params)
+        """Run this op on `inputs` and put the step on the tape; inside a module's call it may wait (`core.defer`)."""
+        if may_wait() and not _overrides.get():
+            if cls.name in defer.rules and (taken := defer.absorbed(cls.name, inputs, params)) is not None:
+                return taken
+            if cls.defers:
+                spec = cls.result_specs(*[t.spec for t in inputs], **params)
+                return defer.waiting(cls, spec, inputs, params)
+        return cls.run(inputs, params)
+
+    @classmethod
+    def run(cls, inputs: tuple[Tensor, ...], params: dict[str, Any]) -> Any:
+        """Run this op now and put the step on the tape."""
         arrays = tuple([t.array for t in inputs])
+        specs = tuple([spec_of(a) for a in arrays])
+        outs = cls.result_specs(*specs, **params)
         device = common_device(cls.name, arrays)
-        several = type(specs) is tuple
-        out = tuple([empty(device, *s) for s in specs]) if several else empty(device, *specs)
-        launch(Call(cls, select_kernel(cls, device, arrays, params), out, arrays, params))
-        results = tuple([Tensor.of(a) for a in out]) if several else (Tensor.of(out),)
-        results = cls.record(inputs, params, results)
+        several = type(outs) is tuple
+        outs = outs if several else (outs,)
+        kernel = select_kernel(cls, device, arrays, params)
+        out = _allocate(outs, device, kernel, arrays)
+        call = Call.of(cls, kernel, out if several else out[0], arrays, params)
+        if compiles_in_background():
+            instead = Call.of(cls, functools.partial(cls.reference, device.xp), call.out, arrays, params)
+            run_or(lambda: launch(call), lambda: launch(instead))
+        else:
+            launch(call)
+        results = cls.record(inputs, params, specs, outs, tuple([Tensor.of(a) for a in out]))
         return results if several else results[0]
 
     @classmethod
     def record(
-        cls, inputs: tuple[Tensor, ...], params: dict[str, Any], results: tuple[Tensor, ...]
+        cls,
+        inputs: tuple[Tensor, ...],
+        params: dict[str, Any],
+        specs: tuple[Spec, ...],
+        outs: tuple[Spec, ...],
+        results: tuple[Tensor, ...],
     ) -> tuple[Tensor, ...]:
         """Put one step on the tape, if it is recorded now and any input needs a gradient."""
-        if not (is_recording() and any(t.requires_grad for t in inputs)):
+        if not is_recording():
             return results
-        node = Node(cls, inputs, params, results)
-        return tuple([t.linked_to(node, slot) for slot, t in enumerate(results)])
+        needed = False
+        for t in inputs:
+            if t.origin is not None:
+                refresh(t)
+            needed = needed or t.requires_grad
+        if not needed:
+            return results
+        node = Node(cls, inputs, params, specs, outs, results)
+        if OUT in cls.sources:  # the node keeps these results, and must not be reached from them
+            return tuple([t.linked_to(node, slot) for slot, t in enumerate(results)])
+        return tuple([t.link(node, slot) for slot, t in enumerate(results)])
 
 
 def _source(rule: CodeType, saved: str) -> Source:
@@ -106,7 +169,25 @@ class ViewOp(Op):
     @classmethod
     def apply(cls, *inputs: Tensor, **params: Any) -> Tensor:
         (x,) = inputs
-        return cls.record(inputs, params, (Tensor.of(cls.view(x.array, **params)),))[0]
+        array = cls.view(x.array, **params)
+        result = Tensor.of(array)
+        if is_recording():
+            if x.origin is not None:
+                refresh(x)
+            if x.requires_grad:
+                result.link(Node(cls, inputs, params, (x.spec,), (spec_of(array),), (result,)), 0)
+            base = array.base
+            if base is x.array or (base is not None and base is x.array.base):  # not a copy
+                result.origin = Origin.of(x, cls, params)
+        return result
+
+    @classmethod
+    def put(cls, parent: Tensor, view: Tensor, **params: Any) -> tuple[type[Op], tuple[Tensor, ...], dict[str, Any]]:
+        """The step that makes the new value of `parent` when `view` was changed in place: op, inputs, parameters."""
+        raise GradError(
+            f"in-place update: what {cls.name} gives cannot be changed in place while steps are recorded; "
+            "change a clone() of it, or use no_grad()"
+        )
 
 
 class UpdateOp(Op):
@@ -130,8 +211,11 @@ class UpdateOp(Op):
         cls.infer(*[t.spec for t in inputs], **params)
         arrays = tuple([t.array for t in inputs])
         out, rest = arrays[: cls.updates], arrays[cls.updates :]
+        defer.settle(out)
         kernel = select_kernel(cls, common_device(cls.name, arrays), arrays, params)
-        launch(Call(cls, kernel, out if cls.updates > 1 else out[0], rest, params))
+        launch(Call.of(cls, kernel, out if cls.updates > 1 else out[0], rest, params))
+        for array in out:
+            note_change(array, cls.name)
 
 
 def common_device(name: str, arrays: tuple[Array, ...]) -> Device:
@@ -140,6 +224,11 @@ def common_device(name: str, arrays: tuple[Array, ...]) -> Device:
     Raises:
         DeviceError: if they live on several.
     """
+    for array in arrays:
+        if type(array) is not np.ndarray:
+            break
+    else:
+        return CPU  # the usual case, in a sixth of the time
     device = device_of(arrays[0])
     for array in arrays[1:]:
         if device_of(array) != device:
@@ -172,11 +261,70 @@ def select_kernel(op: type[Op], device: Device, arrays: tuple[Array, ...], param
     if op.name in overrides:
         return overrides[op.name]
     if device.type == "cpu" and op.cpu is not None and numba_enabled() and op.cpu_takes(arrays, params):
-        return functools.partial(_on_contiguous, op.cpu)
+        if op.strided:
+            return op.cpu
+        return functools.partial(_on_images if op.images else _in_one_order if op.elementwise else _on_contiguous, op)
     if device.type == "cuda" and op.cuda is not None and op.cuda_takes(arrays, params):
-        return functools.partial(_on_contiguous, op.cuda)
+        return functools.partial(_on_contiguous_cuda, op)
     return functools.partial(op.reference, device.xp)
 
 
-def _on_contiguous(kernel: Kernel, out: Any, /, *arrays: Array, **params: Any) -> None:
-    kernel(out, *[a if a.flags.c_contiguous else a.copy() for a in arrays], **params)
+def _allocate(specs: tuple[Spec, ...], device: Device, kernel: Kernel, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+    """Fresh memory for results, in the layout that the kernel writes: its own, or else that of its inputs."""
+    how = getattr(kernel, "func", None)
+    if device.type != "cpu" or how is _on_contiguous:
+        return tuple([empty(device, *s) for s in specs])
+    if how is _on_images:
+        last = OUT in kernel.args[0].image_sources  # type: ignore[attr-defined]
+    else:
+        last = len(specs[0].shape) > 2 and any(_hands_on(a, specs[0].shape) for a in arrays)
+    return tuple([empty(device, *s, channels_last=last) for s in specs])
+
+
+def _hands_on(array: Array, shape: tuple[int, ...]) -> bool:
+    """Whether a result of this shape should lie channels-last because `array` does: batches of images (N, C, *space).
+
+    Of three dimensions only where the shape is the same: else it may just as well be a matrix that was transposed.
+    """
+    if array.flags.c_contiguous or array.ndim < 3 or array.ndim != len(shape):
+        return False
+    return (array.ndim > 3 or array.shape == shape) and is_channels_last(array)
+
+
+def _on_contiguous(op: type[Op], out: Any, /, *arrays: Array, **params: Any) -> None:
+    op.cpu(out, *[a if a.flags.c_contiguous else a.copy() for a in arrays], **params)  # type: ignore[misc]
+
+
+def _on_contiguous_cuda(op: type[Op], out: Any, /, *arrays: Array, **params: Any) -> None:
+    op.cuda(out, *[a if a.flags.c_contiguous else a.copy() for a in arrays], **params)  # type: ignore[misc]
+
+
+def _in_one_order(op: type[Op], out: Any, /, *arrays: Array, **params: Any) -> None:
+    """Run an element-wise kernel on the memory as it lies."""
+    results = out if type(out) is tuple else (out,)
+    seen = in_memory_order((*results, *arrays))
+    if seen is None:  # arrays that lie differently go by the order of the first result
+        order = channels_last_view if is_channels_last(results[0]) else np.asarray
+        seen = [order(a) for a in (*results, *arrays)]
+    _run(op, tuple(seen[: len(results)]), seen[len(results) :], params, several=type(out) is tuple)
+
+
+def _on_images(op: type[Op], out: Any, /, *arrays: Array, **params: Any) -> None:
+    """Run a channels-last kernel; its other arrays are C-contiguous."""
+    sources = op.image_sources
+    results = out if type(out) is tuple else (out,)
+    if OUT in sources:
+        results = tuple([channels_last_view(a) for a in results])
+    given = [channels_last(a) if i in sources else a for i, a in enumerate(arrays)]
+    _run(op, results, given, params, several=type(out) is tuple)
+
+
+def _run(op: type[Op], results: tuple[Array, ...], arrays: list[Array], params: dict[str, Any], several: bool) -> None:
+    """Give the kernel C-contiguous arrays, and carry what it wrote to results that lie in another way."""
+    written = [a if a.flags.c_contiguous else np.empty(a.shape, a.dtype) for a in results]
+    op.cpu(  # type: ignore[misc]
+        tuple(written) if several else written[0], *[a if a.flags.c_contiguous else a.copy() for a in arrays], **params
+    )
+    for result, array in zip(results, written, strict=True):
+        if array is not result:
+            result[...] = array

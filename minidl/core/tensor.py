@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 import numpy as np
 
 from minidl.core import registry
-from minidl.core.spec import Spec
-from minidl.core.tape import Node, backward, is_recording
+from minidl.core.on_tape import OnTape
+from minidl.core.spec import Spec, spec_of
+from minidl.core.tape import Node, is_recording
 from minidl.device import Array, Device, device_of, to_device
 from minidl.device import device as find_device
 from minidl.device.dtypes import DEFAULT_FLOAT, DType, is_floating, scalar_dtype
@@ -42,8 +43,10 @@ METHODS = """
     unbind unflatten unique unique_consecutive unsqueeze var vdot view view_as vsplit xlogy zero_
 """.split()  # noqa: SIM905 - a table to read
 
+_new = object.__new__  # `Tensor.of` runs for every result
 
-class Tensor:
+
+class Tensor(OnTape):
     """An n-dimensional array that remembers how it was computed.
 
     Args:
@@ -57,40 +60,40 @@ class Tensor:
     tensor([2., 4.])
     """
 
-    __slots__ = ("__weakref__", "array", "grad", "node", "requires_grad", "slot")
+    __slots__ = ()
     __array_ufunc__ = None  # NumPy's operators leave `ndarray + Tensor` to Tensor.__radd__
     __hash__ = object.__hash__
 
-    array: Array
-    grad: Tensor | None
-    node: Node | None
-    slot: int
-    requires_grad: bool
-
     def __init__(self, data: Any, requires_grad: bool = False) -> None:
         self.array = as_array(data, None if hasattr(data, "dtype") else DEFAULT_FLOAT)
-        self.grad, self.node, self.slot, self.requires_grad = None, None, 0, False
+        self.grad = self.node = self.hooks = self.origin = None
+        self.slot, self.requires_grad = 0, False
         self.requires_grad_(requires_grad)
 
     @staticmethod
     def of(array: Array) -> Tensor:
         """The tensor around `array`, neither copied nor checked."""
-        t = Tensor.__new__(Tensor)
-        t.array, t.grad, t.node, t.slot, t.requires_grad = array, None, None, 0, False
+        t = _new(Tensor)
+        t.array = array
+        t.grad = t.node = t.hooks = t.origin = None
+        t.slot, t.requires_grad = 0, False
         return t
 
     def linked_to(self, node: Node, slot: int) -> Tensor:
         """The same array as result number `slot` of `node`; integers carry no gradient and are not linked."""
-        t = Tensor.of(self.array)
+        return Tensor.of(self.array).link(node, slot)
+
+    def link(self, node: Node, slot: int) -> Tensor:
+        """Make this tensor result number `slot` of `node`; returns it."""
         if self.array.dtype.kind == "f":
-            t.node, t.slot, t.requires_grad = node, slot, True
-        return t
+            self.node, self.slot, self.requires_grad = node, slot, True
+        return self
 
     # -- what it is ------------------------------------------------------------------------------------------------
 
     @property
     def spec(self) -> Spec:
-        return Spec(self.array.shape, self.array.dtype)
+        return spec_of(self.array)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -109,17 +112,13 @@ class Tensor:
         return self.array.ndim  # type: ignore[no-any-return]
 
     @property
-    def is_leaf(self) -> bool:
-        """Whether it was made by the user, not by a recorded op."""
-        return self.node is None
-
-    @property
     def data(self) -> Tensor:
         """The same memory, off the tape."""
         return Tensor.of(self.array)
 
     @data.setter
     def data(self, value: Tensor) -> None:
+        registry.call("settle", (self.array,))
         self.array = value.array
 
     @property
@@ -234,46 +233,6 @@ class Tensor:
             notes += ", requires_grad=True"
         return f"tensor({values}{notes})"
 
-    # -- gradients -----------------------------------------------------------------------------------------------
-
-    def backward(self, gradient: Tensor | None = None, retain_graph: bool = False, create_graph: bool = False) -> None:
-        """Add the gradient of this tensor to the `.grad` of every leaf it was computed from.
-
-        Args:
-            gradient: weights of its elements, of the same shape; may be left out for a tensor of one element.
-            retain_graph: keep the saved values, so that backward can run again.
-            create_graph: record the backward pass itself, so that gradients can be differentiated.
-
-        Raises:
-            GradError: if nothing here needs a gradient, or `gradient` is missing or does not fit.
-        """
-        if not self.requires_grad:
-            raise GradError("backward: the tensor does not require a gradient; set requires_grad=True on its inputs")
-        if gradient is None:
-            if self.numel() != 1:
-                raise GradError(f"backward: a tensor of shape {self.shape} needs the argument gradient; or use .sum()")
-            gradient = Tensor.of(self.device.xp.ones(self.shape, self.dtype))
-        if gradient.shape != self.shape:
-            raise GradError(f"backward: gradient must have shape {self.shape}, got {gradient.shape}")
-        backward(self, gradient, retain_graph=retain_graph, create_graph=create_graph)
-
-    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
-        """Ask for a gradient, or no longer; returns the tensor.
-
-        Raises:
-            GradError: for integers, and for `False` on a tensor that was computed.
-        """
-        if requires_grad and not is_floating(self.dtype):
-            raise GradError(f"requires_grad: only floating tensors can have gradients, this one is {self.dtype}")
-        if not requires_grad and self.node is not None:
-            raise GradError("requires_grad: a computed tensor cannot leave the tape; use x.detach()")
-        self.requires_grad = requires_grad
-        return self
-
-    def detach(self) -> Tensor:
-        """The same memory, off the tape."""
-        return Tensor.of(self.array)
-
     # -- new ones of its type and on its device --------------------------------------------------------------------
 
     def new_zeros(self, *size: Any, dtype: DType | None = None, device: Device | str | None = None,
@@ -375,6 +334,10 @@ class Tensor:
         def __ge__(self, other: Any) -> Tensor: ...
         def __eq__(self, other: Any) -> Tensor: ...  # type: ignore[override]
         def __ne__(self, other: Any) -> Tensor: ...  # type: ignore[override]
+        def __iadd__(self, other: Any) -> Tensor: ...
+        def __isub__(self, other: Any) -> Tensor: ...
+        def __imul__(self, other: Any) -> Tensor: ...
+        def __itruediv__(self, other: Any) -> Tensor: ...
         def __neg__(self) -> Tensor: ...
         def __invert__(self) -> Tensor: ...
         def __abs__(self) -> Tensor: ...
@@ -387,6 +350,7 @@ OPERATORS = {
     "lshift": "bitwise_left_shift", "rshift": "bitwise_right_shift", "lt": "lt", "le": "le", "gt": "gt",
     "ge": "ge", "eq": "eq", "ne": "ne", "neg": "neg", "invert": "bitwise_not", "abs": "abs",
 }  # fmt: skip
+IN_PLACE = {"iadd": "add_", "isub": "sub_", "imul": "mul_", "itruediv": "div_"}  # `x += y`, as NumPy and PyTorch do it
 REFLECTED = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or", "xor")
 
 
@@ -423,7 +387,7 @@ for _name, _dtype in CASTS.items():
     setattr(Tensor, _name, _cast_method(_dtype))
 for _name in METHODS:
     setattr(Tensor, _name, _method(_name, _name))
-for _name, _function in OPERATORS.items():
+for _name, _function in {**OPERATORS, **IN_PLACE}.items():
     setattr(Tensor, f"__{_name}__", _method(_function, f"__{_name}__"))
     if _name in REFLECTED:
         setattr(Tensor, f"__r{_name}__", _method(_function, f"__r{_name}__", reflected=True))

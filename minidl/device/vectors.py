@@ -51,7 +51,11 @@ def vector_type(array: Any) -> Any:
 
 
 def data_pointer(context: Any, builder: Any, array: Any, value: Any) -> Any:
-    """The address of the first element."""
+    """The address of the first element; a pointer (see `pointers.py`) is one already."""
+    from numba import types
+
+    if isinstance(array, types.CPointer):
+        return value
     return context.make_array(array)(context, builder, value).data
 
 

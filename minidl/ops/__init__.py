@@ -9,6 +9,7 @@ from minidl.ops.adam_step import *
 from minidl.ops.arranging import *
 from minidl.ops.attention import *
 from minidl.ops.avg_pool import *
+from minidl.ops.batch_norm import *
 from minidl.ops.bilinear import *
 from minidl.ops.binary import *
 from minidl.ops.bitwise import *
@@ -27,8 +28,10 @@ from minidl.ops.element_losses import *
 from minidl.ops.embedding import *
 from minidl.ops.exponents import *
 from minidl.ops.fold import *
+from minidl.ops.fusion import *
 from minidl.ops.grid_sample import *
 from minidl.ops.indexing import *
+from minidl.ops.many import *
 from minidl.ops.margin_losses import *
 from minidl.ops.matmul import *
 from minidl.ops.max_pool import *
@@ -52,6 +55,8 @@ from minidl.ops.soft_dice import *
 from minidl.ops.softmax import *
 from minidl.ops.special import *
 from minidl.ops.statistics import *
+from minidl.ops.step import *
+from minidl.ops.steps import *
 from minidl.ops.synonyms import *
 from minidl.ops.trigonometry import *
 from minidl.ops.unary import *

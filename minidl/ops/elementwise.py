@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 
-from minidl.core import Grads, Node, Op, Spec, Tensor, as_tensor
-from minidl.device import Array
+from minidl.core import Array, Grads, Node, Op, Spec, Tensor, as_tensor
 from minidl.device.dtypes import as_float, is_floating, promote
 from minidl.errors import ShapeError
 
@@ -31,6 +30,13 @@ def broadcast(name: str, *specs: Spec) -> tuple[int, ...]:
 class Unary(Op):
     """One array in, one of the same shape and type out."""
 
+    elementwise = True
+    least: ClassVar[int] = 0  # smaller arrays go to NumPy; only for formulas that round once, so with the same bits
+
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        return super().cpu_takes(arrays, params) and arrays[0].size >= cls.least
+
     @staticmethod
     def infer(x: Spec, **params: Any) -> Spec:
         return x
@@ -42,6 +48,34 @@ class FloatUnary(Unary):
     @staticmethod
     def infer(x: Spec, **params: Any) -> Spec:
         return x.with_dtype(as_float(x.dtype))
+
+
+class Slope(Op):
+    """g times the derivative of a function, at each place; a row has the formula in terms of x or of its result."""
+
+    saves = ("g", "at")
+    elementwise = True
+    least: ClassVar[int] = 0
+
+    @staticmethod
+    def infer(g: Spec, at: Spec, **params: Any) -> Spec:
+        return g
+
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        g, at = arrays
+        return super().cpu_takes(arrays, params) and g.dtype == at.dtype and g.size >= cls.least
+
+    @staticmethod
+    def bend(at: Tensor, **params: Any) -> Tensor | None:
+        """The derivative of the derivative by what was saved, in ops; None where it is zero."""
+        return None
+
+    @classmethod
+    def vjp(cls, node: Node, g: Tensor) -> Grads:
+        inner, at = node.saved
+        bend = cls.bend(at, **node.params) if node.needs[1] else None
+        return cls.apply(g, at, **node.params), None if bend is None else g * inner * bend
 
 
 def quiet() -> np.errstate:
@@ -77,6 +111,20 @@ def pair(input: Any, other: Any) -> tuple[Tensor, Tensor]:
 
 class Binary(Op):
     """Two arrays that broadcast against each other in, one out."""
+
+    elementwise = True
+    least: ClassVar[int] = 0
+
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        x, y = arrays
+        if x.size < cls.least and y.size < cls.least or x.dtype != y.dtype or not super().cpu_takes(arrays, params):
+            return False
+        if x.shape == y.shape:
+            return True
+        if not (x.flags.c_contiguous and y.flags.c_contiguous) and x.ndim != y.ndim:
+            return False  # in another order of memory, dimensions that are not there would have no place
+        return x.size > 0 and y.size > 0
 
     @classmethod
     def __init_subclass__(cls) -> None:

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from minidl.core import Array, Grads, Node, Op, Spec, Tensor, as_tensor, dim_index, is_recording
+from minidl.core import Array, Grads, Node, Op, Spec, Tensor, UpdateOp, as_tensor, dim_index, update
 from minidl.device.dtypes import promote
-from minidl.errors import DTypeError, GradError, ShapeError
-from minidl.ops.views import basic_slice, narrow
+from minidl.errors import DTypeError, ShapeError
+from minidl.ops.binary import copy_
+from minidl.ops.views import basic_slice, narrow, reshape
 
 __all__ = ["gather", "getitem", "index_select", "masked_fill", "scatter_add", "setitem", "where"]
 
@@ -68,6 +69,61 @@ class IndexAdjoint(Op):
     def vjp(node: Node, g: Tensor) -> Grads:
         (indices,) = node.saved
         return (Index.apply(g, *indices, template=node.params["template"]), *[None] * len(indices))
+
+
+class IndexPut(Op):
+    """x, with the elements of y at the places that an advanced index names."""
+
+    name = "index_put"
+    saves = ("*indices",)
+
+    @staticmethod
+    def infer(x: Spec, y: Spec, *indices: Spec, template: tuple[Any, ...]) -> Spec:
+        places = Index.infer(x, *indices, template=template).shape
+        try:
+            fits = np.broadcast_shapes(places, y.shape) == places
+        except ValueError:
+            fits = False
+        if not fits:
+            raise ShapeError(f"index assignment: a value of shape {y.shape} does not broadcast to the {places} places "
+                             "that the index names")  # fmt: skip
+        return x
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array, y: Array, *indices: Array, template: tuple[Any, ...]) -> None:
+        out[...] = x
+        out[_numpy_index(template, indices)] = y
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        (indices,) = node.saved
+        stayed = _stayed(g.device.xp, g.shape, [i.array for i in indices], node.params["template"])
+        taken = Index.apply(g, *indices, **node.params)
+        taken = taken if stayed is None else where(Tensor.of(stayed), taken, 0.0)
+        nothing = Tensor.of(g.device.xp.zeros((), g.dtype))
+        gx = IndexPut.apply(g, nothing, *indices, **node.params) if node.needs[0] else None
+        return (gx, taken, *[None] * len(indices))
+
+
+def _stayed(xp: Any, shape: tuple[int, ...], indices: list[Array], template: tuple[Any, ...]) -> Array | None:
+    """Where the value put was not overwritten by a later one at the same place; None if all stayed."""
+    places = _numpy_index(template, indices)
+    last = xp.full(shape, -1, np.int64)
+    numbers = xp.arange(last[places].size).reshape(last[places].shape)
+    last[places] = numbers
+    stayed = last[places] == numbers
+    return None if stayed.all() else stayed
+
+
+class IndexPutInPlace(UpdateOp):
+    """The same in place."""
+
+    name = "index_put_"
+    infer = IndexPut.infer
+
+    @staticmethod
+    def reference(xp: Any, out: Array, y: Array, *indices: Array, template: tuple[Any, ...]) -> None:
+        out[_numpy_index(template, indices)] = y
 
 
 class Gather(Op):
@@ -199,6 +255,13 @@ def getitem(input: Tensor, index: Any) -> Tensor:
     entries = index if isinstance(index, tuple) else (index,)
     if not any(_is_pick(e) for e in entries):
         return basic_slice(input, entries)
+    template, picks = _split(input, entries)
+    result: Tensor = Index.apply(input, *picks, template=template)
+    return result
+
+
+def _split(input: Tensor, entries: tuple[Any, ...]) -> tuple[tuple[Any, ...], list[Tensor]]:
+    """An advanced index as a hashable template and the index tensors that belong to its PICKs."""
     template: list[Any] = []
     picks: list[Tensor] = []
     for entry in entries:
@@ -209,8 +272,7 @@ def getitem(input: Tensor, index: Any) -> Tensor:
         picks += tensors
         template += [PICK] * len(tensors)
     _check_range(input, template, picks)
-    result: Tensor = Index.apply(input, *picks, template=tuple(template))
-    return result
+    return tuple(template), picks
 
 
 def _is_pick(entry: Any) -> bool:
@@ -250,16 +312,29 @@ def _check_range(input: Tensor, template: list[Any], picks: list[Tensor]) -> Non
 
 
 def setitem(input: Tensor, index: Any, value: Any) -> None:
-    """input[index] = value, in place; `value` broadcasts and is converted to the tensor's type.
+    """input[index] = value, in place and on the tape; `value` broadcasts and is converted to the tensor's type.
+
+    Where index tensors name a place twice, the last value stays.
 
     Raises:
-        GradError: if either needs a gradient and steps are being recorded; use `where` then.
+        GradError: if `input` is a leaf that needs a gradient and steps are being recorded; use `where` then.
+        ShapeError: if an index is out of range or `value` does not broadcast to what it names.
     """
     value = as_tensor(value, like=input)
-    if is_recording() and (input.requires_grad or value.requires_grad):
-        raise GradError("index assignment: cannot be recorded; use where(mask, value, x), or no_grad()")
     entries = index if isinstance(index, tuple) else (index,)
-    input.array[tuple(e.array if isinstance(e, Tensor) else e for e in entries)] = value.array
+    if not any(_is_pick(e) for e in entries):
+        place = basic_slice(input, entries)
+        copy_(place, _shortened(value, place.ndim))
+        return
+    template, picks = _split(input, entries)
+    ndim = Index.result_specs(input.spec, *[p.spec for p in picks], template=template).ndim
+    update(IndexPutInPlace, IndexPut, (input, _shortened(value, ndim), *picks), {"template": template})
+
+
+def _shortened(value: Tensor, ndim: int) -> Tensor:
+    """`value` without leading dimensions of length 1 that go beyond `ndim`: assignment ignores them."""
+    extra = value.ndim - ndim
+    return reshape(value, value.shape[extra:]) if extra > 0 and set(value.shape[:extra]) == {1} else value
 
 
 def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:

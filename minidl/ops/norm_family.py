@@ -10,7 +10,7 @@ import numpy as np
 from minidl.core import Tensor
 from minidl.errors import ArgumentError, ShapeError
 from minidl.ops.avg_pool import avg_pool3d
-from minidl.ops.normalize import batch_norm
+from minidl.ops.batch_norm import batch_norm
 from minidl.ops.pad import pad
 from minidl.ops.reduce import mean
 from minidl.ops.unary import rsqrt

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ from minidl.device.dtypes import DEFAULT_INT, DType, accumulator, as_float, bool
 from minidl.errors import DTypeError, ShapeError
 from minidl.ops.compare import eq
 from minidl.ops.elementwise import Unary, quiet
+from minidl.ops.reduce_loops import can_sum, sums
 from minidl.ops.unary import sqrt
 
 __all__ = [
@@ -29,7 +30,21 @@ class Reduce(Op):
         return x.with_shape(*reduced_shape(x.shape, dims, keepdim))
 
 
-class Sum(Reduce):
+SMALL = 8192  # numbers, below which NumPy has its sum before a kernel is called
+
+
+class Adding(Reduce):
+    """Base of `sum` and `mean`, which share their loops."""
+
+    strided = True
+
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        (x,) = arrays
+        return x.size >= SMALL and super().cpu_takes(arrays, params) and can_sum(x, params["dims"])
+
+
+class Sum(Adding):
     """Integers and bools are summed as int64."""
 
     name = "sum"
@@ -47,11 +62,15 @@ class Sum(Reduce):
             out[...] = xp.sum(x, axis=dims, dtype=accumulator(x.dtype), keepdims=keepdim)
 
     @staticmethod
+    def cpu(out: Array, x: Array, *, dims: tuple[int, ...], keepdim: bool) -> None:
+        out[...] = sums(x, dims).reshape(out.shape)
+
+    @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
         return (_spread(g, node),)
 
 
-class Mean(Reduce):
+class Mean(Adding):
     name = "mean"
 
     @staticmethod
@@ -63,6 +82,12 @@ class Mean(Reduce):
         count = math.prod(x.shape[d] for d in dims)
         with quiet():  # the mean of nothing is NaN
             out[...] = xp.sum(x, axis=dims, dtype=accumulator(as_float(x.dtype)), keepdims=keepdim) / xp.float64(count)
+
+    @staticmethod
+    def cpu(out: Array, x: Array, *, dims: tuple[int, ...], keepdim: bool) -> None:
+        total = sums(x, dims)
+        total /= math.prod([x.shape[d] for d in dims])
+        out[...] = total.reshape(out.shape)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
@@ -182,6 +207,7 @@ class SumTo(Op):
     """The adjoint of broadcasting."""
 
     name = "sum_to"
+    strided = True
 
     @staticmethod
     def infer(x: Spec, *, shape: tuple[int, ...]) -> Spec:
@@ -189,13 +215,27 @@ class SumTo(Op):
 
     @staticmethod
     def reference(xp: Any, out: Array, x: Array, *, shape: tuple[int, ...]) -> None:
-        lead = x.ndim - len(shape)
-        dims = tuple(range(lead)) + tuple(lead + d for d, n in enumerate(shape) if n == 1)
-        out[...] = xp.sum(x, axis=dims, dtype=accumulator(x.dtype)).reshape(shape)
+        out[...] = xp.sum(x, axis=_broadcast_dims(x.shape, shape), dtype=accumulator(x.dtype)).reshape(shape)
+
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        (x,) = arrays
+        dims = _broadcast_dims(x.shape, params["shape"])
+        return x.size >= SMALL and super().cpu_takes(arrays, params) and can_sum(x, dims)
+
+    @staticmethod
+    def cpu(out: Array, x: Array, *, shape: tuple[int, ...]) -> None:
+        out[...] = sums(x, _broadcast_dims(x.shape, shape)).reshape(shape)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
         return (registry.call("expand", g, node.specs[0].shape),)
+
+
+def _broadcast_dims(x: tuple[int, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The dimensions of `x` along which an array of `shape` was repeated."""
+    lead = len(x) - len(shape)
+    return tuple(range(lead)) + tuple(lead + d for d, n in enumerate(shape) if n == 1)
 
 
 class Extreme(NamedTuple):

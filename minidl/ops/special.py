@@ -10,8 +10,9 @@ from typing import Any
 
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor, as_tensor
 from minidl.device.dtypes import as_float
+from minidl.device.scalar_math import ERF_FAR, ERF_NEAR
 from minidl.errors import ArgumentError
-from minidl.ops.activation import _FAR_BOTTOM, _FAR_TOP, _NEAR_BOTTOM, _NEAR_TOP, _ratio
+from minidl.ops.activation import _ratio
 from minidl.ops.compare import eq, gt
 from minidl.ops.elementwise import float_of, quiet, smooth
 from minidl.ops.indexing import where
@@ -30,8 +31,8 @@ _TAIL_BOTTOM = (1.0, 2.56852019228982242, 1.87295284992346047, 5.279051029514284
 
 def _scaled_erfc(xp: Any, x: Array) -> Array:
     """exp(x²) erfc(x) for x from 0 up. Source: Cody, Math. Comp. 23 (1969)."""
-    near = xp.exp(x * x) * (1 - x * _ratio(x * x, _NEAR_TOP, _NEAR_BOTTOM))
-    middle = _ratio(xp.minimum(x, 4.0), _FAR_TOP, _FAR_BOTTOM)
+    near = xp.exp(x * x) * (1 - x * _ratio(x * x, *ERF_NEAR))
+    middle = _ratio(xp.minimum(x, 4.0), *ERF_FAR)
     far = xp.maximum(x, 4.0)
     z = 1 / (far * far)
     tail = (1 / math.sqrt(math.pi) - z * _ratio(z, _TAIL_TOP, _TAIL_BOTTOM)) / far
@@ -41,7 +42,7 @@ def _scaled_erfc(xp: Any, x: Array) -> Array:
 def _erfc(xp: Any, x: Array) -> Array:
     x = x.astype(xp.float64)
     size = xp.abs(x)
-    small = 1 - size * _ratio(size * size, _NEAR_TOP, _NEAR_BOTTOM)
+    small = 1 - size * _ratio(size * size, *ERF_NEAR)
     positive = xp.where(size < 0.46875, small, xp.exp(-size * size) * _scaled_erfc(xp, size))
     return xp.where(x >= 0, positive, 2 - positive)
 
@@ -75,7 +76,7 @@ def _erfinv(xp: Any, x: Array) -> Array:
     tail = _erfc_inverse(xp, 1 - xp.minimum(size, 1))
     z = xp.minimum(size, 0.5) * (math.sqrt(math.pi) / 2)
     for _ in range(6):
-        off = z * _ratio(z * z, _NEAR_TOP, _NEAR_BOTTOM) - xp.minimum(size, 0.5)
+        off = z * _ratio(z * z, *ERF_NEAR) - xp.minimum(size, 0.5)
         z = z - off * xp.exp(z * z) * (math.sqrt(math.pi) / 2)
     found = xp.sign(x) * xp.where(size < 0.45, z, tail)
     return xp.where(size <= 1, found, xp.nan)

@@ -18,6 +18,8 @@ __all__ = [
 
 # One entry of a basic index, hashable: an int, a (start, stop, step) triple for a slice, or None for a new dimension.
 Entry: TypeAlias = "int | tuple[int | None, int | None, int | None] | None"
+# What `ViewOp.put` gives: an op, its inputs and its parameters.
+Step: TypeAlias = "tuple[type[Op], tuple[Tensor, ...], dict[str, Any]]"
 
 
 class Reshape(ViewOp):
@@ -35,6 +37,10 @@ class Reshape(ViewOp):
     def vjp(node: Node, g: Tensor) -> Grads:
         return (Reshape.apply(g, shape=node.specs[0].shape),)
 
+    @classmethod
+    def put(cls, parent: Tensor, view: Tensor, **params: Any) -> Step:
+        return Reshape, (view,), {"shape": parent.shape}
+
 
 class Permute(ViewOp):
     name = "permute"
@@ -49,8 +55,16 @@ class Permute(ViewOp):
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
-        dims = node.params["dims"]
-        return (Permute.apply(g, dims=tuple(sorted(range(len(dims)), key=dims.__getitem__))),)
+        return (Permute.apply(g, dims=_inverse(node.params["dims"])),)
+
+    @classmethod
+    def put(cls, parent: Tensor, view: Tensor, **params: Any) -> Step:
+        return Permute, (view,), {"dims": _inverse(params["dims"])}
+
+
+def _inverse(dims: tuple[int, ...]) -> tuple[int, ...]:
+    """The order that undoes `dims`."""
+    return tuple(sorted(range(len(dims)), key=dims.__getitem__))
 
 
 class Expand(ViewOp):
@@ -94,6 +108,10 @@ class Slice(ViewOp):
     def vjp(node: Node, g: Tensor) -> Grads:
         return (SliceAdjoint.apply(g, shape=node.specs[0].shape, **node.params),)
 
+    @classmethod
+    def put(cls, parent: Tensor, view: Tensor, **params: Any) -> Step:
+        return SlicePut, (parent, view), params
+
 
 class SliceAdjoint(Op):
     """Put a gradient back where its slice was taken; the rest is zero."""
@@ -112,6 +130,27 @@ class SliceAdjoint(Op):
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
         return (Slice.apply(g, index=node.params["index"]),)
+
+
+class SlicePut(Op):
+    """x, with y, which may broadcast, in the place of one of its slices: x after the slice was changed in place."""
+
+    name = "slice_put"
+
+    @staticmethod
+    def infer(x: Spec, y: Spec, *, index: tuple[Entry, ...]) -> Spec:
+        return x
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array, y: Array, *, index: tuple[Entry, ...]) -> None:
+        out[...] = x
+        out[(*_thawed(index), ...)] = y
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        taken = Slice.apply(g, index=node.params["index"])
+        nothing = Tensor.of(g.device.xp.zeros((), g.dtype))
+        return SlicePut.apply(g, nothing, **node.params) if node.needs[0] else None, taken
 
 
 def _thawed(index: tuple[Entry, ...]) -> tuple[Any, ...]:

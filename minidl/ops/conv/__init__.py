@@ -24,19 +24,21 @@ import numpy as np
 
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor
 from minidl.device.dtypes import DType, promote
+from minidl.device.layout import channels_first_view
 from minidl.errors import ShapeError
-from minidl.ops.conv import depthwise, implicit, implicit_weights, winograd
-from minidl.ops.conv.choice import algorithm, has_kernel, set_conv_algorithm, set_conv_precision
+from minidl.ops.conv import depthwise, direct, direct_weights, implicit, implicit_weights, winograd, winograd_weights
+from minidl.ops.conv.choice import algorithm, conv_algorithms, has_kernel, set_conv_algorithm, set_conv_precision
+from minidl.ops.conv.epilogue import Epilogue
 from minidl.ops.pad import pad
 from minidl.ops.views import basic_slice
 from minidl.ops.windows import Sizes, sizes, taps, window_count
 
-__all__ = ["conv1d", "conv2d", "conv3d", "set_conv_algorithm", "set_conv_precision"]
+__all__ = ["conv1d", "conv2d", "conv3d", "conv_algorithms", "set_conv_algorithm", "set_conv_precision"]
 
 COLUMN_BYTES = 2 << 20
 
 
-class _Convolution(Op):
+class Convolution(Op):
     """What the three ops share: when there are fast kernels for them."""
 
     @classmethod
@@ -45,11 +47,14 @@ class _Convolution(Op):
         return super().cpu_takes(arrays, params) and is_one_type and has_kernel(len(params["stride"]))
 
 
-class Conv(_Convolution):
+class Conv(Convolution):
     """(N, C, *image) and (K, C / groups, *kernel) to (N, K, *windows)."""
 
     name = "conv"
     saves = ("x", "weight")
+    saves_for = {"x": ("weight",), "weight": ("x",)}  # noqa: RUF012 - never changed
+    images = ("x", "out")
+    defers = True
 
     @staticmethod
     def infer(
@@ -84,32 +89,45 @@ class Conv(_Convolution):
         out: Array, x: Array, weight: Array, bias: Array | None = None,
         *, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
     ) -> None:  # fmt: skip
-        steps = in_two_dims(stride, padding, dilation)
-        chosen = algorithm(weight.shape, out.shape[2:], stride, dilation, groups)
-        if chosen == "winograd":
-            winograd.convolve(out, x, weight, bias, padding)
-        elif chosen == "depthwise":
-            depthwise.convolve(planar(out), planar(x), planar(weight), bias, *steps)
-        elif chosen == "im2col":
-            Conv.reference(np, out, x, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups)
-        else:
-            implicit.convolve(planar(out), planar(x), planar(weight), bias, *steps, groups)
+        convolve(out, x, weight, Epilogue(bias), stride, padding, dilation, groups)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
         x, weight = node.saved
-        gx = ConvGradInput.apply(g, weight, image=x.shape[2:], **node.params) if node.needs[0] else None
-        gw = ConvGradWeight.apply(x, g, kernel=weight.shape[2:], **node.params) if node.needs[1] else None
-        if len(node.needs) == 2:
-            return gx, gw
-        return gx, gw, g.sum([d for d in range(g.ndim) if d != 1]) if node.needs[2] else None
+        return gradients(node, x, weight, g, node.params)
 
 
-class ConvGradInput(_Convolution):
+def convolve(
+    out: Array, x: Array, weight: Array, epilogue: Epilogue, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int
+) -> None:
+    """Run the chosen algorithm on images (N, *space, C)."""
+    chosen = algorithm("forward", len(x), weight.shape, out.shape[1:-1], stride, dilation, groups)
+    if chosen == "direct":
+        direct.convolve(*in_two_dims(out, x, weight), epilogue, *steps(stride, padding, dilation))
+    elif chosen == "winograd":
+        winograd.convolve(out, x, weight, epilogue, padding)
+    elif chosen == "depthwise":
+        depthwise.convolve(out, x, weight, epilogue, stride, padding, dilation)
+    else:
+        implicit.convolve(out, x, weight, epilogue, stride, padding, dilation, groups)
+
+
+def gradients(node: Node, x: Tensor, weight: Tensor, g: Tensor, params: dict[str, Any]) -> Grads:
+    """Those of image, weight and bias (if there is one), as far as they are needed."""
+    needs, (image, kernel) = node.needs, (spec.shape[2:] for spec in node.specs[:2])
+    gx = ConvGradInput.apply(g, weight, image=image, **params) if needs[0] else None
+    gw = ConvGradWeight.apply(x, g, kernel=kernel, **params) if needs[1] else None
+    if len(needs) == 2:
+        return gx, gw
+    return gx, gw, g.sum([d for d in range(g.ndim) if d != 1]) if needs[2] else None
+
+
+class ConvGradInput(Convolution):
     """The adjoint of `conv` in its image: every window spread over the pixels that it saw."""
 
     name = "conv_grad_input"
     saves = ("g", "weight")
+    images = ("g", "out")
 
     @staticmethod
     def infer(
@@ -136,35 +154,45 @@ class ConvGradInput(_Convolution):
         out: Array, g: Array, weight: Array,
         *, image: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
     ) -> None:  # fmt: skip
-        steps = in_two_dims(stride, padding, dilation)
-        chosen = algorithm(weight.shape, g.shape[2:], stride, dilation, groups)
-        if chosen == "winograd":
-            winograd.convolve_back(out, g, weight, padding)
-        elif chosen == "depthwise":
-            depthwise.convolve_back(planar(out), planar(g), planar(weight), *steps)
-        elif chosen == "im2col":
-            ConvGradInput.reference(
-                np, out, g, weight, image=image, stride=stride, padding=padding, dilation=dilation, groups=groups
-            )
-        else:
-            implicit.convolve_back(planar(out), planar(g), planar(weight), *steps, groups)
+        convolve_back(out, g, weight, Epilogue(), stride, padding, dilation, groups)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
         windows, weight = node.saved
         params = {name: value for name, value in node.params.items() if name != "image"}
-        g_windows = None
-        if node.needs[0]:  # a large output_padding leaves room for windows that the forward pass had not
-            g_windows = basic_slice(Conv.apply(g, weight, **params), (..., *map(slice, windows.shape[2:])))
-        gw = ConvGradWeight.apply(g, windows, kernel=weight.shape[2:], **params) if node.needs[1] else None
-        return g_windows, gw
+        return back_gradients(node, windows, weight, g, params)
 
 
-class ConvGradWeight(_Convolution):
+def convolve_back(
+    out: Array, g: Array, weight: Array, epilogue: Epilogue, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int
+) -> None:
+    """Run the chosen algorithm for the adjoint in the image, on images (N, *space, C)."""
+    chosen = algorithm("input", len(g), weight.shape, g.shape[1:-1], stride, dilation, groups)
+    if chosen == "direct":
+        direct.convolve_back(*in_two_dims(out, g, weight), epilogue, *steps(stride, padding, dilation)[1:])
+    elif chosen == "winograd":
+        winograd.convolve_back(out, g, weight, epilogue, padding)
+    elif chosen == "depthwise":
+        depthwise.convolve_back(out, g, weight, epilogue, stride, padding, dilation)
+    else:
+        implicit.convolve_back(out, g, weight, epilogue, stride, padding, dilation, groups)
+
+
+def back_gradients(node: Node, windows: Tensor, weight: Tensor, g: Tensor, params: dict[str, Any]) -> Grads:
+    """The gradients of windows and weight of the adjoint, as far as they are needed."""
+    g_windows = None
+    if node.needs[0]:  # a large output_padding leaves room for windows that the forward pass had not
+        g_windows = basic_slice(Conv.apply(g, weight, **params), (..., *map(slice, node.specs[0].shape[2:])))
+    gw = ConvGradWeight.apply(g, windows, kernel=node.specs[1].shape[2:], **params) if node.needs[1] else None
+    return g_windows, gw
+
+
+class ConvGradWeight(Convolution):
     """The adjoint of `conv` in its weight: for every tap, pixels times windows, summed over images and windows."""
 
     name = "conv_grad_weight"
     saves = ("x", "g")
+    images = ("x", "g")
 
     @staticmethod
     def infer(x: Spec, g: Spec, *, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int) -> Spec:
@@ -187,18 +215,16 @@ class ConvGradWeight(_Convolution):
         out: Array, x: Array, g: Array,
         *, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
     ) -> None:  # fmt: skip
-        steps = in_two_dims(stride, padding, dilation)
-        chosen = algorithm(out.shape, g.shape[2:], stride, dilation, groups)
-        if chosen == "winograd":
-            winograd.weight_gradient(out, x, g, padding)
+        chosen = algorithm("weight", len(x), out.shape, g.shape[1:-1], stride, dilation, groups)
+        if chosen == "direct":
+            weight, images, windows = in_two_dims(out, x, g, weight=0)
+            direct_weights.weight_gradient(weight, images, windows, *steps(stride, padding, dilation))
+        elif chosen == "winograd":
+            winograd_weights.weight_gradient(out, x, g, padding)
         elif chosen == "depthwise":
-            depthwise.weight_gradient(planar(out), planar(x), planar(g), *steps)
-        elif chosen == "im2col":
-            ConvGradWeight.reference(
-                np, out, x, g, kernel=kernel, stride=stride, padding=padding, dilation=dilation, groups=groups
-            )
+            depthwise.weight_gradient(out, x, g, stride, padding, dilation)
         else:
-            implicit_weights.weight_gradient(planar(out), planar(x), planar(g), *steps, groups)
+            implicit_weights.weight_gradient(out, x, g, stride, padding, dilation, groups)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
@@ -208,15 +234,17 @@ class ConvGradWeight(_Convolution):
         return gx, Conv.apply(x, g, **params) if node.needs[1] else None
 
 
-def planar(array: Array) -> Array:
-    """(N, C, L) as (N, C, 1, L); images as they are."""
-    return array if array.ndim == 4 else array.reshape(*array.shape[:2], 1, -1)
+def in_two_dims(*arrays: Array, weight: int = -1) -> tuple[Array, ...]:
+    """(N, L, C) as (N, 1, L, C), and number `weight` of them, (K, C, L), as (K, C, 1, L); images as they are."""
+    if arrays[0].ndim == 4:
+        return arrays
+    place = weight % len(arrays)
+    return tuple(a[:, :, None] if i == place else a[:, None] for i, a in enumerate(arrays))
 
 
-def in_two_dims(stride: Sizes, padding: Sizes, dilation: Sizes) -> tuple[Sizes, Sizes, Sizes]:
-    """The steps of a convolution along L as those of one over an image of one row."""
-    lead = 2 - len(stride)
-    return (1,) * lead + stride, (0,) * lead + padding, (1,) * lead + dilation
+def steps(*sizes: Sizes) -> tuple[Sizes, ...]:
+    """Stride, padding and dilation in two dimensions: along an image of one row nothing is padded."""
+    return tuple((fill, size[0]) if len(size) == 1 else size for fill, size in zip((1, 0, 1), sizes, strict=True))
 
 
 def _convolve(

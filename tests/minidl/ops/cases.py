@@ -163,6 +163,12 @@ CASES = [
     Case(minidl.silu, [(3, 4)], expected=lambda x: x / (1 + np.exp(-x))),
     Case(minidl.erf, [(30,)], expected=np.vectorize(math.erf), low=-7, high=7),
     Case(minidl.gelu, [(3, 4)], expected=lambda x: x * np.vectorize(statistics.NormalDist().cdf)(x)),
+    Case(
+        minidl.gelu,
+        [(3, 4)],
+        {"approximate": "tanh"},
+        expected=lambda x, approximate: x * 0.5 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
+    ),
     Case(minidl.elu, [(3, 4)], {"alpha": 0.5}, expected=lambda x, alpha: np.where(x > 0, x, alpha * np.expm1(x))),
     Case(minidl.relu6, [(3, 4)], expected=lambda x: np.clip(x, 0, 6), high=8.0),
     Case(minidl.softmax, [(3, 4)], {"dim": 1}, expected=lambda x, dim: np.exp(x) / np.exp(x).sum(1, keepdims=True)),
@@ -200,6 +206,38 @@ CASES = [
             (((3, 5, 4), (2,), (2,)), "has 5 channels, but weight"),
             (((1, 2, 1), (2,), (2,)), "more than one value"),
         ],
+    ),
+    Case(
+        minidl.batch_norm,
+        [(3, 2, 4), (2,), (2,)],
+        {"running_mean": None, "running_var": None, "training": True, "eps": 0.1, "activation": "relu"},
+        expected=lambda x, w, b, eps, **_: np.maximum(
+            (x - x.mean((0, 2), keepdims=True)) / np.sqrt(x.var((0, 2), keepdims=True) + eps) * w[:, None] + b[:, None],
+            0,
+        ),
+        names=("input", "weight", "bias"),
+    ),
+    Case(
+        minidl.batch_norm,
+        [(3, 2, 4), (2,), (2,), (3, 2, 4)],
+        {"running_mean": None, "running_var": None, "training": True, "eps": 0.1, "activation": "relu"},
+        expected=lambda x, w, b, r, eps, **_: np.maximum(
+            (x - x.mean((0, 2), keepdims=True)) / np.sqrt(x.var((0, 2), keepdims=True) + eps) * w[:, None]
+            + b[:, None]
+            + r,
+            0,
+        ),
+        names=("input", "weight", "bias", "residual"),
+    ),
+    Case(
+        minidl.batch_norm,
+        [(3, 2, 4), (2,), (2,), (2,), (2,), (3, 2, 4)],
+        {"training": False, "eps": 0.1, "activation": "relu"},
+        expected=lambda x, mean, var, w, b, r, training, eps, activation: np.maximum(
+            (x - mean[:, None]) / np.sqrt(var[:, None] + eps) * w[:, None] + b[:, None] + r, 0
+        ),
+        names=("input", "running_mean", "running_var", "weight", "bias", "residual"),
+        low=0.5,
     ),
     Case(
         minidl.group_norm,
