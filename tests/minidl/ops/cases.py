@@ -9,6 +9,7 @@ import numpy as np
 
 import minidl
 from minidl.testing import Case
+from tests.minidl.ops.cases_compared import COMPARED
 
 CASES = [
     # unary
@@ -61,7 +62,7 @@ CASES = [
         [(2, 3, 4)],
         {"dim": (0, -1)},
         expected=lambda x, dim: x.sum(dim),
-        rejects=[([()], "dim -1 does not exist")],
+        rejects=[([()], "a dimension is named twice"), ([(3,)], "a dimension is named twice")],
     ),
     Case(
         minidl.mean, [(2, 3, 4)], {"dim": 1, "keepdim": True}, expected=lambda x, dim, keepdim: x.mean(1, keepdims=True)
@@ -441,3 +442,4 @@ CASES = [
     ),
     Case(minidl.gru_sequence, [(5, 3, 4), (1, 3, 2), (1, 6, 4), (1, 6, 2), (1, 6), (1, 6)], order=1),
 ]
+CASES += COMPARED
