@@ -30,7 +30,7 @@ from minidl.create import (
     zeros,
     zeros_like,
 )
-from minidl.device import device, get_num_threads, set_compile, set_num_threads, use_numba
+from minidl.device import device, get_num_threads, set_compile, set_num_threads, use_deterministic, use_numba
 from minidl.device.dtypes import (
     bool_,
     float16,
@@ -65,7 +65,7 @@ __all__ = [
     "linspace", "load", "logspace", "long", "manual_seed", "nn", "no_grad", "ones", "ones_like", "ops", "optim",
     "rand", "randint", "randn", "randperm", "recording", "save", "scalar_tensor", "set_compile", "set_grad_enabled",
     "set_num_threads", "short", "special", "tensor", "tril_indices", "triu_indices", "uint16", "uint32", "uint64",
-    "uint8", "use_kernel", "use_numba", "utils", "zeros", "zeros_like",
+    "uint8", "use_deterministic", "use_kernel", "use_numba", "utils", "zeros", "zeros_like",
 ]  # fmt: skip
 __all__ += ops.__all__
 

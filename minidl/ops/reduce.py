@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor, as_tensor, dim_index, registry
+from minidl.device.determinism import is_batch_invariant
 from minidl.device.dtypes import DEFAULT_INT, DType, accumulator, as_float, bool_, is_floating
 from minidl.errors import DTypeError, ShapeError
 from minidl.ops.compare import eq
@@ -41,7 +42,8 @@ class Adding(Reduce):
     @classmethod
     def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
         (x,) = arrays
-        return x.size >= SMALL and super().cpu_takes(arrays, params) and can_sum(x, params["dims"])
+        is_worth_it = x.size >= SMALL and not is_batch_invariant()  # the loops are cut by the size of the whole
+        return is_worth_it and super().cpu_takes(arrays, params) and can_sum(x, params["dims"])
 
 
 class Sum(Adding):

@@ -19,6 +19,7 @@ import functools
 import math
 from typing import Any, NamedTuple
 
+from minidl.device.determinism import is_batch_invariant
 from minidl.errors import KernelError
 from minidl.ops.conv.times import Factors, factors, on_change
 from minidl.ops.windows import Sizes, sizes, window_count
@@ -112,6 +113,7 @@ def algorithm(
     what: str, images: int, weight: Sizes, windows: Sizes, stride: Sizes, dilation: Sizes, groups: int
 ) -> str:
     """The kernels for one pass of a convolution with a weight (K, C / groups, *kernel) and so many windows."""
+    images = 1 if is_batch_invariant() else images
     work = Work(what, images, weight[1], weight[0], weight[2:], windows, stride, dilation, groups)
     return _taken(work, **_chosen)
 
