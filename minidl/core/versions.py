@@ -6,9 +6,12 @@ changed after it. Views of one array share its version. Memory that was never ch
 
 from __future__ import annotations
 
+import functools
 import itertools
 import weakref
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
 
 from minidl.device import Array
 
@@ -18,8 +21,9 @@ tick = itertools.count(1).__next__
 latest = 0
 
 
-class Change(NamedTuple):
-    """What is known of the changes of one piece of memory."""
+@dataclass(slots=True)
+class Change:
+    """What is known of the changes of one piece of memory; the last one is written over the one before."""
 
     version: int
     tick: int
@@ -39,15 +43,26 @@ def memory_of(array: Array) -> Array:
 
 def note_change(array: Array, op: str) -> None:
     """Remember that `op` has changed `array` in place."""
+    note_changes((array,), op)
+
+
+def note_changes(arrays: Iterable[Array], op: str) -> None:
+    """Remember that `op` has changed arrays in place, all in one tick: a step of an optimiser changes hundreds."""
     global latest
-    memory = memory_of(array)
-    key = id(memory)
-    before = _changes.get(key)
-    if before is None:
-        before = Change(0, 0, op, weakref.ref(memory, lambda _: _changes.pop(key, None)))
     now = tick()
-    _changes[key] = Change(before.version + 1, now, op, before.memory)
+    for array in arrays:
+        memory = array if array.base is None else memory_of(array)
+        change = _changes.get(id(memory))
+        if change is None:
+            _changes[id(memory)] = Change(1, now, op, weakref.ref(memory, functools.partial(_forget, id(memory))))
+        else:
+            change.version += 1
+            change.tick, change.op = now, op
     latest = max(latest, now)
+
+
+def _forget(key: int, _memory: weakref.ref[Any]) -> None:
+    _changes.pop(key, None)
 
 
 def change_of(array: Array) -> Change | None:

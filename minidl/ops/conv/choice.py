@@ -9,7 +9,8 @@
 | im2col | anything | other number types; no Numba |
 
 The estimates are rates and costs measured on one core of a Zen 3 (AVX2); other machines have other rates, but the
-algorithms' ratios, which are what counts, are those of their operations. `minidl.conv_algorithms` shows all estimates.
+algorithms' ratios, which are what counts, are those of their operations. `minidl tune` measures this machine and
+corrects the estimates (`times.py`); `minidl.conv_algorithms` shows them.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import math
 from typing import Any, NamedTuple
 
 from minidl.errors import KernelError
+from minidl.ops.conv.times import Factors, factors, on_change
 from minidl.ops.windows import Sizes, sizes, window_count
 
 ALGORITHMS = ("auto", "direct", "implicit", "im2col", "winograd")
@@ -58,8 +60,17 @@ class Work(NamedTuple):
         return 2 * self.images * math.prod(self.windows) * self.filters * self.channels * taps
 
 
-def estimates(work: Work) -> dict[str, float]:
-    """Microseconds that each algorithm is thought to take on one core, for those that can do it."""
+def estimates(work: Work, measured: Factors | None = None) -> dict[str, float]:
+    """Microseconds that each algorithm is thought to take on one core, for those that can do it.
+
+    Args:
+        measured: what to multiply by; this machine's (`minidl tune`) if None.
+    """
+    machine = factors() if measured is None else measured
+    return {name: us * machine.get(name, {}).get(work.what, 1.0) for name, us in _estimates(work).items()}
+
+
+def _estimates(work: Work) -> dict[str, float]:
     if work.groups > 1 and work.channels == 1:
         return {"depthwise": 60 + work.flops / 8e3}
     found = {"implicit": _implicit(work)}
@@ -115,6 +126,9 @@ def _taken(work: Work, algorithm: str, precision: str) -> str:
         return min(found, key=found.__getitem__)
     can = {"winograd": work.can_winograd, "direct": work.can_direct}
     return algorithm if can.get(algorithm) else "implicit"
+
+
+on_change.append(_taken.cache_clear)
 
 
 def conv_algorithms(
