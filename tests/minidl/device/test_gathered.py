@@ -95,8 +95,8 @@ def test_channels_apart_meet_their_own_weights_only(dtype, sizes) -> None:
     width = 2 * vector if n >= 2 * vector else vector
     c = np.full(m * n + 50, 77, dtype)
     places = np.arange(max(m, count)) * n
-    apart(0, 1, c, bias, x.reshape(-1), weight.reshape(-1), table(places[:m], places[:m], spare=SPARE_ROWS), m, n, width,
-          table(places[:count], places[:count]), count)  # fmt: skip
+    rows, taps = table(places[:m], places[:m], spare=SPARE_ROWS), table(places[:count], places[:count])
+    apart(0, 1, c, bias, x.reshape(-1), weight.reshape(-1), rows, m, n, width, taps, count)
     wanted = bias + sum(x[t : t + m] * weight[t] for t in range(count))
     np.testing.assert_array_equal(c[: m * n].reshape(m, n), wanted)
     assert (c[m * n :] == 77).all()
