@@ -76,7 +76,7 @@ def filters_tile(vectors: int) -> Intrinsic:
                     new += [multiply_add(builder, one, weights[v], sums[i * vectors + v]) for v in range(vectors)]
                 return new
 
-            sums = counted_loop(builder, integer(0), steps_, 1, lifted * windows, body, hide=True)[1]
+            sums = counted_loop(builder, integer(0), steps_, 1, lifted * windows, body)[1]
             end = _start(context, builder, c, c_, ic_)
             for i in range(windows):
                 for v in range(vectors):
