@@ -149,8 +149,8 @@ def patch_transform(matrix: Matrix, groups: Groups, *, bounded: bool = False) ->
         target: Any, it: int, down: int, along: int, source: Any, i: int, source_down: int, source_along: int,
         top: int, bottom: int, left: int, right: int, zeros: Any,
     ) -> None:  # fmt: skip
-        ahead = (top, bottom, left, right) if bounded else (0, size, 0, size)
-        ahead = tuple(min(max(0, bound), size) for bound in ahead)
+        bounds = (top, bottom, left, right) if bounded else (0, size, 0, size)
+        ahead = [min(max(0, bound), size) for bound in bounds]
         for lane in range(lanes_of(target.dtype)):
             for r, q, total in _in_python(matrix, source, i + lane, source_down, source_along, ahead):
                 target[it + r * down + q * along + lane] = total

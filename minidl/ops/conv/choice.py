@@ -4,7 +4,7 @@
 |---|---|---|
 | depthwise | as many groups as channels | all of them |
 | winograd | 3×3, stride 1, one group, two dimensions | most of them, unless the precision is "exact" |
-| direct | one or two dimensions, one group, up to 8 channels or filters; gradient of the image for stride 1 | first layers and output heads |
+| direct | one group, up to 8 channels or filters, 1-d and 2-d; input gradient: stride 1 | first layers, output heads |
 | implicit | anything of float32 or float64 | the rest |
 | im2col | anything | other number types; no Numba |
 
