@@ -253,7 +253,7 @@ def interpolate(
     axes = [(o, n, rule, s) for o, n, s in zip(input.shape[2:], wanted, scales, strict=True)]
     for dim, axis in enumerate(axes[: -2 if dims > 1 else 1], 2):
         input = ResizeAxis.apply(input, dim=dim, **_named(axis))
-    return ResizePlane.apply(input, rows=axes[-2], columns=axes[-1]) if dims > 1 else input  # type: ignore[no-any-return]
+    return ResizePlane.apply(input, rows=axes[-2], columns=axes[-1]) if dims > 1 else input
 
 
 def _wanted(

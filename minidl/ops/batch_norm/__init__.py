@@ -1,15 +1,15 @@
 """batch_norm: zero mean and unit variance for each channel of a batch, then a scale and a shift.
 
 Forward reads x twice and writes once: statistics, then (x - mean) * rstd * weight + bias, with an added residual and a
-ReLU in the same pass if asked for. Backward needs two sums, because moving one element moves the mean and the variance of
-all: gx = rstd * weight * (g - mean(g) - xhat * mean(g * xhat)); it reads g and x twice and writes gx. What ReLU held back
-is computed again from x, or, if there was a residual, read from the result.
+ReLU in the same pass if asked for. Backward needs two sums, because moving one element moves the mean and the variance
+of all: gx = rstd * weight * (g - mean(g) - xhat * mean(g * xhat)); it reads g and x twice and writes gx. What ReLU held
+back is computed again from x, or, if there was a residual, read from the result.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -57,7 +57,7 @@ class BatchNormalize(Op):
     """act((x - mean) / sqrt(var + eps) * weight + bias), mean and var being the moments of x itself."""
 
     name = "batch_normalize"
-    saves = ("x", "weight", "bias", "mean", "var")
+    saves: ClassVar[tuple[str, ...]] = ("x", "weight", "bias", "mean", "var")
     images = ("x", "residual", "out")
 
     @staticmethod
@@ -352,18 +352,16 @@ def batch_norm(
     _check(input, running_mean, running_var, weight, bias, training)
     if activation not in ("none", "relu"):
         raise ArgumentError(f"batch_norm: activation must be 'none' or 'relu', got {activation!r}")
-    tracked = running_mean is not None and running_var is not None
     weight = _of_channels(input, weight, 1.0)
     bias = _of_channels(input, bias, 0.0)
     others = () if residual is None else (residual,)
-    if tracked and not training:
-        assert running_mean is not None and running_var is not None
+    if running_mean is not None and running_var is not None and not training:
         scale = weight * rsqrt(running_var + eps)
         return BatchScale.apply(input, scale, bias - running_mean * scale, *others, activation=activation)  # type: ignore[no-any-return]
     mean, var = BatchMoments.apply(input.detach())
     op = BatchNormalizeAddRelu if residual is not None and activation == "relu" else BatchNormalize
     result: Tensor = op.apply(input, weight, bias, mean, var, *others, eps=float(eps), activation=activation)
-    if tracked and training:
+    if running_mean is not None and running_var is not None and training:
         count = input.numel() // max(input.shape[1], 1)
         MoveTowards.apply(
             running_mean, running_var, mean, var, momentum=float(momentum), correction=count / max(count - 1, 1)

@@ -1,14 +1,14 @@
 """The Numba kernels of batch normalisation, on images that lie channels-last.
 
-An image is a matrix of pixels by channels, and a vector holds channels. Where these are fewer than a few vectors, several
-pixels count as one row (`fold`), so that loops stay long: a row is `width` = fold x channels numbers, and lane i belongs
-to channel i % channels.
+An image is a matrix of pixels by channels, and a vector holds channels. Where these are fewer than a few vectors,
+several pixels count as one row (`fold`), so that loops stay long: a row is `width` = fold x channels numbers, and lane
+i belongs to channel i % channels.
 
 Statistics take one read of x from memory: a block of rows (64 KiB, so it stays in the cache) is summed, then the
 deviations from its own mean are squared, and the blocks are merged in float64 in their order, so that nothing cancels
-however far the mean lies from 0 (Chan, Golub and LeVeque 1983, Am. Stat. 37, eq. 2.1). On one core of a Zen 3, 8 images of
-32 channels, 128² (16.8 MB): statistics 1.2 ms, which is what one read takes; the second pass, ReLU included, 1.5 ms, which is
-what a copy takes.
+however far the mean lies from 0 (Chan, Golub and LeVeque 1983, Am. Stat. 37, eq. 2.1). On one core of a Zen 3, 8 images
+of 32 channels, 128² (16.8 MB): statistics 1.2 ms, which is what one read takes; the second pass, ReLU included, 1.5 ms,
+which is what a copy takes.
 """
 
 from __future__ import annotations
