@@ -10,21 +10,26 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 from benchmarks import harness, report
+from benchmarks.memory import training_step_mib
 
+_STEP = (
+    "import {lib}; from benchmarks.networks import NETWORKS; from benchmarks.sides import Trainer; "
+    "Trainer({lib}, next(n for n in NETWORKS if n.name == '{network}')).train_step()"
+)
+# What a fresh process does; ours once more with no kernel compiled before, where `cold` says so.
 STARTUP = {
-    "import": ("import minidl", "import torch"),
-    "first training step of a small CNN": (
-        "import minidl; from benchmarks.networks import NETWORKS; from benchmarks.sides import Trainer; "
-        "Trainer(minidl, NETWORKS[3]).train_step()",
-        "import torch; from benchmarks.networks import NETWORKS; from benchmarks.sides import Trainer; "
-        "Trainer(torch, NETWORKS[3]).train_step()",
-    ),
+    "import": ("import {lib}", False),
+    "first training step of a small CNN": (_STEP.replace("{network}", "small_cnn"), False),
+    "first training step of a U-Net": (_STEP.replace("{network}", "unet16"), False),
+    "the same on a fresh machine: kernels are compiled": (_STEP.replace("{network}", "unet16"), True),
 }
+MEMORY = ("unet16", "unet32", "unet3d", "resnet18", "vgg")
 
 
 def main() -> int:
@@ -33,6 +38,9 @@ def main() -> int:
         "--only", nargs="+", default=[], metavar="NAME", help="networks or ops by name, such as unet16 conv2d"
     )
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2], help="thread counts (default: 1 2)")
+    parser.add_argument(
+        "--others", nargs="+", default=[], choices=["compile", "onnxruntime"], help="further rivals of the networks"
+    )
     parser.add_argument("--quick", action="store_true", help="three rounds each, to see that it runs")
     parser.add_argument(
         "--out", type=Path, default=Path("docs/benchmarks"), help="folder for results.json and index.md"
@@ -43,17 +51,19 @@ def main() -> int:
         return 2
     rounds, seconds = (3, 0.0) if args.quick else (15, 4.0)
     results: dict[str, Any] = {"agreement": {}, "networks": [], "ops": []}
+    options = {"only": args.only, "rounds": rounds, "seconds": seconds, "others": args.others}
     for position, threads in enumerate(args.threads):
-        part = _worker(threads, {"only": args.only, "rounds": rounds, "seconds": seconds, "proofs": position == 0})
+        part = _worker(threads, {**options, "proofs": position == 0})
         results["agreement"].update(part["agreement"])
         for kind in ("networks", "ops"):
             results[kind] += part[kind]
     for rows in (results["networks"], results["ops"]):
         titles = list(dict.fromkeys(row["title"] for row in rows))
         rows.sort(key=lambda row, titles=titles: titles.index(row["title"]))  # thread counts side by side
-    startup = {} if args.only else {what: _startup(*codes) for what, codes in STARTUP.items()}
+    results["startup"] = {} if args.only else {what: _startup(*code) for what, code in STARTUP.items()}
+    results["memory"] = {name: _memory(name) for name in MEMORY if not args.only or name in args.only}
     date = datetime.date.today().isoformat()
-    for path in report.write(args.out, {"date": date, "machine": harness.machine(), "startup": startup, **results}):
+    for path in report.write(args.out, {"date": date, "machine": harness.machine(), **results}):
         print(path)
     return 0
 
@@ -67,15 +77,26 @@ def _worker(threads: int, options: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _startup(ours: str, theirs: str, repeats: int = 5) -> dict[str, float]:
-    """Median seconds of whole processes, in turn, after one of each to warm the caches."""
+def _startup(code: str, cold: bool, repeats: int = 5) -> dict[str, float]:
+    """Median seconds of whole processes, in turn, after one of each to warm the caches of the system.
+
+    With `cold`, ours gets a new folder for compiled kernels each time.
+    """
     times: dict[str, list[float]] = {"minidl": [], "torch": []}
-    for _ in range(repeats + 1):
-        for side, code in (("minidl", ours), ("torch", theirs)):
-            start = time.perf_counter()
-            subprocess.run([sys.executable, "-c", code], check=True)
-            times[side].append(time.perf_counter() - start)
-    return {side: statistics.median(seconds[1:]) for side, seconds in times.items()}
+    for _ in range(2 if cold else repeats + 1):
+        for lib, seconds in times.items():
+            with tempfile.TemporaryDirectory() as folder:
+                environment = {**os.environ, "XDG_CACHE_HOME": folder} if cold else None
+                start = time.perf_counter()
+                subprocess.run([sys.executable, "-c", code.format(lib=lib)], env=environment, check=True)
+                seconds.append(time.perf_counter() - start)
+    return {lib: statistics.median(seconds[1:]) for lib, seconds in times.items()}
+
+
+def _memory(network: str) -> dict[str, float]:
+    """Peak MiB of a training step; PyTorch's in the layout that takes less."""
+    theirs = [training_step_mib("torch", network, layout) for layout in ("NCHW", "channels-last")]
+    return {"minidl": training_step_mib("minidl", network), "torch": min(theirs)}
 
 
 if __name__ == "__main__":

@@ -15,8 +15,22 @@ Step = Callable[[], Any]
 
 
 @dataclass(frozen=True)
+class Ratio:
+    """A rival's time over ours, round by round: above 1, ours is faster."""
+
+    median: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class Row:
-    """One comparison: median milliseconds of each side, and the ratio rival / ours, round by round."""
+    """One comparison: median milliseconds of each side, and the ratios rival / ours.
+
+    Attributes:
+        rival: the rival's faster layout, whose ratio is the row's.
+        others: ratios of further rivals (a compiler, a runtime for inference), which have columns of their own.
+    """
 
     name: str
     title: str
@@ -24,10 +38,9 @@ class Row:
     threads: int
     ours_ms: float
     rival_ms: float
-    rival_layout: str
-    ratio: float
-    ratio_low: float
-    ratio_high: float
+    rival: str
+    ratio: Ratio
+    others: dict[str, Ratio]
     rounds: int
 
     def to_dict(self) -> dict[str, Any]:
@@ -37,6 +50,7 @@ class Row:
 def compare(
     ours: Step,
     rivals: Mapping[str, Step],
+    others: Mapping[str, Step] | None = None,
     *,
     name: str,
     title: str,
@@ -45,12 +59,12 @@ def compare(
     rounds: int,
     seconds: float,
 ) -> Row:
-    """Time our step and the rival's variants in turn; the rival's fastest variant counts.
+    """Time our step, the rival's variants and the others in turn; the rival's fastest variant counts.
 
     Args:
         rounds: at most so many; fewer, but at least three, when `seconds` are over.
     """
-    sides = {"ours": ours, **rivals}
+    sides = {"ours": ours, **rivals, **(others or {})}
     repeats = {side: _repeats(step) for side, step in sides.items()}
     times: dict[str, list[float]] = {side: [] for side in sides}
     enabled = gc.isenabled()
@@ -66,21 +80,15 @@ def compare(
         if enabled:
             gc.enable()
     best = min(rivals, key=lambda side: statistics.median(times[side]))
-    ratios = [rival / own for rival, own in zip(times[best], times["ours"], strict=True)]
     own_ms, rival_ms = (1e3 * statistics.median(times[side]) for side in ("ours", best))
-    return Row(
-        name,
-        title,
-        what,
-        threads,
-        own_ms,
-        rival_ms,
-        best,
-        statistics.median(ratios),
-        min(ratios),
-        max(ratios),
-        len(ratios),
-    )
+    ratios = {side: _ratio(times[side], times["ours"]) for side in (best, *(others or {}))}
+    ratio = ratios.pop(best)
+    return Row(name, title, what, threads, own_ms, rival_ms, best, ratio, ratios, len(times["ours"]))
+
+
+def _ratio(rival: list[float], ours: list[float]) -> Ratio:
+    ratios = [theirs / own for theirs, own in zip(rival, ours, strict=True)]
+    return Ratio(statistics.median(ratios), min(ratios), max(ratios))
 
 
 def _seconds(step: Step, repeats: int) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -55,6 +57,28 @@ def pair(network: Network, torch: Any, *, double: bool = False) -> tuple[Trainer
     ours, theirs = Trainer(minidl, network, double=double), Trainer(torch, network, double=double)
     ours.model.load_state_dict({k: minidl.tensor(v.numpy().copy()) for k, v in theirs.model.state_dict().items()})
     return ours, theirs
+
+
+def compiled(torch: Any, network: Network) -> Trainer:
+    """PyTorch's trainer with its model compiled by torch.compile, which needs a C++ compiler."""
+    trainer = Trainer(torch, network)
+    trainer.model = torch.compile(trainer.model)
+    return trainer
+
+
+def onnxruntime_step(torch: Any, network: Network, threads: int) -> Step:
+    """Inference of the network, exported by PyTorch, on onnxruntime's CPU provider."""
+    import onnxruntime
+
+    trainer, file = Trainer(torch, network), io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of PyTorch, about its two exporters
+        torch.onnx.export(trainer.model.eval(), (trainer.x,), file, dynamo=False, input_names=["x"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(file.getvalue(), options, providers=["CPUExecutionProvider"])
+    feed = {"x": trainer.x.numpy()}
+    return lambda: session.run(None, feed)
 
 
 def prove(network: Network, torch: Any, steps: int = 20) -> dict[str, float]:

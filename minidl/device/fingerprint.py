@@ -7,6 +7,7 @@ kernel reads is followed to what it stands for; what cannot be followed is refus
 from __future__ import annotations
 
 import dis
+import functools
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -98,8 +99,12 @@ def _value_parts(
             yield from _value_parts(item, name, function, seen, emits_code=emits_code)
     elif (origin := _versioned_name(value)) is not None:
         yield origin
+    elif isinstance(value, functools._lru_cache_wrapper) and emits_code:
+        yield from _value_parts(value.__wrapped__, name, function, seen, emits_code=True)
     elif isinstance(value, FunctionType) and emits_code:
         yield from _function_parts(value, seen, emits_code=True)
+    elif emits_code and isinstance(inner := getattr(value, "__wrapped__", None), FunctionType):  # functools.cache
+        yield from _function_parts(inner, seen, emits_code=True)
     elif isinstance(value, type) and emits_code:
         for method, body in vars(value).items():
             yield method

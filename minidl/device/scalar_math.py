@@ -1,4 +1,4 @@
-"""exp, log, tanh, erf and their kin for kernels, in arithmetic that LLVM turns into vector instructions.
+"""exp, expm1, sigmoid, tanh, fma, root and chosen for kernels, in what LLVM turns into vector instructions.
 
 A loop over `math.exp` costs 3 ns a number, and over `math.tanh` 19, because Numba has no vector form of them; these
 take a fraction of that. NaN stays NaN; overflow gives inf, underflow 0.
@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from minidl.device.device import device_of
 from minidl.device.inline import Inline, by_dtype, inline, intrinsic
 
 
@@ -248,3 +249,34 @@ def _emit_fma(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
 def fma(a: Any, b: Any, c: Any) -> Any:
     """a * b + c, rounded once, in one instruction; the compiler may not make it of `a * b + c` by itself."""
     return a * b + c
+
+
+def _emit_root(typing_context: Any, x: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.call(builder.module.declare_intrinsic("llvm.sqrt", [args[0].type]), args)
+
+    return x(x), generate
+
+
+@intrinsic(_emit_root)
+def root(x: Any) -> Any:
+    """The square root of a number, or of each number of an array."""
+    return _module_of(x).sqrt(x)
+
+
+def _module_of(x: Any) -> Any:
+    """What computes with `x`: Python's own numbers are NumPy's business too."""
+    return np if isinstance(x, (bool, int, float)) else device_of(x).xp
+
+
+def _emit_chosen(typing_context: Any, condition: Any, value: Any, other: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.select(*args)
+
+    return value(condition, value, value), generate
+
+
+@intrinsic(_emit_chosen)
+def chosen(condition: Any, value: Any, other: Any) -> Any:
+    """`value` where the condition holds, `other` elsewhere: numbers of one type, or arrays; no branch."""
+    return _module_of(condition).where(condition, value, other)

@@ -7,7 +7,7 @@ from typing import Any
 
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor, dim_index
 from minidl.device.dtypes import promote
-from minidl.errors import ShapeError
+from minidl.errors import DTypeError, ShapeError
 from minidl.ops.each import SMALL
 from minidl.ops.line_loops import copy_runs
 from minidl.ops.views import expand, reshape, unsqueeze
@@ -110,8 +110,12 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     tensor([[1., 3.],
             [2., 4.]])
     """
+    if bad := [x for x in tensors if not isinstance(x, Tensor)]:
+        raise DTypeError(f"cat: needs tensors, got {type(bad[0]).__name__}")
     if not len(tensors):
         raise ShapeError("cat: needs at least one tensor")
+    if any(x.ndim > 1 for x in tensors):  # as PyTorch has it, an empty row joins anything
+        tensors = [x for x in tensors if x.shape != (0,)]
     if not tensors[0].ndim:
         raise ShapeError("cat: a tensor without dimensions cannot be joined; use stack")
     result: Tensor = Concat.apply(*tensors, dim=dim_index("cat", dim, tensors[0].ndim))

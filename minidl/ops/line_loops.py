@@ -15,7 +15,7 @@ import numpy as np
 
 from minidl.core import Array
 from minidl.device import kernel, parallel
-from minidl.device.lines import copy_line, mix_lines, sum_lines
+from minidl.device.mixed_lines import copy_line, mix_lines, sum_lines
 from minidl.ops.reduce_loops import dense_order
 
 FLOATS = ("float32", "float64")

@@ -16,12 +16,14 @@ import numpy as np
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor
 from minidl.device.dtypes import is_floating
 from minidl.errors import DTypeError, MinidlError, ShapeError
+from minidl.ops.avg_pool import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
 from minidl.ops.line_loops import Mix, combine, combine_planes
+from minidl.ops.resize_cubic import resize_cubic
 from minidl.ops.windows import Sizes, sizes
 
 __all__ = ["interpolate"]
 
-LINEAR = {"linear": 1, "bilinear": 2, "trilinear": 3}
+LINEAR = {"linear": 1, "bilinear": 2, "bicubic": 2, "trilinear": 3}
 
 
 class Resizing(Op):
@@ -48,7 +50,7 @@ class ResizeAxis(Resizing):
         xp: Any, out: Array, x: Array, *, dim: int, old: int, new: int, rule: str, scale: float | None
     ) -> None:
         low, high, share = _places(old, new, rule, scale)
-        if rule == "nearest":
+        if rule.startswith("nearest"):
             out[...] = xp.take(x, xp.asarray(low), axis=dim)
             return
         weight = xp.asarray(share, x.dtype).reshape([-1 if d == dim else 1 for d in range(x.ndim)])
@@ -77,7 +79,7 @@ class ResizeAxisAdjoint(Resizing):
     ) -> None:
         low, high, share = _places(old, new, rule, scale)
         out[...] = 0
-        if rule == "nearest":
+        if rule.startswith("nearest"):
             _add_runs(xp, out, g, low, dim)
             return
         weight = xp.asarray(share, g.dtype).reshape([-1 if d == dim else 1 for d in range(g.ndim)])
@@ -194,15 +196,19 @@ def _places(old: int, new: int, rule: str, scale: float | None) -> tuple[Array, 
     """For each output the two inputs that it lies between, and the share of the second.
 
     PyTorch's rules: a pixel's centre lies at its index + 1/2, or at its index where corners are aligned. A given scale
-    factor is used as it is, not the ratio of the lengths; but a length that stays the same is left alone, and "nearest"
-    doubles evenly. (In one and three dimensions PyTorch's "nearest" has neither of these exceptions.)
+    factor is used as it is, not the ratio of the lengths; but a length that stays the same is left alone, and in images
+    "nearest" doubles evenly. In one and three dimensions PyTorch's "nearest" has neither of these exceptions.
     """
     index = np.arange(new)
-    if new == old:
+    if new == old and rule != "nearest":
         return index, index, np.zeros(new)
     step = 1 / scale if scale else old / new
-    if rule == "nearest":
-        step = 0.5 if new == 2 * old else step
+    if rule == "nearest-exact":
+        low = np.floor((index.astype(np.float32) + np.float32(0.5)) * np.float32(step)).astype(np.intp)
+        low = np.minimum(low, old - 1)
+        return low, low, np.zeros(new)
+    if rule in ("nearest", "nearest in images"):
+        step = 0.5 if rule == "nearest in images" and new == 2 * old else step
         low = np.floor(index.astype(np.float32) * np.float32(step))  # rounded as in PyTorch, or ties tip over
         low = np.minimum(low.astype(np.intp), old - 1)
         return low, low, np.zeros(new)
@@ -220,15 +226,20 @@ def interpolate(
     scale_factor: float | Sequence[float] | None = None,
     mode: str = "nearest",
     align_corners: bool | None = None,
+    recompute_scale_factor: bool | None = None,
+    antialias: bool = False,
 ) -> Tensor:
     """`input` resized along its spatial dimensions.
 
     Args:
-        input: (N, C, d1, ...), floating; whole numbers (a label map) only with "nearest".
+        input: (N, C, d1, ...), floating; whole numbers (a label map) only with "nearest" and "nearest-exact".
         size: the new lengths; a number, or one for each spatial dimension.
         scale_factor: factors instead of `size`; new lengths are rounded down.
-        mode: "nearest", or "linear", "bilinear" or "trilinear" for one, two or three spatial dimensions.
-        align_corners: map corner pixels onto corner pixels; linear modes only.
+        mode: "nearest"; "nearest-exact", which takes the pixel under the centre; "linear", "bilinear" or "trilinear"
+            for one, two or three spatial dimensions; "bicubic" for two; "area", the mean of what each pixel covers.
+        align_corners: map corner pixels onto corner pixels; linear and cubic modes only.
+        recompute_scale_factor: use the ratio of the lengths, not the factor that was given.
+        antialias: refused; PyTorch's widens the filter when it shrinks.
 
     Raises:
         ShapeError: if sizes do not fit.
@@ -241,15 +252,29 @@ def interpolate(
     dims = input.ndim - 2
     if dims < 1:
         raise ShapeError(f"interpolate: input must be (N, C, d1, ...), got {input.shape}")
-    if mode != "nearest" and LINEAR.get(mode) != dims:
-        known = ["nearest", *[m for m, d in LINEAR.items() if d == dims]]
+    if antialias:
+        raise MinidlError("interpolate: antialias is not offered; smooth the input first, or use mode 'area'")
+    plain = mode in ("nearest", "nearest-exact", "area")
+    if not plain and LINEAR.get(mode) != dims:
+        known = ["nearest", "nearest-exact", "area", *[m for m, d in LINEAR.items() if d == dims]]
         raise MinidlError(f"interpolate: mode for input {input.shape} must be one of {known}, got {mode!r}")
-    if mode == "nearest" and align_corners is not None:
-        raise MinidlError("interpolate: align_corners goes with the linear modes, not with 'nearest'")
-    if mode != "nearest" and not is_floating(input.dtype):
+    if plain and align_corners is not None:
+        raise MinidlError(f"interpolate: align_corners goes with the linear modes, not with {mode!r}")
+    if not mode.startswith("nearest") and not is_floating(input.dtype):
         raise DTypeError(f"interpolate: mode {mode!r} needs a floating input, got {input.dtype}; use input.float()")
     scales, wanted = _wanted(input, size, scale_factor, dims)
-    rule = "nearest" if mode == "nearest" else "corners" if align_corners else "centres"
+    if recompute_scale_factor:
+        if size is not None:
+            raise MinidlError("interpolate: recompute_scale_factor goes with scale_factor, not with size")
+        scales = [None] * dims
+    if mode == "area":
+        return (adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d)[dims - 1](input, wanted)
+    if mode == "bicubic":
+        for dim in (2, 3):
+            input = resize_cubic(input, dim, wanted[dim - 2], scales[dim - 2], bool(align_corners))
+        return input
+    rule = mode if mode.startswith("nearest") else "corners" if align_corners else "centres"
+    rule = "nearest in images" if rule == "nearest" and dims == 2 else rule
     axes = [(o, n, rule, s) for o, n, s in zip(input.shape[2:], wanted, scales, strict=True)]
     for dim, axis in enumerate(axes[: -2 if dims > 1 else 1], 2):
         input = ResizeAxis.apply(input, dim=dim, **_named(axis))

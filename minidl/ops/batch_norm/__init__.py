@@ -1,9 +1,9 @@
 """batch_norm: zero mean and unit variance for each channel of a batch, then a scale and a shift.
 
-Forward reads x twice and writes once: statistics, then (x - mean) * rstd * weight + bias, with an added residual and a
-ReLU in the same pass if asked for. Backward needs two sums, because moving one element moves the mean and the variance
-of all: gx = rstd * weight * (g - mean(g) - xhat * mean(g * xhat)); it reads g and x twice and writes gx. What ReLU held
-back is computed again from x, or, if there was a residual, read from the result.
+Forward reads x twice and writes once: statistics, then (x - mean) * rstd * weight + bias, with the residual and the
+ReLU behind it in the same pass (`fusion.py`). Backward needs two sums, because moving one element moves the mean and
+the variance of all: gx = rstd * weight * (g - mean(g) - xhat * mean(g * xhat)); it reads g and x twice and writes gx.
+What ReLU held back is computed again from x, or, if there was a residual, read from the result.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import numpy as np
 
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor, UpdateOp, is_recording
 from minidl.device.dtypes import accumulator
-from minidl.errors import ArgumentError, ShapeError
+from minidl.errors import ShapeError
 from minidl.ops.batch_norm import cpu
-from minidl.ops.compare import gt
+from minidl.ops.batch_norm.activation import NONE, Activation, activate, passed, slope_at
 from minidl.ops.reduce import mean as mean_
 from minidl.ops.reduce import sum as sum_
 from minidl.ops.unary import rsqrt
@@ -59,11 +59,12 @@ class BatchNormalize(Op):
     name = "batch_normalize"
     saves: ClassVar[tuple[str, ...]] = ("x", "weight", "bias", "mean", "var")
     images = ("x", "residual", "out")
+    defers = recomputes = True
 
     @staticmethod
     def infer(
         x: Spec, weight: Spec, bias: Spec, mean: Spec, var: Spec, residual: Spec | None = None,
-        *, eps: float, activation: str,
+        *, eps: float, activation: Activation,
     ) -> Spec:  # fmt: skip
         if residual is not None and residual != x:
             raise ShapeError(f"batch_norm: residual must be like input {x.shape}, got {residual.shape}")
@@ -72,7 +73,7 @@ class BatchNormalize(Op):
     @staticmethod
     def reference(
         xp: Any, out: Array, x: Array, weight: Array, bias: Array, mean: Array, var: Array,
-        residual: Array | None = None, *, eps: float, activation: str,
+        residual: Array | None = None, *, eps: float, activation: Activation,
     ) -> None:  # fmt: skip
         shape = _by_channel(x.ndim)
         xp.subtract(x, mean.reshape(shape), out=out)
@@ -80,8 +81,7 @@ class BatchNormalize(Op):
         out += bias.reshape(shape)
         if residual is not None:
             out += residual
-        if activation == "relu":
-            xp.maximum(out, 0, out=out)
+        activate(xp, out, activation)
 
     @classmethod
     def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
@@ -90,7 +90,7 @@ class BatchNormalize(Op):
     @staticmethod
     def cpu(
         out: Array, x: Array, weight: Array, bias: Array, mean: Array, var: Array,
-        residual: Array | None = None, *, eps: float, activation: str,
+        residual: Array | None = None, *, eps: float, activation: Activation,
     ) -> None:  # fmt: skip
         affine = cpu.affine_of(x, mean, _scale(weight, var, eps), bias)
         cpu.apply_affine(out, x, affine, residual, activation)
@@ -124,9 +124,8 @@ def _gradients(
     centred = x - mean_(x, dims, keepdim=True)
     rstd = rsqrt(mean_(centred * centred, dims, keepdim=True) + eps)
     xhat = centred * rstd
-    if activation == "relu":
-        result = xhat * weight.reshape(shape) + bias.reshape(shape) if y is None else y
-        g = g * gt(result, 0).to(g.dtype)
+    if activation != NONE:
+        g = passed(g, xhat * weight.reshape(shape) + bias.reshape(shape) if y is None else y, activation)
     gy = g * weight.reshape(shape)
     gx = rstd * (gy - mean_(gy, dims, keepdim=True) - xhat * mean_(gy * xhat, dims, keepdim=True))
     return gx, sum_(g * xhat, dims), sum_(g, dims), None, None, *((g,) if has_residual else ())
@@ -140,19 +139,19 @@ class BatchNormalizeGrad(Op):
 
     @staticmethod
     def infer(
-        g: Spec, x: Spec, weight: Spec, bias: Spec, mean: Spec, var: Spec, *, eps: float, activation: str
+        g: Spec, x: Spec, weight: Spec, bias: Spec, mean: Spec, var: Spec, *, eps: float, activation: Activation
     ) -> tuple[Spec, Spec, Spec]:
         return x, weight, weight
 
     @staticmethod
     def reference(
         xp: Any, out: tuple[Array, ...], g: Array, x: Array, weight: Array, bias: Array, mean: Array, var: Array,
-        *, eps: float, activation: str,
+        *, eps: float, activation: Activation,
     ) -> None:  # fmt: skip
-        if activation == "relu":
+        if activation != NONE:
             y = xp.empty(x.shape, x.dtype)
-            BatchNormalize.reference(xp, y, x, weight, bias, mean, var, eps=eps, activation="none")
-            g = g * (y > 0)
+            BatchNormalize.reference(xp, y, x, weight, bias, mean, var, eps=eps, activation=NONE)
+            g = g * slope_at(xp, y, activation)
         _reference_gradients(xp, out, g, x, weight, mean, var, eps)
 
     @classmethod
@@ -162,10 +161,10 @@ class BatchNormalizeGrad(Op):
     @staticmethod
     def cpu(
         out: tuple[Array, Array, Array], g: Array, x: Array, weight: Array, bias: Array, mean: Array, var: Array,
-        *, eps: float, activation: str,
+        *, eps: float, activation: Activation,
     ) -> None:  # fmt: skip
         affine = cpu.affine_of(x, mean, _scale(weight, var, eps), bias)
-        sums = cpu.sums(g, x, affine, None, None, activation)
+        sums = cpu.sums(g, x, affine, activation)
         _finish(out, sums, g, x, weight, var, eps, affine, activation)
 
 
@@ -199,8 +198,8 @@ class BatchNormalizeAddReluGrad(Op):
         *, eps: float,
     ) -> None:  # fmt: skip
         affine = cpu.affine_of(x, mean, _scale(weight, var, eps), bias)
-        sums = cpu.sums(g, x, affine, out[3], y, "relu")
-        _finish(out[:3], sums, out[3], x, weight, var, eps, affine, "none")
+        sums = cpu.sums_through(g, x, affine, out[3], y)
+        _finish(out[:3], sums, out[3], x, weight, var, eps, affine, NONE)
 
 
 def _reference_gradients(
@@ -222,7 +221,7 @@ def _reference_gradients(
 
 def _finish(
     out: tuple[Array, ...], sums: Array, g: Array, x: Array, weight: Array, var: Array, eps: float, affine: Array,
-    activation: str,
+    activation: Activation,
 ) -> None:  # fmt: skip
     """The gradients of weight and bias from the sums, and with them that of x."""
     gx, gw, gb = out
@@ -253,24 +252,31 @@ class BatchScale(Op):
     name = "batch_scale"
     saves = ("x", "scale", "out")
     images = ("x", "residual", "out")
+    defers = True
 
     @staticmethod
-    def infer(x: Spec, scale: Spec, shift: Spec, residual: Spec | None = None, *, activation: str) -> Spec:
+    def infer(x: Spec, scale: Spec, shift: Spec, residual: Spec | None = None, *, activation: Activation) -> Spec:
         if residual is not None and residual != x:
             raise ShapeError(f"batch_norm: residual must be like input {x.shape}, got {residual.shape}")
         return x
 
     @staticmethod
     def reference(
-        xp: Any, out: Array, x: Array, scale: Array, shift: Array, residual: Array | None = None, *, activation: str
+        xp: Any,
+        out: Array,
+        x: Array,
+        scale: Array,
+        shift: Array,
+        residual: Array | None = None,
+        *,
+        activation: Activation,
     ) -> None:
         shape = _by_channel(x.ndim)
         xp.multiply(x, scale.reshape(shape), out=out)
         out += shift.reshape(shape)
         if residual is not None:
             out += residual
-        if activation == "relu":
-            xp.maximum(out, 0, out=out)
+        activate(xp, out, activation)
 
     @classmethod
     def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
@@ -278,7 +284,7 @@ class BatchScale(Op):
 
     @staticmethod
     def cpu(
-        out: Array, x: Array, scale: Array, shift: Array, residual: Array | None = None, *, activation: str
+        out: Array, x: Array, scale: Array, shift: Array, residual: Array | None = None, *, activation: Activation
     ) -> None:
         cpu.apply_affine(out, x, cpu.affine_of(x, np.zeros_like(scale), scale, shift), residual, activation)
 
@@ -286,8 +292,7 @@ class BatchScale(Op):
     def vjp(node: Node, g: Tensor) -> Grads:
         x, scale, y = node.saved
         dims, shape = _all_but_channels(x.ndim), _by_channel(x.ndim)
-        if node.params["activation"] == "relu":
-            g = g * gt(y.detach(), 0).to(g.dtype)
+        g = passed(g, y.detach(), node.params["activation"])
         gx = g * scale.reshape(shape) if node.needs[0] else None
         gscale = sum_(g * x, dims) if node.needs[1] else None
         gshift = sum_(g, dims) if node.needs[2] else None
@@ -324,9 +329,6 @@ def batch_norm(
     training: bool = False,
     momentum: float = 0.1,
     eps: float = 1e-5,
-    *,
-    residual: Tensor | None = None,
-    activation: str = "none",
 ) -> Tensor:
     """Each channel shifted and scaled: by the statistics of the batch in training, by the running ones otherwise.
 
@@ -336,12 +338,9 @@ def batch_norm(
         weight, bias: (C,), the scale and shift after normalisation; 1 and 0 when None.
         momentum: the share of the batch in the new running statistics (the variance is Bessel-corrected there).
         eps: added to the variance.
-        residual: of the shape and type of `input`, added to the result; it costs no pass over memory of its own.
-        activation: "none", or "relu" for what comes last, at no cost either.
 
     Raises:
         ShapeError: if sizes do not fit, or a channel has a single value in training.
-        ArgumentError: for an unknown activation.
 
     Source: Ioffe and Szegedy, ICML 2015, algorithm 1.
 
@@ -350,22 +349,18 @@ def batch_norm(
             [ 0.999995]])
     """
     _check(input, running_mean, running_var, weight, bias, training)
-    if activation not in ("none", "relu"):
-        raise ArgumentError(f"batch_norm: activation must be 'none' or 'relu', got {activation!r}")
     weight = _of_channels(input, weight, 1.0)
     bias = _of_channels(input, bias, 0.0)
-    others = () if residual is None else (residual,)
     if running_mean is not None and running_var is not None and not training:
         scale = weight * rsqrt(running_var + eps)
-        return BatchScale.apply(input, scale, bias - running_mean * scale, *others, activation=activation)  # type: ignore[no-any-return]
+        at_rest: Tensor = BatchScale.apply(input, scale, bias - running_mean * scale, activation=NONE)
+        return at_rest
     mean, var = BatchMoments.apply(input.detach())
-    op = BatchNormalizeAddRelu if residual is not None and activation == "relu" else BatchNormalize
-    result: Tensor = op.apply(input, weight, bias, mean, var, *others, eps=float(eps), activation=activation)
-    if running_mean is not None and running_var is not None and training:
+    if running_mean is not None and running_var is not None:
         count = input.numel() // max(input.shape[1], 1)
-        MoveTowards.apply(
-            running_mean, running_var, mean, var, momentum=float(momentum), correction=count / max(count - 1, 1)
-        )
+        correction = count / max(count - 1, 1)
+        MoveTowards.apply(running_mean, running_var, mean, var, momentum=float(momentum), correction=correction)
+    result: Tensor = BatchNormalize.apply(input, weight, bias, mean, var, eps=float(eps), activation=NONE)
     return result
 
 

@@ -6,9 +6,9 @@ i belongs to channel i % channels.
 
 Statistics take one read of x from memory: a block of rows (64 KiB, so it stays in the cache) is summed, then the
 deviations from its own mean are squared, and the blocks are merged in float64 in their order, so that nothing cancels
-however far the mean lies from 0 (Chan, Golub and LeVeque 1983, Am. Stat. 37, eq. 2.1). On one core of a Zen 3, 8 images
-of 32 channels, 128² (16.8 MB): statistics 1.2 ms, which is what one read takes; the second pass, ReLU included, 1.5 ms,
-which is what a copy takes.
+however far the mean lies from 0 (Chan, Golub and LeVeque 1983, Am. Stat. 37, eq. 2.1). On one core of a Zen 3, 8
+images of 32 channels, 128² (16.8 MB): statistics 1.2 ms, which is what one read takes; the second pass, ReLU included,
+1.5 ms, which is what a copy takes.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import numpy as np
 from minidl.core import Array
 from minidl.device import block_count, inline, kernel, parallel
 from minidl.device.inline import Inline
+from minidl.ops.batch_norm.activation import Activation
 
 BLOCK_BYTES = 65536
 WIDTH = 64  # the least length of a row, where pixels can be folded
@@ -55,37 +56,53 @@ def affine_of(x: Array, mean: Array, scale: Array, shift: Array) -> Array:
     return affine.reshape(3, -1)
 
 
-def apply_affine(y: Array, x: Array, affine: Array, residual: Array | None, activation: str) -> None:
+def apply_affine(y: Array, x: Array, affine: Array, residual: Array | None, activation: Activation) -> None:
     """y = act((x - mean) * scale + shift [+ residual])."""
-    rows = x.size // affine.shape[1]
+    rows, (kind, level) = x.size // affine.shape[1], activation
     if residual is None:
-        parallel(_APPLY[activation], rows, y.reshape(-1), x.reshape(-1), affine)
+        parallel(_APPLY[kind], rows, y.reshape(-1), x.reshape(-1), affine, level)
     else:
-        parallel(_APPLY_AND_ADD[activation], rows, y.reshape(-1), x.reshape(-1), residual.reshape(-1), affine)
+        parallel(_APPLY_AND_ADD[kind], rows, y.reshape(-1), x.reshape(-1), residual.reshape(-1), affine, level)
 
 
-def sums(g: Array, x: Array, affine: Array, kept: Array | None, y: Array | None, activation: str) -> Array:
-    """Sums of g and of g * (x - mean) for each channel, (2, C) in float64; g counts where relu let it through.
+def sums(g: Array, x: Array, affine: Array, activation: Activation) -> Array:
+    """Sums of g and of g * (x - mean) for each channel, (2, C) in float64; g counts as the activation lets it through.
 
-    That is told by y, if there is one, and g is then written to `kept`; else by computing y's sign from x again.
+    Where that was, is found by computing its argument from x again.
     """
-    channels, width = x.shape[-1], affine.shape[1]
+    kind, level = activation
+    parts, rows = _parts(x, affine)
+    parallel(_SUMS[kind], len(parts), parts, g.reshape(-1), x.reshape(-1), affine, rows, level)
+    return _by_channel(parts, x.shape[-1])
+
+
+def sums_through(g: Array, x: Array, affine: Array, kept: Array, y: Array) -> Array:
+    """The same under a ReLU whose result is y; what it lets through of g is written to `kept`."""
+    parts, rows = _parts(x, affine)
+    flat = kept.reshape(-1), y.reshape(-1), g.reshape(-1), x.reshape(-1)
+    parallel(_sums_through, len(parts), parts, *flat, affine, rows)
+    return _by_channel(parts, x.shape[-1])
+
+
+def _parts(x: Array, affine: Array) -> tuple[Array, int]:
+    """Room for the sums of each block, and the rows of a block."""
+    width = affine.shape[1]
     rows = max(1, BLOCK_BYTES // (width * x.itemsize))
-    blocks = block_count(x.size // width, rows)
-    parts = np.empty((blocks, 2, width))
-    if kept is not None and y is not None:
-        flat = kept.reshape(-1), y.reshape(-1)
-        parallel(_sums_through, blocks, parts, *flat, g.reshape(-1), x.reshape(-1), affine, rows)
-    else:
-        parallel(_SUMS[activation], blocks, parts, g.reshape(-1), x.reshape(-1), affine, rows)
+    return np.empty((block_count(x.size // width, rows), 2, width)), rows
+
+
+def _by_channel(parts: Array, channels: int) -> Array:
     return parts.sum(axis=0).reshape(2, -1, channels).sum(axis=1)
 
 
-def input_gradient(gx: Array, g: Array, x: Array, affine: Array, slope: Array, lift: Array, activation: str) -> None:
+def input_gradient(
+    gx: Array, g: Array, x: Array, affine: Array, slope: Array, lift: Array, activation: Activation
+) -> None:
     """gx = g * scale + (x - mean) * slope + lift, where g counts as in `sums`."""
+    kind, level = activation
     lanes = affine_of(x, slope, lift, lift)[:2].copy()
     rows = x.size // affine.shape[1]
-    parallel(_GRADIENT[activation], rows, gx.reshape(-1), g.reshape(-1), x.reshape(-1), affine, lanes)
+    parallel(_GRADIENT[kind], rows, gx.reshape(-1), g.reshape(-1), x.reshape(-1), affine, lanes, level)
 
 
 @kernel("float64[:, :, ::1], const T[::1], intp", T=FLOATS)
@@ -148,55 +165,81 @@ def _merge_moments(begin: int, end: int, mean: Array, var: Array, parts: Array, 
         mean[c], var[c] = centre[c], squares[c] / total
 
 
+# What an activation makes of v, and of the gradient g that arrives at it; `level` is its parameter.
 @inline
-def _as_it_is(v: Any, zero: Any) -> Any:
+def _as_it_is(v: Any, zero: Any, level: Any) -> Any:
     return v
 
 
 @inline
-def _rectified(v: Any, zero: Any) -> Any:
+def _rectified(v: Any, zero: Any, level: Any) -> Any:
     return zero if v <= zero else v  # NaN is not below zero, and stays
 
 
+@inline
+def _leaking(v: Any, zero: Any, level: Any) -> Any:
+    return v * level if v <= zero else v
+
+
+@inline
+def _capped(v: Any, zero: Any, level: Any) -> Any:
+    low = zero if v <= zero else v
+    return level if low > level else low
+
+
+@inline
+def _all(g: Any, v: Any, zero: Any, level: Any) -> Any:
+    return g
+
+
+@inline
+def _above_zero(g: Any, v: Any, zero: Any, level: Any) -> Any:
+    return g if v > zero else zero
+
+
+@inline
+def _more_above_zero(g: Any, v: Any, zero: Any, level: Any) -> Any:
+    return g if v > zero else g * level
+
+
+@inline
+def _between(g: Any, v: Any, zero: Any, level: Any) -> Any:
+    return g if zero <= v <= level else zero
+
+
 def _applying(activation: Inline) -> Any:
-    @kernel("T[::1], const T[::1], const T[:, ::1]", T=FLOATS)
-    def apply_rows(begin: int, end: int, y: Array, x: Array, affine: Array) -> None:
+    @kernel("T[::1], const T[::1], const T[:, ::1], T", T=FLOATS)
+    def apply_rows(begin: int, end: int, y: Array, x: Array, affine: Array, level: float) -> None:
         width = affine.shape[1]
         mean, scale, shift, zero = affine[MEAN], affine[SCALE], affine[SHIFT], x.dtype.type(0)
         for at in range(begin * width, end * width, width):
             into, a = y[at : at + width], x[at : at + width]
             for i in range(width):
-                into[i] = activation((a[i] - mean[i]) * scale[i] + shift[i], zero)
+                into[i] = activation((a[i] - mean[i]) * scale[i] + shift[i], zero, level)
 
     return apply_rows
 
 
 def _adding(activation: Inline) -> Any:
-    @kernel("T[::1], const T[::1], const T[::1], const T[:, ::1]", T=FLOATS)
-    def apply_and_add_rows(begin: int, end: int, y: Array, x: Array, residual: Array, affine: Array) -> None:
+    @kernel("T[::1], const T[::1], const T[::1], const T[:, ::1], T", T=FLOATS)
+    def apply_and_add_rows(
+        begin: int, end: int, y: Array, x: Array, residual: Array, affine: Array, level: float
+    ) -> None:  # fmt: skip
         width = affine.shape[1]
         mean, scale, shift, zero = affine[MEAN], affine[SCALE], affine[SHIFT], x.dtype.type(0)
         for at in range(begin * width, end * width, width):
             into, a, b = y[at : at + width], x[at : at + width], residual[at : at + width]
             for i in range(width):
-                into[i] = activation((a[i] - mean[i]) * scale[i] + shift[i] + b[i], zero)
+                into[i] = activation((a[i] - mean[i]) * scale[i] + shift[i] + b[i], zero, level)
 
     return apply_and_add_rows
 
 
-@inline
-def _all(g: Any, v: Any, zero: Any) -> Any:
-    return g
-
-
-@inline
-def _above_zero(g: Any, v: Any, zero: Any) -> Any:
-    return g if v > zero else zero
-
-
 def _summing(through: Inline) -> Any:
-    @kernel("float64[:, :, ::1], const T[::1], const T[::1], const T[:, ::1], intp", T=FLOATS)
-    def sums_of_blocks(begin: int, end: int, parts: Array, g: Array, x: Array, affine: Array, rows: int) -> None:
+    @kernel("float64[:, :, ::1], const T[::1], const T[::1], const T[:, ::1], intp, T", T=FLOATS)
+    def sums_of_blocks(
+        begin: int, end: int, parts: Array, g: Array, x: Array, affine: Array, rows: int, level: float
+    ) -> None:  # fmt: skip
         width = affine.shape[1]
         mean, scale, shift, zero = affine[MEAN], affine[SCALE], affine[SHIFT], x.dtype.type(0)
         for block in range(begin, end):
@@ -209,15 +252,15 @@ def _summing(through: Inline) -> Any:
                 ga, gb = g[at : at + width], g[at + width : at + 2 * width]
                 for i in range(width):
                     p, q = a[i] - mean[i], b[i] - mean[i]
-                    gp = through(ga[i], p * scale[i] + shift[i], zero)
-                    gq = through(gb[i], q * scale[i] + shift[i], zero)
+                    gp = through(ga[i], p * scale[i] + shift[i], zero, level)
+                    gq = through(gb[i], q * scale[i] + shift[i], zero, level)
                     plain[i] += gp + gq
                     along[i] += gp * p + gq * q
             for at in range(even, last, width):
                 a, ga = x[at : at + width], g[at : at + width]
                 for i in range(width):
                     p = a[i] - mean[i]
-                    gp = through(ga[i], p * scale[i] + shift[i], zero)
+                    gp = through(ga[i], p * scale[i] + shift[i], zero, level)
                     plain[i] += gp
                     along[i] += gp * p
             for i in range(width):
@@ -249,9 +292,9 @@ def _sums_through(
 
 
 def _descending(through: Inline) -> Any:
-    @kernel("T[::1], const T[::1], const T[::1], const T[:, ::1], const T[:, ::1]", T=FLOATS)
+    @kernel("T[::1], const T[::1], const T[::1], const T[:, ::1], const T[:, ::1], T", T=FLOATS)
     def gradient_rows(
-        begin: int, end: int, gx: Array, g: Array, x: Array, affine: Array, slope_and_lift: Array
+        begin: int, end: int, gx: Array, g: Array, x: Array, affine: Array, slope_and_lift: Array, level: float
     ) -> None:  # fmt: skip
         width = affine.shape[1]
         mean, scale, shift, zero = affine[MEAN], affine[SCALE], affine[SHIFT], x.dtype.type(0)
@@ -260,12 +303,14 @@ def _descending(through: Inline) -> Any:
             into, a, ga = gx[at : at + width], x[at : at + width], g[at : at + width]
             for i in range(width):
                 p = a[i] - mean[i]
-                into[i] = through(ga[i], p * scale[i] + shift[i], zero) * scale[i] + p * slope[i] + lift[i]
+                into[i] = through(ga[i], p * scale[i] + shift[i], zero, level) * scale[i] + p * slope[i] + lift[i]
 
     return gradient_rows
 
 
-_APPLY = {"none": _applying(_as_it_is), "relu": _applying(_rectified)}
-_APPLY_AND_ADD = {"none": _adding(_as_it_is), "relu": _adding(_rectified)}
-_SUMS = {"none": _summing(_all), "relu": _summing(_above_zero)}
-_GRADIENT = {"none": _descending(_all), "relu": _descending(_above_zero)}
+_FORWARD = {"none": _as_it_is, "relu": _rectified, "leaky_relu": _leaking, "clamp": _capped}
+_BACKWARD = {"none": _all, "relu": _above_zero, "leaky_relu": _more_above_zero, "clamp": _between}
+_APPLY = {name: _applying(function) for name, function in _FORWARD.items()}
+_APPLY_AND_ADD = {name: _adding(function) for name, function in _FORWARD.items()}
+_SUMS = {name: _summing(function) for name, function in _BACKWARD.items()}
+_GRADIENT = {name: _descending(function) for name, function in _BACKWARD.items()}

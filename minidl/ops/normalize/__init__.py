@@ -38,6 +38,7 @@ class Normalize(Op):
 
     name = "normalize"
     saves = ("x", "weight", "out")
+    saves_results = (1, 2)
 
     @staticmethod
     def infer(x: Spec, weight: Spec, bias: Spec, *, lead: int, groups: int, eps: float) -> tuple[Spec, Spec, Spec]:
