@@ -1,11 +1,11 @@
-# One word each: demo, test, check, bench, docs; gpu-test and gpu-bench on a machine with an NVIDIA GPU. The first use makes .venv and installs what that word needs.
+# One word each: demo, test, test-long, check, bench, docs; gpu-test and gpu-bench on a machine with an NVIDIA GPU. The first use makes .venv and installs what that word needs.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
 
 CUDA ?= 13
 
-.PHONY: setup demo test check bench docs gpu gpu-test gpu-bench clean
+.PHONY: setup demo test test-long check bench docs gpu gpu-test gpu-bench clean
 
 setup: .venv/dev  ## all that tests and checks need
 
@@ -14,6 +14,9 @@ demo: .venv/med  ## three models of synthetic scans: train, judge, report; about
 
 test: .venv/dev  ## every test, doctests included
 	$(BIN)/python -m pytest
+
+test-long: .venv/dev  ## what takes minutes: 10,000 kills, 200 resumes
+	$(BIN)/python -m pytest -m long
 
 check: .venv/dev  ## style, types, layers
 	$(BIN)/ruff check .

@@ -5,6 +5,7 @@
     |-- DTypeError       (TypeError)     an element type an op does not take
     |-- DeviceError      (RuntimeError)  a device that is not there, or arrays on two devices
     |-- GradError        (RuntimeError)  a backward pass that cannot be run
+    |   `-- AnomalyError                 a number that is not finite, found by anomaly mode
     |-- KernelError      (RuntimeError)  a kernel that is missing, does not compile, or is wrong
     |-- FileFormatError  (ValueError)    a file that is damaged or of another kind
     |-- ArgumentError    (ValueError)    an argument outside of what is allowed
@@ -16,8 +17,8 @@ Each is one sentence: what was given, what is needed, and the way out.
 from __future__ import annotations
 
 __all__ = [
-    "ArgumentError", "DTypeError", "DeviceError", "FileFormatError", "GradError", "KernelError", "MinidlError",
-    "ShapeError", "StateDictError",
+    "AnomalyError", "ArgumentError", "DTypeError", "DeviceError", "FileFormatError", "GradError", "KernelError",
+    "MinidlError", "ShapeError", "StateDictError",
 ]  # fmt: skip
 
 
@@ -39,6 +40,10 @@ class DeviceError(MinidlError, RuntimeError):
 
 class GradError(MinidlError, RuntimeError):
     """A backward pass that cannot be run."""
+
+
+class AnomalyError(GradError):
+    """A NaN or an infinity, found where it was born."""
 
 
 class KernelError(MinidlError, RuntimeError):

@@ -15,9 +15,10 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from minidl.core import registry
+from minidl.core.origin import refresh
 from minidl.core.spec import Spec
 from minidl.core.tape import is_recording, recording
 from minidl.core.tensor import Tensor
@@ -32,7 +33,9 @@ Rule = Callable[["Waiting", int, tuple[Tensor, ...], dict[str, Any]], Tensor | N
 
 rules: dict[str, dict[str, Rule]] = {}  # by the name of the op that takes in, and of the one that waits
 _window: ContextVar[list[weakref.ref[Waiting]] | None] = ContextVar("window", default=None)
-_places = {name: cast(Any, Tensor).__dict__[name] for name in ("array", "node", "slot")}  # `Waiting` fills them late
+_places: dict[str, Any] = {
+    name: getattr(Tensor, name) for name in ("array", "node", "slot")
+}  # `Waiting` fills them late
 
 
 class Waiting(Tensor):
@@ -51,7 +54,11 @@ class Waiting(Tensor):
         t = Waiting.__new__(Waiting)
         t.op, t._known, t.inputs, t.params = op, spec, inputs, params
         t.is_recorded = is_recording()
-        t.grad, t.requires_grad = None, t.is_recorded and any(i.requires_grad for i in inputs)
+        for i in inputs:
+            if i.origin is not None:
+                refresh(i)
+        t.grad = t.hooks = t.origin = None
+        t.requires_grad = t.is_recorded and any(i.requires_grad for i in inputs)
         return t
 
     def settle(self) -> None:

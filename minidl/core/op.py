@@ -13,10 +13,13 @@ import numpy as np
 
 from minidl.core import defer, registry
 from minidl.core.defer import may_wait
-from minidl.core.spec import Spec
+from minidl.core.origin import Origin, refresh
+from minidl.core.spec import Spec, spec_of
 from minidl.core.tape import OUT, Call, Grads, Kernel, Node, Source, is_recording, launch
 from minidl.core.tensor import Tensor
-from minidl.device import Array, Device, device_of, empty, numba_enabled
+from minidl.core.versions import note_change
+from minidl.device import CPU, Array, Device, device_of, empty, numba_enabled
+from minidl.device.background import compiles_in_background, run_or
 from minidl.device.layout import channels_last, channels_last_view, in_memory_order, is_channels_last
 from minidl.errors import DeviceError, GradError
 
@@ -30,7 +33,14 @@ class Op:
     name: ClassVar[str]
     # What backward needs: names of array arguments of `infer` ("*rest" for a variable number of them), or "out".
     saves: ClassVar[tuple[str, ...]] = ()
-    # The same as positions, OUT for the result; made from `saves`.
+    # Which of those only the gradients of some inputs need: {saved: names of these inputs}. What no gradient needs is
+    # not kept, and may be changed in place.
+    saves_for: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    # The same as positions for each of `saves`, or None; made from `saves_for`.
+    uses: ClassVar[tuple[tuple[int, ...] | None, ...]] = ()
+    # Of several results saved as "out", those that are needed; all if empty. The others are None.
+    saves_results: ClassVar[tuple[int, ...]] = ()
+    # `saves` as positions, OUT for the result; made from `saves`.
     sources: ClassVar[tuple[Source, ...]] = ()
     # (*specs, **params) -> Spec, or a tuple of them. Checks shapes; pure, memoised, so params must be hashable.
     infer: ClassVar[Callable[..., Any]]
@@ -46,8 +56,12 @@ class Op:
     image_sources: ClassVar[tuple[Source, ...]] = ()
     # Whether a result may wait for the op after it (`core.defer`).
     defers: ClassVar[bool] = False
+    # Whether backward passes that need a result compute it again (`core.recipe`): one pass over what is kept anyway.
+    recomputes: ClassVar[bool] = False
     # Whether `cpu` treats every number alike, so that all arrays may lie in any one order.
     elementwise: ClassVar[bool] = False
+    # Whether `cpu` takes arrays as they lie, whatever their strides; the result follows as for the reference.
+    strided: ClassVar[bool] = False
     # (out, *arrays, **params) -> None: CUDA C++, on C-contiguous CuPy arrays that `cuda_takes` accepts.
     cuda: ClassVar[Callable[..., None] | None] = None
 
@@ -56,6 +70,11 @@ class Op:
             return  # an abstract family, not an op
         registry.ops[cls.name] = cls
         cls.sources = tuple(_source(cls.infer.__code__, saved) for saved in cls.saves)
+        if cls.saves_for:
+            positions = cls.infer.__code__.co_varnames.index
+            cls.uses = tuple(
+                [tuple(map(positions, cls.saves_for[s])) if s in cls.saves_for else None for s in cls.saves]
+            )
         cls.image_sources = tuple(_source(cls.infer.__code__, image) for image in cls.images)
         cls.result_specs = staticmethod(functools.lru_cache(maxsize=1024)(cls.infer))
 
@@ -91,26 +110,46 @@ class Op:
     @classmethod
     def run(cls, inputs: tuple[Tensor, ...], params: dict[str, Any]) -> Any:
         """Run this op now and put the step on the tape."""
-        specs = cls.result_specs(*[t.spec for t in inputs], **params)
         arrays = tuple([t.array for t in inputs])
+        specs = tuple([spec_of(a) for a in arrays])
+        outs = cls.result_specs(*specs, **params)
         device = common_device(cls.name, arrays)
-        several = type(specs) is tuple
+        several = type(outs) is tuple
+        outs = outs if several else (outs,)
         kernel = select_kernel(cls, device, arrays, params)
-        out = _allocate(specs if several else (specs,), device, kernel, arrays)
-        launch(Call(cls, kernel, out if several else out[0], arrays, params))
-        results = tuple([Tensor.of(a) for a in out])
-        results = cls.record(inputs, params, results)
+        out = _allocate(outs, device, kernel, arrays)
+        call = Call.of(cls, kernel, out if several else out[0], arrays, params)
+        if compiles_in_background():
+            instead = Call.of(cls, functools.partial(cls.reference, device.xp), call.out, arrays, params)
+            run_or(lambda: launch(call), lambda: launch(instead))
+        else:
+            launch(call)
+        results = cls.record(inputs, params, specs, outs, tuple([Tensor.of(a) for a in out]))
         return results if several else results[0]
 
     @classmethod
     def record(
-        cls, inputs: tuple[Tensor, ...], params: dict[str, Any], results: tuple[Tensor, ...]
+        cls,
+        inputs: tuple[Tensor, ...],
+        params: dict[str, Any],
+        specs: tuple[Spec, ...],
+        outs: tuple[Spec, ...],
+        results: tuple[Tensor, ...],
     ) -> tuple[Tensor, ...]:
         """Put one step on the tape, if it is recorded now and any input needs a gradient."""
-        if not (is_recording() and any(t.requires_grad for t in inputs)):
+        if not is_recording():
             return results
-        node = Node(cls, inputs, params, results)
-        return tuple([t.linked_to(node, slot) for slot, t in enumerate(results)])
+        needed = False
+        for t in inputs:
+            if t.origin is not None:
+                refresh(t)
+            needed = needed or t.requires_grad
+        if not needed:
+            return results
+        node = Node(cls, inputs, params, specs, outs, results)
+        if OUT in cls.sources:  # the node keeps these results, and must not be reached from them
+            return tuple([t.linked_to(node, slot) for slot, t in enumerate(results)])
+        return tuple([t.link(node, slot) for slot, t in enumerate(results)])
 
 
 def _source(rule: CodeType, saved: str) -> Source:
@@ -130,7 +169,25 @@ class ViewOp(Op):
     @classmethod
     def apply(cls, *inputs: Tensor, **params: Any) -> Tensor:
         (x,) = inputs
-        return cls.record(inputs, params, (Tensor.of(cls.view(x.array, **params)),))[0]
+        array = cls.view(x.array, **params)
+        result = Tensor.of(array)
+        if is_recording():
+            if x.origin is not None:
+                refresh(x)
+            if x.requires_grad:
+                result.link(Node(cls, inputs, params, (x.spec,), (spec_of(array),), (result,)), 0)
+            base = array.base
+            if base is x.array or (base is not None and base is x.array.base):  # not a copy
+                result.origin = Origin.of(x, cls, params)
+        return result
+
+    @classmethod
+    def put(cls, parent: Tensor, view: Tensor, **params: Any) -> tuple[type[Op], tuple[Tensor, ...], dict[str, Any]]:
+        """The step that makes the new value of `parent` when `view` was changed in place: op, inputs, parameters."""
+        raise GradError(
+            f"in-place update: what {cls.name} gives cannot be changed in place while steps are recorded; "
+            "change a clone() of it, or use no_grad()"
+        )
 
 
 class UpdateOp(Op):
@@ -156,7 +213,9 @@ class UpdateOp(Op):
         out, rest = arrays[: cls.updates], arrays[cls.updates :]
         defer.settle(out)
         kernel = select_kernel(cls, common_device(cls.name, arrays), arrays, params)
-        launch(Call(cls, kernel, out if cls.updates > 1 else out[0], rest, params))
+        launch(Call.of(cls, kernel, out if cls.updates > 1 else out[0], rest, params))
+        for array in out:
+            note_change(array, cls.name)
 
 
 def common_device(name: str, arrays: tuple[Array, ...]) -> Device:
@@ -165,6 +224,11 @@ def common_device(name: str, arrays: tuple[Array, ...]) -> Device:
     Raises:
         DeviceError: if they live on several.
     """
+    for array in arrays:
+        if type(array) is not np.ndarray:
+            break
+    else:
+        return CPU  # the usual case, in a sixth of the time
     device = device_of(arrays[0])
     for array in arrays[1:]:
         if device_of(array) != device:
@@ -197,6 +261,8 @@ def select_kernel(op: type[Op], device: Device, arrays: tuple[Array, ...], param
     if op.name in overrides:
         return overrides[op.name]
     if device.type == "cpu" and op.cpu is not None and numba_enabled() and op.cpu_takes(arrays, params):
+        if op.strided:
+            return op.cpu
         return functools.partial(_on_images if op.images else _in_one_order if op.elementwise else _on_contiguous, op)
     if device.type == "cuda" and op.cuda is not None and op.cuda_takes(arrays, params):
         return functools.partial(_on_contiguous_cuda, op)
@@ -211,7 +277,7 @@ def _allocate(specs: tuple[Spec, ...], device: Device, kernel: Kernel, arrays: t
     if how is _on_images:
         last = OUT in kernel.args[0].image_sources  # type: ignore[attr-defined]
     else:
-        last = any(_hands_on(a, specs[0].shape) for a in arrays)
+        last = len(specs[0].shape) > 2 and any(_hands_on(a, specs[0].shape) for a in arrays)
     return tuple([empty(device, *s, channels_last=last) for s in specs])
 
 

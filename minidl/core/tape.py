@@ -1,18 +1,22 @@
-"""The tape: what was computed from what, and the walk back along it.
+"""The tape: what was computed from what.
 
 A `Node` is one step of a computation that needs gradients. It points to the nodes (or leaf tensors) of its inputs and
 holds the few arrays that its op named in `saves`; nothing points from a node to its own result, so there is no cycle,
-and a graph dies with the last tensor that needs it, without the garbage collector.
+and a graph dies with the last tensor that needs it, without the garbage collector. `core.walk` goes back along it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
-from minidl.core import registry
+from minidl.core import versions
+from minidl.core.hooks import RemovableHandle
+from minidl.core.node_hooks import NodeHooks
+from minidl.core.recipe import Recipe, recipe_or_value
 from minidl.core.spec import Spec
 from minidl.device import Array
 from minidl.errors import GradError
@@ -37,19 +41,26 @@ class Call(NamedTuple):
     inputs: tuple[Array, ...]
     params: dict[str, Any]
 
+    @staticmethod
+    def of(op: type[Op], kernel: Kernel, out: Any, inputs: tuple[Array, ...], params: dict[str, Any]) -> Call:
+        """The same as `Call(...)`, in half the time: one is made for every op."""
+        return tuple.__new__(Call, (op, kernel, out, inputs, params))
+
     def run(self) -> None:
         self.kernel(self.out, *self.inputs, **self.params)
 
 
 _launcher: ContextVar[Callable[[Call], None] | None] = ContextVar("launcher", default=None)
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
+_noting: ContextVar[Callable[[Node], None] | None] = ContextVar("noting", default=None)
 
 
 def launch(call: Call) -> None:
     """Run one kernel, by way of the innermost `launching` block. No kernel runs anywhere else."""
     through = _launcher.get()
     if through is None:
-        call.kernel(call.out, *call.inputs, **call.params)
+        _, kernel, out, inputs, params = call
+        kernel(out, *inputs, **params)
     else:
         through(call)
 
@@ -64,9 +75,19 @@ def launching(through: Callable[[Call], None]) -> Iterator[None]:
         _launcher.reset(token)
 
 
+def launcher() -> Callable[[Call], None]:
+    """What runs kernels now: the innermost `launching` block, else each call itself."""
+    return _launcher.get() or Call.run
+
+
 def is_recording() -> bool:
     """Whether steps are put on the tape now."""
     return _recording.get()
+
+
+def set_recording(enabled: bool) -> None:
+    """Put steps on the tape from here on, or leave them off."""
+    _recording.set(enabled)
 
 
 @contextmanager
@@ -79,134 +100,176 @@ def recording(enabled: bool) -> Iterator[None]:
         _recording.reset(token)
 
 
+@contextmanager
+def noting(each: Callable[[Node], None]) -> Iterator[None]:
+    """Tell `each` of every node of the block when it is made, and then those of the blocks around it."""
+    outer = _noting.get()
+
+    def both(node: Node) -> None:
+        each(node)
+        if outer is not None:
+            outer(node)
+
+    token = _noting.set(both)
+    try:
+        yield
+    finally:
+        _noting.reset(token)
+
+
 class Node:
-    """One recorded step: the op, its parameters, where its inputs came from, and what backward needs of them."""
+    """One recorded step: the op, its parameters, where its inputs came from, and what backward needs of them.
 
-    __slots__ = ("__weakref__", "_saved", "edges", "needs", "op", "outs", "params", "specs")
+    This is what PyTorch calls a tensor's `grad_fn`. `number` is the tick at which it was made: later steps have larger
+    ones.
+    """
 
-    def __init__(self, op: type[Op], inputs: tuple[Tensor, ...], params: dict[str, Any], results: tuple[Tensor, ...]):
-        self.op = op
-        self.params = params
-        self.specs = tuple(t.spec for t in inputs)
-        self.outs = tuple(t.spec for t in results)
-        self.needs = tuple(t.requires_grad for t in inputs)
-        self.edges = tuple(_edge(t) if t.requires_grad else None for t in inputs)
-        # Results are kept without their link to this node: with it, node and result would be a cycle.
-        self._saved: tuple[Any, ...] | None = tuple(
-            results if source is OUT else _picked(inputs, source) for source in op.sources
-        )
+    __slots__ = ("__weakref__", "_saved", "edges", "hooks", "needs", "number", "op", "outs", "params", "specs")
+
+    def __init__(
+        self,
+        op: type[Op],
+        inputs: tuple[Tensor, ...],
+        params: dict[str, Any],
+        specs: tuple[Spec, ...],
+        outs: tuple[Spec, ...],
+        results: tuple[Tensor, ...],
+    ) -> None:
+        self.number = versions.tick()
+        self.op, self.params, self.specs, self.outs = op, params, specs, outs
+        self.needs = tuple([t.requires_grad for t in inputs])
+        self.edges = tuple([edge_of(t) if t.requires_grad else None for t in inputs])
+        self.hooks: NodeHooks | None = None
+        self._saved: Any = _kept(op, inputs, results, self.needs) if op.sources else ()
+        told = _noting.get()
+        if told is not None:
+            told(self)
 
     @property
     def saved(self) -> tuple[Any, ...]:
-        """What the op named in `saves`, in that order; None for an input that was not given.
+        """What the op named in `saves`, in that order; None for what was not given, or is not needed (`saves_for`).
 
         For "out" it is the result, or the tuple of results where the op has several.
+
+        Raises:
+            GradError: if it was freed, or one of the values has been changed in place since.
         """
         if self._saved is None:
             raise GradError(
                 f"backward: the values saved by {self.op.name} were freed by an earlier backward; "
                 "call that one with retain_graph=True, or run the forward pass again"
             )
-        return tuple(
-            self._linked(value) if source is OUT else value
+        if callable(self._saved):
+            return self._saved(self)  # type: ignore[no-any-return]
+        if versions.latest > self.number:
+            check_unchanged(self, _named(self.op.saves, self._saved))
+        return tuple([
+            _made_again(value) if type(value) is Recipe
+            else self.linked(value) if source is OUT and value is not None else value
             for source, value in zip(self.op.sources, self._saved, strict=True)
-        )
+        ])  # fmt: skip
 
-    def free(self) -> None:
-        """Forget the saved arrays."""
-        self._saved = None
+    def kept_inputs(self) -> tuple[Tensor, ...] | None:
+        """What it was computed from, if it holds all of that itself."""
+        saved = self._saved
+        if type(saved) is not tuple or len(saved) != len(self.specs) or any(map(_is_no_tensor, saved)):
+            return None
+        return saved
 
-    def _linked(self, results: tuple[Tensor, ...]) -> Any:
-        linked = tuple(t.linked_to(self, slot) for slot, t in enumerate(results))
+    def keep(self, saved: Any) -> None:
+        """Hold `saved` instead of what the op named: a function of the node that gives it, or None to free it."""
+        self._saved = saved
+
+    def linked(self, results: tuple[Tensor | None, ...]) -> Any:
+        """The results, tied to this node again; alone if it is one."""
+        linked = tuple([None if t is None else t.linked_to(self, slot) for slot, t in enumerate(results)])
         return linked if len(linked) > 1 else linked[0]
+
+    # -- as PyTorch's grad_fn --------------------------------------------------------------------------------------
+
+    def name(self) -> str:
+        """The name of the op."""
+        return self.op.name
+
+    @property
+    def next_functions(self) -> tuple[tuple[Node | Tensor | None, int], ...]:
+        """For each input, the node that made it and which of its results it is; a leaf stands for itself, at 0."""
+        return tuple((None, 0) if e is None else e if isinstance(e, tuple) else (e, 0) for e in self.edges)
+
+    def register_prehook(self, fn: Callable[..., Any]) -> RemovableHandle:
+        """Call `fn(grad_outputs)` before this step's gradients are computed; a tuple it returns replaces them."""
+        return NodeHooks.of(self).before.add(fn)
+
+    def register_hook(self, fn: Callable[..., Any]) -> RemovableHandle:
+        """Call `fn(grad_inputs, grad_outputs)` after it; a tuple it returns replaces `grad_inputs`."""
+        return NodeHooks.of(self).after.add(fn)
+
+    def __repr__(self) -> str:
+        return f"<{self.op.name} at {self.number}>"
+
+
+def check_unchanged(node: Node, saved: Iterable[tuple[str, Tensor | None]], until: float = math.inf) -> None:
+    """Raise an error if the memory of a saved value was changed after the step, and before the tick `until`."""
+    for what, t in saved:
+        change = None if t is None else versions.change_of(t.array)
+        if t is not None and change is not None and node.number < change.tick < until:
+            raise GradError(
+                f"backward: {node.op.name} still needs {what}, of shape {t.shape}, as it was in the forward pass, but "
+                f"{change.op} has changed it in place since (it is at version {change.version}); "
+                "change a clone() of it, or use the op without the underscore"
+            )
+
+
+def _kept(
+    op: type[Op], inputs: tuple[Tensor, ...], results: tuple[Tensor, ...], needs: tuple[bool, ...]
+) -> tuple[Any, ...]:
+    """What `op` saves, None for what no gradient needs.
+
+    Results are kept without their link to the node: with it, node and result would be a cycle.
+    """
+    if op.saves_results:
+        results = tuple([t if i in op.saves_results else None for i, t in enumerate(results)])  # type: ignore[misc]
+    if not op.uses:
+        return tuple([results if source is OUT else _picked(inputs, source) for source in op.sources])
+    saved: list[Any] = []
+    for source, users in zip(op.sources, op.uses, strict=True):
+        if users is not None and not any(map(needs.__getitem__, users)):
+            saved.append(None)
+        else:
+            saved.append(results if source is OUT else _picked(inputs, source))
+    return tuple(saved)
+
+
+def _named(names: tuple[str, ...], values: tuple[Any, ...]) -> Iterator[tuple[str, Tensor | None]]:
+    for name, value in zip(names, values, strict=True):
+        what = "its result" if name == "out" else f"its input {name.lstrip('*')}"
+        if isinstance(value, Recipe):
+            yield from (("what its input is made of", t) for t in value.inputs)
+        else:
+            yield from ((what, t) for t in (value if isinstance(value, tuple) else (value,)))
+
+
+def _made_again(recipe: Recipe) -> Tensor:
+    """The value that the recipe stands for, at its place on the tape."""
+    with recording(False):
+        result: Tensor = recipe.op.run(recipe.inputs, recipe.params)
+    return result.link(recipe.node, 0)
+
+
+def _is_no_tensor(value: Any) -> bool:
+    return value is None or isinstance(value, tuple)
 
 
 def _picked(inputs: tuple[Tensor, ...], source: int | slice) -> Any:
     if isinstance(source, slice):
         return inputs[source]
-    return inputs[source] if source < len(inputs) else None
+    return recipe_or_value(inputs[source]) if source < len(inputs) else None
 
 
 # Where a gradient goes: result `slot` of a node, or a leaf tensor.
 Edge: TypeAlias = "tuple[Node, int] | Tensor"
 
 
-def _edge(tensor: Tensor) -> Edge:
+def edge_of(tensor: Tensor) -> Edge:
+    """Where the gradient of `tensor` goes."""
     return tensor if tensor.node is None else (tensor.node, tensor.slot)
-
-
-def backward(root: Tensor, grad: Tensor, *, retain_graph: bool = False, create_graph: bool = False) -> None:
-    """Add d(root)/d(leaf), weighted by `grad`, to the `.grad` of every leaf that `root` was computed from.
-
-    Visits every node once, after all its consumers, without recursion: depth has no limit.
-    """
-    pending: dict[Node, list[Tensor | None]] = {}
-    consumers = _count_consumers(root.node)
-    ready = [] if root.node is None else [root.node]
-    with recording(create_graph):
-        _deliver(_edge(root), grad, (grad,), pending)
-        while ready:
-            node = ready.pop()
-            grads = pending.pop(node, None)
-            for edge, gx in zip(node.edges, _input_gradients(node, grads), strict=True):
-                if edge is not None and gx is not None:
-                    _deliver(edge, gx, grads or (), pending)
-                if isinstance(edge, tuple):
-                    consumers[edge[0]] -= 1
-                    if not consumers[edge[0]]:
-                        ready.append(edge[0])
-            if not (retain_graph or create_graph):
-                node.free()
-
-
-def _count_consumers(root: Node | None) -> dict[Node, int]:
-    """How many edges lead to each node below `root`."""
-    counts: dict[Node, int] = {}
-    stack = [] if root is None else [root]
-    while stack:
-        for edge in stack.pop().edges:
-            if isinstance(edge, tuple):
-                if edge[0] not in counts:
-                    counts[edge[0]] = 0
-                    stack.append(edge[0])
-                counts[edge[0]] += 1
-    return counts
-
-
-def _input_gradients(node: Node, grads: list[Tensor | None] | None) -> Grads:
-    """The gradient of each input, in that input's shape and type; results that nobody used count as zero."""
-    if grads is None:
-        return (None,) * len(node.edges)
-    found = node.op.vjp(node, grads[0] if len(node.outs) == 1 else tuple(grads))
-    return tuple(None if gx is None else _fitted(gx, spec) for gx, spec in zip(found, node.specs, strict=True))
-
-
-def _fitted(grad: Tensor, spec: Spec) -> Tensor:
-    """`grad` with the broadcasting and the promotion of its input undone, here and nowhere else."""
-    if grad.shape != spec.shape:
-        grad = registry.call("sum_to", grad, spec.shape)
-    if grad.dtype != spec.dtype:
-        grad = registry.call("cast", grad, spec.dtype)
-    return grad
-
-
-def _deliver(
-    edge: Edge, grad: Tensor, incoming: Sequence[Tensor | None], pending: dict[Node, list[Tensor | None]]
-) -> None:
-    """Add `grad` to what waits at `edge`.
-
-    A leaf's `.grad` may be changed in place later (clipping, the next backward), so it never keeps an array that
-    somebody else may hold: one that is an `incoming` gradient itself, or a view.
-    """
-    if isinstance(edge, tuple):
-        node, slot = edge
-        waiting = pending.setdefault(node, [None] * len(node.outs))
-        present = waiting[slot]
-        waiting[slot] = grad if present is None else present + grad
-    elif edge.grad is None:
-        shared = grad.array.base is not None or any(grad is g for g in incoming)
-        edge.grad = grad.clone() if shared else grad
-    elif is_recording():
-        edge.grad = edge.grad + grad
-    else:
-        registry.call("add_", edge.grad, grad)

@@ -1,5 +1,6 @@
 """Arrays, element types, memory, threads and kernel compilers: all that depends on the machine."""
 
+from minidl.device.background import set_compile
 from minidl.device.compile import Kernel, kernel, kernels
 from minidl.device.cuda import CudaKernels
 from minidl.device.device import CPU, Array, Device, device, device_of, to_device
@@ -30,6 +31,7 @@ __all__ = [
     "numba_status",
     "parallel",
     "poisoned_memory",
+    "set_compile",
     "set_num_threads",
     "to_device",
     "use_numba",

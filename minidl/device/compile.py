@@ -19,6 +19,7 @@ from types import FunctionType
 from typing import Any, Literal, cast
 
 from minidl.device import numba_backend
+from minidl.device.background import compile_later
 from minidl.device.fingerprint import Helper, fingerprint
 from minidl.device.numba_status import numba_status
 from minidl.device.signature import Choice, mismatch, parse
@@ -130,6 +131,7 @@ class Kernel(Helper):
         for (variable, types), given in zip(allowed, choice, strict=True):
             if given not in types:
                 raise KernelError(f"kernel {self.name}: {variable} must be {' or '.join(types)}, got {given}")
+        compile_later(self, choice)
         self.prepare(choice)
         codes = tuple(args[position].dtype.char for position in self.signature.positions)
         self._by_codes[codes] = self._compiled[choice]

@@ -134,7 +134,7 @@ def toolchain() -> tuple[object, ...]:
     )
 
 
-@functools.cache
+@functools.cache  # asking LLVM takes 50 us, and every convolution wants to know the width of a vector
 def cpu_features() -> str:
     """The instruction sets that kernels are compiled for, as LLVM writes them: "+avx2,-avx512f,..."."""
     from numba.core.registry import cpu_target

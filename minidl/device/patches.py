@@ -3,19 +3,26 @@
 A grid of vectors (one for each pixel of a patch, with a channel in each lane) is loaded, transformed along its columns
 and then along its rows in registers, and stored. Zeros and ones cost nothing, and what rows or columns share is summed
 once: two rows that differ only in the signs of their odd columns are `even + odd` and `even - odd`; two columns that
-differ only in signs enter as their sum and their difference. So the 6x6 input transform of F(4x4, 3x3) takes 13
+differ only in signs enter as their sum and their difference. So the 6×6 input transform of F(4×4, 3×3) takes 12
 operations a line instead of 26. Plain loops for the same left LLVM with 36 streams that may overlap, which it does not
 vectorise.
+
+The result is made a few rows at a time (`groups`), and for each group the rows of X that it needs are loaded once
+more: that is cheaper than to keep all of M·X, of which most would go to the stack and back.
+
+A grid may reach over the border of an image: pixels outside `Bounds` are read from, or written to, a spare vector.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from minidl.device.inline import Intrinsic, intrinsic
-from minidl.device.vectors import data_pointer, integer, lanes_of, load, multiply_add, store, vector_type
+from minidl.device.vectors import data_pointer, integer, lanes_of, load, multiply_add, splat, store, vector_type
 
 Matrix = tuple[tuple[float, ...], ...]
+Groups = tuple[tuple[int, ...], ...]
 
 
 def _scaled(builder: Any, value: Any, factor: float) -> Any:
@@ -43,15 +50,16 @@ def _combined(builder: Any, row: tuple[float, ...], values: list[Any]) -> Any:
 
 def _times(builder: Any, matrix: Matrix, values: list[Any]) -> list[Any]:
     """matrix · values."""
-    columns = len(values)
-    for j in range(columns - 1):
+    for j in range(len(values) - 1):
         pairs = [(row[j], row[j + 1]) for row in matrix]
-        if all(abs(a) == abs(b) for a, b in pairs) and {a * b > 0 for a, b in pairs if a} == {True, False}:
-            both = [builder.fadd(values[j], values[j + 1]), builder.fsub(values[j], values[j + 1])]
+        products = {a * b > 0 for a, b in pairs if a}
+        if products and all(abs(a) == abs(b) for a, b in pairs) and (len(matrix) > 1 or abs(pairs[0][0]) != 1):
+            plus = builder.fadd(values[j], values[j + 1]) if True in products else None
+            minus = builder.fsub(values[j], values[j + 1]) if False in products else None
             swapped = tuple(
                 (*row[:j], *((row[j], 0.0) if row[j] == row[j + 1] else (0.0, row[j])), *row[j + 2 :]) for row in matrix
             )
-            return _times(builder, swapped, [*values[:j], *both, *values[j + 2 :]])
+            return _times(builder, swapped, [*values[:j], plus, minus, *values[j + 2 :]])
     result: list[Any] = []
     for i, row in enumerate(matrix):
         mirrored = tuple(-f if j % 2 else f for j, f in enumerate(row))
@@ -66,58 +74,215 @@ def _times(builder: Any, matrix: Matrix, values: list[Any]) -> list[Any]:
     return result
 
 
-def patch_transform(matrix: Matrix, *, lifted: bool = False) -> Intrinsic:
-    """The intrinsic transform(target, it, down, along, source, i, source_down, source_along, lift, i_lift).
+Cell = Callable[[int, int], Any]
 
-    It writes matrix · X · matrixᵀ (plus the vector lift[i_lift:], if `lifted`), where X[r, q] is the vector at
-    source[i + r source_down + q source_along]; number (r, q) of the result goes to target[it + r down + q along].
+
+def _grid(context: Any, builder: Any, array: Any, value: Any, index: Any, down: Any, along: Any) -> Cell:
+    """The address of the vector in row r, column q of a grid in an array."""
+    begin = builder.gep(data_pointer(context, builder, array, value), [index])
+
+    def at(r: int, q: int) -> Any:
+        offset = builder.add(builder.mul(integer(r), down), builder.mul(integer(q), along))
+        return builder.gep(begin, [offset])
+
+    return at
+
+
+def _bounded(builder: Any, cell: Cell, size: int, bounds: Sequence[Any], spare: Any) -> Cell:
+    """`cell` for rows bounds[0] <= r < bounds[1] and columns bounds[2] <= q < bounds[3]; else `spare`."""
+
+    def inside(low: Any, high: Any) -> list[Any]:
+        numbers = [integer(i) for i in range(size)]
+        return [builder.and_(builder.icmp_signed(">=", i, low), builder.icmp_signed("<", i, high)) for i in numbers]
+
+    rows, columns = inside(*bounds[:2]), inside(*bounds[2:])
+    return lambda r, q: builder.select(builder.and_(rows[r], columns[q]), cell(r, q), spare)
+
+
+def _transformed(builder: Any, matrix: Matrix, groups: Groups, read: Cell, finish: Any) -> None:
+    """Call `finish(r, values)` for every row r of matrix · X · matrixᵀ; `read(r, q)` is X[r, q]."""
+    size = len(matrix[0])
+    for group in groups:
+        part = tuple(matrix[i] for i in group)
+        needed = [any(row[r] for row in part) for r in range(size)]
+        columns = []
+        for q in range(size):
+            values = [read(r, q) if needed[r] else None for r in range(size)]
+            columns.append(_times(builder, part, values))
+        for i, r in enumerate(group):
+            finish(r, _times(builder, matrix, [column[i] for column in columns]))
+
+
+def patch_transform(matrix: Matrix, groups: Groups, *, bounded: bool = False) -> Intrinsic:
+    """The intrinsic (target, it, down, along, source, i, source_down, source_along, top, bottom, left, right, zeros).
+
+    It writes matrix · X · matrixᵀ, where X[r, q] is the vector at source[i + r source_down + q source_along]; number
+    (r, q) of the result goes to target[it + r down + q along]. If `bounded`, X is zero but for rows top <= r < bottom
+    and columns left <= q < right; `zeros` is an array that begins with a vector of zeros.
+    """
+    size = len(matrix[0])
+
+    def emit(
+        typing_context: Any, target: Any, it: Any, down: Any, along: Any, source: Any, i: Any, source_down: Any,
+        source_along: Any, top: Any, bottom: Any, left: Any, right: Any, zeros: Any,
+    ) -> Any:  # fmt: skip
+        from numba.core import types
+
+        def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            vector = vector_type(target)
+            end = _grid(context, builder, target, *args[:4])
+            begin = _grid(context, builder, source, *args[4:8])
+            if bounded:
+                begin = _bounded(builder, begin, size, args[8:12], data_pointer(context, builder, zeros, args[12]))
+
+            def finish(r: int, values: list[Any]) -> None:
+                for q, value in enumerate(values):
+                    store(builder, value, end(r, q))
+
+            _transformed(builder, matrix, groups, lambda r, q: load(builder, vector, begin(r, q)), finish)
+            return context.get_dummy_value()
+
+        step = types.intp
+        return types.void(target, *[step] * 3, source, *[step] * 7, zeros), code
+
+    def python(
+        target: Any, it: int, down: int, along: int, source: Any, i: int, source_down: int, source_along: int,
+        top: int, bottom: int, left: int, right: int, zeros: Any,
+    ) -> None:  # fmt: skip
+        ahead = (top, bottom, left, right) if bounded else (0, size, 0, size)
+        ahead = tuple(min(max(0, bound), size) for bound in ahead)
+        for lane in range(lanes_of(target.dtype)):
+            for r, q, total in _in_python(matrix, source, i + lane, source_down, source_along, ahead):
+                target[it + r * down + q * along + lane] = total
+
+    return intrinsic(emit)(python)
+
+
+def gathered_transform(matrix: Matrix) -> Intrinsic:
+    """`patch_transform` of numbers that lie apart: (target, it, down, along, source, i, source_down, source_along,
+    lane_step, lanes).
+
+    Lane n of X[r, q] is source[i + r source_down + q source_along + n lane_step]; lanes from `lanes` on repeat the one
+    before them.
     """
     rows, size = len(matrix), len(matrix[0])
 
     def emit(
         typing_context: Any, target: Any, it: Any, down: Any, along: Any, source: Any, i: Any, source_down: Any,
-        source_along: Any, lift: Any, i_lift: Any,
+        source_along: Any, lane_step: Any, lanes: Any,
+    ) -> Any:  # fmt: skip
+        from llvmlite import ir
+        from numba.core import types
+
+        def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            vector = vector_type(target)
+            end, begin = _grid(context, builder, target, *args[:4]), _grid(context, builder, source, *args[4:8])
+            last, offsets = builder.sub(args[9], integer(1)), []
+            for number in map(integer, range(vector.count)):
+                lane = builder.select(builder.icmp_signed("<", number, last), number, last)
+                offsets.append(builder.mul(lane, args[8]))
+
+            def read(r: int, q: int) -> Any:
+                value = ir.Constant(vector, ir.Undefined)
+                for lane, offset in enumerate(offsets):
+                    number = builder.load(builder.gep(begin(r, q), [offset]))
+                    value = builder.insert_element(value, number, ir.Constant(ir.IntType(32), lane))
+                return value
+
+            def finish(r: int, values: list[Any]) -> None:
+                for q, value in enumerate(values):
+                    store(builder, value, end(r, q))
+
+            _transformed(builder, matrix, (tuple(range(rows)),), read, finish)
+            return context.get_dummy_value()
+
+        step = types.intp
+        return types.void(target, *[step] * 3, source, *[step] * 5), code
+
+    def python(
+        target: Any, it: int, down: int, along: int, source: Any, i: int, source_down: int, source_along: int,
+        lane_step: int, lanes: int,
+    ) -> None:  # fmt: skip
+        for lane in range(lanes_of(target.dtype)):
+            first = i + min(lane, lanes - 1) * lane_step
+            for r, q, total in _in_python(matrix, source, first, source_down, source_along, (0, size, 0, size)):
+                target[it + r * down + q * along + lane] = total
+
+    return intrinsic(emit)(python)
+
+
+def tile_transform(matrix: Matrix, groups: Groups, *, careful: bool = False) -> Intrinsic:
+    """`patch_transform` for results: the vector lift[i_lift:] is added before they are stored.
+
+    The intrinsic takes (target, it, down, along, source, i, source_down, source_along, lift, i_lift, bottom, right,
+    residual, i_residual, residual_down, residual_along, floor, spare). If `careful`, it also adds the grid of vectors
+    at residual[i_residual:], raises what is below `floor` to it (a NaN stays), and does not write rows from `bottom`
+    and columns from `right` on; `spare` has room for a vector. A branch for that in the plain transform instead made it
+    four times as slow, because results had to go by the stack.
+    """
+    rows = len(matrix)
+
+    def emit(
+        typing_context: Any, target: Any, it: Any, down: Any, along: Any, source: Any, i: Any, source_down: Any,
+        source_along: Any, lift: Any, i_lift: Any, bottom: Any, right: Any, residual: Any, i_residual: Any,
+        residual_down: Any, residual_along: Any, floor: Any, spare: Any,
     ) -> Any:  # fmt: skip
         from numba.core import types
 
         def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            to, it, down, along, source_, i, source_down, source_along, lift_, i_lift = args
             vector = vector_type(target)
+            end = _grid(context, builder, target, *args[:4])
+            begin = _grid(context, builder, source, *args[4:8])
+            added = _grid(context, builder, residual, *args[12:16])
+            lifted = load(builder, vector, builder.gep(data_pointer(context, builder, lift, args[8]), [args[9]]))
+            lowest = splat(builder, vector, args[16])
+            if careful:
+                nowhere = data_pointer(context, builder, spare, args[17])
+                bounds = (integer(0), args[10], integer(0), args[11])
+                end, added = (_bounded(builder, cell, rows, bounds, nowhere) for cell in (end, added))
 
-            def grid(pointer: Any, r: int, q: int, step_down: Any, step_along: Any) -> Any:
-                offset = builder.add(builder.mul(integer(r), step_down), builder.mul(integer(q), step_along))
-                return builder.gep(pointer, [offset])
+            def finish(r: int, values: list[Any]) -> None:
+                for q, value in enumerate(values):
+                    total = builder.fadd(value, lifted)
+                    if careful:
+                        total = builder.fadd(total, load(builder, vector, added(r, q)))
+                        total = builder.select(builder.fcmp_ordered("<", total, lowest), lowest, total)
+                    store(builder, total, end(r, q))
 
-            begin = builder.gep(data_pointer(context, builder, source, source_), [i])
-            end = builder.gep(data_pointer(context, builder, target, to), [it])
-            columns = []
-            for q in range(size):
-                values = [load(builder, vector, grid(begin, r, q, source_down, source_along)) for r in range(size)]
-                columns.append(_times(builder, matrix, values))
-            added = None
-            if lifted:
-                added = load(builder, vector, builder.gep(data_pointer(context, builder, lift, lift_), [i_lift]))
-            for r in range(rows):
-                for q, value in enumerate(_times(builder, matrix, [column[r] for column in columns])):
-                    total = value if added is None else builder.fadd(value, added)
-                    store(builder, total, grid(end, r, q, down, along))
+            _transformed(builder, matrix, groups, lambda r, q: load(builder, vector, begin(r, q)), finish)
             return context.get_dummy_value()
 
         step = types.intp
-        return types.void(target, step, step, step, source, step, step, step, lift, step), code
+        kinds = (target, *[step] * 3, source, *[step] * 3, lift, *[step] * 3, residual, *[step] * 3)
+        return types.void(*kinds, target.dtype, spare), code
 
     def python(
         target: Any, it: int, down: int, along: int, source: Any, i: int, source_down: int, source_along: int,
-        lift: Any, i_lift: int,
+        lift: Any, i_lift: int, bottom: int, right: int, residual: Any, i_residual: int, residual_down: int,
+        residual_along: int, floor: float, spare: Any,
     ) -> None:  # fmt: skip
+        size = len(matrix[0])
         for lane in range(lanes_of(target.dtype)):
-            for r in range(rows):
-                for q in range(rows):
-                    total = lift[i_lift + lane] if lifted else 0
-                    for a in range(size):
-                        for b in range(size):
-                            value = source[i + a * source_down + b * source_along + lane]
-                            total += matrix[r][a] * matrix[q][b] * value
-                    target[it + r * down + q * along + lane] = total
+            for r, q, value in _in_python(matrix, source, i + lane, source_down, source_along, (0, size, 0, size)):
+                total = value + lift[i_lift + lane]
+                if careful:
+                    if r >= bottom or q >= right:
+                        continue
+                    total += residual[i_residual + r * residual_down + q * residual_along + lane]
+                    total = floor if total < floor else total
+                target[it + r * down + q * along + lane] = total
 
     return intrinsic(emit)(python)
+
+
+def _in_python(
+    matrix: Matrix, source: Any, i: int, down: int, along: int, bounds: Sequence[int]
+) -> list[tuple[int, int, Any]]:
+    """(r, q, number) of matrix · X · matrixᵀ, for one lane."""
+    top, bottom, left, right = bounds
+    cells = [(a, b, source[i + a * down + b * along]) for a in range(top, bottom) for b in range(left, right)]
+    return [
+        (r, q, sum(matrix[r][a] * matrix[q][b] * value for a, b, value in cells))
+        for r in range(len(matrix))
+        for q in range(len(matrix))
+    ]

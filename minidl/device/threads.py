@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from minidl.device.compile import Kernel
+from minidl.device.scratch import scratch
 
 _BLOCKS = 32  # enough to share out on 16 threads
 _BLOCK_BYTES = 32768  # a block costs 1 us to start, about as long as it takes to read this much
@@ -28,7 +29,10 @@ _CHUNKS_PER_THREAD = 4
 _WORTH_S = 40e-6
 
 
-def parallel(kernel: Kernel | Callable[..., None], n: int, *args: Any, block: int | None = None) -> None:
+def parallel(
+    kernel: Kernel | Callable[..., None], n: int, *args: Any, block: int | None = None, scratch_size: int = 0,
+    size: int | None = None,
+) -> None:  # fmt: skip
     """Call `kernel(begin, end, *args)` for consecutive blocks that make up range(n), on several threads.
 
     Args:
@@ -36,8 +40,12 @@ def parallel(kernel: Kernel | Callable[..., None], n: int, *args: Any, block: in
         n: length of the range.
         args: what the kernel takes after (begin, end).
         block: length of a block (the last one may be shorter). When None, a block has 32 KiB of the arrays in `args`,
-            and there are at most 32: right for work that is soon done with each number. Work that is long for the size
-            of its arrays, and reductions, should give it.
+            there are at most 32, and a compiled kernel may get neighbours in one call: right for work that is soon done
+            with each number, and whose result does not depend on the cut. Work that is long for the size of its
+            arrays, and reductions, should give it.
+        scratch_size: if not 0, every call gets one argument more: memory for so many numbers of the type of the first
+            array in `args`, of any values; each thread has its own (`minidl.device.scratch`).
+        size: bytes that the kernel works on, where the arrays in `args` do not tell: they hold addresses of others.
 
     Raises:
         KernelError: if the arguments do not fit the kernel.
@@ -52,16 +60,20 @@ def parallel(kernel: Kernel | Callable[..., None], n: int, *args: Any, block: in
     """
     if n <= 0:
         return
-    size = sum([a.nbytes for a in args if isinstance(a, np.ndarray)])
+    if size is None:
+        size = sum([a.nbytes for a in args if type(a) is np.ndarray])
+    may_join = block is None and isinstance(kernel, Kernel)
     if block is None:
         block = -(-n // max(1, min(_BLOCKS, size // _BLOCK_BYTES)))
-    if not isinstance(kernel, Kernel):
-        _pool.do(_Job(kernel, n, block, args), None, size)
-        return
-    try:
-        _pool.do(_Job(kernel.compiled_for(args), n, block, args), kernel, size)
-    except TypeError as error:
-        raise kernel.explained(error, args) from error
+    if n <= block and not scratch_size:  # nothing to share out: 5 us less than by way of a job
+        kernel(0, n, *args)
+    elif not isinstance(kernel, Kernel):
+        _pool.do(_Job(kernel, n, block, args, may_join, scratch_size), None, size)
+    else:
+        try:
+            _pool.do(_Job(kernel.compiled_for(args), n, block, args, may_join, scratch_size), kernel, size)
+        except TypeError as error:
+            raise kernel.explained(error, args) from error
 
 
 def block_count(n: int, block: int) -> int:
@@ -98,8 +110,11 @@ def _usable_cores() -> int:
 class _Job:
     """One call of `parallel`: blocks, handed out in chunks to whoever asks next."""
 
-    def __init__(self, run: Callable[..., None], n: int, block: int, args: tuple[Any, ...]) -> None:
-        self.run, self.n, self.block, self.args = run, n, block, args
+    def __init__(
+        self, run: Callable[..., None], n: int, block: int, args: tuple[Any, ...], may_join: bool, scratch_size: int
+    ) -> None:
+        self.run, self.n, self.block, self.args, self.may_join = run, n, block, args, may_join
+        self.scratch_size = scratch_size
         self.blocks = block_count(n, block)
         self.chunks = 1
         self.tickets = itertools.count()  # next() is one step that no other thread can interrupt
@@ -108,13 +123,21 @@ class _Job:
 
     def work(self) -> None:
         """Take chunks until none is left; a failure stops the rest."""
+        if not self.scratch_size:
+            self._work(self.args)
+            return
+        dtype = next(a.dtype for a in self.args if isinstance(a, np.ndarray))
+        with scratch(self.scratch_size, dtype) as memory:
+            self._work((*self.args, memory))
+
+    def _work(self, args: tuple[Any, ...]) -> None:
         while (ticket := next(self.tickets)) < self.chunks and not self.failures:
             begin = self.block * (ticket * self.blocks // self.chunks)
             stop = min(self.n, self.block * ((ticket + 1) * self.blocks // self.chunks))
             try:
                 while begin < stop:
-                    end = min(begin + self.block, stop)
-                    self.run(begin, end, *self.args)
+                    end = stop if self.may_join else min(begin + self.block, stop)
+                    self.run(begin, end, *args)
                     begin = end
             except BaseException as error:
                 self.failures.append((begin, error))

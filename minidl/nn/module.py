@@ -14,13 +14,14 @@ from typing import Any, Self
 import numpy as np
 
 from minidl.core import Tensor, deferring
+from minidl.core.hooks import RemovableHandle
 from minidl.device import Device
 from minidl.device import device as find_device
 from minidl.device.dtypes import DType, is_floating
 from minidl.errors import ArgumentError, DTypeError
 from minidl.nn.budget import count_weights
 from minidl.nn.hidden import check_nothing_is_hidden
-from minidl.nn.hooks import HookHandle, Hooks
+from minidl.nn.hooks import Hook, ModuleHooks
 from minidl.nn.state import LoadResult, load
 
 __all__ = ["Module", "Parameter"]
@@ -59,24 +60,24 @@ class Module:
     training: bool = True
     # Names of buffers, and whether they belong to the state_dict. The instance gets its own with its first buffer.
     _buffers: Mapping[str, bool] = MappingProxyType({})
-    _pre_hooks: Hooks | None = None
-    _hooks: Hooks | None = None
+    _hooks: ModuleHooks | None = None
 
     forward: Callable[..., Any]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
         """Run `forward`, with the hooks around it."""
-        if self._pre_hooks is not None:
-            args = self._pre_hooks.before(self, args)
+        if self._hooks is not None:
+            return self._hooks.call(self, args, kwargs)  # type: ignore[no-any-return]
+        return self.run_forward(args, kwargs)  # type: ignore[no-any-return]
+
+    def run_forward(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """`forward`, without hooks."""
         try:
             with deferring():
-                result = self.forward(*args, **kwargs)
+                return self.forward(*args, **kwargs)
         except AttributeError as error:
             _explain_arrays(self, args, error)
             raise
-        if self._hooks is not None:
-            result = self._hooks.after(self, args, result)
-        return result  # type: ignore[no-any-return]
 
     def __setattr__(self, name: str, value: Any) -> None:
         if type(value) is Tensor and isinstance(vars(self).get(name), Parameter):
@@ -292,15 +293,43 @@ class Module:
 
     # -- hooks and text --------------------------------------------------------------------------------------------
 
-    def register_forward_pre_hook(self, hook: Callable[..., Any]) -> HookHandle:
-        """Call `hook(module, args)` before each `forward`; what it returns, unless None, replaces the arguments."""
-        self._pre_hooks = self._pre_hooks or Hooks()
-        return self._pre_hooks.add(hook)
+    def _own_hooks(self) -> ModuleHooks:
+        self._hooks = self._hooks or ModuleHooks()
+        return self._hooks
 
-    def register_forward_hook(self, hook: Callable[..., Any]) -> HookHandle:
-        """Call `hook(module, args, output)` after each `forward`; what it returns, unless None, replaces the output."""
-        self._hooks = self._hooks or Hooks()
-        return self._hooks.add(hook)
+    def register_forward_pre_hook(
+        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
+    ) -> RemovableHandle:
+        """Call `hook(module, args)` before each `forward`; what it returns, unless None, replaces the arguments.
+
+        Args:
+            prepend: before the hooks that are there.
+            with_kwargs: call `hook(module, args, kwargs)`, which returns None or (args, kwargs).
+        """
+        return self._own_hooks().before.add(Hook(hook, with_kwargs), prepend)
+
+    def register_forward_hook(
+        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False, always_call: bool = False
+    ) -> RemovableHandle:
+        """Call `hook(module, args, output)` after each `forward`; what it returns, unless None, replaces the output.
+
+        Args:
+            prepend: before the hooks that are there.
+            with_kwargs: call `hook(module, args, kwargs, output)`.
+            always_call: after an error in `forward` too, with None as output.
+        """
+        return self._own_hooks().after.add(Hook(hook, with_kwargs, always_call), prepend)
+
+    def register_full_backward_pre_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
+        """Call `hook(module, grad_output)` when the gradients of the outputs are there; a tuple replaces them."""
+        return self._own_hooks().before_backward.add(Hook(hook), prepend)
+
+    def register_full_backward_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
+        """Call `hook(module, grad_input, grad_output)` when those of the inputs are; a tuple replaces `grad_input`.
+
+        The gradients are those of the tensors among the arguments and results, in order.
+        """
+        return self._own_hooks().after_backward.add(Hook(hook), prepend)
 
     def extra_repr(self) -> str:
         """What stands between the parentheses of this module's line in `repr`."""

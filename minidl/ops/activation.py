@@ -1,21 +1,41 @@
-"""Activations: the element-wise functions between layers, a row each."""
+"""Activations: the element-wise functions between layers, a row each.
+
+Each is one pass forward and one backward: 8 and 12 bytes a number in float32, so memory decides, as long as the formulas run
+in vectors.
+"""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-from minidl.core import Array, Grads, Node, Op, Spec, Tensor, as_tensor
-from minidl.device import kernel, parallel
+from minidl.core import Array, Grads, Node, Tensor, as_tensor
+from minidl.device import inline
+from minidl.device.dtypes import is_floating
+from minidl.device.scalar_math import ERF_BORDER, ERF_FAR, ERF_NEAR, typed
+from minidl.device.scalar_math import erf as erf_
+from minidl.device.scalar_math import exp as exp_
+from minidl.device.scalar_math import expm1 as expm1_
+from minidl.device.scalar_math import log1p as log1p_
+from minidl.device.scalar_math import normal as normal_
+from minidl.device.scalar_math import sigmoid as sigmoid_
+from minidl.device.scalar_math import tanh as tanh_
 from minidl.errors import MinidlError
-from minidl.ops.compare import gt, le
-from minidl.ops.elementwise import FloatUnary, Unary, unary_function
-from minidl.ops.indexing import where
-from minidl.ops.unary import clamp, exp, expm1
+from minidl.ops.each import SMALL, each
+from minidl.ops.elementwise import FloatUnary, Slope, Unary, unary_function
+from minidl.ops.unary import clamp, exp
 
 __all__ = [
     "elu", "erf", "gelu", "hardtanh", "leaky_relu", "relu", "relu6", "sigmoid", "silu", "softplus", "tanh",
 ]  # fmt: skip
+
+# A row has `reference` and `vjp`, and a formula for one number, from which `each` makes the compiled kernel. Formulas
+# stand before the row; its slope, the derivative times g, is a row of its own.
+
+
+@inline
+def _relu(x: Any) -> Any:
+    return typed(0, x) if x <= typed(0, x) else x  # NaN is not below zero, and stays
 
 
 class Relu(Unary):
@@ -23,15 +43,12 @@ class Relu(Unary):
 
     name = "relu"
     saves = ("out",)
-    elementwise = True
+    least = SMALL
+    cpu = each(_relu)
 
     @staticmethod
     def reference(xp: Any, out: Array, x: Array) -> None:
         xp.maximum(x, 0, out=out)
-
-    @staticmethod
-    def cpu(out: Array, x: Array) -> None:
-        parallel(_relu, x.size, out.reshape(-1), x.reshape(-1))
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
@@ -39,29 +56,26 @@ class Relu(Unary):
         return (ReluGrad.apply(g, y.detach()),)
 
 
-class ReluGrad(Op):
+@inline
+def _relu_slope(g: Any, y: Any) -> Any:
+    return g if y > typed(0, y) else typed(0, y)
+
+
+class ReluGrad(Slope):
     """g where the result of relu was above zero; zero elsewhere."""
 
     name = "relu_grad"
-    saves = ("y",)
-    elementwise = True
-
-    @staticmethod
-    def infer(g: Spec, y: Spec) -> Spec:
-        return g
+    least = SMALL
+    cpu = each(_relu_slope)
 
     @staticmethod
     def reference(xp: Any, out: Array, g: Array, y: Array) -> None:
         xp.multiply(g, y > 0, out=out)
 
-    @staticmethod
-    def cpu(out: Array, g: Array, y: Array) -> None:
-        parallel(_slope, g.size, out.reshape(-1), g.reshape(-1), y.reshape(-1), 0.0)
 
-    @staticmethod
-    def vjp(node: Node, g: Tensor) -> Grads:
-        (y,) = node.saved
-        return ReluGrad.apply(g, y), None
+@inline
+def _leaky(x: Any, negative_slope: Any) -> Any:
+    return x if x > typed(0, x) else x * negative_slope
 
 
 class LeakyRelu(Unary):
@@ -69,15 +83,11 @@ class LeakyRelu(Unary):
 
     name = "leaky_relu"
     saves = ("x",)
-    elementwise = True
+    cpu = each(_leaky, "negative_slope")
 
     @staticmethod
     def reference(xp: Any, out: Array, x: Array, *, negative_slope: float) -> None:
         xp.multiply(x, xp.where(x > 0, x.dtype.type(1), x.dtype.type(negative_slope)), out=out)
-
-    @staticmethod
-    def cpu(out: Array, x: Array, *, negative_slope: float) -> None:
-        parallel(_slope, x.size, out.reshape(-1), x.reshape(-1), x.reshape(-1), negative_slope)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
@@ -85,41 +95,20 @@ class LeakyRelu(Unary):
         return (LeakyReluGrad.apply(g, x.detach(), **node.params),)
 
 
-class LeakyReluGrad(Op):
+@inline
+def _leaky_slope(g: Any, x: Any, negative_slope: Any) -> Any:
+    return g if x > typed(0, x) else g * negative_slope
+
+
+class LeakyReluGrad(Slope):
     """g where x was above zero, negative_slope * g elsewhere."""
 
     name = "leaky_relu_grad"
-    saves = ("x",)
-    elementwise = True
-
-    @staticmethod
-    def infer(g: Spec, x: Spec, *, negative_slope: float) -> Spec:
-        return g
+    cpu = each(_leaky_slope, "negative_slope")
 
     @staticmethod
     def reference(xp: Any, out: Array, g: Array, x: Array, *, negative_slope: float) -> None:
         xp.multiply(g, xp.where(x > 0, x.dtype.type(1), x.dtype.type(negative_slope)), out=out)
-
-    @staticmethod
-    def cpu(out: Array, g: Array, x: Array, *, negative_slope: float) -> None:
-        parallel(_slope, g.size, out.reshape(-1), g.reshape(-1), x.reshape(-1), negative_slope)
-
-    @staticmethod
-    def vjp(node: Node, g: Tensor) -> Grads:
-        (x,) = node.saved
-        return LeakyReluGrad.apply(g, x, **node.params), None
-
-
-@kernel("T[::1], const T[::1]", T=("float32", "float64"))
-def _relu(begin: int, end: int, out: Array, x: Array) -> None:
-    for i in range(begin, end):
-        out[i] = 0 if x[i] <= 0 else x[i]  # NaN is not below zero, and stays
-
-
-@kernel("T[::1], const T[::1], const T[::1], T", T=("float32", "float64"))
-def _slope(begin: int, end: int, out: Array, g: Array, x: Array, negative_slope: float) -> None:
-    for i in range(begin, end):
-        out[i] = g[i] if x[i] > 0 else g[i] * negative_slope
 
 
 class Sigmoid(FloatUnary):
@@ -127,6 +116,7 @@ class Sigmoid(FloatUnary):
 
     name = "sigmoid"
     saves = ("out",)
+    cpu = each(sigmoid_)
 
     @staticmethod
     def reference(xp: Any, out: Array, x: Array) -> None:
@@ -136,7 +126,25 @@ class Sigmoid(FloatUnary):
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
         (y,) = node.saved
-        return (g * (y - y * y),)
+        return (SigmoidGrad.apply(g, y),)
+
+
+@inline
+def _sigmoid_slope(g: Any, y: Any) -> Any:
+    return g * (y - y * y)
+
+
+class SigmoidGrad(Slope):
+    name = "sigmoid_grad"
+    cpu = each(_sigmoid_slope)
+
+    @staticmethod
+    def reference(xp: Any, out: Array, g: Array, y: Array) -> None:
+        xp.multiply(g, y - y * y, out=out)
+
+    @staticmethod
+    def bend(y: Tensor) -> Tensor:
+        return 1 - 2 * y
 
 
 class Tanh(FloatUnary):
@@ -144,6 +152,7 @@ class Tanh(FloatUnary):
 
     name = "tanh"
     saves = ("out",)
+    cpu = each(tanh_)
 
     @staticmethod
     def reference(xp: Any, out: Array, x: Array) -> None:
@@ -152,23 +161,79 @@ class Tanh(FloatUnary):
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
         (y,) = node.saved
-        return (g * (1 - y * y),)
+        return (TanhGrad.apply(g, y),)
+
+
+@inline
+def _tanh_slope(g: Any, y: Any) -> Any:
+    return g * (typed(1, y) - y * y)
+
+
+class TanhGrad(Slope):
+    name = "tanh_grad"
+    cpu = each(_tanh_slope)
+
+    @staticmethod
+    def reference(xp: Any, out: Array, g: Array, y: Array) -> None:
+        xp.multiply(g, 1 - y * y, out=out)
+
+    @staticmethod
+    def bend(y: Tensor) -> Tensor:
+        return -2 * y
+
+
+@inline
+def _softplus(x: Any, beta: Any, threshold: Any) -> Any:
+    scaled, zero = x * beta, typed(0, x)
+    smooth = log1p_(exp_(-abs(scaled))) + (scaled if scaled > zero else zero)
+    return x if scaled > threshold else smooth / beta
 
 
 class Softplus(FloatUnary):
-    """log(1 + exp(x)), without overflow."""
+    """log(1 + exp(beta * x)) / beta, without overflow; x where beta * x is above a threshold."""
 
     name = "softplus"
     saves = ("x",)
+    cpu = each(_softplus, "beta", "threshold")
 
     @staticmethod
-    def reference(xp: Any, out: Array, x: Array) -> None:
-        xp.add(xp.log1p(xp.exp(-xp.abs(x))), xp.maximum(x, 0), out=out)
+    def reference(xp: Any, out: Array, x: Array, *, beta: float, threshold: float) -> None:
+        scaled = x * out.dtype.type(beta)
+        smooth = (xp.log1p(xp.exp(-xp.abs(scaled))) + xp.maximum(scaled, 0)) / out.dtype.type(beta)
+        out[...] = xp.where(scaled > threshold, x, smooth)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
         (x,) = node.saved
-        return (g * sigmoid(x),)
+        return (SoftplusGrad.apply(g, x, **node.params),)
+
+
+@inline
+def _softplus_slope(g: Any, x: Any, beta: Any, threshold: Any) -> Any:
+    scaled = x * beta
+    return g if scaled > threshold else g * sigmoid_(scaled)
+
+
+class SoftplusGrad(Slope):
+    name = "softplus_grad"
+    cpu = each(_softplus_slope, "beta", "threshold")
+
+    @staticmethod
+    def reference(xp: Any, out: Array, g: Array, x: Array, *, beta: float, threshold: float) -> None:
+        slope = xp.empty(out.shape, out.dtype)
+        scaled = x * out.dtype.type(beta)
+        Sigmoid.reference(xp, slope, scaled)
+        xp.multiply(g, xp.where(scaled > threshold, out.dtype.type(1), slope), out=out)
+
+    @staticmethod
+    def bend(x: Tensor, beta: float, threshold: float) -> Tensor:
+        s = sigmoid(x * beta)
+        return s * (1 - s) * beta * (x * beta <= threshold).to(x.dtype)  # type: ignore[no-any-return]
+
+
+@inline
+def _silu(x: Any) -> Any:
+    return x * sigmoid_(x)
 
 
 class Silu(FloatUnary):
@@ -176,6 +241,7 @@ class Silu(FloatUnary):
 
     name = "silu"
     saves = ("x",)
+    cpu = each(_silu)
 
     @staticmethod
     def reference(xp: Any, out: Array, x: Array) -> None:
@@ -185,8 +251,29 @@ class Silu(FloatUnary):
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
         (x,) = node.saved
+        return (SiluGrad.apply(g, x),)
+
+
+@inline
+def _silu_slope(g: Any, x: Any) -> Any:
+    s = sigmoid_(x)
+    return g * (s * (typed(1, x) + x * (typed(1, x) - s)))
+
+
+class SiluGrad(Slope):
+    name = "silu_grad"
+    cpu = each(_silu_slope)
+
+    @staticmethod
+    def reference(xp: Any, out: Array, g: Array, x: Array) -> None:
+        s = xp.empty(out.shape, out.dtype)
+        Sigmoid.reference(xp, s, x)
+        xp.multiply(g, s * (1 + x * (1 - s)), out=out)
+
+    @staticmethod
+    def bend(x: Tensor) -> Tensor:
         s = sigmoid(x)
-        return (g * s * (1 + x * (1 - s)),)
+        return s * (1 - s) * (2 + x * (1 - 2 * s))
 
 
 class Erf(FloatUnary):
@@ -197,19 +284,11 @@ class Erf(FloatUnary):
 
     name = "erf"
     saves = ("x",)
-    elementwise = True
+    cpu = each(erf_)
 
     @staticmethod
     def reference(xp: Any, out: Array, x: Array) -> None:
-        y = xp.abs(x).astype(xp.float64)
-        near = x * _ratio(y * y, _NEAR_TOP, _NEAR_BOTTOM)
-        bounded = xp.minimum(y, 6.0)  # erf(6) is 1 in float64
-        far = xp.sign(x) * (1 - xp.exp(-bounded * bounded) * _ratio(bounded, _FAR_TOP, _FAR_BOTTOM))
-        out[...] = xp.where(y < 0.46875, near, far)
-
-    @staticmethod
-    def cpu(out: Array, x: Array) -> None:
-        parallel(_erf, x.size, out.reshape(-1), x.reshape(-1))
+        out[...] = _erf(xp, x)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
@@ -217,37 +296,157 @@ class Erf(FloatUnary):
         return (g * exp(-x * x) * (2 / math.sqrt(math.pi)),)
 
 
-@kernel("T[::1], const T[::1]", T=("float32", "float64"))
-def _erf(begin: int, end: int, out: Array, x: Array) -> None:
-    for i in range(begin, end):
-        out[i] = math.erf(x[i])
-
-
-# Coefficients from the highest power down.
-_NEAR_TOP = (
-    1.85777706184603153e-1,
-    3.16112374387056560,
-    1.13864154151050156e2,
-    3.77485237685302021e2,
-    3.20937758913846947e3,
-)
-_NEAR_BOTTOM = (1.0, 2.36012909523441209e1, 2.44024637934444173e2, 1.28261652607737228e3, 2.84423683343917062e3)
-_FAR_TOP = (
-    2.15311535474403846e-8, 5.64188496988670089e-1, 8.88314979438837594, 6.61191906371416295e1, 2.98635138197400131e2,
-    8.81952221241769090e2, 1.71204761263407058e3, 2.05107837782607147e3, 1.23033935479799725e3,
-)  # fmt: skip
-_FAR_BOTTOM = (
-    1.0, 1.57449261107098347e1, 1.17693950891312499e2, 5.37181101862009858e2, 1.62138957456669019e3,
-    3.29079923573345963e3, 4.36261909014324716e3, 3.43936767414372164e3, 1.23033935480374942e3,
-)  # fmt: skip
+def _erf(xp: Any, x: Array) -> Array:
+    y = xp.abs(x).astype(xp.float64)
+    near = x * _ratio(y * y, *ERF_NEAR)
+    bounded = xp.minimum(y, 6.0)  # erf(6) is 1 in float64
+    far = xp.sign(x) * (1 - xp.exp(-bounded * bounded) * _ratio(bounded, *ERF_FAR))
+    return xp.where(y < ERF_BORDER, near, far)
 
 
 def _ratio(x: Array, top: tuple[float, ...], bottom: tuple[float, ...]) -> Array:
-    """One polynomial over another, by Horner's rule."""
+    """One polynomial over another, by Horner's rule; coefficients from the highest power down."""
     numerator, denominator = top[0], bottom[0]
     for a, b in zip(top[1:], bottom[1:], strict=True):
         numerator, denominator = numerator * x + a, denominator * x + b
     return numerator / denominator
+
+
+@inline
+def _gelu(x: Any) -> Any:
+    share, _ = normal_(x)
+    return x * share
+
+
+class Gelu(FloatUnary):
+    """x times the normal distribution's cumulative probability at x."""
+
+    name = "gelu"
+    saves = ("x",)
+    cpu = each(_gelu)
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array) -> None:
+        xp.multiply(x, (1 + _erf(xp, x * math.sqrt(0.5))) / 2, out=out, casting="same_kind")
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        (x,) = node.saved
+        return (GeluGrad.apply(g, x),)
+
+
+@inline
+def _gelu_slope(g: Any, x: Any) -> Any:
+    share, bell = normal_(x)
+    return g * (share + x * bell * typed(0.3989422804014327, x))  # 1 / sqrt(2 pi)
+
+
+class GeluGrad(Slope):
+    name = "gelu_grad"
+    cpu = each(_gelu_slope)
+
+    @staticmethod
+    def reference(xp: Any, out: Array, g: Array, x: Array) -> None:
+        bell = xp.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
+        xp.multiply(g, (1 + _erf(xp, x * math.sqrt(0.5))) / 2 + x * bell, out=out, casting="same_kind")
+
+    @staticmethod
+    def bend(x: Tensor) -> Tensor:
+        return exp(-0.5 * x * x) * (2 - x * x) * (1 / math.sqrt(2 * math.pi))
+
+
+@inline
+def _gelu_tanh(x: Any) -> Any:
+    inner = typed(0.7978845608028654, x) * (x + typed(0.044715, x) * x * x * x)  # sqrt(2 / pi)
+    return x * sigmoid_(inner + inner)  # (1 + tanh(u)) / 2 = sigmoid(2u)
+
+
+class GeluTanh(FloatUnary):
+    """The approximation of gelu by tanh."""
+
+    name = "gelu_tanh"
+    saves = ("x",)
+    cpu = each(_gelu_tanh)
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array) -> None:
+        inner = math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)
+        xp.multiply(x, (1 + xp.tanh(inner)) / 2, out=out)
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        (x,) = node.saved
+        return (GeluTanhGrad.apply(g, x),)
+
+
+@inline
+def _gelu_tanh_slope(g: Any, x: Any) -> Any:
+    one, root, cubic = typed(1, x), typed(0.7978845608028654, x), typed(0.044715, x)
+    inner = root * (x + cubic * x * x * x)
+    s = sigmoid_(inner + inner)
+    grown = root * (one + typed(3, x) * cubic * x * x)
+    return g * (s + typed(2, x) * x * (s * (one - s)) * grown)
+
+
+class GeluTanhGrad(Slope):
+    name = "gelu_tanh_grad"
+    cpu = each(_gelu_tanh_slope)
+
+    @staticmethod
+    def reference(xp: Any, out: Array, g: Array, x: Array) -> None:
+        root = math.sqrt(2 / math.pi)
+        t = xp.tanh(root * (x + 0.044715 * x * x * x))
+        slope = root * (1 + 3 * 0.044715 * x * x)
+        xp.multiply(g, (1 + t) / 2 + x * (1 - t * t) * slope / 2, out=out)
+
+    @staticmethod
+    def bend(x: Tensor) -> Tensor:
+        root = math.sqrt(2 / math.pi)
+        t = tanh(root * (x + 0.044715 * x * x * x))
+        slope, curve = root * (1 + 3 * 0.044715 * x * x), root * 6 * 0.044715 * x
+        steep = 1 - t * t
+        return steep * slope + 0.5 * x * steep * (curve - 2 * t * slope * slope)
+
+
+@inline
+def _elu(x: Any, alpha: Any) -> Any:
+    return x if x > typed(0, x) else alpha * expm1_(x)
+
+
+class Elu(FloatUnary):
+    """x above zero, alpha * (exp(x) - 1) below."""
+
+    name = "elu"
+    saves = ("x",)
+    cpu = each(_elu, "alpha")
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array, *, alpha: float) -> None:
+        out[...] = xp.where(x > 0, x, out.dtype.type(alpha) * xp.expm1(xp.minimum(x, 0)))
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        (x,) = node.saved
+        return (EluGrad.apply(g, x, **node.params),)
+
+
+@inline
+def _elu_slope(g: Any, x: Any, alpha: Any) -> Any:
+    return g if x > typed(0, x) else g * (alpha * exp_(x))
+
+
+class EluGrad(Slope):
+    name = "elu_grad"
+    cpu = each(_elu_slope, "alpha")
+
+    @staticmethod
+    def reference(xp: Any, out: Array, g: Array, x: Array, *, alpha: float) -> None:
+        one = out.dtype.type(1)
+        xp.multiply(g, xp.where(x > 0, one, out.dtype.type(alpha) * xp.exp(xp.minimum(x, 0))), out=out)
+
+    @staticmethod
+    def bend(x: Tensor, alpha: float) -> Tensor:
+        return exp(clamp(x, max=0.0)) * alpha * (x <= 0).to(x.dtype)  # type: ignore[no-any-return]
 
 
 relu = unary_function(Relu)
@@ -278,12 +477,10 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     >>> gelu(Tensor([1.0]))
     tensor([0.8413447])
     """
-    x = as_tensor(input)
-    if approximate == "none":
-        return x * 0.5 * (1 + erf(x * math.sqrt(0.5)))
-    if approximate == "tanh":
-        return x * 0.5 * (1 + tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
-    raise MinidlError(f"gelu: approximate must be 'none' or 'tanh', got {approximate!r}")
+    if approximate not in ("none", "tanh"):
+        raise MinidlError(f"gelu: approximate must be 'none' or 'tanh', got {approximate!r}")
+    result: Tensor = (Gelu if approximate == "none" else GeluTanh).apply(as_tensor(input))
+    return result
 
 
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
@@ -292,23 +489,25 @@ def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tenso
     >>> softplus(Tensor([0.0]))
     tensor([0.6931472])
     """
-    x = as_tensor(input)
-    scaled = x if beta == 1 else x * beta
-    smooth: Tensor = Softplus.apply(scaled)
-    return where(gt(scaled, threshold), x, smooth if beta == 1 else smooth / beta)
+    result: Tensor = Softplus.apply(as_tensor(input), beta=float(beta), threshold=float(threshold))
+    return result
 
 
 def elu(input: Tensor, alpha: float = 1.0) -> Tensor:
     """x above zero, alpha * (exp(x) - 1) below. Source: Clevert et al., ICLR 2016."""
-    x = as_tensor(input)
-    return where(gt(x, 0), x, alpha * expm1(where(le(x, 0), x, 0.0)))
+    result: Tensor = Elu.apply(as_tensor(input), alpha=float(alpha))
+    return result
 
 
 def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
     """x, held between `min_val` and `max_val`."""
+    if min_val > max_val:
+        raise MinidlError(f"hardtanh: min_val must be at most max_val, got {min_val} and {max_val}")
+    if not is_floating(input.dtype):  # whole numbers stay so, as in PyTorch
+        min_val, max_val = int(min_val), int(max_val)
     return clamp(input, min_val, max_val)
 
 
 def relu6(input: Tensor) -> Tensor:
     """x, held between 0 and 6."""
-    return clamp(input, 0.0, 6.0)
+    return hardtanh(input, 0.0, 6.0)

@@ -7,137 +7,62 @@ floating-point operations. Written array by array, as the reference is, it moves
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
-from minidl.core import Array, Spec, Tensor, UpdateOp
-from minidl.device import kernel, parallel
-from minidl.ops.sgd_step import check_step
+from minidl.core import Tensor
+from minidl.device.scalar_math import chosen, root
+from minidl.ops.step import Step, decay, descent
 
 __all__ = ["adam_step"]
 
 
-class Coefficients(NamedTuple):
-    """What a step multiplies by: worked out once, in Python's double precision."""
-
-    sign: float  # -1 to maximise
-    l2: float  # weight decay as a part of the gradient
-    keep: float  # what decoupled weight decay leaves of a weight
-    new_mean: float  # 1 - beta1; in float32, 1 - 0.999 would be wrong in the fifth digit
-    old_square: float  # beta2
-    new_square: float  # 1 - beta2
-    rate: float  # lr, with the bias of the first moment taken out
-    root: float  # the bias of the second moment's root
-    eps: float
-
-
-def coefficients(
-    *,
-    step: int,
-    lr: float,
-    beta1: float,
-    beta2: float,
-    eps: float,
-    weight_decay: float,
-    decoupled: bool,
-    maximize: bool,
-) -> Coefficients:
-    """The factors of step number `step`, counted from 1."""
-    return Coefficients(
-        sign=-1.0 if maximize else 1.0,
-        l2=0.0 if decoupled else weight_decay,
-        keep=1.0 - lr * weight_decay if decoupled else 1.0,
-        new_mean=1.0 - beta1,
-        old_square=beta2,
-        new_square=1.0 - beta2,
-        rate=lr / (1.0 - beta1**step),
-        root=math.sqrt(1.0 - beta2**step),
-        eps=eps,
-    )
-
-
-class AdamStep(UpdateOp):
+class AdamStep(Step):
     """Changes the weight and both moments."""
 
     name = "adam_step"
-    updates = 3
 
     @staticmethod
-    def infer(param: Spec, mean: Spec, square: Spec, grad: Spec, **params: Any) -> None:
-        check_step("adam_step", param, mean=mean, square=square, grad=grad)
+    def coefficients(
+        *, step: int, lr: float, beta1: float, beta2: float, eps: float, **decayed: Any
+    ) -> dict[str, float]:
+        """The factors of step number `step`, counted from 1."""
+        return {
+            **decay(lr, **decayed),
+            "new_mean": 1.0 - beta1,  # in float32, 1 - 0.999 would be wrong in the fifth digit
+            "old_square": beta2,
+            "new_square": 1.0 - beta2,
+            # The biases of both moments are taken out of the rate, and so into eps: that leaves one division a number.
+            "rate": lr * math.sqrt(1.0 - beta2**step) / (1.0 - beta1**step),
+            "eps": eps * math.sqrt(1.0 - beta2**step),
+        }
 
     @staticmethod
-    def reference(xp: Any, out: tuple[Array, Array, Array], grad: Array, **params: Any) -> None:
-        param, mean, square = out
-        c = coefficients(**params)
-        _moments(param, mean, square, grad, c)
-        param -= c.rate * mean / (xp.sqrt(square) / c.root + c.eps)
-
-    @staticmethod
-    def cpu(out: tuple[Array, Array, Array], grad: Array, **params: Any) -> None:
-        param, mean, square = (a.reshape(-1) for a in out)
-        parallel(_adam, param.size, param, mean, square, grad.reshape(-1), *coefficients(**params))
+    def rule(
+        param: Any, mean: Any, square: Any, grad: Any,
+        sign: Any, l2: Any, keep: Any, new_mean: Any, old_square: Any, new_square: Any, rate: Any, eps: Any,
+    ) -> Any:  # fmt: skip
+        param, grad = descent(param, grad, sign, l2, keep)
+        mean = mean + new_mean * (grad - mean)
+        square = old_square * square + new_square * grad * grad
+        return param - rate * mean / (root(square) + eps), mean, square
 
 
-class AMSGradStep(UpdateOp):
+class AMSGradStep(Step):
     """Changes the weight, both moments, and the largest second moment so far, by which it divides."""
 
     name = "amsgrad_step"
-    updates = 4
+    coefficients = AdamStep.coefficients
 
     @staticmethod
-    def infer(param: Spec, mean: Spec, square: Spec, largest: Spec, grad: Spec, **params: Any) -> None:
-        check_step("adam_step", param, mean=mean, square=square, largest=largest, grad=grad)
-
-    @staticmethod
-    def reference(xp: Any, out: tuple[Array, Array, Array, Array], grad: Array, **params: Any) -> None:
-        param, mean, square, largest = out
-        c = coefficients(**params)
-        _moments(param, mean, square, grad, c)
-        xp.maximum(largest, square, out=largest)
-        param -= c.rate * mean / (xp.sqrt(largest) / c.root + c.eps)
-
-    @staticmethod
-    def cpu(out: tuple[Array, Array, Array, Array], grad: Array, **params: Any) -> None:
-        param, mean, square, largest = (a.reshape(-1) for a in out)
-        parallel(_amsgrad, param.size, param, mean, square, largest, grad.reshape(-1), *coefficients(**params))
-
-
-def _moments(param: Array, mean: Array, square: Array, grad: Array, c: Coefficients) -> None:
-    """Decay the weight and take the gradient into both running means."""
-    param *= c.keep
-    down = c.sign * grad + c.l2 * param
-    mean += c.new_mean * (down - mean)
-    square *= c.old_square
-    square += c.new_square * down * down
-
-
-@kernel("T[::1], T[::1], T[::1], const T[::1], T, T, T, T, T, T, T, T, T", T=("float32", "float64"))
-def _adam(
-    begin: int, end: int, param: Any, mean: Any, square: Any, grad: Any,
-    sign: Any, l2: Any, keep: Any, new_mean: Any, old_square: Any, new_square: Any, rate: Any, root: Any, eps: Any,
-) -> None:  # fmt: skip
-    for i in range(begin, end):
-        p = param[i] * keep
-        down = sign * grad[i] + l2 * p
-        m = mean[i] + new_mean * (down - mean[i])
-        v = old_square * square[i] + new_square * down * down
-        mean[i], square[i] = m, v
-        param[i] = p - rate * m / (math.sqrt(v) / root + eps)
-
-
-@kernel("T[::1], T[::1], T[::1], T[::1], const T[::1], T, T, T, T, T, T, T, T, T", T=("float32", "float64"))
-def _amsgrad(
-    begin: int, end: int, param: Any, mean: Any, square: Any, largest: Any, grad: Any,
-    sign: Any, l2: Any, keep: Any, new_mean: Any, old_square: Any, new_square: Any, rate: Any, root: Any, eps: Any,
-) -> None:  # fmt: skip
-    for i in range(begin, end):
-        p = param[i] * keep
-        down = sign * grad[i] + l2 * p
-        m = mean[i] + new_mean * (down - mean[i])
-        v = old_square * square[i] + new_square * down * down
-        mean[i], square[i] = m, v
-        largest[i] = v if not v <= largest[i] else largest[i]  # NaN wins, as in numpy.maximum
-        param[i] = p - rate * m / (math.sqrt(largest[i]) / root + eps)
+    def rule(
+        param: Any, mean: Any, square: Any, largest: Any, grad: Any,
+        sign: Any, l2: Any, keep: Any, new_mean: Any, old_square: Any, new_square: Any, rate: Any, eps: Any,
+    ) -> Any:  # fmt: skip
+        param, grad = descent(param, grad, sign, l2, keep)
+        mean = mean + new_mean * (grad - mean)
+        square = old_square * square + new_square * grad * grad
+        largest = chosen(square <= largest, largest, square)  # so NaN wins
+        return param - rate * mean / (root(largest) + eps), mean, square, largest
 
 
 def adam_step(
@@ -183,9 +108,9 @@ def adam_step(
     >>> weight
     tensor([0.9])
     """
-    state = (mean, square) if largest is None else (mean, square, largest)
+    state = [[mean], [square]] if largest is None else [[mean], [square], [largest]]
     op = AdamStep if largest is None else AMSGradStep
     op.apply(
-        param, *state, grad, step=step, lr=lr, beta1=beta1, beta2=beta2, eps=eps,
-        weight_decay=weight_decay, decoupled=decoupled, maximize=maximize,
+        [param], *state, [grad], step=step, lr=lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay,
+        decoupled=decoupled, maximize=maximize,
     )  # fmt: skip

@@ -6,16 +6,19 @@ Linear, so the gradient is the adjoint, and the adjoint's gradient is the op aga
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
 import numpy as np
 
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor
+from minidl.device import Kernel, parallel
 from minidl.device.dtypes import is_floating
 from minidl.errors import DTypeError, ShapeError
 from minidl.ops.matmul import matmul
 from minidl.ops.max_pool import pool_sizes, pool_windows
 from minidl.ops.reduce import mean
+from minidl.ops.window_loops import geometry, mean_of_windows, spread_means
 from minidl.ops.windows import Sizes, sizes, taps
 
 __all__ = [
@@ -25,6 +28,7 @@ __all__ = [
 
 class AvgPool(Op):
     name = "avg_pool"
+    images = ("x", "out")
 
     @staticmethod
     def infer(
@@ -42,6 +46,10 @@ class AvgPool(Op):
         out /= xp.asarray(_counts(image, windows, kernel, stride, padding, count_padding, divisor), out.dtype)
 
     @staticmethod
+    def cpu(out: Array, x: Array, **params: Any) -> None:
+        _run(mean_of_windows, out, x, **params)
+
+    @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
         return (AvgPoolAdjoint.apply(g, **node.params),)
 
@@ -50,6 +58,7 @@ class AvgPoolAdjoint(Op):
     """Spread each window's gradient evenly over the window."""
 
     name = "avg_pool_adjoint"
+    images = ("g", "out")
 
     @staticmethod
     def infer(
@@ -67,8 +76,22 @@ class AvgPoolAdjoint(Op):
             out[(..., *tap.pixels)] += share[(..., *tap.windows)]
 
     @staticmethod
+    def cpu(out: Array, g: Array, **params: Any) -> None:
+        _run(spread_means, out, g, **params)
+
+    @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
         return (AvgPool.apply(g, **node.params),)
+
+
+def _run(
+    loop: Kernel, out: Array, given: Array, *, image: Sizes, windows: Sizes, kernel: Sizes, stride: Sizes,
+    padding: Sizes, count_padding: bool, divisor: int | None,
+) -> None:  # fmt: skip
+    counts = _counts(image, windows, kernel, stride, padding, count_padding, divisor).astype(out.dtype).reshape(-1)
+    shape = geometry(image, windows, kernel, stride, padding, (1,) * len(image))
+    rows, channels = math.prod(out.shape[:-2]), out.shape[-1]
+    parallel(loop, rows, out.reshape(-1), given.reshape(-1), counts, shape, channels)
 
 
 @functools.lru_cache(maxsize=256)
@@ -138,11 +161,12 @@ def _avg_pool(
     kernel, steps, borders = pool_sizes(name, dims, input, kernel_size, stride, padding)
     image = input.shape[-dims:]
     windows = pool_windows(name, image, kernel, steps, borders, (1,) * dims, ceil_mode)
+    batch = input if input.ndim == dims + 2 else input.unsqueeze(0)
     result: Tensor = AvgPool.apply(
-        input, image=image, windows=windows, kernel=kernel, stride=steps, padding=borders, count_padding=count_padding,
+        batch, image=image, windows=windows, kernel=kernel, stride=steps, padding=borders, count_padding=count_padding,
         divisor=divisor,
     )  # fmt: skip
-    return result
+    return result if batch is input else result.squeeze(0)
 
 
 def adaptive_avg_pool1d(input: Tensor, output_size: Any) -> Tensor:

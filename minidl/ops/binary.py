@@ -7,12 +7,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from minidl.core import Array, Grads, Node, Spec, Tensor, UpdateOp, as_tensor, is_recording
-from minidl.device.dtypes import as_float, promote
-from minidl.errors import GradError, ShapeError
+import numpy as np
+
+from minidl.core import Array, Grads, Node, Op, Spec, Tensor, UpdateOp, as_tensor, registry, update
+from minidl.device import inline
+from minidl.device.dtypes import as_float, is_floating, promote
+from minidl.errors import ArgumentError, DTypeError, ShapeError
 from minidl.ops.compare import eq, gt
+from minidl.ops.each import SMALL, each_pair
 from minidl.ops.elementwise import Binary, binary_function, broadcast, pair, quiet
 from minidl.ops.unary import log
+from minidl.ops.views import SlicePut
 
 __all__ = [
     "add", "add_", "copy_", "div", "div_", "fill_", "floor_divide", "maximum", "minimum", "mul", "mul_", "pow",
@@ -20,10 +25,42 @@ __all__ = [
 ]  # fmt: skip
 
 
+@inline
+def _add(x: Any, y: Any) -> Any:
+    return x + y
+
+
+@inline
+def _sub(x: Any, y: Any) -> Any:
+    return x - y
+
+
+@inline
+def _mul(x: Any, y: Any) -> Any:
+    return x * y
+
+
+@inline
+def _div(x: Any, y: Any) -> Any:
+    return x / y
+
+
+@inline
+def _larger(x: Any, y: Any) -> Any:
+    return x if x > y or x != x else y
+
+
+@inline
+def _smaller(x: Any, y: Any) -> Any:
+    return x if x < y or x != x else y
+
+
 class Add(Binary):
     """input + other."""
 
     name = "add"
+    least = SMALL
+    cpu = each_pair(_add, np.add)
 
     @staticmethod
     def reference(xp: Any, out: Array, x: Array, y: Array) -> None:
@@ -38,6 +75,8 @@ class Sub(Binary):
     """input - other."""
 
     name = "sub"
+    least = SMALL
+    cpu = each_pair(_sub, np.subtract)
 
     @staticmethod
     def reference(xp: Any, out: Array, x: Array, y: Array) -> None:
@@ -53,6 +92,9 @@ class Mul(Binary):
 
     name = "mul"
     saves = ("x", "y")
+    saves_for = {"x": ("y",), "y": ("x",)}  # noqa: RUF012 - never changed
+    least = SMALL
+    cpu = each_pair(_mul, np.multiply)
 
     @staticmethod
     def reference(xp: Any, out: Array, x: Array, y: Array) -> None:
@@ -68,7 +110,10 @@ class Div(Binary):
     """input / other, in floating point; x / 0 is inf or NaN."""
 
     name = "div"
-    saves = ("y", "out")
+    saves = ("x", "y")
+    saves_for = {"x": ("y",)}  # noqa: RUF012 - never changed
+    least = SMALL
+    cpu = each_pair(_div, np.divide)
 
     @staticmethod
     def infer(x: Spec, y: Spec) -> Spec:
@@ -81,9 +126,9 @@ class Div(Binary):
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
-        y, quotient = node.saved
+        x, y = node.saved
         gx = g / y
-        return gx, -gx * quotient if node.needs[1] else None
+        return gx, -gx * (x / y) if node.needs[1] else None
 
 
 class Pow(Binary):
@@ -95,7 +140,12 @@ class Pow(Binary):
     @staticmethod
     def reference(xp: Any, out: Array, x: Array, y: Array) -> None:
         with quiet():
-            xp.power(x, y, out=out)
+            if out.dtype.kind in "iu" and y.dtype.kind == "i":  # 1 / x of whole numbers is 0, but for 1 and -1
+                odd = xp.where(y % 2 == 1, x, 1)
+                inverse = xp.where(x == 1, 1, xp.where(x == -1, odd, 0))
+                out[...] = xp.where(y < 0, inverse, xp.power(x, xp.maximum(y, 0)))
+            else:
+                xp.power(x, y, out=out)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
@@ -111,6 +161,8 @@ class Maximum(Binary):
 
     name = "maximum"
     saves = ("x", "y")
+    least = SMALL
+    cpu = each_pair(_larger, np.maximum)
 
     @staticmethod
     def reference(xp: Any, out: Array, x: Array, y: Array) -> None:
@@ -128,6 +180,8 @@ class Minimum(Binary):
 
     name = "minimum"
     saves = ("x", "y")
+    least = SMALL
+    cpu = each_pair(_smaller, np.minimum)
 
     @staticmethod
     def reference(xp: Any, out: Array, x: Array, y: Array) -> None:
@@ -172,14 +226,50 @@ class Remainder(Binary):
         return g, -g * floor_divide(x, y) if node.needs[1] else None
 
 
-add = binary_function(Add)
-sub = binary_function(Sub)
 mul = binary_function(Mul)
-div = binary_function(Div)
 maximum = binary_function(Maximum)
 minimum = binary_function(Minimum)
 floor_divide = binary_function(FloorDivide)
 remainder = binary_function(Remainder)
+
+
+def add(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
+    """input + alpha * other.
+
+    >>> add(Tensor([1.0]), Tensor([2.0]), alpha=10)
+    tensor([21.])
+    """
+    x, y = pair(input, other)
+    result: Tensor = Add.apply(x, y if alpha == 1 else y * alpha)
+    return result
+
+
+def sub(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
+    """input - alpha * other."""
+    x, y = pair(input, other)
+    if x.dtype.kind == y.dtype.kind == "b":
+        raise DTypeError("sub: bools cannot be subtracted; use logical_xor, or convert them by input.int()")
+    result: Tensor = Sub.apply(x, y if alpha == 1 else y * alpha)
+    return result
+
+
+def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
+    """input / other, in floating point; x / 0 is inf or NaN.
+
+    Args:
+        rounding_mode: None; "floor" rounds down, as `//` does; "trunc" rounds towards zero. Whole numbers then stay so.
+
+    >>> div(Tensor([-7.0]), 2), div(Tensor([-7.0]), 2, rounding_mode="trunc")
+    (tensor([-3.5]), tensor([-3.]))
+    """
+    if rounding_mode == "floor":
+        return floor_divide(input, other)
+    if rounding_mode == "trunc":
+        return registry.call("trunc_divide", input, other)  # type: ignore[no-any-return]
+    if rounding_mode is not None:
+        raise ArgumentError(f"div: rounding_mode must be None, 'floor' or 'trunc', got {rounding_mode!r}")
+    result: Tensor = Div.apply(*pair(input, other))
+    return result
 
 
 def pow(input: Any, exponent: Any) -> Tensor:
@@ -201,7 +291,18 @@ class InPlace(UpdateOp):
             raise ShapeError(f"in-place update: a tensor of shape {x.shape} cannot take one of shape {y.shape}")
 
 
-class AddInPlace(InPlace):
+class Arithmetic(InPlace):
+    """One that computes: the result must be of the kind of the first tensor."""
+
+    @staticmethod
+    def infer(x: Spec, y: Spec) -> None:
+        InPlace.infer(x, y)
+        if is_floating(y.dtype) and not is_floating(x.dtype):
+            raise DTypeError(f"in-place update: a tensor of {x.dtype} cannot hold what {y.dtype} gives; "
+                             "convert it first by .float(), or use the op without the underscore")  # fmt: skip
+
+
+class AddInPlace(Arithmetic):
     name = "add_"
 
     @staticmethod
@@ -209,7 +310,7 @@ class AddInPlace(InPlace):
         xp.add(out, y, out=out)
 
 
-class SubInPlace(InPlace):
+class SubInPlace(Arithmetic):
     name = "sub_"
 
     @staticmethod
@@ -217,7 +318,7 @@ class SubInPlace(InPlace):
         xp.subtract(out, y, out=out)
 
 
-class MulInPlace(InPlace):
+class MulInPlace(Arithmetic):
     name = "mul_"
 
     @staticmethod
@@ -225,7 +326,7 @@ class MulInPlace(InPlace):
         xp.multiply(out, y, out=out)
 
 
-class DivInPlace(InPlace):
+class DivInPlace(Arithmetic):
     name = "div_"
 
     @staticmethod
@@ -242,51 +343,44 @@ class CopyInPlace(InPlace):
         out[...] = y
 
 
-def update(op: type[UpdateOp], input: Tensor, other: Any) -> Tensor:
-    """Run an in-place op on a tensor that no recorded step depends on.
+def _in_place(op: type[UpdateOp], meaning: type[Op], input: Tensor, other: Any) -> Tensor:
+    return update(op, meaning, (input, as_tensor(other, like=input)))
 
-    Raises:
-        GradError: if `input` needs a gradient and steps are being recorded.
-    """
-    if input.requires_grad and is_recording():
-        raise GradError(
-            f"{op.name}: a tensor that requires a gradient cannot be changed in place while steps are recorded; "
-            "use the op without the underscore, or no_grad()"
-        )
-    op.apply(input, as_tensor(other, like=input))
-    return input
+
+def _overwritten(input: Tensor, other: Any) -> Tensor:
+    return update(CopyInPlace, SlicePut, (input, as_tensor(other, like=input)), meaning_params={"index": ()})
 
 
 def add_(input: Tensor, other: Any) -> Tensor:
     """input += other, in place."""
-    return update(AddInPlace, input, other)
+    return _in_place(AddInPlace, Add, input, other)
 
 
 def sub_(input: Tensor, other: Any) -> Tensor:
     """input -= other, in place."""
-    return update(SubInPlace, input, other)
+    return _in_place(SubInPlace, Sub, input, other)
 
 
 def mul_(input: Tensor, other: Any) -> Tensor:
     """input *= other, in place."""
-    return update(MulInPlace, input, other)
+    return _in_place(MulInPlace, Mul, input, other)
 
 
 def div_(input: Tensor, other: Any) -> Tensor:
     """input /= other, in place."""
-    return update(DivInPlace, input, other)
+    return _in_place(DivInPlace, Div, input, other)
 
 
 def copy_(input: Tensor, other: Any) -> Tensor:
     """Overwrite `input` by `other`, which broadcasts to it and is converted to its type."""
-    return update(CopyInPlace, input, other)
+    return _overwritten(input, other)
 
 
 def fill_(input: Tensor, value: float) -> Tensor:
     """Set every element to `value`."""
-    return update(CopyInPlace, input, value)
+    return _overwritten(input, value)
 
 
 def zero_(input: Tensor) -> Tensor:
     """Set every element to zero."""
-    return update(CopyInPlace, input, 0)
+    return _overwritten(input, 0)

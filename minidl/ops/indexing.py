@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from minidl.core import Array, Grads, Node, Op, Spec, Tensor, as_tensor, dim_index, is_recording, settle
+from minidl.core import Array, Grads, Node, Op, Spec, Tensor, UpdateOp, as_tensor, dim_index, update
 from minidl.device.dtypes import promote
-from minidl.errors import DTypeError, GradError, ShapeError
-from minidl.ops.views import basic_slice, narrow
+from minidl.errors import DTypeError, ShapeError
+from minidl.ops.binary import copy_
+from minidl.ops.views import basic_slice, narrow, reshape
 
 __all__ = ["gather", "getitem", "index_select", "masked_fill", "scatter_add", "setitem", "where"]
 
@@ -68,6 +69,61 @@ class IndexAdjoint(Op):
     def vjp(node: Node, g: Tensor) -> Grads:
         (indices,) = node.saved
         return (Index.apply(g, *indices, template=node.params["template"]), *[None] * len(indices))
+
+
+class IndexPut(Op):
+    """x, with the elements of y at the places that an advanced index names."""
+
+    name = "index_put"
+    saves = ("*indices",)
+
+    @staticmethod
+    def infer(x: Spec, y: Spec, *indices: Spec, template: tuple[Any, ...]) -> Spec:
+        places = Index.infer(x, *indices, template=template).shape
+        try:
+            fits = np.broadcast_shapes(places, y.shape) == places
+        except ValueError:
+            fits = False
+        if not fits:
+            raise ShapeError(f"index assignment: a value of shape {y.shape} does not broadcast to the {places} places "
+                             "that the index names")  # fmt: skip
+        return x
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array, y: Array, *indices: Array, template: tuple[Any, ...]) -> None:
+        out[...] = x
+        out[_numpy_index(template, indices)] = y
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        (indices,) = node.saved
+        stayed = _stayed(g.device.xp, g.shape, [i.array for i in indices], node.params["template"])
+        taken = Index.apply(g, *indices, **node.params)
+        taken = taken if stayed is None else where(Tensor.of(stayed), taken, 0.0)
+        nothing = Tensor.of(g.device.xp.zeros((), g.dtype))
+        gx = IndexPut.apply(g, nothing, *indices, **node.params) if node.needs[0] else None
+        return (gx, taken, *[None] * len(indices))
+
+
+def _stayed(xp: Any, shape: tuple[int, ...], indices: list[Array], template: tuple[Any, ...]) -> Array | None:
+    """Where the value put was not overwritten by a later one at the same place; None if all stayed."""
+    places = _numpy_index(template, indices)
+    last = xp.full(shape, -1, np.int64)
+    numbers = xp.arange(last[places].size).reshape(last[places].shape)
+    last[places] = numbers
+    stayed = last[places] == numbers
+    return None if stayed.all() else stayed
+
+
+class IndexPutInPlace(UpdateOp):
+    """The same in place."""
+
+    name = "index_put_"
+    infer = IndexPut.infer
+
+    @staticmethod
+    def reference(xp: Any, out: Array, y: Array, *indices: Array, template: tuple[Any, ...]) -> None:
+        out[_numpy_index(template, indices)] = y
 
 
 class Gather(Op):
@@ -165,6 +221,14 @@ def _check_along(op: str, argument: str, x: Spec, index: Spec, dim: int) -> None
         raise ShapeError(f"{op}: index {index.shape} must fit into {argument} {x.shape} in every dimension but {dim}")
 
 
+def check_bounds(op: str, index: Tensor, length: int) -> None:
+    """Raise a ShapeError unless every index is from 0 up to, not including, `length`."""
+    values = index.array
+    if values.size and not (int(values.min()) >= 0 and int(values.max()) < length):
+        low, high = int(values.min()), int(values.max())
+        raise ShapeError(f"{op}: index goes from {low} to {high}, but must lie from 0 to {length - 1}")
+
+
 def _corner(shape: tuple[int, ...], ndim: int, dim: int) -> tuple[slice, ...]:
     """The part of an array that an index of `shape` reaches; all of it along `dim`."""
     return tuple(slice(None) if d == dim else slice(shape[d]) for d in range(ndim))
@@ -191,6 +255,13 @@ def getitem(input: Tensor, index: Any) -> Tensor:
     entries = index if isinstance(index, tuple) else (index,)
     if not any(_is_pick(e) for e in entries):
         return basic_slice(input, entries)
+    template, picks = _split(input, entries)
+    result: Tensor = Index.apply(input, *picks, template=template)
+    return result
+
+
+def _split(input: Tensor, entries: tuple[Any, ...]) -> tuple[tuple[Any, ...], list[Tensor]]:
+    """An advanced index as a hashable template and the index tensors that belong to its PICKs."""
     template: list[Any] = []
     picks: list[Tensor] = []
     for entry in entries:
@@ -201,8 +272,7 @@ def getitem(input: Tensor, index: Any) -> Tensor:
         picks += tensors
         template += [PICK] * len(tensors)
     _check_range(input, template, picks)
-    result: Tensor = Index.apply(input, *picks, template=tuple(template))
-    return result
+    return tuple(template), picks
 
 
 def _is_pick(entry: Any) -> bool:
@@ -242,17 +312,29 @@ def _check_range(input: Tensor, template: list[Any], picks: list[Tensor]) -> Non
 
 
 def setitem(input: Tensor, index: Any, value: Any) -> None:
-    """input[index] = value, in place; `value` broadcasts and is converted to the tensor's type.
+    """input[index] = value, in place and on the tape; `value` broadcasts and is converted to the tensor's type.
+
+    Where index tensors name a place twice, the last value stays.
 
     Raises:
-        GradError: if either needs a gradient and steps are being recorded; use `where` then.
+        GradError: if `input` is a leaf that needs a gradient and steps are being recorded; use `where` then.
+        ShapeError: if an index is out of range or `value` does not broadcast to what it names.
     """
     value = as_tensor(value, like=input)
-    if is_recording() and (input.requires_grad or value.requires_grad):
-        raise GradError("index assignment: cannot be recorded; use where(mask, value, x), or no_grad()")
     entries = index if isinstance(index, tuple) else (index,)
-    settle((input.array,))
-    input.array[tuple(e.array if isinstance(e, Tensor) else e for e in entries)] = value.array
+    if not any(_is_pick(e) for e in entries):
+        place = basic_slice(input, entries)
+        copy_(place, _shortened(value, place.ndim))
+        return
+    template, picks = _split(input, entries)
+    ndim = Index.result_specs(input.spec, *[p.spec for p in picks], template=template).ndim
+    update(IndexPutInPlace, IndexPut, (input, _shortened(value, ndim), *picks), {"template": template})
+
+
+def _shortened(value: Tensor, ndim: int) -> Tensor:
+    """`value` without leading dimensions of length 1 that go beyond `ndim`: assignment ignores them."""
+    extra = value.ndim - ndim
+    return reshape(value, value.shape[extra:]) if extra > 0 and set(value.shape[:extra]) == {1} else value
 
 
 def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
@@ -268,13 +350,30 @@ def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
     tensor([[2.],
             [3.]])
     """
-    result: Tensor = Gather.apply(input, index, dim=dim_index("gather", dim, input.ndim))
+    d = dim_index("gather", dim, input.ndim)
+    if not index.numel():
+        return Tensor.of(input.device.xp.empty(index.shape, input.dtype))
+    if not input.ndim or not index.ndim:  # a single number counts as one dimension
+        one, places = (x if x.ndim else x.reshape(1) for x in (input, index))
+        return gather(one, 0, places).reshape(index.shape)
+    _check_along("gather", "input", input.spec, index.spec, d)
+    check_bounds("gather", index, input.shape[d])
+    result: Tensor = Gather.apply(input, index, dim=d)
     return result
 
 
 def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     """`input` with each element of `src` added where `index` points along `dim`; the adjoint of `gather`."""
     d = dim_index("scatter_add", dim, input.ndim)
+    if src.dtype != input.dtype:
+        raise DTypeError(f"scatter_add: src must be {input.dtype} as input is, got {src.dtype}")
+    if not input.ndim or not index.ndim:
+        one, places, values = (x if x.ndim else x.reshape(1) for x in (input, index, src))
+        return scatter_add(one, 0, places, values).reshape(input.shape)
+    if not index.numel():
+        return input + 0
+    _check_along("scatter_add", "input", input.spec, index.spec, d)
+    check_bounds("scatter_add", index, input.shape[d])
     if any(i > n for i, n in zip(index.shape, src.shape, strict=False)):
         raise ShapeError(f"scatter_add: index {index.shape} must fit into src {src.shape}")
     part = src
@@ -286,6 +385,12 @@ def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
 
 def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     """The slices of `input` that `index` (one-dimensional, int64) names along `dim`."""
+    if index.ndim > 1:
+        raise ShapeError(f"index_select: index must have one dimension, got {index.shape}")
+    if not input.ndim:
+        return getitem(input.reshape(1), index.reshape(index.numel())).reshape(())
+    if not index.ndim:
+        index = index.reshape(1)
     return getitem(input, (slice(None),) * dim_index("index_select", dim, input.ndim) + (index,))
 
 
@@ -300,6 +405,10 @@ def where(condition: Tensor, input: Any, other: Any) -> Tensor:
     return result
 
 
-def masked_fill(input: Tensor, mask: Tensor, value: float) -> Tensor:
-    """`input` with `value` where `mask` is true."""
+def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
+    """`input` with `value`, a number or a tensor of one, where `mask` is true; the element type stays."""
+    if isinstance(value, Tensor) and value.ndim:
+        raise ShapeError(f"masked_fill: value must be one number, got a tensor of shape {value.shape}")
+    if not isinstance(value, Tensor):
+        value = Tensor.of(input.device.xp.asarray(value, input.dtype))
     return where(mask, value, input)

@@ -18,6 +18,8 @@ __all__ = [
 
 # One entry of a basic index, hashable: an int, a (start, stop, step) triple for a slice, or None for a new dimension.
 Entry: TypeAlias = "int | tuple[int | None, int | None, int | None] | None"
+# What `ViewOp.put` gives: an op, its inputs and its parameters.
+Step: TypeAlias = "tuple[type[Op], tuple[Tensor, ...], dict[str, Any]]"
 
 
 class Reshape(ViewOp):
@@ -35,6 +37,10 @@ class Reshape(ViewOp):
     def vjp(node: Node, g: Tensor) -> Grads:
         return (Reshape.apply(g, shape=node.specs[0].shape),)
 
+    @classmethod
+    def put(cls, parent: Tensor, view: Tensor, **params: Any) -> Step:
+        return Reshape, (view,), {"shape": parent.shape}
+
 
 class Permute(ViewOp):
     name = "permute"
@@ -49,8 +55,16 @@ class Permute(ViewOp):
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
-        dims = node.params["dims"]
-        return (Permute.apply(g, dims=tuple(sorted(range(len(dims)), key=dims.__getitem__))),)
+        return (Permute.apply(g, dims=_inverse(node.params["dims"])),)
+
+    @classmethod
+    def put(cls, parent: Tensor, view: Tensor, **params: Any) -> Step:
+        return Permute, (view,), {"dims": _inverse(params["dims"])}
+
+
+def _inverse(dims: tuple[int, ...]) -> tuple[int, ...]:
+    """The order that undoes `dims`."""
+    return tuple(sorted(range(len(dims)), key=dims.__getitem__))
 
 
 class Expand(ViewOp):
@@ -94,6 +108,10 @@ class Slice(ViewOp):
     def vjp(node: Node, g: Tensor) -> Grads:
         return (SliceAdjoint.apply(g, shape=node.specs[0].shape, **node.params),)
 
+    @classmethod
+    def put(cls, parent: Tensor, view: Tensor, **params: Any) -> Step:
+        return SlicePut, (parent, view), params
+
 
 class SliceAdjoint(Op):
     """Put a gradient back where its slice was taken; the rest is zero."""
@@ -112,6 +130,27 @@ class SliceAdjoint(Op):
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
         return (Slice.apply(g, index=node.params["index"]),)
+
+
+class SlicePut(Op):
+    """x, with y, which may broadcast, in the place of one of its slices: x after the slice was changed in place."""
+
+    name = "slice_put"
+
+    @staticmethod
+    def infer(x: Spec, y: Spec, *, index: tuple[Entry, ...]) -> Spec:
+        return x
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array, y: Array, *, index: tuple[Entry, ...]) -> None:
+        out[...] = x
+        out[(*_thawed(index), ...)] = y
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        taken = Slice.apply(g, index=node.params["index"])
+        nothing = Tensor.of(g.device.xp.zeros((), g.dtype))
+        return SlicePut.apply(g, nothing, **node.params) if node.needs[0] else None, taken
 
 
 def _thawed(index: tuple[Entry, ...]) -> tuple[Any, ...]:
@@ -209,14 +248,31 @@ def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     """`input` with two dimensions exchanged."""
     a, b = dim_index("transpose", dim0, input.ndim), dim_index("transpose", dim1, input.ndim)
     order = list(range(input.ndim))
+    if not order:
+        return input
     order[a], order[b] = order[b], order[a]
-    return permute(input, order) if order else input
+    return permute(input, order)
 
 
-def movedim(input: Tensor, source: int, destination: int) -> Tensor:
-    """`input` with dimension `source` moved to place `destination`."""
-    order = list(range(input.ndim))
-    order.insert(dim_index("movedim", destination, input.ndim), order.pop(dim_index("movedim", source, input.ndim)))
+def movedim(input: Tensor, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
+    """`input` with dimension `source` moved to place `destination`; several at once if both are sequences.
+
+    Raises:
+        ShapeError: if they are not equally many, or one is named twice.
+    """
+    if not input.ndim:
+        return input
+    here, there = (
+        [dim_index("movedim", d, input.ndim) for d in ([dims] if isinstance(dims, int) else dims)]
+        for dims in (source, destination)
+    )
+    if len(here) != len(there) or len(set(here)) != len(here) or len(set(there)) != len(there):
+        raise ShapeError(
+            f"movedim: source {source} and destination {destination} must name as many dimensions, each once"
+        )
+    order = [d for d in range(input.ndim) if d not in here]
+    for place, d in sorted(zip(there, here, strict=True)):
+        order.insert(place, d)
     return permute(input, order)
 
 
@@ -262,8 +318,9 @@ def _frozen(index: tuple[Any, ...], shape: tuple[int, ...]) -> tuple[Entry, ...]
     used = sum(e is not None and e is not Ellipsis for e in index)
     if used > len(shape):
         raise ShapeError(f"index: {used} indices for a tensor of {len(shape)} dimensions")
-    if Ellipsis in index:
-        gap = index.index(Ellipsis)
+    gaps = [place for place, e in enumerate(index) if e is Ellipsis]
+    if gaps:
+        gap = gaps[0]
         index = index[:gap] + (slice(None),) * (len(shape) - used) + index[gap + 1 :]
     entries: list[Entry] = []
     dims = iter(enumerate(shape))
@@ -291,9 +348,15 @@ def select(input: Tensor, dim: int, index: int) -> Tensor:
     return basic_slice(input, (slice(None),) * dim_index("select", dim, input.ndim) + (index,))
 
 
-def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
-    """`length` elements from `start` along `dim`."""
+def narrow(input: Tensor, dim: int, start: int | Tensor, length: int) -> Tensor:
+    """`length` elements from `start` along `dim`; a negative start counts from the end."""
+    if not input.ndim:
+        raise ShapeError("narrow: a single number has no dimension to narrow")
     d = dim_index("narrow", dim, input.ndim)
+    if isinstance(start, Tensor) and (start.ndim or start.dtype.kind not in "iu"):
+        raise ShapeError(f"narrow: start must be one whole number, got {start.dtype} of shape {start.shape}")
+    start = int(start)
+    start = start + input.shape[d] if start < 0 else start
     if not 0 <= start <= start + length <= input.shape[d]:
         raise ShapeError(
             f"narrow: {start} to {start + length} does not lie in dimension {dim} of length {input.shape[d]}"
@@ -303,20 +366,29 @@ def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
 
 def flip(input: Tensor, dims: int | Sequence[int]) -> Tensor:
     """`input` mirrored along `dims`; a view."""
-    axes = {dim_index("flip", d, input.ndim) for d in ([dims] if isinstance(dims, int) else dims)}
+    named = [dim_index("flip", d, input.ndim) for d in ([dims] if isinstance(dims, int) else dims)]
+    axes = set(named)
+    if len(axes) != len(named):
+        raise ShapeError(f"flip: a dimension is named twice in {dims}")
     return basic_slice(input, tuple(slice(None, None, -1 if d in axes else None) for d in range(input.ndim)))
 
 
 def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """The slices along `dim`, one tensor each."""
+    if not input.ndim:
+        raise ShapeError("unbind: a single number has no dimension to unbind")
     return tuple(select(input, dim, i) for i in range(input.shape[dim_index("unbind", dim, input.ndim)]))
 
 
 def split(input: Tensor, split_size: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
     """Pieces of `split_size` along `dim` (the last may be shorter), or of the lengths listed."""
+    if not input.ndim:
+        raise ShapeError("split: a single number has no dimension to split")
     length = input.shape[dim_index("split", dim, input.ndim)]
+    if isinstance(split_size, int) and (split_size < 0 or (split_size == 0 and length)):
+        raise ShapeError(f"split: split_size must be 1 or more, got {split_size}")
     if isinstance(split_size, int):
-        sizes = [min(split_size, length - start) for start in range(0, max(length, 1), split_size)]
+        sizes = [min(split_size, length - start) for start in range(0, max(length, 1), max(split_size, 1))]
     else:
         sizes = list(split_size)
         if sum(sizes) != length:
@@ -327,6 +399,8 @@ def split(input: Tensor, split_size: int | Sequence[int], dim: int = 0) -> tuple
 
 def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """At most `chunks` pieces of equal length along `dim`; the last may be shorter."""
+    if not input.ndim or chunks < 1:
+        raise ShapeError(f"chunk: needs a dimension and one chunk or more, got {input.shape} and {chunks} chunks")
     length = input.shape[dim_index("chunk", dim, input.ndim)]
     return split(input, max(1, -(-length // chunks)), dim)
 

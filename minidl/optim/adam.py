@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-
 from minidl.core import Tensor
-from minidl.ops.adam_step import adam_step
-from minidl.optim.optimizer import Group, Optimizer, require
+from minidl.ops.adam_step import AdamStep, AMSGradStep
+from minidl.optim.optimizer import (
+    Group,
+    Optimizer,
+    check_at_least_zero,
+    check_betas,
+    check_not_differentiable,
+    gradients,
+)
 
 __all__ = ["Adam", "AdamW"]
 
@@ -26,7 +31,8 @@ class Adam(Optimizer):
         amsgrad: divide by the largest running mean so far.
         maximize: go up instead.
         decoupled_weight_decay: decay the weights themselves, as AdamW does.
-        foreach, fused: PyTorch's ways to compute the same; ignored.
+        foreach, fused, capturable: PyTorch's ways to compute the same; ignored.
+        differentiable: must be False.
 
     Source: Kingma and Ba, ICLR 2015.
     """
@@ -40,11 +46,14 @@ class Adam(Optimizer):
         weight_decay: float = 0,
         amsgrad: bool = False,
         *,
-        maximize: bool = False,
         foreach: bool | None = None,
+        maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
         fused: bool | None = None,
         decoupled_weight_decay: bool = False,
     ) -> None:
+        check_not_differentiable(self, differentiable)
         defaults = {
             "lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad,
             "maximize": maximize, "decoupled_weight_decay": decoupled_weight_decay,
@@ -52,25 +61,29 @@ class Adam(Optimizer):
         super().__init__(params, defaults)
 
     def check(self, group: Group) -> None:
-        for setting in ("lr", "eps", "weight_decay"):
-            require(self, setting, group[setting], group[setting] >= 0, "0 or more")
-        fits = len(group["betas"]) == 2 and all(0 <= beta < 1 for beta in group["betas"])
-        require(self, "betas", group["betas"], fits, "two numbers from 0 up to, not including, 1")
+        check_at_least_zero(self, group, "lr", "eps", "weight_decay")
+        check_betas(self, group)
 
-    def update(self, param: Tensor, grad: Tensor, state: dict[str, Any], group: Group) -> None:
-        if not state:
-            state["step"] = Tensor.of(np.zeros((), np.float32))
-            state["exp_avg"], state["exp_avg_sq"] = _zeros(param), _zeros(param)
-        if group["amsgrad"] and "max_exp_avg_sq" not in state:
-            state["max_exp_avg_sq"] = state["exp_avg_sq"].clone()
-        step = int(state["step"]) + 1
-        state["step"] = Tensor.of(np.array(step, np.float32))
-        adam_step(
-            param, grad, state["exp_avg"], state["exp_avg_sq"],
-            state["max_exp_avg_sq"] if group["amsgrad"] else None,
-            step=step, lr=float(group["lr"]), beta1=group["betas"][0], beta2=group["betas"][1], eps=group["eps"],
-            weight_decay=group["weight_decay"], decoupled=group["decoupled_weight_decay"], maximize=group["maximize"],
-        )  # fmt: skip
+    def change(self, weights: list[Tensor], group: Group) -> None:
+        settings = {
+            "lr": float(group["lr"]), "beta1": group["betas"][0], "beta2": group["betas"][1], "eps": group["eps"],
+            "weight_decay": group["weight_decay"], "decoupled": group["decoupled_weight_decay"],
+            "maximize": group["maximize"],
+        }  # fmt: skip
+        for step, some in self.counted(weights):
+            state = [self.remembered("exp_avg", some), self.remembered("exp_avg_sq", some)]
+            if group["amsgrad"]:
+                state.append(self.largest(some))
+            op = AMSGradStep if group["amsgrad"] else AdamStep
+            op.apply(some, *state, gradients(some), step=step, **settings)
+
+    def largest(self, weights: list[Tensor]) -> list[Tensor]:
+        """The largest second moment of each weight so far; that of now if it was not asked for before."""
+        for weight in weights:
+            state = self.state[weight]
+            if "max_exp_avg_sq" not in state:
+                state["max_exp_avg_sq"] = state["exp_avg_sq"].clone()
+        return self.remembered("max_exp_avg_sq", weights)
 
 
 class AdamW(Adam):
@@ -88,12 +101,13 @@ class AdamW(Adam):
         weight_decay: float = 1e-2,
         amsgrad: bool = False,
         *,
-        maximize: bool = False,
         foreach: bool | None = None,
+        maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
         fused: bool | None = None,
     ) -> None:
-        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize, decoupled_weight_decay=True)
-
-
-def _zeros(param: Tensor) -> Tensor:
-    return Tensor.of(param.device.xp.zeros_like(param.array))
+        super().__init__(
+            params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize, differentiable=differentiable,
+            decoupled_weight_decay=True,
+        )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,13 +14,15 @@ from minidl.errors import ArgumentError, StateDictError
 __all__ = ["Optimizer"]
 
 Group = dict[str, Any]
+_COUNTERS = ("step", "mu_product")  # float32 on the CPU, whatever the weight is
 
 
 class Optimizer:
-    """Base of all optimizers; a subclass gives `update`, and `check` for the values of its settings.
+    """Base of all optimizers; a subclass gives `update` or `change`, and `check` for the values of its settings.
 
     Args:
-        params: weights, or dicts {"params": weights, setting: value} for groups with settings of their own.
+        params: weights, or dicts {"params": weights, setting: value} for groups with settings of their own. Instead of
+            weights, pairs (name, weight), as `named_parameters` gives them; the names are kept under "param_names".
         defaults: the settings of groups that do not say otherwise.
 
     Raises:
@@ -38,7 +40,9 @@ class Optimizer:
         """Take in more weights: {"params": weights, setting: value, ...}."""
         name = type(self).__name__
         given = param_group["params"]
-        weights = [given] if isinstance(given, Tensor) else list(given)
+        weights, names = _without_names(name, [given] if isinstance(given, Tensor) else list(given))
+        if self.param_groups and ("param_names" in self.param_groups[0]) != (names is not None):
+            raise ArgumentError(f"{name}: some groups have names and some have none; give pairs (name, weight) in all")
         held = {id(p) for group in self.param_groups for p in group["params"]}
         for position, weight in enumerate(weights):
             _check_weight(name, position, weight)
@@ -46,6 +50,10 @@ class Optimizer:
                 raise ArgumentError(f"{name}: parameter {position} {weight.shape} was given twice; give each once")
             held.add(id(weight))
         group = {"params": weights, **self.defaults, **{k: v for k, v in param_group.items() if k != "params"}}
+        if names is not None:
+            group["param_names"] = names
+        if isinstance(group.get("lr"), Tensor) and group["lr"].numel() != 1:
+            raise ArgumentError(f"{name}: lr must be one number, got a tensor of shape {group['lr'].shape}")
         self.check(group)
         self.param_groups.append(group)
 
@@ -55,6 +63,38 @@ class Optimizer:
     def update(self, param: Tensor, grad: Tensor, state: dict[str, Any], group: Group) -> None:
         """Change one weight in place, and its `state`, which is empty before the first step."""
         raise NotImplementedError(f"{type(self).__name__} has no update(param, grad, state, group), and no step()")
+
+    def change(self, weights: list[Tensor], group: Group) -> None:
+        """Change those weights of a group that have a gradient, all at once where the optimizer can."""
+        for weight in weights:
+            assert weight.grad is not None
+            self.update(weight, weight.grad, self.state[weight], group)
+
+    def counted(self, weights: list[Tensor]) -> Iterator[tuple[int, list[Tensor]]]:
+        """Count a step of each weight, under "step" in its state; gives the weights by their number of steps."""
+        counters: dict[int, Tensor] = {}
+        read: dict[int, int] = {}  # the steps of a counter, by the identity of the tensor: most weights share one
+        together: dict[int, list[Tensor]] = {}
+        for weight in weights:
+            state = self.state[weight]
+            before = state.get("step", 0)
+            step = read.get(id(before))
+            if step is None:
+                step = read[id(before)] = int(before) + 1
+                counters.setdefault(step, Tensor.of(np.array(step, np.float32)))
+            state["step"] = counters[step]
+            together.setdefault(step, []).append(weight)
+        yield from together.items()
+
+    def remembered(self, name: str, weights: list[Tensor], fill: float = 0.0) -> list[Tensor]:
+        """What is remembered of each weight under `name`; at first an array like the weight, full of `fill`."""
+        found = []
+        for weight in weights:
+            state = self.state[weight]
+            if name not in state:
+                state[name] = Tensor.of(weight.device.xp.full_like(weight.array, fill))
+            found.append(state[name])
+        return found
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Change every weight that has a gradient.
@@ -68,9 +108,8 @@ class Optimizer:
                 loss = closure()
         with recording(False):
             for group in self.param_groups:
-                for param in group["params"]:
-                    if param.grad is not None:
-                        self.update(param, param.grad, self.state[param], group)
+                if weights := [param for param in group["params"] if param.grad is not None]:
+                    self.change(weights, group)
         return loss
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -109,10 +148,19 @@ class Optimizer:
             if number not in weights:
                 raise StateDictError(f"{name}: the state remembers weight {number!r}, which is in none of its groups")
             state[weights[number]] = {
-                key: _restored(f"{name}: {key} of weight {number}", key, value, weights[number])
-                for key, value in values.items()
+                key: self.restored(number, key, value, weights[number]) for key, value in values.items()
             }
         self.param_groups, self.state = groups, state
+
+    def restored(self, number: int, key: str, value: Any, weight: Tensor) -> Any:
+        """A remembered value as the optimizer keeps it: a tensor of its own, in the type and place of the weight."""
+        if not isinstance(value, (Tensor, np.ndarray)) and not hasattr(value, "__array__"):
+            return value
+        t = as_tensor(value).detach()
+        if t.shape and t.shape != weight.shape:
+            name = f"{type(self).__name__}: {key} of weight {number}"
+            raise StateDictError(f"{name} has shape {t.shape}, but the weight is {weight.shape}")
+        return t.clone() if key in _COUNTERS else t.to(weight.dtype, weight.device).clone()
 
     def __repr__(self) -> str:
         lines = [type(self).__name__ + " ("]
@@ -142,6 +190,18 @@ def _groups(name: str, params: Any) -> list[Mapping[str, Any]]:
     return items if isinstance(items[0], Mapping) else [{"params": items}]
 
 
+def _without_names(optimizer: str, items: list[Any]) -> tuple[list[Any], list[str] | None]:
+    """The weights of a group, and their names if it was given in pairs."""
+    are_pairs = [isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str) for item in items]
+    if not any(are_pairs):
+        return items, None
+    if not all(are_pairs):
+        raise ArgumentError(
+            f"{optimizer}: parameter {are_pairs.index(False)} has no name, and others have; name all or none"
+        )
+    return [weight for _, weight in items], [name for name, _ in items]
+
+
 def _check_weight(name: str, position: int, weight: Any) -> None:
     if not isinstance(weight, Tensor):
         raise ArgumentError(
@@ -161,11 +221,24 @@ def _saved_groups(name: str, state_dict: Mapping[str, Any], sizes: list[int]) ->
     return saved
 
 
-def _restored(what: str, key: str, value: Any, weight: Tensor) -> Any:
-    """A remembered value as the optimizer keeps it: a tensor of its own, in the type and place of the weight."""
-    if not isinstance(value, (Tensor, np.ndarray)) and not hasattr(value, "__array__"):
-        return value
-    t = as_tensor(value).detach()
-    if t.shape and t.shape != weight.shape:
-        raise StateDictError(f"{what} has shape {t.shape}, but the weight is {weight.shape}")
-    return t.clone() if key == "step" else t.to(weight.dtype, weight.device).clone()
+def gradients(weights: Iterable[Tensor]) -> list[Tensor]:
+    """The gradients of weights that all have one."""
+    return [weight.grad for weight in weights if weight.grad is not None]
+
+
+def check_at_least_zero(optimizer: Optimizer, group: Group, *settings: str) -> None:
+    """Raise an ArgumentError for a setting that is negative or NaN."""
+    for setting in settings:
+        require(optimizer, setting, group[setting], group[setting] >= 0, "0 or more")
+
+
+def check_betas(optimizer: Optimizer, group: Group) -> None:
+    """Raise an ArgumentError for betas of another kind than Adam's."""
+    betas = group["betas"]
+    fits = len(betas) == 2 and all(isinstance(beta, (int, float)) and 0 <= beta < 1 for beta in betas)
+    require(optimizer, "betas", group["betas"], fits, "two numbers from 0 up to, not including, 1")
+
+
+def check_not_differentiable(optimizer: Optimizer, differentiable: bool) -> None:
+    """Raise an ArgumentError for an option that would need steps to be recorded."""
+    require(optimizer, "differentiable", differentiable, not differentiable, "False; steps are not recorded here")

@@ -6,8 +6,15 @@ from collections.abc import Iterable
 from typing import Any
 
 from minidl.core import Tensor
-from minidl.ops.sgd_step import sgd_step
-from minidl.optim.optimizer import Group, Optimizer, require
+from minidl.ops.sgd_step import SGDMomentumStep, SGDStep
+from minidl.optim.optimizer import (
+    Group,
+    Optimizer,
+    check_at_least_zero,
+    check_not_differentiable,
+    gradients,
+    require,
+)
 
 __all__ = ["SGD"]
 
@@ -24,6 +31,7 @@ class SGD(Optimizer):
         nesterov: look ahead along the velocity; needs momentum and no dampening.
         maximize: go up instead.
         foreach, fused: PyTorch's ways to compute the same; ignored.
+        differentiable: must be False.
 
     Source: Sutskever et al., ICML 2013.
 
@@ -45,8 +53,10 @@ class SGD(Optimizer):
         *,
         maximize: bool = False,
         foreach: bool | None = None,
+        differentiable: bool = False,
         fused: bool | None = None,
     ) -> None:
+        check_not_differentiable(self, differentiable)
         defaults = {
             "lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay, "nesterov": nesterov,
             "maximize": maximize,
@@ -54,23 +64,21 @@ class SGD(Optimizer):
         super().__init__(params, defaults)
 
     def check(self, group: Group) -> None:
-        for setting in ("lr", "momentum", "weight_decay"):
-            require(self, setting, group[setting], group[setting] >= 0, "0 or more")
+        check_at_least_zero(self, group, "lr", "momentum", "weight_decay")
         fits = not group["nesterov"] or (group["momentum"] > 0 and group["dampening"] == 0)
         require(self, "nesterov", "momentum {momentum}, dampening {dampening}".format(**group), fits,
                 "used with momentum above 0 and dampening 0")  # fmt: skip
 
-    def update(self, param: Tensor, grad: Tensor, state: dict[str, Any], group: Group) -> None:
-        settings = {key: group[key] for key in ("weight_decay", "maximize")}
+    def change(self, weights: list[Tensor], group: Group) -> None:
+        settings = {"lr": float(group["lr"]), "weight_decay": group["weight_decay"], "maximize": group["maximize"]}
         if not group["momentum"]:
-            sgd_step(param, grad, lr=float(group["lr"]), **settings)
+            SGDStep.apply(weights, gradients(weights), **settings)
             return
-        velocity = state.get("momentum_buffer")
-        dampening = group["dampening"]
-        if velocity is None:  # the first gradient enters whole, as in PyTorch
-            velocity = state["momentum_buffer"] = Tensor.of(param.device.xp.zeros_like(param.array))
-            dampening = 0.0
-        sgd_step(
-            param, grad, velocity, lr=float(group["lr"]), momentum=group["momentum"], dampening=dampening,
-            nesterov=group["nesterov"], **settings,
-        )  # fmt: skip
+        settings |= {"momentum": group["momentum"], "nesterov": group["nesterov"]}
+        new = [w for w in weights if "momentum_buffer" not in self.state[w]]
+        old = [w for w in weights if "momentum_buffer" in self.state[w]] if new else weights
+        # The first gradient enters whole, as in PyTorch.
+        for some, dampening in ((new, 0.0), (old, group["dampening"])):
+            if some:
+                velocities = self.remembered("momentum_buffer", some)
+                SGDMomentumStep.apply(some, velocities, gradients(some), dampening=dampening, **settings)

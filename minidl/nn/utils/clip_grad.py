@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from minidl.core import Tensor, recording
 from minidl.errors import ArgumentError, GradError
+from minidl.ops.many import ClampAll, ScaleAll, sums_of_squares
 
 __all__ = ["clip_grad_norm_", "clip_grad_value_"]
 
@@ -35,25 +36,37 @@ def clip_grad_norm_(
             f"clip_grad_norm_: max_norm must be 0 or more and norm_type above 0, got {max_norm} and {norm_type}"
         )
     with recording(False):
-        total = _norm([_norm([abs(g)], norm_type) for g in grads], norm_type)
-        if error_if_nonfinite and not math.isfinite(total.item()):
-            raise GradError("clip_grad_norm_: a gradient is NaN or infinite; lower the learning rate or find the cause")
-        factor = (float(max_norm) / (total + 1e-6)).clamp(max=1.0)
-        for g in grads:
-            g.mul_(factor.to(g.dtype))
+        total = _length(grads) if norm_type == 2 else _norm([_norm([abs(g)], norm_type) for g in grads], norm_type)
+    size = total.item()
+    if error_if_nonfinite and not math.isfinite(size):
+        raise GradError("clip_grad_norm_: a gradient is NaN or infinite; lower the learning rate or find the cause")
+    factor = float(max_norm) / (size + 1e-6)
+    if not factor >= 1.0:
+        ScaleAll.apply(grads, factor=factor)
     return total
 
 
 def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
-    """Hold every element of every gradient between -clip_value and clip_value."""
-    with recording(False):
-        for g in _gradients(parameters):
-            g.copy_(g.clamp(-float(clip_value), float(clip_value)))
+    """Hold every element of every gradient between -clip_value and clip_value; NaN stays.
+
+    Raises:
+        ArgumentError: for a negative value.
+    """
+    if not clip_value >= 0:
+        raise ArgumentError(f"clip_grad_value_: clip_value must be 0 or more, got {clip_value}")
+    ClampAll.apply(_gradients(parameters), low=-float(clip_value), high=float(clip_value))
 
 
 def _gradients(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
     parameters = [parameters] if isinstance(parameters, Tensor) else parameters
     return [p.grad for p in parameters if p.grad is not None]
+
+
+def _length(grads: list[Tensor]) -> Tensor:
+    """The 2-norm, in the type of the first gradient."""
+    if not grads:
+        return Tensor(0.0)
+    return sums_of_squares(grads).sum().sqrt().to(grads[0].dtype)
 
 
 def _norm(sizes: list[Tensor], p: float) -> Tensor:

@@ -1,11 +1,12 @@
-"""The gradient of the weights without im2col: for every tap, windows times the pixels under it.
+"""The gradient of the weights without im2col: windows times the pixels under them.
 
-gw[k, a, (b, c)] = the sum over all windows o of g[o, k]·x[o s - p + a d, (b, c)]: a matrix product over the windows,
-and in channels-last memory the columns (b, c) of one row of taps lie side by side, so B is the image itself, read in
-place `stride` pixels a step. One band of windows after the other is added to the same sums.
+gw[(tap, channel), filter] = the sum over all windows o of x[o s - p + a d, channel]·g[o, filter]: a product whose steps
+are the windows. The micro-kernel keeps a tile of weights in registers while it goes through a chunk of windows, and
+finds the pixel of each by a table; taps that lie beside the image in some windows have sums over fewer (`regions.py`).
+The slopes of a chunk are laid out for a panel of filters at a time, so that they are read in order.
 
-The sums of a block of filters fit the second-level cache. Where that leaves too few blocks for the threads, the bands
-are cut into pieces with sums of their own, which are added up in order; all these cuts depend on sizes alone.
+The work is cut into panels of filters, parts of the weights, and pieces of the windows with sums of their own, which
+are added up in order; all cuts depend on sizes alone, and so do the bits.
 
 2·N·K·OH·OW·(C/groups)·k² operations on N·C·H·W + N·K·OH·OW + K·(C/groups)·k² numbers.
 """
@@ -13,116 +14,210 @@ are cut into pieces with sums of their own, which are added up in order; all the
 from __future__ import annotations
 
 import functools
+import itertools
+import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from minidl.core import Array
-from minidl.device import kernel, parallel
+from minidl.device import CPU, empty, inline, kernel, parallel
 from minidl.device.dtypes import DType
-from minidl.device.microkernel import gemm_taps_transposed
+from minidl.device.gather import add_row, copy_row, gather_rows
+from minidl.device.microkernel import panel_columns, panel_count
+from minidl.device.outer import SPARE_COLUMNS, add_outer
 from minidl.device.transpose import transpose
-from minidl.device.vectors import aligned, lanes, lanes_of
-from minidl.ops.conv.bands import BAND_BYTES, fill_band
+from minidl.device.vectors import lanes
+from minidl.ops.conv.regions import (
+    FIRST_UNIT,
+    PER_DIM,
+    TAPS,
+    Ground,
+    calls_for,
+    forward_way,
+    ground_of,
+    in_three_dims,
+    list_taps,
+    list_windows,
+    region_of,
+    space_of,
+    units_of,
+    windows_of,
+    work,
+)
 from minidl.ops.windows import Sizes
 
-SUM_BYTES = 256 << 10  # of the sums of one block of filters
-PIECES = 16  # blocks times pieces, at least, where there is so much work
+CHUNK_BYTES = 64 << 10  # of the pixels of a chunk of windows
+FEWEST, MOST = 96, 128  # windows in a chunk
+ROWS = 48  # of weights at once
+COLLECTED = 16  # channels whose weights are turned at once
+COLLECT_COST = 8  # a sum of pieces takes as long as so many operations
+TILE_WINDOWS = 24  # a tile of sums is read and written in the time of so many windows
+ITEMS = 16  # shares of the work, where there is so much
 
 
-class Cut(NamedTuple):
-    """How the work is cut: the kernel's sizes, and the counts that decide the shape of the partial sums."""
+class Plan(NamedTuple):
+    """How one weight gradient is cut."""
 
-    sizes: Array
+    ground: Ground
+    sizes: Array  # for the kernels
+    regions: Array
     items: int
-    pieces: int
+    sums: int  # numbers in all pieces
+    blocks: int  # of results
 
 
-@functools.lru_cache(maxsize=256)
-def cut(
+@functools.lru_cache(maxsize=512)
+def plan(
     x: Sizes, g: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int, dtype: DType
-) -> Cut:
-    """Cut filters into blocks, windows into bands, and bands into pieces."""
-    channels, filters = x[1] // groups, g[1] // groups
-    columns = (g[3] - 1) * stride[1] + (kernel[1] - 1) * dilation[1] + 1
-    reach = (kernel[0] - 1) * dilation[0] + 1
-    filter_bytes = kernel[0] * kernel[1] * channels * dtype.itemsize
-    lines = lanes_of(dtype)
-    room = max(2, SUM_BYTES // filter_bytes // lines) * lines
-    blocks = -(-filters // room)
-    share = min(filters, -(-filters // (blocks * lines)) * lines)
-    blocks = -(-filters // share)
-    row_bytes = dtype.itemsize * (columns * channels * stride[0] + g[3] * share)
-    rows = max(1, min(g[2], (BAND_BYTES - columns * channels * reach * dtype.itemsize) // row_bytes))
-    bands = -(-g[2] // rows)
-    rows = -(-g[2] // bands)
-    pieces = max(1, min(x[0] * bands, PIECES // (groups * blocks)))
-    is_joined = dilation[1] == 1 or kernel[1] == 1
-    sizes = (x[0], groups, channels, *x[2:], filters, *g[2:], *kernel, *stride, *padding, *dilation,
-             blocks, share, rows, bands, columns, reach, pieces, int(is_joined))  # fmt: skip
-    return Cut(np.array(sizes, np.int64), groups * blocks * pieces, pieces)
+) -> Plan:
+    """Cut windows into regions, chunks and pieces, and filters into shares of whole panels."""
+    kernel, *steps = in_three_dims(kernel, stride, padding, dilation)
+    way, images, channels, filters = forward_way(kernel, *steps), x[0], x[-1] // groups, g[-1] // groups
+    ground = ground_of(way, images, space_of(x), space_of(g), filters, TILE_WINDOWS)
+    used = ground.regions[ground.regions[:, TAPS::PER_DIM].prod(1) > 0]
+    chunk = min(MOST, max(FEWEST, CHUNK_BYTES // (dtype.itemsize * x[-1] * math.prod(way.in_step))))
+    image_bytes = dtype.itemsize * (x[-1] * math.prod(ground.pixels) + g[-1] * math.prod(space_of(g)))
+    units = units_of(used, images, image_bytes, chunk, 1)
+    panels = panel_count(filters, dtype)
+    sums = groups * math.prod(kernel) * channels * panels * panel_columns(dtype)
+    calls = -(-calls_for(2 * work(used, images, 1) * channels * g[-1], ITEMS) // groups)
+    rows, windows = math.prod(kernel) * channels, images * math.prod(space_of(g))
+    most = (-(-rows // ROWS) if 2 * channels > ROWS else 1, panels, max(1, units.total))
+    cut = min(
+        itertools.product(*[range(1, min(m, calls) + 1) for m in most]), key=cost_of(calls, windows, rows, filters)
+    )
+    share = -(-panels // cut[1])
+    shares, pieces = -(-panels // share), cut[2]
+    items = groups * shares * cut[0] * pieces
+    sizes = (groups, channels, filters, panels, share, shares, chunk, units.total, pieces, images, units.together,
+             units.each, *ground.pixels, *space_of(g), *kernel, cut[0])  # fmt: skip
+    blocks = groups * panels * -(-channels // COLLECTED)
+    return Plan(ground, np.array(sizes, np.int64), units.regions, items, pieces * sums, blocks)
+
+
+def cost_of(calls: int, windows: int, rows: int, filters: int) -> Callable[[tuple[int, ...]], tuple[float, ...]]:
+    """What a cut into (parts of the rows, shares of the filters, pieces) costs beside the products.
+
+    A part of the rows copies all slopes once more, a share of the filters all pixels, and a piece has sums of its own.
+    """
+
+    def cost(cut: tuple[int, ...]) -> tuple[float, ...]:
+        parts, shares, pieces = cut
+        copied = windows * (parts * filters + shares * rows) / 4
+        missing = max(1.0, calls / math.prod(cut))  # threads that would have nothing to do
+        return missing, copied + pieces * rows * filters
+
+    return cost
 
 
 def weight_gradient(
     out: Array, x: Array, g: Array, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int
 ) -> None:
-    """out (K, C / groups, kH, kW) from x (N, C, H, W) and g (N, K, OH, OW)."""
+    """out (K, C / groups, *kernel) from x (N, *space, C) and g (N, *windows, K)."""
     if not g.size:
         out[...] = 0
         return
-    work = cut(x.shape, g.shape, out.shape[2:], stride, padding, dilation, groups, out.dtype)
-    sums = np.zeros(work.pieces * out.size, out.dtype)
-    parallel(_sum_windows, work.items, sums, x.reshape(-1), g.reshape(-1), work.sizes, block=1)
-    taps = out.shape[2] * out.shape[3]
-    parallel(_collect, len(out), out.reshape(-1), sums, work.pieces, out.shape[1], taps, block=-(-len(out) // 16))
+    cut = plan(x.shape, g.shape, out.shape[2:], stride, padding, dilation, groups, out.dtype)
+    sums = empty(CPU, (cut.sums,), out.dtype)
+    block = -(-cut.items // ITEMS)
+    parallel(_sum_windows, cut.items, sums, cut.ground.of(x).reshape(-1), g.reshape(-1), cut.sizes, cut.regions,
+             block=block)  # fmt: skip
+    block = -(-cut.blocks // calls_for(COLLECT_COST * cut.sums, ITEMS))
+    parallel(_collect, cut.blocks, out.reshape(-1), sums, cut.sizes, block=block)
 
 
-@kernel("T[::1], const T[::1], const T[::1], const int64[::1]", T=("float32", "float64"))
-def _sum_windows(begin: int, end: int, sums: Array, x: Array, g: Array, sizes: Array) -> None:
-    """sums[piece, filter, tap, channel] for (group, block of filters, piece) begin to end."""
-    images, groups, channels, height, width = sizes[0], sizes[1], sizes[2], sizes[3], sizes[4]
-    filters, g_height, g_width, down, along = sizes[5], sizes[6], sizes[7], sizes[8], sizes[9]
-    stride_down, stride_along, pad_down, pad_along = sizes[10], sizes[11], sizes[12], sizes[13]
-    step_down, step_along, blocks, share = sizes[14], sizes[15], sizes[16], sizes[17]
-    rows, bands, columns, reach, pieces, is_joined = sizes[18], sizes[19], sizes[20], sizes[21], sizes[22], sizes[23]
-    in_rows = (rows - 1) * stride_down + reach
-    band = np.zeros(in_rows * columns * channels + lanes(x) * 2, x.dtype)  # the last vectors reach behind the end
-    windows = np.empty(rows * g_width * share + lanes(x) * 4, x.dtype)
-    at_windows = aligned(windows)
-    per_filter = down * along * channels
-    run, times = (along * channels, 1) if is_joined else (channels, along)
+@inline
+def _copy_slopes(slopes: Array, g: Array, windows: Array, count: int, first: int, last: int) -> None:
+    """slopes[panel, window, filter] from the filters first to last of the windows in a table; zeros behind them."""
+    panel = 2 * lanes(g)
+    for j in range(first, last, panel):
+        at, width = (j - first) * count, min(panel, last - j)
+        if width < panel:
+            slopes[at : at + count * panel] = 0
+        gather_rows(slopes, at, panel, g, j, windows, 1, count, width)
+
+
+@inline
+def _taps_beside(taps: Array, used: int, tap: int, channels: int) -> int:
+    """How many taps from `tap` on have sums side by side, of which a copy holds all channels; at least one."""
+    count = 1
+    while (
+        tap + count < used
+        and (count + 1) * channels <= ROWS
+        and taps[2 * (tap + count) + 1] == taps[2 * tap + 1] + count * channels
+    ):
+        count += 1
+    return count
+
+
+@kernel("T[::1], const T[::1], const T[::1], const int64[::1], const int64[:, ::1]", T=("float32", "float64"))
+def _sum_windows(begin: int, end: int, sums: Array, x: Array, g: Array, sizes: Array, regions: Array) -> None:
+    """sums[piece, group, tap, channel, filter] for (group, share of the filters, part of the rows, piece)."""
+    groups, channels, filters, panels, share, shares = sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5]
+    chunk, units, pieces, images = sizes[6], sizes[7], sizes[8], sizes[9]
+    together, each, pixels, results, kernel = sizes[10], sizes[11], sizes[12:15], sizes[15:18], sizes[18:21]
+    parts = sizes[21]  # of the rows: each owns every so many of the copies
+    panel, pitch, depth = 2 * lanes(x), panels * 2 * lanes(x), groups * channels
+    lines = kernel[0] * kernel[1] * kernel[2] * channels
+    copies = (channels + ROWS - 1) // ROWS
+    per_copy = ((channels + copies - 1) // copies + 5) // 6 * 6  # whole tiles
+    windows, taps = np.empty(2 * chunk + 2, np.int64), np.empty(2 * kernel[0] * kernel[1] * kernel[2] + 2, np.int64)
+    slopes, seen = np.empty(chunk * share * panel, x.dtype), np.empty(chunk * ROWS + SPARE_COLUMNS, x.dtype)
     for item in range(begin, end):
-        group, block, piece = item // pieces // blocks, item // pieces % blocks, item % pieces
-        first_filter = group * filters + block * share
-        count = min(share, filters - block * share)
-        at_sums = (piece * groups * filters + first_filter) * per_filter
-        for unit in range(images * bands * piece // pieces, images * bands * (piece + 1) // pieces):
-            image, first = unit // bands, unit % bands * rows
-            lines = min(rows, g_height - first)
-            fill_band(band, 0, channels, x, (image * groups + group) * channels * height * width, channels,
-                      height, width, first * stride_down - pad_down, in_rows, -pad_along, columns)  # fmt: skip
-            fill_band(windows, at_windows, share, g, (image * groups * filters + first_filter) * g_height * g_width,
-                      count, g_height, g_width, first, lines, 0, g_width)  # fmt: skip
-            for a in range(down):
-                for b in range(times):
-                    at_band = (a * step_down * columns + b * step_along) * channels
-                    at = at_sums + (a * along + b) * channels
-                    gemm_taps_transposed(
-                        sums, at, per_filter, sums, at, per_filter, windows, at_windows, share,
-                        band, at_band, 2 * lanes(x), stride_along * channels, count, run,
-                        lines, g_width * share, stride_down * columns * channels, g_width,
-                    )  # fmt: skip
+        owner, piece = item // pieces % parts, item % pieces
+        group, part = item // pieces // parts // shares, item // pieces // parts % shares
+        at_sums = (piece * groups + group) * lines * pitch
+        first_filter, last_filter = part * share * panel, min(panels, (part + 1) * share) * panel
+        for i in range(lines):
+            if (i // channels * copies + i % channels // per_copy) % parts == owner:
+                for j in range(first_filter, last_filter):
+                    sums[at_sums + i * pitch + j] = 0
+        last_filter = min(filters, last_filter)
+        for unit in range(units * piece // pieces, units * (piece + 1) // pieces):
+            region = regions[region_of(regions, unit % each)]
+            first, last = windows_of(
+                region, unit % each - region[FIRST_UNIT], unit // each * together, images, together
+            )
+            count = last - first
+            list_windows(windows, region, first, last, 0, pixels, depth, results, groups * filters)
+            used = list_taps(taps, region, pixels, depth, kernel, channels, False)
+            _copy_slopes(slopes, g, windows, count, group * filters + first_filter, group * filters + last_filter)
+            tap = 0
+            while tap < used:
+                beside = _taps_beside(taps, used, tap, channels)
+                for row in range(0, channels, per_copy):
+                    if (taps[2 * tap + 1] // channels * copies + row // per_copy) % parts != owner:
+                        continue
+                    rows = min(per_copy, channels - row)
+                    for t in range(beside):
+                        gather_rows(seen, t * channels, ROWS, x, taps[2 * (tap + t)] + group * channels + row, windows,
+                                    0, count, rows)  # fmt: skip
+                    rows, at = (beside - 1) * channels + rows, at_sums + (taps[2 * tap + 1] + row) * pitch
+                    for j in range(first_filter, last_filter, panel):
+                        add_outer(sums, at + j, pitch, seen, 0, ROWS, slopes, (j - first_filter) * count, panel, rows,
+                                  last_filter - j, count)  # fmt: skip
+                tap += beside
 
 
-@kernel("T[::1], const T[::1], intp, intp, intp", T=("float32", "float64"))
-def _collect(begin: int, end: int, out: Array, sums: Array, pieces: int, channels: int, taps: int) -> None:
-    """out[filter, channel, tap] = the sum over the pieces of sums[piece, filter, tap, channel]."""
-    size = channels * taps
-    total = np.empty(size, out.dtype)
-    for f in range(begin, end):
-        total[:] = sums[f * size : (f + 1) * size]
-        for piece in range(1, pieces):
-            at = piece * out.size + f * size
-            for i in range(size):
-                total[i] += sums[at + i]
-        transpose(out, f * size, taps, total, 0, channels, taps, channels)
+@kernel("T[::1], const T[::1], const int64[::1]", T=("float32", "float64"))
+def _collect(begin: int, end: int, out: Array, sums: Array, sizes: Array) -> None:
+    """out[filter, channel, tap] = the sum over the pieces, for (group, panel, block of channels) begin to end."""
+    groups, channels, filters, panels, pieces = sizes[0], sizes[1], sizes[2], sizes[3], sizes[8]
+    panel, taps = 2 * lanes(out), sizes[18] * sizes[19] * sizes[20]
+    blocks = (channels + COLLECTED - 1) // COLLECTED
+    total = np.empty(COLLECTED * taps * panel, out.dtype)
+    for unit in range(begin, end):
+        group, p, first = unit // blocks // panels, unit // blocks % panels, unit % blocks * COLLECTED
+        count = min(COLLECTED, channels - first)
+        for t in range(taps):
+            for c in range(count):
+                at = ((group * taps + t) * channels + first + c) * panels * panel + p * panel
+                copy_row(total, (c * taps + t) * panel, sums, at, panel)
+                for piece in range(1, pieces):
+                    more = at + piece * groups * taps * channels * panels * panel
+                    add_row(total, (c * taps + t) * panel, sums, more, panel)
+        filter_ = group * filters + p * panel
+        transpose(out, (filter_ * channels + first) * taps, channels * taps, total, 0, panel, count * taps,
+                  min(panel, filters - p * panel))  # fmt: skip

@@ -7,9 +7,12 @@ A 4×4 tile of the result depends on a 6×6 patch of the image. With the matrice
 36 products for each pair of channels where the sum itself takes 144. Over all channels each of the 36 positions is a
 matrix product, tiles × channels times channels × filters, which is where the time goes; the transforms cost about 170
 additions for each patch and channel, which pays from 16 channels on. The gradients are of the same kind: that of the
-image has the weights turned; that of the weights is Gᵀ [ Σ over tiles of (A g Aᵀ) ⊙ (Bᵀ patch B) ] G.
+image has the weights turned; that of the weights is in `winograd_weights.py`.
 
-A block of tiles is carried through all steps in the second-level cache: band, patches, products, tiles, band.
+Images lie channels-last, so a vector holds some channels of one pixel, and the transforms read pixels and write results
+where they lie. A block of tiles goes through all three steps in the second-level cache; the products of a position take
+the place of the patches of the position before it, so that a block needs half the room. Where there are few blocks, the
+filters are cut into parts, and each part transforms the patches for itself.
 
 0.5·N·K·OH·OW·C·9 operations in the products, on N·C·H·W + N·K·OH·OW + 36·K·C numbers. The price is rounding: the
 transforms subtract numbers up to 10 times as large as the result, so errors are about 1e-5 of the largest result (a
@@ -20,274 +23,212 @@ Source: Lavin and Gray, "Fast algorithms for convolutional neural networks", CVP
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from minidl.core import Array
-from minidl.device import inline, kernel, parallel
-from minidl.device.microkernel import gemm_taps, gemm_taps_transposed, panel_columns, panel_count
-from minidl.device.patches import patch_transform
-from minidl.device.transpose import transpose
-from minidl.device.vectors import aligned, aligned_empty, lanes, lanes_of
-from minidl.ops.conv.bands import drain_band, fill_band
+from minidl.device import kernel, parallel
+from minidl.device.dtypes import DType
+from minidl.device.inline import separate
+from minidl.device.patches import gathered_transform, tile_transform
+from minidl.device.scratch import scratch
+from minidl.device.vectors import lanes, lanes_of
+from minidl.device.whole_tiles import product, strip_width
+from minidl.ops.conv.epilogue import Epilogue
+from minidl.ops.conv.winograd_tiles import AT, G, fill_patches, rounded, widened
 from minidl.ops.windows import Sizes
 
-BT = (
-    (4.0, 0.0, -5.0, 0.0, 1.0, 0.0),
-    (0.0, -4.0, -4.0, 1.0, 1.0, 0.0),
-    (0.0, 4.0, -4.0, -1.0, 1.0, 0.0),
-    (0.0, -2.0, -1.0, 2.0, 1.0, 0.0),
-    (0.0, 2.0, -1.0, -2.0, 1.0, 0.0),
-    (0.0, 4.0, 0.0, -5.0, 0.0, 1.0),
-)
-G = (
-    (1 / 4, 0.0, 0.0),
-    (-1 / 6, -1 / 6, -1 / 6),
-    (-1 / 6, 1 / 6, -1 / 6),
-    (1 / 24, 1 / 12, 1 / 6),
-    (1 / 24, -1 / 12, 1 / 6),
-    (0.0, 0.0, 1.0),
-)
-A = ((1.0, 0.0, 0.0, 0.0), (1.0, 1.0, 1.0, 1.0), (1.0, -1.0, 1.0, -1.0), (1.0, 2.0, 4.0, 8.0), (1.0, -2.0, 4.0, -8.0),
-     (0.0, 0.0, 0.0, 1.0))  # fmt: skip
-_image_patch = patch_transform(BT)
-_weight_patch = patch_transform(G)
-_result_tile = patch_transform(tuple(zip(*A, strict=True)), lifted=True)
-_gradient_patch = patch_transform(A)
-_weight_gradient = patch_transform(tuple(zip(*G, strict=True)))
+_weight_patch = gathered_transform(G)
+_whole_tile = tile_transform(AT, ((0, 2), (1, 3)))
+_careful_tile = tile_transform(AT, ((0, 2), (1, 3)), careful=True)
 
-STEPS = 256  # of a product at once: more of a panel would not stay in the first-level cache
-BLOCK_BYTES = 1 << 19  # of transformed patches and products; 0.25 and 1 MiB are a few per cent slower
-SUM_BYTES = 1 << 19  # of one block of filters in the weight gradient
-PIECES = 16  # sums of their own in the weight gradient, fewer if they take more than
-PIECES_BYTES = 4 << 20
-BLOCKS = 32  # pieces that threads share out
-PARTS = 8  # pieces at least, if need be with part of the filters each
+BLOCK_BYTES = 1 << 19  # of transformed patches
+TILES = (24, 96)  # of a block: fewer use each weight too seldom, more gain nothing
+ITEMS = 16  # pieces for threads at least, if need be with part of the filters each
+PART_VECTORS = 4  # of filters in a part, at least
+BLOCKS = 32  # pieces of the work on weights
+WEIGHTS = 256  # strips times channels in one, at least: 0.02 ms of work
 
 
-def convolve(out: Array, x: Array, weight: Array, bias: Array | None, padding: Sizes) -> None:
-    """The convolution of x (N, C, H, W) with weight (K, C, 3, 3), plus bias."""
-    channels = x.shape[1]
-    _run(out, x, weight, bias, padding, 9 * channels, 9, is_turned=False)
+def convolve(out: Array, x: Array, weight: Array, epilogue: Epilogue, padding: Sizes) -> None:
+    """The convolution of x (N, H, W, C) with weight (K, C, 3, 3) to out (N, OH, OW, K), all C-contiguous."""
+    _run(out, x, weight, epilogue, padding, is_turned=False)
 
 
-def convolve_back(out: Array, g: Array, weight: Array, padding: Sizes) -> None:
-    """Its adjoint in the image: g (N, K, OH, OW) to (N, C, H, W)."""
-    channels = out.shape[1]
-    _run(out, g, weight, None, (2 - padding[0], 2 - padding[1]), 9, 9 * channels, is_turned=True)
+def convolve_back(out: Array, g: Array, weight: Array, epilogue: Epilogue, padding: Sizes) -> None:
+    """Its adjoint in the image: g (N, OH, OW, K) to out (N, H, W, C)."""
+    _run(out, g, weight, epilogue, (2 - padding[0], 2 - padding[1]), is_turned=True)
 
 
-def weight_gradient(out: Array, x: Array, g: Array, padding: Sizes) -> None:
-    """Its adjoint in the weight: out (K, C, 3, 3) from x (N, C, H, W) and g (N, K, OH, OW)."""
-    filters, channels = out.shape[:2]
-    if not g.size:
-        out[...] = 0
-        return
-    lines = lanes_of(out.dtype)
-    wide = _rounded(channels, lines)
-    room = max(24, SUM_BYTES // (36 * wide * out.itemsize) // 8 * 8)
-    blocks = -(-filters // room)
-    share = _rounded(-(-filters // blocks), min(lines, 8))
-    blocks = -(-filters // share)
-    rows = _tile_rows(g, wide + share)
-    units = -(-g.shape[0] * _tiles(g.shape[2]) // rows)
-    pieces = max(1, min(units, PIECES // blocks, max(4, PIECES_BYTES // (36 * filters * wide * out.itemsize))))
-    sums = aligned_empty(pieces * 36 * filters * wide, out.dtype)
-    sizes = np.array((*x.shape, filters, *g.shape[2:], *padding, blocks, share, rows, units, pieces), np.int64)
-    parallel(_sum_tiles, blocks * pieces, sums, x.reshape(-1), g.reshape(-1), sizes, block=1)
-    parallel(_collect, filters, out.reshape(-1), sums, pieces, channels, block=-(-filters // BLOCKS))
+class Cut(NamedTuple):
+    """How the work is cut; sizes alone decide, and results do not depend on it."""
+
+    tiles: int  # of a block
+    blocks: int
+    share: int  # vectors of filters in a part
+    parts: int
 
 
-def _run(
-    out: Array, x: Array, weight: Array, bias: Array | None, padding: Sizes, filter_step: int, channel_step: int,
-    *, is_turned: bool,
-) -> None:  # fmt: skip
+def cut(images: int, tiles: int, channels: int, vectors: int, dtype: DType) -> Cut:
+    """The cut for so many images with so many tiles each, from `channels` channels to `vectors` vectors of filters."""
+    total, line = images * tiles, lanes_of(dtype)
+    widest = max(rounded(channels, line), vectors * line)
+    room = max(TILES[0], min(TILES[1], BLOCK_BYTES // (37 * widest * dtype.itemsize)))
+    size = rounded(min(room, max(TILES[0], -(-total // ITEMS)), total), 4)
+    blocks = -(-total // size)
+    share = part_of(vectors, max(1, min(ITEMS // blocks, vectors // PART_VECTORS)))
+    return Cut(size, blocks, share, -(-vectors // share))
+
+
+def part_of(vectors: int, parts: int) -> int:
+    """Vectors of filters in each of about so many parts.
+
+    An even number, and the last part has two at least: its last vector may have to overlap the one before it.
+    """
+    share = rounded(-(-vectors // parts), 2)
+    while vectors > share and vectors % share == 1:
+        share += 2
+    return share
+
+
+def _run(out: Array, x: Array, weight: Array, epilogue: Epilogue, padding: Sizes, *, is_turned: bool) -> None:
     if not out.size:
         return
-    channels, filters, panel = x.shape[1], out.shape[1], panel_columns(out.dtype)
-    panels = panel_count(filters, out.dtype)
-    transformed = aligned_empty(36 * panels * channels * panel, out.dtype)
-    parallel(
-        _transform_weights, panels * channels, transformed, weight.reshape(-1), channels, filters, filter_step,
-        channel_step, is_turned, block=-(-panels * channels // BLOCKS),
-    )  # fmt: skip
-    lift = np.zeros(panels * panel, out.dtype)
-    if bias is not None:
-        lift[:filters] = bias
-    rows = _tile_rows(out, channels + filters)
-    units = -(-out.shape[0] * _tiles(out.shape[2]) // rows)
-    share = -(-panels // min(panels, -(-PARTS // units)))
-    parts = -(-panels // share)
-    sizes = np.array((*x.shape, *out.shape[1:], *padding, rows, parts, share * panel), np.int64)
-    block = -(-units * parts // BLOCKS)
-    parallel(_convolve_tiles, units * parts, out.reshape(-1), x.reshape(-1), transformed, lift, sizes, block=block)
+    line = lanes_of(out.dtype)
+    if min(x.shape[3], out.shape[3]) < line:
+        _run_widened(out, x, weight, epilogue, padding, line, is_turned=is_turned)
+        return
+    images, height, width, filters = out.shape
+    vectors, tiles = -(-filters // line), -(-height // 4) * -(-width // 4)
+    work = cut(images, tiles, x.shape[3], vectors, out.dtype)
+    lift = epilogue.lift(vectors * line, out.dtype)
+    sizes = np.array(
+        (*x.shape, height, width, filters, *padding, *work, epilogue.is_more, epilogue.activation == "relu"), np.int64
+    )
+    slot = work.tiles * max(rounded(x.shape[3], line), min(work.share, vectors) * line) + 2 * line
+    with scratch(36 * (vectors * line * x.shape[3] + 2 * line), out.dtype) as transformed:
+        transform_weights(transformed, weight, work.share, is_turned=is_turned)
+        parallel(_convolve_tiles, work.blocks * work.parts, out.reshape(-1), x.reshape(-1), transformed, lift,
+                 epilogue.added(out.dtype), sizes, block=1, scratch_size=37 * slot + 4 * line)  # fmt: skip
 
 
-def _tiles(length: int) -> int:
-    return -(-length // 4)
+def _run_widened(
+    out: Array, x: Array, weight: Array, epilogue: Epilogue, padding: Sizes, line: int, *, is_turned: bool
+) -> None:
+    """With fewer channels than a vector holds, which is never fast: fill up with zeros."""
+    wide = np.zeros((max(line, weight.shape[0]), max(line, weight.shape[1]), 3, 3), weight.dtype)
+    wide[: weight.shape[0], : weight.shape[1]] = weight
+    filters = wide.shape[1 if is_turned else 0]
+    residual = epilogue.residual if epilogue.residual is None else widened(epilogue.residual, filters)
+    result = np.empty((*out.shape[:3], filters), out.dtype)
+    _run(result, widened(x, wide.shape[0 if is_turned else 1]), wide, epilogue._replace(residual=residual), padding,
+         is_turned=is_turned)  # fmt: skip
+    out[...] = result[..., : out.shape[3]]
 
 
-def _rounded(number: int, step: int) -> int:
-    return -(-number // step) * step
+def transform_weights(transformed: Array, weight: Array, share: int, *, is_turned: bool) -> None:
+    """G w Gᵀ of all pairs of channels, as `product` wants it: [36][strip of filters][channel][filter]."""
+    filters, channels = weight.shape[:2]
+    filter_step, channel_step = 9 * channels, 9
+    if is_turned:
+        filters, channels, filter_step, channel_step = channels, filters, channel_step, filter_step
+    line = lanes_of(weight.dtype)
+    vectors = -(-filters // line)
+    position = vectors * line * channels + 2 * line  # not a power of two: else 36 places of the cache would be one
+    strips = np.array(_strips(vectors, share), np.int64)
+    sizes = np.array((channels, filters, filter_step, channel_step, position, is_turned), np.int64)
+    units = len(strips) * channels
+    block = max(WEIGHTS, -(-units // BLOCKS))
+    parallel(_transform_weights, units, transformed, weight.reshape(-1), strips, sizes, block=block)
 
 
-def _tile_rows(out: Array, channels: int) -> int:
-    """How many rows of tiles make a block: enough tiles to use the weights well, as far as they fit the cache."""
-    tiles = min(96, max(24, BLOCK_BYTES // (36 * channels * out.dtype.itemsize)))
-    return int(max(1, tiles // _tiles(out.shape[3])))
+def _strips(vectors: int, share: int) -> list[tuple[int, int]]:
+    """First vector and number of vectors of every strip that `product` takes of every part."""
+    strips, first = [], 0
+    while first < vectors:
+        width = strip_width(min(share - first % share, vectors - first))
+        strips.append((first, width))
+        first += width
+    return strips
 
 
-@kernel("T[::1], const T[::1], intp, intp, intp, intp, bool", T=("float32", "float64"))
-def _transform_weights(
-    begin: int, end: int, out: Array, weight: Array, channels: int, filters: int, filter_step: int, channel_step: int,
-    is_turned: bool,
-) -> None:  # fmt: skip
-    """G w Gᵀ for (panel, channel) begin to end, as [36][panel][channel][column]."""
-    panel = 2 * lanes(out)
-    panels = -(-filters // panel)
-    taps = np.zeros(9 * panel, out.dtype)
-    first, step = (8 * panel, -panel) if is_turned else (0, panel)
-    for unit in range(begin, end):
-        p, c = unit // channels, unit % channels
-        count = min(panel, filters - p * panel)
-        taps[:] = 0
-        transpose(taps, 0, panel, weight, p * panel * filter_step + c * channel_step, filter_step, count, 9)
-        for q in range(0, panel, lanes(out)):
-            position = panels * channels * panel
-            _weight_patch(out, (p * channels + c) * panel + q, 6 * position, position, taps, first + q, 3 * step, step,
-                          taps, 0)  # fmt: skip
-
-
-@inline
-def _fill_patches(
-    patches: Array, at: int, position: int, band: Array, at_band: int, x: Array, channels: int, height: int, width: int,
-    pad_down: int, pad_along: int, tile_rows: int, tiles: int, first: int, count: int,
-) -> None:  # fmt: skip
-    """Bᵀ·patch·B for `count` rows of tiles from `first` on, as [36][tile][channel], by way of a band."""
-    pitch = -(-channels // lanes(x)) * lanes(x)
-    columns = 4 * tiles + 2
-    origin = at_band - 6 * columns * pitch
-    for row in range(count):
-        image, down = (first + row) // tile_rows, (first + row) % tile_rows
-        is_new = row == 0 or down == 0
-        origin += (6 if is_new else 4) * columns * pitch  # the last two lines of a row of patches are the next one's
-        begin = 0 if is_new else 2
-        fill_band(band, origin + begin * columns * pitch, pitch, x, image * channels * height * width, channels,
-                  height, width, 4 * down - pad_down + begin, 6 - begin, -pad_along, columns)  # fmt: skip
-        for tile in range(tiles):
-            for c in range(0, pitch, lanes(x)):
-                _image_patch(patches, at + (row * tiles + tile) * pitch + c, 6 * position, position,
-                             band, origin + 4 * tile * pitch + c, columns * pitch, pitch, band, 0)  # fmt: skip
-
-
-@kernel("T[::1], const T[::1], T[::1], T[::1], const int64[::1]", T=("float32", "float64"))
-def _convolve_tiles(begin: int, end: int, out: Array, x: Array, weight: Array, lift: Array, sizes: Array) -> None:
-    """(Block of rows of tiles, part of the filters) begin to end."""
-    images, channels, height, width = sizes[0], sizes[1], sizes[2], sizes[3]
-    filters, out_height, out_width, pad_down, pad_along, rows = (
+@kernel("T[::1], const T[::1], const int64[:, ::1], const int64[::1]", T=("float32", "float64"))
+def _transform_weights(begin: int, end: int, out: Array, weight: Array, strips: Array, sizes: Array) -> None:
+    """(Strip of filters, channel) begin to end."""
+    channels, filters, filter_step, channel_step, position, is_turned = (
+        sizes[0],
+        sizes[1],
+        sizes[2],
+        sizes[3],
         sizes[4],
         sizes[5],
-        sizes[6],
-        sizes[7],
-        sizes[8],
-        sizes[9],
     )
-    parts, share = sizes[10], sizes[11]
-    tile_rows, tiles = -(-out_height // 4), -(-out_width // 4)
-    line, panel = lanes(x), 2 * lanes(x)
-    pitch, out_pitch = -(-channels // line) * line, -(-min(share, filters) // line) * line
-    # One line more between positions: a power of two would put all 36 into the same few places of the cache.
-    position, out_position = rows * tiles * pitch + line, rows * tiles * out_pitch + line
-    panels = -(-filters // panel)
-    band = np.zeros(rows * 6 * (4 * tiles + 2) * pitch + 4 * line, x.dtype)
-    patches = np.empty(36 * position + 4 * line, x.dtype)
-    products = np.empty(36 * out_position + 4 * line, x.dtype)
-    result = np.empty(16 * tiles * out_pitch + 4 * line, x.dtype)
-    at_band, at, at_products, at_result = aligned(band), aligned(patches), aligned(products), aligned(result)
-    zeros = np.zeros(out_pitch, x.dtype)
-    for item in range(begin, end):
-        first, first_filter = item // parts * rows, item % parts * share
-        count, made = min(rows, images * tile_rows - first), min(share, filters - first_filter)
-        _fill_patches(patches, at, position, band, at_band, x, channels, height, width, pad_down, pad_along,
-                      tile_rows, tiles, first, count)  # fmt: skip
-        for p in range(36):
-            to = at_products + p * out_position
-            for k in range(0, channels, STEPS):
-                before, at_before, step_before = products, to, out_pitch
-                if k == 0:
-                    before, at_before, step_before = zeros, 0, 0
-                at_weight = ((p * panels + first_filter // panel) * channels + k) * panel
-                gemm_taps(products, to, out_pitch, before, at_before, step_before, patches, at + p * position + k,
-                          pitch, weight, at_weight, channels * panel, panel,
-                          count * tiles, -(-made // line) * line, 1, 0, 0, min(STEPS, channels - k))  # fmt: skip
-        for row in range(count):
-            image, down = (first + row) // tile_rows, (first + row) % tile_rows
-            for tile in range(tiles):
-                for c in range(0, made, line):
-                    _result_tile(result, at_result + 4 * tile * out_pitch + c, 4 * tiles * out_pitch, out_pitch,
-                                 products, at_products + (row * tiles + tile) * out_pitch + c,
-                                 6 * out_position, out_position, lift, first_filter + c)  # fmt: skip
-            target = (image * filters + first_filter) * out_height * out_width
-            drain_band(out, target, made, out_height, out_width, result, at_result, out_pitch, 4 * tiles, 4 * down, 4)
+    line = lanes(out)
+    first, step = (8, -1) if is_turned else (0, 1)
+    for unit in range(begin, end):
+        strip, c = unit // channels, unit % channels
+        vector, width = strips[strip, 0], strips[strip, 1]
+        for v in range(width):
+            f = (vector + v) * line
+            _weight_patch(out, (vector * channels + c * width + v) * line, 6 * position, position,
+                          weight, f * filter_step + c * channel_step + first, 3 * step, step,
+                          filter_step, min(line, filters - f))  # fmt: skip
 
 
-@kernel("T[::1], const T[::1], const T[::1], const int64[::1]", T=("float32", "float64"))
-def _sum_tiles(begin: int, end: int, sums: Array, x: Array, g: Array, sizes: Array) -> None:
-    """sums[piece][36][filter][channel] of (block of filters, piece) begin to end."""
-    images, channels, height, width = sizes[0], sizes[1], sizes[2], sizes[3]
-    filters, out_height, out_width, pad_down, pad_along = sizes[4], sizes[5], sizes[6], sizes[7], sizes[8]
-    share, rows, units, pieces = sizes[10], sizes[11], sizes[12], sizes[13]
-    tile_rows, tiles = -(-out_height // 4), -(-out_width // 4)
+@kernel(
+    "T[::1], const T[::1], const T[::1], const T[::1], const T[::1], const int64[::1], T[::1]",
+    T=("float32", "float64"),
+)
+def _convolve_tiles(
+    begin: int, end: int, out: Array, x: Array, weight: Array, lift: Array, residual: Array, sizes: Array,
+    room: Array,
+) -> None:  # fmt: skip
+    """(Block of tiles, part of the filters) begin to end."""
+    images, channels, height, width, filters = sizes[0], sizes[3], sizes[4], sizes[5], sizes[6]
+    size, share, parts = sizes[9], sizes[11], sizes[12]
     line = lanes(x)
-    pitch, out_pitch = -(-channels // line) * line, -(-share // line) * line
-    position, out_position = rows * tiles * pitch + line, rows * tiles * out_pitch + line
-    band = np.zeros(rows * 6 * (4 * tiles + 2) * pitch + 4 * line, x.dtype)
-    windows = np.zeros(16 * tiles * out_pitch + 4 * line, x.dtype)
-    patches = np.empty(36 * position + 4 * line, x.dtype)
-    slopes = np.empty(36 * out_position + 4 * line, x.dtype)
-    at_band, at_windows, at, at_slopes = aligned(band), aligned(windows), aligned(patches), aligned(slopes)
-    zeros = np.zeros(pitch, x.dtype)
+    across, vectors = -(-width // 4), -(-filters // line)
+    tiles = -(-height // 4) * across
+    pitch, out_pitch = -(-channels // line) * line, min(share, vectors) * line
+    slot, position = size * max(pitch, out_pitch) + 2 * line, vectors * line * channels + 2 * line
+    room[: 2 * line] = 0  # zeros, and room for what falls outside
+    at = 4 * line
     for item in range(begin, end):
-        block, piece = item // pieces, item % pieces
-        count_filters = min(share, filters - block * share)
-        for unit in range(units * piece // pieces, units * (piece + 1) // pieces):
-            first = unit * rows
-            count = min(rows, images * tile_rows - first)
-            _fill_patches(patches, at, position, band, at_band, x, channels, height, width, pad_down, pad_along,
-                          tile_rows, tiles, first, count)  # fmt: skip
-            for row in range(count):
-                image, down = (first + row) // tile_rows, (first + row) % tile_rows
-                source = (image * filters + block * share) * out_height * out_width
-                fill_band(windows, at_windows, out_pitch, g, source, count_filters, out_height, out_width,
-                          4 * down, 4, 0, 4 * tiles)  # fmt: skip
-                for tile in range(tiles):
-                    for c in range(0, out_pitch, line):
-                        _gradient_patch(slopes, at_slopes + (row * tiles + tile) * out_pitch + c, 6 * out_position,
-                                        out_position, windows, at_windows + 4 * tile * out_pitch + c,
-                                        4 * tiles * out_pitch, out_pitch, windows, 0)  # fmt: skip
-            for p in range(36):
-                to = ((piece * 36 + p) * filters + block * share) * pitch
-                before, at_before, step_before = sums, to, pitch
-                if unit == units * piece // pieces:
-                    before, at_before, step_before = zeros, 0, 0
-                gemm_taps_transposed(sums, to, pitch, before, at_before, step_before, slopes,
-                                     at_slopes + p * out_position, out_pitch, patches, at + p * position, 2 * line,
-                                     pitch, count_filters, pitch, 1, 0, 0, count * tiles)  # fmt: skip
+        first, part = item // parts * size, item % parts * share
+        count = min(size, images * tiles - first)
+        wide = min(share, vectors - part)
+        fill_patches(room, at + slot, slot, pitch, x, sizes, first, count, across, tiles)
+        for p in range(36):
+            product(room, at + p * slot, out_pitch, room, at + (p + 1) * slot, pitch,
+                    weight, p * position + part * line * channels, (count + 3) // 4 * 4, wide, channels)  # fmt: skip
+        _write_tiles(out, room, at, slot, out_pitch, lift, residual, sizes, first, count, part, wide, across, tiles)
 
 
-@kernel("T[::1], T[::1], intp, intp", T=("float32", "float64"))
-def _collect(begin: int, end: int, out: Array, sums: Array, pieces: int, channels: int) -> None:
-    """Gᵀ·(the sum over pieces)·G for filters begin to end."""
-    pitch = -(-channels // lanes(out)) * lanes(out)
-    filters = out.size // (9 * channels)
-    position = filters * pitch
-    taps = np.empty(9 * pitch, out.dtype)
-    for f in range(begin, end):
-        for piece in range(1, pieces):
-            for p in range(36):
-                to = p * position + f * pitch
-                source = to + piece * 36 * position
-                for c in range(pitch):
-                    sums[to + c] += sums[source + c]
-        for c in range(0, pitch, lanes(out)):
-            _weight_gradient(taps, c, 3 * pitch, pitch, sums, f * pitch + c, 6 * position, position, sums, 0)
-        transpose(out, f * channels * 9, 9, taps, 0, pitch, 9, channels)
+@separate
+def _write_tiles(
+    out: Array, products: Array, at: int, slot: int, pitch: int, lift: Array, residual: Array, sizes: Array,
+    first: int, count: int, part: int, wide: int, across: int, tiles: int,
+) -> None:  # fmt: skip
+    """Aᵀ·products·A, and the epilogue, for vectors part to part + wide of the filters of `count` tiles."""
+    height, width, filters, more = sizes[4], sizes[5], sizes[6], sizes[13] != 0
+    line = lanes(out)
+    floor = out.dtype.type(0 if sizes[14] else -np.inf)
+    last = min(filters - line, (part + wide - 1) * line)
+    zeros, spare = products[:line], products[line : 2 * line]
+    others, added = (residual, 1) if residual.size else (zeros, 0)
+    for t in range(count):
+        image, tile = (first + t) // tiles, (first + t) % tiles
+        row, column = 4 * (tile // across), 4 * (tile % across)
+        target = ((image * height + row) * width + column) * filters
+        is_plain = row + 4 <= height and column + 4 <= width and not more
+        for k in range(part, part + wide):
+            f = min(k * line, last)
+            source = at + t * pitch + f - part * line
+            if is_plain:
+                _whole_tile(out, target + f, width * filters, filters, products, source, 6 * slot, slot, lift, f,
+                            4, 4, zeros, 0, 0, 0, floor, spare)  # fmt: skip
+            else:
+                _careful_tile(out, target + f, width * filters, filters, products, source, 6 * slot, slot, lift, f,
+                              height - row, width - column, others, added * (target + f),
+                              added * width * filters, added * filters, floor, spare)  # fmt: skip

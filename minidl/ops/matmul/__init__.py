@@ -22,6 +22,7 @@ class MatMul(Op):
 
     name = "matmul"
     saves = ("x", "y")
+    saves_for = {"x": ("y",), "y": ("x",)}  # noqa: RUF012 - never changed
 
     @staticmethod
     def infer(x: Spec, y: Spec) -> Spec:
@@ -48,6 +49,7 @@ class Linear(Op):
 
     name = "linear"
     saves = ("x", "weight")
+    saves_for = {"x": ("weight",), "weight": ("x",)}  # noqa: RUF012 - never changed
 
     @staticmethod
     def infer(x: Spec, weight: Spec, bias: Spec | None = None) -> Spec:

@@ -1,9 +1,9 @@
 """max_pool1d to 3d: the largest value of each window.
 
 Forward notes where each maximum came from; backward needs only those places. Each output reads k² values, so both
-directions are bound by memory, not by arithmetic. On the CPU backward scatters: each window adds to the pixel that won
-it. On a GPU, where windows run at once, that would need atomic additions, whose order changes from run to run; there it
-gathers: each pixel visits the windows that can see it, and adds up those it won.
+directions are bound by memory, not by arithmetic. Backward gathers: each pixel visits the windows that can see it, and adds
+up those it won. Windows that scattered to their winners would meet there: atomic additions on a GPU, whose order changes
+from run to run, or a single thread for each image on the CPU.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor
 from minidl.device import CudaKernels, parallel
-from minidl.device.dtypes import DEFAULT_INT
+from minidl.device.dtypes import DEFAULT_INT, DType
 from minidl.errors import ShapeError
-from minidl.ops.max_pool.cpu import max_pool_planes, spread_planes
+from minidl.ops.window_loops import geometry, max_of_windows, spread_maxima
 from minidl.ops.windows import Sizes, sizes, taps, window_count
 
 __all__ = ["max_pool1d", "max_pool2d", "max_pool3d"]
@@ -29,13 +31,15 @@ class MaxPool(Op):
 
     name = "max_pool"
     saves = ("out",)
+    saves_results = (1,)
+    images = ("x", "out")
 
     @staticmethod
     def infer(
         x: Spec, *, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, windows: Sizes
     ) -> tuple[Spec, Spec]:
         shape = (*x.shape[: -len(kernel)], *windows)
-        return x.with_shape(*shape), Spec(shape, DEFAULT_INT)
+        return x.with_shape(*shape), Spec(shape, place_type(x.shape[-len(kernel) :]))
 
     @staticmethod
     def reference(
@@ -54,23 +58,20 @@ class MaxPool(Op):
             xp.copyto(best[at], value, where=wins)
             xp.copyto(place[at], pixels[tap.pixels], where=wins)
 
-    @classmethod
-    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
-        return super().cpu_takes(arrays, params) and len(params["kernel"]) == 2
-
     @staticmethod
     def cpu(
         out: tuple[Array, Array], x: Array,
         *, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, windows: Sizes,
     ) -> None:  # fmt: skip
-        planes = (math.prod(x.shape[:-2]),)
-        best, place = (a.reshape(planes + windows) for a in out)
-        x = x.reshape(planes + x.shape[-2:])
-        parallel(max_pool_planes, planes[0], best, place, x, *kernel, *stride, *padding, *dilation)
+        best, place = out
+        shape = geometry(x.shape[1:-1], windows, kernel, stride, padding, dilation)
+        rows, channels = math.prod(best.shape[:-2]), x.shape[-1]
+        parallel(max_of_windows, rows, best.reshape(-1), place.reshape(-1), x.reshape(-1), shape, channels)
 
     @classmethod
     def cuda_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
-        return super().cuda_takes(arrays, params) and len(params["kernel"]) == 2
+        two = len(params["kernel"]) == 2
+        return super().cuda_takes(arrays, params) and two and place_type(arrays[0].shape[-2:]) == np.int32
 
     @staticmethod
     def cuda(
@@ -94,6 +95,7 @@ class MaxPoolSpread(Op):
 
     name = "max_pool_spread"
     saves = ("place",)
+    images = ("g", "place", "out")
 
     @staticmethod
     def infer(g: Spec, place: Spec, *, image: Sizes, **window: Sizes) -> Spec:
@@ -101,18 +103,23 @@ class MaxPoolSpread(Op):
 
     @staticmethod
     def reference(xp: Any, out: Array, g: Array, place: Array, *, image: Sizes, **window: Sizes) -> None:
-        flat = _planes(place, len(image))
+        flat = _planes(place, len(image)).astype(xp.int64)
         flat = (flat + xp.arange(len(flat)).reshape(-1, 1) * math.prod(image)).reshape(-1)
         out[...] = xp.bincount(flat, weights=g.reshape(-1), minlength=out.size).reshape(out.shape)
 
     @staticmethod
-    def cpu(out: Array, g: Array, place: Array, *, image: Sizes, **window: Sizes) -> None:
-        out, g, place = (_planes(a, len(image)) for a in (out, g, place))
-        parallel(spread_planes, len(out), out, g, place)
+    def cpu(
+        out: Array, g: Array, place: Array,
+        *, image: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, windows: Sizes,
+    ) -> None:  # fmt: skip
+        shape = geometry(image, windows, kernel, stride, padding, dilation)
+        rows, channels = math.prod(out.shape[:-2]), out.shape[-1]
+        parallel(spread_maxima, rows, out.reshape(-1), g.reshape(-1), place.reshape(-1), shape, channels)
 
     @classmethod
     def cuda_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
-        return super().cuda_takes(arrays, params) and len(params["image"]) == 2
+        two = len(params["image"]) == 2
+        return super().cuda_takes(arrays, params) and two and arrays[1].dtype == np.int32
 
     @staticmethod
     def cuda(
@@ -147,6 +154,11 @@ class MaxPoolPick(Op):
     def vjp(node: Node, g: Tensor) -> Grads:
         (place,) = node.saved
         return MaxPoolSpread.apply(g, place, **node.params), None
+
+
+def place_type(image: Sizes) -> DType:
+    """The type of places in an image: the narrowest of int32 and int64 that holds them, for they go through memory."""
+    return np.dtype(np.int32 if math.prod(image) < 2**31 else np.int64)
 
 
 def _planes(array: Array, dims: int) -> Array:
@@ -200,10 +212,13 @@ def _max_pool(
     windows = pool_windows(name, input.shape[-dims:], kernel_sizes, steps, borders, spread, ceil_mode)
     if max(spread) > 1:
         _check_all_see_pixels(name, input.shape[-dims:], windows, kernel_sizes, steps, borders, spread)
+    batch = input if input.ndim == dims + 2 else input.unsqueeze(0)
     values, places = MaxPool.apply(
-        input, kernel=kernel_sizes, stride=steps, padding=borders, dilation=spread, windows=windows
+        batch, kernel=kernel_sizes, stride=steps, padding=borders, dilation=spread, windows=windows
     )
-    return (values, places) if indices else values
+    if input.ndim == dims + 1:
+        values, places = values.squeeze(0), places.squeeze(0)
+    return (values, places.to(DEFAULT_INT)) if indices else values
 
 
 def _check_all_see_pixels(
@@ -227,7 +242,7 @@ def pool_sizes(
     if input.ndim not in (dims + 1, dims + 2):
         raise ShapeError(f"{name}: input must be (N, C, {', '.join('DHW'[3 - dims :])}), got {input.shape}")
     kernel_sizes = sizes(name, "kernel_size", kernel_size, dims, least=1)
-    steps = kernel_sizes if stride is None else sizes(name, "stride", stride, dims, least=1)
+    steps = kernel_sizes if stride is None or stride in ([], ()) else sizes(name, "stride", stride, dims, least=1)
     borders = sizes(name, "padding", padding, dims, least=0)
     if any(2 * p > d * (k - 1) + 1 for p, k, d in zip(borders, kernel_sizes, dilation, strict=False)):
         raise ShapeError(f"{name}: padding {borders} must be at most half of kernel_size {kernel_sizes}")

@@ -16,7 +16,7 @@
 // several times faster. Both are set when this file is compiled. A plane is the image of one channel of one sample.
 
 extern "C" __global__ void max_pool2d(
-    INDEX windows, REAL *best, long long *place, const REAL *image, INDEX rows, INDEX columns, INDEX window_rows,
+    INDEX windows, REAL *best, int *place, const REAL *image, INDEX rows, INDEX columns, INDEX window_rows,
     INDEX window_columns, INDEX kernel_rows, INDEX kernel_columns, INDEX stride_rows, INDEX stride_columns,
     INDEX padding_rows, INDEX padding_columns, INDEX dilation_rows, INDEX dilation_columns)
 {
@@ -62,7 +62,7 @@ __device__ inline INDEX last_window(INDEX pixel, INDEX stride, INDEX padding, IN
 }
 
 extern "C" __global__ void max_pool2d_spread(
-    INDEX pixels, REAL *image_gradient, const REAL *gradient, const long long *place, INDEX rows, INDEX columns,
+    INDEX pixels, REAL *image_gradient, const REAL *gradient, const int *place, INDEX rows, INDEX columns,
     INDEX window_rows, INDEX window_columns, INDEX span_rows, INDEX span_columns, INDEX stride_rows,
     INDEX stride_columns, INDEX padding_rows, INDEX padding_columns)
 {

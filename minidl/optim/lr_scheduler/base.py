@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from minidl.errors import ArgumentError, StateDictError
-from minidl.optim.optimizer import Optimizer
+from minidl.optim.optimizer import Group, Optimizer
 
 __all__ = ["LRScheduler"]
 
@@ -81,3 +81,27 @@ class LRScheduler:
 def check_at_least_one(scheduler: str, argument: str, value: int) -> None:
     if value < 1:
         raise ArgumentError(f"{scheduler}: {argument} must be 1 or more, got {value}")
+
+
+def check_momentum(scheduler: str, optimizer: Optimizer, cycle_momentum: bool) -> None:
+    """Raise an ArgumentError if there is no optimizer, or no momentum to be moved."""
+    if not isinstance(optimizer, Optimizer):
+        raise ArgumentError(f"{scheduler}: needs an optimizer first, got {type(optimizer).__name__}")
+    if cycle_momentum and not {"momentum", "betas"} & set(optimizer.defaults):
+        raise ArgumentError(f"{scheduler}: this optimizer has no momentum; pass cycle_momentum=False")
+
+
+def each_group(scheduler: str, argument: str, value: float | Sequence[float], groups: int) -> list[float]:
+    """One value for each group."""
+    values = [float(value)] * groups if isinstance(value, (int, float)) else [float(v) for v in value]
+    if len(values) != groups:
+        raise ArgumentError(f"{scheduler}: {argument} must be one number or {groups}, one a group; got {len(values)}")
+    return values
+
+
+def set_momentum(group: Group, momentum: float) -> None:
+    """Set the momentum of a group; for Adam and its kin the first beta."""
+    if "betas" in group:
+        group["betas"] = (momentum, *group["betas"][1:])
+    else:
+        group["momentum"] = momentum

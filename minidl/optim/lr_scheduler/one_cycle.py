@@ -7,8 +7,8 @@ from bisect import bisect_left
 from collections.abc import Sequence
 
 from minidl.errors import ArgumentError
-from minidl.optim.lr_scheduler.base import LRScheduler
-from minidl.optim.optimizer import Group, Optimizer
+from minidl.optim.lr_scheduler.base import LRScheduler, check_momentum, each_group, set_momentum
+from minidl.optim.optimizer import Optimizer
 
 __all__ = ["OneCycleLR"]
 
@@ -54,16 +54,13 @@ class OneCycleLR(LRScheduler):
             )
         if anneal_strategy not in ("cos", "linear"):
             raise ArgumentError(f"OneCycleLR: anneal_strategy must be 'cos' or 'linear', got {anneal_strategy!r}")
-        if not isinstance(optimizer, Optimizer):
-            raise ArgumentError(f"OneCycleLR: needs an optimizer first, got {type(optimizer).__name__}")
-        if cycle_momentum and not {"momentum", "betas"} & set(optimizer.defaults):
-            raise ArgumentError("OneCycleLR: this optimizer has no momentum; pass cycle_momentum=False")
+        check_momentum("OneCycleLR", optimizer, cycle_momentum)
         groups = len(optimizer.param_groups)
         self.total_steps, self.anneal_strategy, self.cycle_momentum = total_steps, anneal_strategy, cycle_momentum
         self.final_div_factor, self.three_phase = final_div_factor, three_phase
-        self.max_lrs = _each("max_lr", max_lr, groups)
-        self.base_momenta = _each("base_momentum", base_momentum, groups)
-        self.max_momenta = _each("max_momentum", max_momentum, groups)
+        self.max_lrs = each_group("OneCycleLR", "max_lr", max_lr, groups)
+        self.base_momenta = each_group("OneCycleLR", "base_momentum", base_momentum, groups)
+        self.max_momenta = each_group("OneCycleLR", "max_momentum", max_momentum, groups)
         # The steps at which a new phase begins, and the last one.
         top = pct_start * total_steps - 1
         self.corners = [0, top, 2 * top, total_steps - 1] if three_phase else [0, top, total_steps - 1]
@@ -88,7 +85,7 @@ class OneCycleLR(LRScheduler):
         if self.cycle_momentum:
             groups = zip(self.optimizer.param_groups, self.base_momenta, self.max_momenta, strict=True)
             for group, low, high in groups:
-                _set_momentum(group, self._between([high, low, *[high] * self.three_phase, high]))
+                set_momentum(group, self._between([high, low, *[high] * self.three_phase, high]))
 
     def _between(self, heights: Sequence[float]) -> float:
         """The value now of what has `heights` at the corners."""
@@ -98,18 +95,3 @@ class OneCycleLR(LRScheduler):
         if self.anneal_strategy == "linear":
             return first + (last - first) * done
         return last + (first - last) * (1 + math.cos(math.pi * done)) / 2
-
-
-def _each(argument: str, value: float | Sequence[float], groups: int) -> list[float]:
-    """One value for each group."""
-    values = [float(value)] * groups if isinstance(value, (int, float)) else [float(v) for v in value]
-    if len(values) != groups:
-        raise ArgumentError(f"OneCycleLR: {argument} must be one number or {groups}, one a group; got {len(values)}")
-    return values
-
-
-def _set_momentum(group: Group, momentum: float) -> None:
-    if "betas" in group:
-        group["betas"] = (momentum, *group["betas"][1:])
-    else:
-        group["momentum"] = momentum

@@ -38,11 +38,7 @@ class SequentialLR(LRScheduler):
                 f"SequentialLR: {len(schedulers)} schedulers need {max(len(schedulers) - 1, 0)} milestones between "
                 f"them, got {len(milestones)}"
             )
-        for position, scheduler in enumerate(schedulers):
-            if not isinstance(scheduler, LRScheduler):
-                raise ArgumentError(f"SequentialLR: a {type(scheduler).__name__} is not a function of the epoch")
-            if scheduler.optimizer is not optimizer:
-                raise ArgumentError(f"SequentialLR: scheduler {position} belongs to another optimizer")
+        check_parts("SequentialLR", schedulers, optimizer)
         self.schedulers, self.milestones = list(schedulers), list(milestones)
         super().__init__(optimizer, last_epoch)
 
@@ -56,12 +52,26 @@ class SequentialLR(LRScheduler):
         return {**super().state_dict(), "schedulers": [scheduler.state_dict() for scheduler in self.schedulers]}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        states = state_dict.get("schedulers", ())
-        if len(states) != len(self.schedulers):
-            raise StateDictError(f"SequentialLR: the state has {len(states)} parts, this one {len(self.schedulers)}")
-        for scheduler, state in zip(self.schedulers, states, strict=True):
-            scheduler.check_state(state)
-        self.check_state(state_dict)
-        for scheduler, state in zip(self.schedulers, states, strict=True):
-            scheduler.load_state_dict(state)
-        vars(self).update({key: value for key, value in state_dict.items() if key != "schedulers"})
+        load_parts(self, self.schedulers, state_dict)
+
+
+def check_parts(name: str, schedulers: Sequence[LRScheduler], optimizer: Optimizer | None) -> None:
+    """Raise an ArgumentError unless all are schedules of this optimizer."""
+    for position, scheduler in enumerate(schedulers):
+        if not isinstance(scheduler, LRScheduler):
+            raise ArgumentError(f"{name}: a {type(scheduler).__name__} is not a function of the epoch")
+        if scheduler.optimizer is not optimizer:
+            raise ArgumentError(f"{name}: scheduler {position} belongs to another optimizer")
+
+
+def load_parts(whole: LRScheduler, parts: Sequence[LRScheduler], state_dict: Mapping[str, Any]) -> None:
+    """Load the state of a schedule made of others: of all of them, or of none."""
+    states = state_dict.get("schedulers", ())
+    if len(states) != len(parts):
+        raise StateDictError(f"{type(whole).__name__}: the state has {len(states)} parts, this one {len(parts)}")
+    for scheduler, state in zip(parts, states, strict=True):
+        scheduler.check_state(state)
+    whole.check_state(state_dict)
+    for scheduler, state in zip(parts, states, strict=True):
+        scheduler.load_state_dict(state)
+    vars(whole).update({key: value for key, value in state_dict.items() if key != "schedulers"})

@@ -1,20 +1,30 @@
 """Data sets, samplers and the loader. The order of samples is a function of the seed and the epoch alone."""
 
 from minidl.utils.data.collate import default_collate
-from minidl.utils.data.dataset import ConcatDataset, Dataset, IterableDataset, Subset, TensorDataset, random_split
+from minidl.utils.data.dataset import (
+    ChainDataset,
+    ConcatDataset,
+    Dataset,
+    IterableDataset,
+    Subset,
+    TensorDataset,
+    random_split,
+)
 from minidl.utils.data.loader import DataLoader
 from minidl.utils.data.randomness import sample_generator
 from minidl.utils.data.sampler import (
     BatchSampler,
+    GroupSampler,
     RandomSampler,
     Sampler,
     SequentialSampler,
+    StratifiedSampler,
     SubsetRandomSampler,
     WeightedRandomSampler,
 )
 
 __all__ = [
-    "BatchSampler", "ConcatDataset", "DataLoader", "Dataset", "IterableDataset", "RandomSampler", "Sampler",
-    "SequentialSampler", "Subset", "SubsetRandomSampler", "TensorDataset", "WeightedRandomSampler", "default_collate",
-    "random_split", "sample_generator",
+    "BatchSampler", "ChainDataset", "ConcatDataset", "DataLoader", "Dataset", "GroupSampler", "IterableDataset",
+    "RandomSampler", "Sampler", "SequentialSampler", "StratifiedSampler", "Subset", "SubsetRandomSampler",
+    "TensorDataset", "WeightedRandomSampler", "default_collate", "random_split", "sample_generator",
 ]  # fmt: skip

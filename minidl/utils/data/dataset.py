@@ -5,11 +5,11 @@ from __future__ import annotations
 import bisect
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 from minidl.core import Tensor, as_tensor
-from minidl.errors import ShapeError
+from minidl.errors import ArgumentError, ShapeError
 from minidl.random import Generator, default_generator
 
 Sample = TypeVar("Sample", covariant=True)
@@ -37,6 +37,33 @@ class IterableDataset(Dataset[Sample]):
 
     def __iter__(self) -> Iterator[Sample]:
         raise NotImplementedError(f"{type(self).__name__} must give __iter__")
+
+    def __add__(self, other: Dataset[Any]) -> ChainDataset:  # type: ignore[override]  # streams have no numbers
+        return ChainDataset([self, other])
+
+
+class ChainDataset(IterableDataset[Any]):
+    """Streams one behind the other.
+
+    Raises:
+        ArgumentError: for one that is not a stream.
+    """
+
+    def __init__(self, datasets: Iterable[Dataset[Any]]) -> None:
+        self.datasets: list[Any] = list(datasets)
+        for position, dataset in enumerate(self.datasets):
+            if not isinstance(dataset, IterableDataset):
+                raise ArgumentError(
+                    f"ChainDataset: data set {position} is a {type(dataset).__name__}, not an IterableDataset; "
+                    "use ConcatDataset for data sets that are indexed"
+                )
+
+    def __iter__(self) -> Iterator[Any]:
+        for dataset in self.datasets:
+            yield from dataset
+
+    def __len__(self) -> int:
+        return sum(len(dataset) for dataset in self.datasets)
 
 
 class TensorDataset(Dataset[tuple[Tensor, ...]]):
@@ -87,6 +114,11 @@ class ConcatDataset(Dataset[Any]):
         if not datasets:
             raise ShapeError("ConcatDataset: needs at least one data set")
         self.datasets = list(datasets)
+        for position, part in enumerate(self.datasets):
+            if isinstance(part, IterableDataset):
+                raise ArgumentError(
+                    f"ConcatDataset: data set {position} is a stream, {type(part).__name__}; use ChainDataset"
+                )
         self.ends = list(itertools.accumulate(len(d) for d in self.datasets))
 
     def __getitem__(self, index: int) -> Any:

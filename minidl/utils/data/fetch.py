@@ -50,7 +50,7 @@ class IndexedFetch:
         try:
             return function(argument)
         except Exception as error:
-            samples = _named(argument if index is None else index)
+            samples = named(argument if index is None else index)
             error.add_note(f"DataLoader: while fetching {samples} of epoch {self.epoch}")
             raise
 
@@ -103,7 +103,8 @@ def tensor_taker(dataset: Any) -> Callable[[Sequence[int]], list[Any]] | None:
     return None
 
 
-def _named(index: Any) -> str:
+def named(index: Any) -> str:
+    """Samples, as messages call them."""
     if not isinstance(index, (list, tuple)):
         return f"sample {index}"
     return f"samples {', '.join(map(str, index[:8]))}{', ...' if len(index) > 8 else ''}"

@@ -1,28 +1,32 @@
-"""DataLoader: batches from a data set, fetched ahead by threads.
+"""DataLoader: batches from a data set, fetched ahead by threads or processes.
 
-Workers are threads, not processes: decoding and NumPy let go of the interpreter's lock, nothing is copied between
-processes, and nothing is forked under a running thread pool. The batches and their order do not depend on how many
-there are.
+Workers are threads unless processes are asked for: decoding and NumPy let go of the interpreter's lock, and nothing is
+copied between processes. The batches and their order do not depend on how many there are, nor of which kind.
 """
 
 from __future__ import annotations
 
 import collections
 import collections.abc
+import concurrent.futures
 import contextlib
 import contextvars
 import functools
 import itertools
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any
 
 from minidl.errors import ArgumentError, MinidlError, StateDictError
 from minidl.random import Generator, default_generator
+from minidl.utils.data.arguments import asks_for_processes, check_order, check_workers
 from minidl.utils.data.dataset import Dataset, IterableDataset
-from minidl.utils.data.fetch import END, IndexedFetch, StreamFetch
+from minidl.utils.data.fetch import END, IndexedFetch, StreamFetch, named
 from minidl.utils.data.sampler import BatchSampler, RandomSampler, SequentialSampler
 from minidl.utils.data.workers import Workers
+
+_WARN_AFTER_S = 5.0
 
 
 class DataLoader:
@@ -39,20 +43,23 @@ class DataLoader:
         shuffle: a new random order each epoch.
         sampler: the order of indices, instead of `shuffle`.
         batch_sampler: lists of indices, instead of all of these.
-        num_workers: threads that fetch ahead; 0 to fetch in the caller. A stream is read by one thread at most.
+        num_workers: threads or processes that fetch ahead; 0 to fetch in the caller. A stream is read by one at most.
         collate_fn: makes a batch of a list of samples; `default_collate` when None.
         pin_memory: taken for PyTorch's sake; changes nothing.
         drop_last: leave out a last batch that is too short.
-        timeout: seconds to wait for a batch of a worker; 0 for no limit.
+        timeout: seconds to wait for a batch of a worker; 0 for no limit. A warning names what has been waited for after
+            5 seconds in any case.
         worker_init_fn: must be None; `sample_generator` does what it is for.
-        multiprocessing_context: must be None; workers are threads.
+        multiprocessing_context: "spawn" for workers that are processes: for samples made by Python code, which holds
+            the interpreter's lock. The data set is sent to each, so it and `collate_fn` must be picklable; scripts must
+            do their work under `if __name__ == "__main__":`. None for threads.
         generator: where the seed is drawn from; the default generator when None.
         prefetch_factor: batches fetched ahead for each worker; 2 when None.
         persistent_workers: keep the threads from one pass to the next.
 
     Raises:
         ArgumentError: for arguments that exclude each other.
-        MinidlError: while iterating, if no batch comes within `timeout`.
+        MinidlError: while iterating, if no batch comes within `timeout`, or a worker process dies.
         Exception: while iterating, what the data set raises, with a note that names the sample.
 
     >>> [batch.tolist() for batch in DataLoader([1, 2, 3], batch_size=2)]
@@ -72,19 +79,20 @@ class DataLoader:
         drop_last: bool = False,
         timeout: float = 0,
         worker_init_fn: None = None,
-        multiprocessing_context: None = None,
+        multiprocessing_context: Any = None,
         generator: Generator | None = None,
         *,
         prefetch_factor: int | None = None,
         persistent_workers: bool = False,
     ) -> None:
-        _check_order(dataset, batch_size, shuffle, sampler, batch_sampler, drop_last)
-        _check_workers(num_workers, prefetch_factor, persistent_workers, timeout)
-        if worker_init_fn is not None or multiprocessing_context is not None:
+        check_order(dataset, batch_size, shuffle, sampler, batch_sampler, drop_last)
+        check_workers(num_workers, prefetch_factor, persistent_workers, timeout)
+        if worker_init_fn is not None:
             raise ArgumentError(
-                "DataLoader: workers are threads and share all you have; leave out worker_init_fn and "
-                "multiprocessing_context, and draw from minidl.utils.data.sample_generator()"
+                "DataLoader: leave out worker_init_fn, and draw from minidl.utils.data.sample_generator(): "
+                "its draws are the same for any number of workers"
             )
+        self.has_processes = asks_for_processes(multiprocessing_context, num_workers)
         generator = generator or default_generator()
         self.seed = int(generator.integers(0, 2**62))
         self.dataset, self.batch_size, self.drop_last = dataset, batch_size, drop_last
@@ -145,20 +153,20 @@ class DataLoader:
     def __iter__(self) -> Iterator[Any]:
         epoch, first = self._upcoming
         self._upcoming, self._position = (epoch + 1, 0), (epoch, first)
-        fetch: IndexedFetch | StreamFetch
+        settings: dict[str, Any] = {"collate": self.collate_fn, "seed": self.seed, "epoch": epoch}
+        make: functools.partial[Any]
         if self.is_stream:
-            fetch = StreamFetch(
-                self.dataset, self.collate_fn, self.seed, epoch, self.batch_size, self.drop_last, skip=first
-            )
-            return self._pass(fetch, itertools.repeat(None), epoch, first)
-        fetch = IndexedFetch(self.dataset, self.collate_fn, self.seed, epoch, batched=self.batch_sampler is not None)
+            settings |= {"size": self.batch_size, "drop_last": self.drop_last, "skip": first}
+            make = functools.partial(StreamFetch, **settings)
+            return self._pass(make, itertools.repeat(None), epoch, first)
         if hasattr(self._order, "set_epoch"):
             self._order.set_epoch(epoch)
-        return self._pass(fetch, itertools.islice(self._order, first, None), epoch, first)
+        make = functools.partial(IndexedFetch, **settings, batched=self.batch_sampler is not None)
+        return self._pass(make, itertools.islice(self._order, first, None), epoch, first)
 
-    def _pass(self, fetch: Any, todo: Iterable[Any], epoch: int, first: int) -> Iterator[Any]:
+    def _pass(self, make: Any, todo: Iterable[Any], epoch: int, first: int) -> Iterator[Any]:
         """The batches of one epoch from number `first` on."""
-        with contextlib.closing(self._fetched(fetch, todo)) as fetched:
+        with contextlib.closing(self._fetched(make, todo, epoch)) as fetched:
             for number, batch in enumerate(fetched, first + 1):
                 if batch is END:
                     break
@@ -166,38 +174,68 @@ class DataLoader:
                 yield batch
         self._position = (epoch + 1, 0)
 
-    def _fetched(self, fetch: Any, todo: Iterable[Any]) -> collections.abc.Generator[Any, None, None]:
-        """The batches in order, some fetched ahead by threads; none is begun after the caller has stopped."""
+    def _fetched(self, make: Any, todo: Iterable[Any], epoch: int) -> collections.abc.Generator[Any, None, None]:
+        """The batches in order, some fetched ahead by workers; none is begun after the caller has stopped."""
         if not self.num_workers:
-            yield from map(fetch, todo)
+            yield from map(make(self.dataset), todo)
             return
-        workers = self._workers or Workers(self.num_workers)
-        self._workers = workers if self.persistent_workers else None
+        fetch = None if self.has_processes else make(self.dataset)
         context = contextvars.copy_context()  # what holds around the loop (use_kernel, no_grad) holds in the threads
-        ahead: collections.deque[Future[Any]] = collections.deque()
+
+        def task(indices: Any) -> Callable[[Any], Any]:
+            if fetch is None:
+                return lambda process: process.fetch(make, indices, epoch)
+            return lambda _: context.copy().run(fetch, indices)
+
+        workers = self._workers or self._hired()
+        self._workers = workers if self.persistent_workers else None
+        ahead: collections.deque[tuple[Future[Any], Any]] = collections.deque()
         try:
             for indices in todo:
-                ahead.append(workers.submit(functools.partial(context.copy().run, fetch, indices)))
+                ahead.append((workers.submit(task(indices)), indices))
                 if len(ahead) > self.prefetch:
-                    yield self._result(ahead.popleft())
+                    yield self._result(*ahead.popleft(), epoch)
             while ahead:
-                yield self._result(ahead.popleft())
+                yield self._result(*ahead.popleft(), epoch)
         finally:
-            fetch.abandoned = True
-            for future in ahead:
+            if fetch is not None:
+                fetch.abandoned = True
+            for future, _ in ahead:
                 future.cancel()
-            if not self.persistent_workers:
+            if not self.persistent_workers or not workers.are_whole():
+                self._workers = None
                 workers.stop()
 
-    def _result(self, future: Future[Any]) -> Any:
+    def _hired(self) -> Workers:
+        """New workers."""
+        if not self.has_processes:
+            return Workers([None] * self.num_workers)
+        from minidl.utils.data.processes import WorkerProcess  # multiprocessing takes 10 ms to import
+
+        return Workers([WorkerProcess(i, self.dataset, self.timeout) for i in range(self.num_workers)])
+
+    def _result(self, future: Future[Any], indices: Any, epoch: int) -> Any:
+        """What the future brings; a warning, then an error, if it does not come."""
+        limit = None if self.has_processes else self.timeout or None  # processes count for themselves
+        what = f"{'a batch' if indices is None else named(indices)} of epoch {epoch}"
         try:
-            return future.result(self.timeout or None)
+            if limit is None or limit > _WARN_AFTER_S:
+                concurrent.futures.wait([future], _WARN_AFTER_S)
+                if not future.done():
+                    warnings.warn(
+                        f"DataLoader: {what} took more than {_WARN_AFTER_S:g} s; it hangs, or is slow", stacklevel=4
+                    )
+                limit = limit and limit - _WARN_AFTER_S
+            return future.result(limit)
         except TimeoutError:
             if future.done():  # the data set raised it
                 raise
             raise MinidlError(
-                f"DataLoader: no batch came within {self.timeout} s; the data set hangs, or is slow"
+                f"DataLoader: no batch came within {self.timeout} s while fetching {what}; "
+                "the data set hangs, or is slow"
             ) from None
+        finally:
+            del future  # it holds the exception, whose traceback holds this frame
 
     @property
     def _order(self) -> Any:
@@ -206,30 +244,3 @@ class DataLoader:
     def _shape(self) -> dict[str, int | None]:
         """What a position has no meaning without."""
         return {"batch_size": self.batch_size, "samples": None if self.is_stream else len(self.dataset)}
-
-
-def _check_order(
-    dataset: object,
-    batch_size: int | None,
-    shuffle: bool | None,
-    sampler: object,
-    batch_sampler: object,
-    drop_last: bool,
-) -> None:
-    if isinstance(dataset, IterableDataset) and (shuffle or sampler is not None or batch_sampler is not None):
-        raise ArgumentError("DataLoader: an IterableDataset has its own order; leave out shuffle and samplers")
-    if batch_sampler is not None and (batch_size != 1 or shuffle or sampler is not None or drop_last):
-        raise ArgumentError("DataLoader: batch_sampler excludes batch_size, shuffle, sampler and drop_last")
-    if sampler is not None and shuffle:
-        raise ArgumentError("DataLoader: give either sampler or shuffle")
-    if batch_size is None and drop_last:
-        raise ArgumentError("DataLoader: without batch_size there is no last batch to drop")
-    if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
-        raise ArgumentError(f"DataLoader: batch_size must be a whole number from 1 up, got {batch_size!r}")
-
-
-def _check_workers(num_workers: int, prefetch_factor: int | None, persistent: bool, timeout: float) -> None:
-    if num_workers < 0 or timeout < 0 or (prefetch_factor is not None and prefetch_factor < 1):
-        raise ArgumentError("DataLoader: num_workers and timeout must be from 0 up, prefetch_factor from 1")
-    if not num_workers and (prefetch_factor is not None or persistent or timeout):
-        raise ArgumentError("DataLoader: prefetch_factor, persistent_workers and timeout need num_workers from 1 up")

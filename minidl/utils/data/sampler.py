@@ -136,6 +136,88 @@ class WeightedRandomSampler(Shuffling):
         return self.num_samples
 
 
+class StratifiedSampler(Shuffling):
+    """All samples, in an order in which every stretch has the classes in about the proportions of the whole.
+
+    Sample number k of a class of n, shuffled, comes at a place drawn from part k of n of the epoch; so batches of any
+    size are stratified, and no two classes keep step.
+
+    Args:
+        labels: the class of each sample: whole numbers or texts.
+
+    >>> labels = ["ill"] * 3 + ["well"] * 9
+    >>> order = list(StratifiedSampler(labels))
+    >>> [sum(labels[i] == "ill" for i in order[part : part + 4]) for part in (0, 4, 8)]
+    [1, 1, 1]
+    """
+
+    def __init__(self, labels: Sequence[Any], generator: Generator | None = None) -> None:
+        super().__init__(generator)
+        self.labels = _one_each("StratifiedSampler", "labels", labels)
+
+    def __iter__(self) -> Iterator[int]:
+        rng, members = self.drawing(), _members(self.labels)
+        places = np.empty(len(self.labels))
+        for indices in members:
+            count = len(indices)
+            within = rng.uniform((count,), dtype=np.dtype(np.float64))
+            places[indices[rng.permutation(count)]] = (np.arange(count) + within) / count
+        return iter(np.argsort(places, kind="stable").tolist())
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+class GroupSampler(Shuffling):
+    """`per_group` samples of each group (of each patient, say), the groups in random order, again and again.
+
+    A patient with many slices does not outweigh one with few. Samples of one group are drawn without replacement as
+    far as they go.
+
+    Args:
+        groups: the group of each sample: whole numbers or texts.
+        per_group: samples of each group in an epoch.
+
+    >>> groups = ["A"] * 100 + ["B"] * 2 + ["C"]
+    >>> sorted(groups[i] for i in GroupSampler(groups, per_group=2))
+    ['A', 'A', 'B', 'B', 'C', 'C']
+    """
+
+    def __init__(self, groups: Sequence[Any], per_group: int = 1, generator: Generator | None = None) -> None:
+        super().__init__(generator)
+        if per_group < 1:
+            raise ArgumentError(f"GroupSampler: per_group must be 1 or more, got {per_group}")
+        self.groups, self.per_group = _one_each("GroupSampler", "groups", groups), per_group
+
+    def __iter__(self) -> Iterator[int]:
+        rng, rounds = self.drawing(), []
+        drawn = [np.resize(indices[rng.permutation(len(indices))], self.per_group) for indices in _members(self.groups)]
+        for turn in range(self.per_group):
+            rounds.append([int(drawn[group][turn]) for group in rng.permutation(len(drawn))])
+        return iter(list(itertools.chain.from_iterable(rounds)))
+
+    def __len__(self) -> int:
+        return self.per_group * len(set(self.groups.tolist()))
+
+
+def _one_each(sampler: str, argument: str, values: Sequence[Any]) -> Any:
+    """One value for each sample, as an array."""
+    array = np.asarray(values.tolist() if hasattr(values, "tolist") else list(values))
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iubUS"):
+        raise ArgumentError(
+            f"{sampler}: {argument} must be one whole number or text a sample, got {array.dtype} of shape {array.shape}"
+        )
+    return array
+
+
+def _members(values: Any) -> list[Any]:
+    """The indices of each value, values in sorted order."""
+    if not len(values):
+        return []
+    _, which = np.unique(values, return_inverse=True)
+    return list(np.split(np.argsort(which, kind="stable"), np.cumsum(np.bincount(which))[:-1]))
+
+
 class BatchSampler(Sampler[list[int]]):
     """The indices of another sampler in lists of `batch_size`; the last one may be shorter, or dropped."""
 

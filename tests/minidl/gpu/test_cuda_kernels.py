@@ -129,7 +129,7 @@ def pooled(real: str, index: str, pool: Any, values: np.ndarray[Any, Any], block
     kernel, stride, padding, dilation, image = pool
     span = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
     windows = [(n + 2 * p - a - 1) // s + 1 for n, p, a, s in zip(image, padding, span, stride, strict=True)]
-    best, place = np.full((2, 3, *windows), np.nan, values.dtype), np.full((2, 3, *windows), -9)
+    best, place = np.full((2, 3, *windows), np.nan, values.dtype), np.full((2, 3, *windows), -9, np.int32)
     gradient = np.full(values.shape, np.nan, values.dtype)
     number = np.int32 if index == "int" else np.int64
 

@@ -51,6 +51,25 @@ def test_a_gradient_that_is_not_finite_is_reported_if_asked() -> None:
     assert math.isnan(nn.utils.clip_grad_norm_(ours, 1.0).item())
 
 
+def test_clipping_of_many_small_and_large_gradients_is_pytorchs() -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    rng = np.random.default_rng(0)
+    made = [rng.standard_normal(shape) for shape in [(70_001,), (3, 3, 3, 3), (0, 2), (), *[(16,)] * 50]]
+    both = []
+    for lib in (minidl, torch):
+        weights = [lib.nn.Parameter(lib.tensor(0 * m)) for m in made]
+        for w, m in zip(weights, made, strict=True):
+            w.grad = lib.tensor(m)
+        total = lib.nn.utils.clip_grad_norm_(weights, 5.0)
+        both.append([np.asarray(total), *[w.grad.numpy() for w in weights]])
+        lib.nn.utils.clip_grad_value_(weights, 0.01)
+        both[-1] += [w.grad.numpy() for w in weights]
+    for ours, theirs in zip(*both, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-12)
+
+
 def test_a_negative_limit_is_refused() -> None:
+    with pytest.raises(ArgumentError, match=r"clip_value must be 0 or more, got -0\.5"):
+        nn.utils.clip_grad_value_([], -0.5)
     with pytest.raises(ArgumentError, match="max_norm must be 0 or more"):
         nn.utils.clip_grad_norm_([], -1.0)

@@ -9,6 +9,7 @@ import numpy as np
 
 import minidl
 from minidl.testing import Case
+from tests.minidl.ops.cases_compared import COMPARED
 
 CASES = [
     # unary
@@ -61,7 +62,7 @@ CASES = [
         [(2, 3, 4)],
         {"dim": (0, -1)},
         expected=lambda x, dim: x.sum(dim),
-        rejects=[([()], "dim -1 does not exist")],
+        rejects=[([()], "a dimension is named twice"), ([(3,)], "a dimension is named twice")],
     ),
     Case(
         minidl.mean, [(2, 3, 4)], {"dim": 1, "keepdim": True}, expected=lambda x, dim, keepdim: x.mean(1, keepdims=True)
@@ -162,6 +163,12 @@ CASES = [
     Case(minidl.silu, [(3, 4)], expected=lambda x: x / (1 + np.exp(-x))),
     Case(minidl.erf, [(30,)], expected=np.vectorize(math.erf), low=-7, high=7),
     Case(minidl.gelu, [(3, 4)], expected=lambda x: x * np.vectorize(statistics.NormalDist().cdf)(x)),
+    Case(
+        minidl.gelu,
+        [(3, 4)],
+        {"approximate": "tanh"},
+        expected=lambda x, approximate: x * 0.5 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
+    ),
     Case(minidl.elu, [(3, 4)], {"alpha": 0.5}, expected=lambda x, alpha: np.where(x > 0, x, alpha * np.expm1(x))),
     Case(minidl.relu6, [(3, 4)], expected=lambda x: np.clip(x, 0, 6), high=8.0),
     Case(minidl.softmax, [(3, 4)], {"dim": 1}, expected=lambda x, dim: np.exp(x) / np.exp(x).sum(1, keepdims=True)),
@@ -199,6 +206,38 @@ CASES = [
             (((3, 5, 4), (2,), (2,)), "has 5 channels, but weight"),
             (((1, 2, 1), (2,), (2,)), "more than one value"),
         ],
+    ),
+    Case(
+        minidl.batch_norm,
+        [(3, 2, 4), (2,), (2,)],
+        {"running_mean": None, "running_var": None, "training": True, "eps": 0.1, "activation": "relu"},
+        expected=lambda x, w, b, eps, **_: np.maximum(
+            (x - x.mean((0, 2), keepdims=True)) / np.sqrt(x.var((0, 2), keepdims=True) + eps) * w[:, None] + b[:, None],
+            0,
+        ),
+        names=("input", "weight", "bias"),
+    ),
+    Case(
+        minidl.batch_norm,
+        [(3, 2, 4), (2,), (2,), (3, 2, 4)],
+        {"running_mean": None, "running_var": None, "training": True, "eps": 0.1, "activation": "relu"},
+        expected=lambda x, w, b, r, eps, **_: np.maximum(
+            (x - x.mean((0, 2), keepdims=True)) / np.sqrt(x.var((0, 2), keepdims=True) + eps) * w[:, None]
+            + b[:, None]
+            + r,
+            0,
+        ),
+        names=("input", "weight", "bias", "residual"),
+    ),
+    Case(
+        minidl.batch_norm,
+        [(3, 2, 4), (2,), (2,), (2,), (2,), (3, 2, 4)],
+        {"training": False, "eps": 0.1, "activation": "relu"},
+        expected=lambda x, mean, var, w, b, r, training, eps, activation: np.maximum(
+            (x - mean[:, None]) / np.sqrt(var[:, None] + eps) * w[:, None] + b[:, None] + r, 0
+        ),
+        names=("input", "running_mean", "running_var", "weight", "bias", "residual"),
+        low=0.5,
     ),
     Case(
         minidl.group_norm,
@@ -326,6 +365,7 @@ CASES = [
         expected=lambda x, scale_factor: x.repeat(2, 2).repeat(2, 3),
     ),
     Case(minidl.interpolate, [(2, 3, 4, 5)], {"size": (7, 3), "mode": "bilinear"}),
+    Case(minidl.interpolate, [(2, 5, 4)], {"size": 7, "mode": "linear"}),
     Case(
         minidl.pad,
         [(2, 3, 4)],
@@ -402,3 +442,4 @@ CASES = [
     ),
     Case(minidl.gru_sequence, [(5, 3, 4), (1, 3, 2), (1, 6, 4), (1, 6, 2), (1, 6), (1, 6)], order=1),
 ]
+CASES += COMPARED

@@ -10,7 +10,6 @@ import pytest
 
 import minidl
 from minidl.errors import DTypeError, ShapeError
-from minidl.ops.max_pool import MaxPool, MaxPoolSpread
 from minidl.testing import check_gradient, check_kernel
 
 each_way = pytest.mark.parametrize("compiled", [True, False], ids=["compiled", "reference"])
@@ -100,12 +99,27 @@ def test_second_derivatives_match_richardson_differences(options) -> None:
         check_gradient(partial(minidl.avg_pool2d, count_include_pad=False, **mean), x, order=2)
 
 
-def test_the_compiled_kernels_equal_their_reference() -> None:
-    params = {"kernel": (3, 3), "stride": (2, 2), "padding": (1, 1), "dilation": (1, 1), "windows": (5, 4)}
-    x = minidl.tensor(np.random.default_rng(0).standard_normal((2, 3, 9, 8)))
-    check_kernel(MaxPool.name, MaxPool.cpu, [x], **params)
-    values, places = MaxPool.apply(x, **params)
-    check_kernel(MaxPoolSpread.name, MaxPoolSpread.cpu, [values, places], image=(9, 8))
+@pytest.mark.numba
+@pytest.mark.parametrize("channels", [1, 3, 8, 19])
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_the_compiled_kernels_equal_their_reference(options, channels: int) -> None:
+    """Whole numbers, so that sums are exact; more channels than a vector holds, fewer, and both."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(-4, 5, (2, channels, 13, 11)).astype(np.float32)
+    calls = [partial(minidl.max_pool2d, **options)]
+    mean = {k: v for k, v in options.items() if k != "dilation"} | {"divisor_override": 4}
+    if 2 * np.max(mean["padding"]) <= np.min(mean["kernel_size"]):
+        calls.append(partial(minidl.avg_pool2d, **mean))
+    for call in calls:
+        found = []
+        for compiled in (True, False):
+            leaf = minidl.tensor(x, requires_grad=True)
+            with minidl.use_numba(compiled):
+                y = call(leaf)
+                y.backward(minidl.tensor(np.arange(y.numel(), dtype=np.float32).reshape(y.shape) % 7 * 4))
+            found.append((y.detach().numpy(), leaf.grad.numpy()))
+        np.testing.assert_array_equal(found[0][0], found[1][0])
+        np.testing.assert_array_equal(found[0][1], found[1][1])
 
 
 @each_way

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import numpy as np
 import pytest
@@ -103,6 +104,29 @@ def test_groups_have_settings_of_their_own() -> None:
     assert [g["lr"] for g in optimizer.param_groups] == [1.0, 0.1, 0.5]
 
 
+def test_names_are_kept_beside_the_weights() -> None:
+    layer = nn.Linear(2, 2)
+    optimizer = optim.Adam(layer.named_parameters())
+    assert optimizer.state_dict()["param_groups"][0]["param_names"] == ["weight", "bias"]
+    assert optimizer.param_groups[0]["params"][1] is layer.bias
+
+
+def test_weights_that_did_not_step_together_keep_their_own_counts() -> None:
+    a, b = weights()
+    optimizer = optim.Adam([a, b], lr=0.1)
+    for i in range(4):
+        a.grad = minidl.ones(2, 3)
+        b.grad = minidl.ones(3) if i % 2 else None
+        optimizer.step()
+    assert [int(optimizer.state[w]["step"]) for w in (a, b)] == [4, 2]
+    alone = nn.Parameter(minidl.ones(3))
+    other = optim.Adam([alone], lr=0.1)
+    for _ in range(2):
+        alone.grad = minidl.ones(3)
+        other.step()
+    np.testing.assert_array_equal(alone.detach().numpy(), b.detach().numpy())
+
+
 def test_a_closure_is_run_with_the_tape_on_and_its_loss_returned() -> None:
     w = nn.Parameter([3.0])
     optimizer = optim.SGD([w], lr=0.5)
@@ -149,7 +173,22 @@ W = nn.Parameter(minidl.ones(2))
         (lambda: optim.Adam(W), "needs a list of weights or of groups, got Parameter"),
         (lambda: optim.Adam([W, W]), r"parameter 1 \(2,\) was given twice"),
         (lambda: optim.Adam([{"params": [W]}, {"params": [W]}]), r"parameter 0 \(2,\) was given twice"),
-        (lambda: optim.Adam(list(nn.Linear(2, 2).named_parameters())), "parameter 0 must be a Tensor, got tuple"),
+        (lambda: optim.Adam([(W, "w")]), "parameter 0 must be a Tensor, got tuple"),
+        (lambda: optim.Adam([("w", W), nn.Parameter(minidl.ones(1))]), "parameter 1 has no name, and others have"),
+        (
+            lambda: optim.Adam([{"params": [("w", W)]}, {"params": [nn.Parameter(minidl.ones(1))]}]),
+            "some groups have names and some have none",
+        ),
+        (lambda: optim.SGD([W], lr=minidl.ones(2)), r"lr must be one number, got a tensor of shape \(2,\)"),
+        (lambda: optim.Adam([W], betas=(0.9, minidl.tensor(0.9))), "betas must be two numbers"),
+        (lambda: optim.Adam([W], differentiable=True), "differentiable must be False; steps are not recorded here"),
+        (lambda: optim.Adadelta([W], rho=1.5), r"Adadelta: rho must be from 0 to 1, got 1\.5"),
+        (lambda: optim.Rprop([W], etas=(1.5, 0.5)), "etas must be a number between 0 and 1, and one above 1"),
+        (lambda: optim.RMSprop([W], alpha=-1), "RMSprop: alpha must be 0 or more, got -1"),
+        (lambda: optim.NAdam([W], momentum_decay=-1), "NAdam: momentum_decay must be 0 or more, got -1"),
+        (lambda: optim.Adagrad([W], lr_decay=-1), "Adagrad: lr_decay must be 0 or more, got -1"),
+        (lambda: optim.Adamax([W], betas=(0.9,)), "Adamax: betas must be two numbers"),
+        (lambda: optim.LAMB([W], eps=math.nan), "LAMB: eps must be 0 or more, got nan"),
         (lambda: optim.Adam([W * 2]), "was computed; only leaves can be changed"),
         (lambda: optim.SGD([W], lr=-1), "SGD: lr must be 0 or more, got -1"),
         (lambda: optim.SGD([W], nesterov=True), "nesterov must be used with momentum above 0"),

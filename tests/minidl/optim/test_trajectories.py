@@ -25,7 +25,20 @@ SGD_ROWS = [
     *grid(momentum=(0.9,), nesterov=(True,), weight_decay=(0, 0.1), maximize=(False, True)),
 ]
 ADAM_ROWS = grid(amsgrad=(False, True), weight_decay=(0, 0.1), maximize=(False, True), betas=((0.9, 0.999), (0.5, 0.7)))
-ROWS = [("SGD", o) for o in SGD_ROWS] + [(name, o) for name in ("Adam", "AdamW") for o in ADAM_ROWS]
+KIN = {"weight_decay": (0, 0.1), "maximize": (False, True)}
+GRIDS = {
+    "SGD": SGD_ROWS,
+    "Adam": [*ADAM_ROWS, {"decoupled_weight_decay": True, "weight_decay": 0.1}],
+    "AdamW": ADAM_ROWS,
+    "NAdam": grid(**KIN, decoupled_weight_decay=(False, True), momentum_decay=(4e-3, 0.1)),
+    "RAdam": grid(**KIN, decoupled_weight_decay=(False, True), betas=((0.9, 0.999), (0.5, 0.7))),
+    "RMSprop": grid(**KIN, momentum=(0, 0.9), centered=(False, True)),
+    "Adagrad": grid(**KIN, lr_decay=(0, 0.2), initial_accumulator_value=(0, 0.3)),
+    "Adadelta": grid(**KIN, rho=(0.9, 0.5)),
+    "Adamax": grid(**KIN, betas=((0.9, 0.999), (0.5, 0.7))),
+    "Rprop": grid(etas=((0.5, 1.2), (0.3, 2.0)), step_sizes=((1e-6, 50), (1e-3, 0.02)), maximize=(False, True)),
+}
+ROWS = [(name, options) for name, rows in GRIDS.items() for options in rows]
 
 
 def start(lib: Any) -> list[Any]:
@@ -54,8 +67,11 @@ def run(lib: Any, name: str, options: dict[str, Any], numba: bool = True) -> tup
     return history, optimizer
 
 
-@pytest.mark.parametrize("numba", [True, False])
-@pytest.mark.parametrize(("name", "options"), ROWS, ids=str)
+@pytest.mark.parametrize(
+    ("name", "options", "numba"),
+    [*[(*row, True) for row in ROWS], *[(name, rows[-1], False) for name, rows in GRIDS.items()]],
+    ids=str,
+)
 def test_weights_follow_pytorchs_step_by_step(name: str, options: dict[str, Any], numba: bool) -> None:
     """A few roundings of float64 a step, which 50 steps do not blow up."""
     ours, _ = run(minidl, name, options, numba)
@@ -65,7 +81,13 @@ def test_weights_follow_pytorchs_step_by_step(name: str, options: dict[str, Any]
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("SGD", {}), ("SGD", {"momentum": 0.9}), ("Adam", {}), ("Adam", {"amsgrad": True}), ("AdamW", {})],
+    [
+        ("SGD", {}),
+        ("SGD", {"momentum": 0.9}),
+        ("Adam", {"amsgrad": True}),
+        ("RMSprop", {"centered": True, "momentum": 0.9}),
+        *[(name, {}) for name in GRIDS if name != "SGD"],
+    ],
 )
 def test_states_travel_between_pytorch_and_us(name: str, options: dict[str, Any]) -> None:
     _, ours = run(minidl, name, options)

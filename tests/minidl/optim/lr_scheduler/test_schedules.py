@@ -40,6 +40,29 @@ ROWS: dict[str, Make] = {
     ),
     "one cycle, momentum left alone": lambda s, o: s.OneCycleLR(o, 1.0, total_steps=110, cycle_momentum=False),
     "sequential": sequential,
+    "multiplicative": lambda s, o: s.MultiplicativeLR(o, [lambda epoch: 0.95, lambda epoch: 1 - 0.2 / epoch**2]),
+    "constant": lambda s, o: s.ConstantLR(o, 0.3, total_iters=7),
+    "constant by default": lambda s, o: s.ConstantLR(o),
+    "polynomial": lambda s, o: s.PolynomialLR(o, 60, power=0.9),
+    "polynomial by default": lambda s, o: s.PolynomialLR(o),
+    "warm restarts": lambda s, o: s.CosineAnnealingWarmRestarts(o, 7, eta_min=1e-3),
+    "warm restarts that grow": lambda s, o: s.CosineAnnealingWarmRestarts(o, 5, T_mult=3),
+    "cyclic": lambda s, o: s.CyclicLR(o, 0.1, [1.0, 0.5], 9),
+    "cyclic, halved": lambda s, o: s.CyclicLR(o, [0.1, 0.2], 1.0, 8, 13, "triangular2", base_momentum=[0.5, 0.6]),
+    "cyclic, falling": lambda s, o: s.CyclicLR(o, 0.1, 1.0, 6, mode="exp_range", gamma=0.97, cycle_momentum=False),
+    "cyclic, scaled": lambda s, o: s.CyclicLR(o, 0.1, 1.0, 6, 2, scale_fn=lambda x: 1 / (x + 1)),
+    "cyclic, scaled by step": lambda s, o: s.CyclicLR(
+        o, 0.1, 1.0, 6, scale_fn=lambda x: 0.9**x, scale_mode="iterations"
+    ),
+    "chained": lambda s, o: s.ChainedScheduler(
+        [s.LinearLR(o, 0.2, total_iters=9), s.StepLR(o, 20), s.ExponentialLR(o, 0.99)]
+    ),
+    "chained to the cosine": lambda s, o: s.ChainedScheduler(
+        [s.ConstantLR(o, 0.1), s.CosineAnnealingLR(o, STEPS + 1)], o
+    ),
+    "chained products": lambda s, o: s.ChainedScheduler(
+        [s.PolynomialLR(o, 200), s.MultiplicativeLR(o, lambda e: 0.98), s.MultiStepLR(o, [5, 50])]
+    ),
 }
 
 
@@ -80,6 +103,17 @@ def test_a_resumed_schedule_goes_on_exactly(make: Make) -> None:
         first.step()
         second.step()
         assert settings(whole) == settings(resumed)
+
+
+def test_warm_restarts_take_fractions_of_epochs() -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    ours, theirs = optimizer(minidl), optimizer(torch)
+    schedule = lr_scheduler.CosineAnnealingWarmRestarts(ours, 3, 2)
+    their_schedule = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(theirs, 3, 2)
+    for batch in range(100):
+        schedule.step(batch / 7)
+        their_schedule.step(batch / 7)
+        assert settings(ours) == pytest.approx(settings(theirs), rel=1e-10)
 
 
 def test_a_schedule_can_go_on_by_number_alone() -> None:
@@ -123,6 +157,30 @@ S = lr_scheduler
         (lambda: S.SequentialLR(OPT, [S.StepLR(optimizer(minidl), 2)], []), ArgumentError, "another optimizer"),
         (lambda: S.StepLR(OPT, 2).load_state_dict(S.ExponentialLR(OPT, 0.9).state_dict()), StateDictError, "step_size"),
         (lambda: sequential(S, OPT).load_state_dict({}), StateDictError, "has 0 parts, this one 3"),
+        (
+            lambda: S.MultiplicativeLR(OPT, [abs]),
+            ArgumentError,
+            "MultiplicativeLR: needs a function for each of 2 groups",
+        ),
+        (lambda: S.ConstantLR(OPT, 2.0), ArgumentError, "ConstantLR: factor must be from 0 to 1, got 2.0"),
+        (lambda: S.PolynomialLR(OPT, 0), ArgumentError, "PolynomialLR: total_iters must be 1 or more, got 0"),
+        (lambda: S.CosineAnnealingWarmRestarts(OPT, 0), ArgumentError, "T_0 must be 1 or more, got 0"),
+        (lambda: S.CosineAnnealingWarmRestarts(OPT, 2).step(-1), ArgumentError, "epoch must be 0 or more, got -1"),
+        (
+            lambda: S.CyclicLR(OPT, 0.1, 1.0, mode="square"),
+            ArgumentError,
+            "mode must be one of triangular, triangular2",
+        ),
+        (lambda: S.CyclicLR(OPT, 0.1, 1.0, scale_mode="epoch"), ArgumentError, "scale_mode must be 'cycle' or"),
+        (lambda: S.CyclicLR(OPT, [0.1] * 3, 1.0), ArgumentError, "base_lr must be one number or 2, one a group; got 3"),
+        (lambda: S.CyclicLR(OPT, 0.1, 1.0, 0), ArgumentError, "step_size_up must be 1 or more, got 0"),
+        (lambda: S.ChainedScheduler([]), ArgumentError, "ChainedScheduler: needs at least one scheduler"),
+        (
+            lambda: S.ChainedScheduler([S.StepLR(OPT, 2)], optimizer(minidl)),
+            ArgumentError,
+            "0 belongs to another optimizer",
+        ),
+        (lambda: S.ChainedScheduler([S.StepLR(OPT, 2)]).load_state_dict({}), StateDictError, "has 0 parts, this one 1"),
     ],
 )
 def test_what_cannot_be_meant_is_named(call, error, message: str) -> None:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
+import threading
 import time
+
+import numpy as np
 
 from minidl import Generator
 from minidl.utils.data import DataLoader, Dataset, IterableDataset, sample_generator
@@ -49,3 +55,60 @@ def values(loader) -> list:
 
 def seeded(dataset, **options) -> DataLoader:
     return DataLoader(dataset, generator=Generator(5), **options)
+
+
+class Pictures(Squares):
+    """Big enough to be mapped: (3, 64, 64) and what belongs to it."""
+
+    def __getitem__(self, index: int) -> dict:
+        noise = sample_generator().uniform((3, 64, 64))
+        return {"image": noise, "name": f"picture {index}", "pair": (index, np.float64(index) / 2)}
+
+
+class Failing(Squares):
+    """Sample 6 does `how`."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__(12)
+        self.how = how
+
+    def __getitem__(self, index: int) -> int:
+        if index == 6:
+            HOWS[self.how]()
+        return index
+
+
+class NeedsTwo(Exception):
+    def __init__(self, one: str, two: str) -> None:
+        super().__init__(f"{one} and {two}")
+
+
+def raise_value_error() -> None:
+    error = ValueError("no such image")
+    error.add_note("on the second shelf")
+    raise error
+
+
+def raise_local() -> None:
+    class Local(Exception):
+        def __init__(self) -> None:
+            super().__init__("made inside a function")
+            self.lock = threading.Lock()
+
+    raise Local
+
+
+def raise_needs_two() -> None:
+    raise NeedsTwo("one", "two")
+
+
+HOWS = {
+    "raises": raise_value_error,
+    "raises what cannot be sent": raise_local,
+    "raises what cannot be made again": raise_needs_two,
+    "is killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "crashes": lambda: os.kill(os.getpid(), signal.SIGSEGV),
+    "leaves": lambda: os._exit(3),
+    "exits": lambda: sys.exit("enough"),
+    "hangs": lambda: time.sleep(600),
+}

@@ -4,9 +4,18 @@ import numpy as np
 import pytest
 
 import minidl
-from minidl.errors import ShapeError
-from minidl.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset, Subset, TensorDataset, random_split
-from tests.minidl.utils.data.sets import Squares
+from minidl.errors import ArgumentError, ShapeError
+from minidl.utils.data import (
+    ChainDataset,
+    ConcatDataset,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    Subset,
+    TensorDataset,
+    random_split,
+)
+from tests.minidl.utils.data.sets import Squares, Stream
 
 
 def test_a_tensor_dataset_gives_rows_of_every_tensor() -> None:
@@ -86,3 +95,15 @@ def test_what_a_subclass_must_give_is_named() -> None:
         len(Dataset())
     with pytest.raises(NotImplementedError, match="IterableDataset must give __iter__"):
         iter(IterableDataset())
+
+
+def test_streams_come_one_behind_the_other() -> None:
+    both = ChainDataset([Stream(3), Stream(2)])
+    assert [int(v) for batch in DataLoader(both, batch_size=2) for v in batch.tolist()] == [0, 1, 2, 0, 1]
+    assert type(Stream(3) + Stream(2)) is ChainDataset
+    with pytest.raises(
+        ArgumentError, match="ChainDataset: data set 1 is a Squares, not an IterableDataset; use ConcatD"
+    ):
+        ChainDataset([Stream(), Squares()])
+    with pytest.raises(ArgumentError, match="ConcatDataset: data set 0 is a stream, Stream; use ChainDataset"):
+        ConcatDataset([Stream()])

@@ -15,6 +15,7 @@ import pytest
 import minidl
 from minidl.core import is_recording
 from minidl.errors import ArgumentError, MinidlError, StateDictError
+from minidl.io import read_checkpoint, save_checkpoint
 from minidl.utils.data import BatchSampler, DataLoader, RandomSampler, sample_generator
 from minidl.utils.data.workers import THREAD_NAME
 from tests.minidl.utils.data.sets import Noisy, NoisyBatches, Squares, Stream, seeded, values
@@ -233,7 +234,7 @@ def test_a_slow_sample_runs_into_the_timeout() -> None:
             time.sleep(0.3)
             return index
 
-    with pytest.raises(MinidlError, match=r"no batch came within 0\.05 s"):
+    with pytest.raises(MinidlError, match=r"no batch came within 0\.05 s while fetching samples 0 of epoch 0"):
         next(iter(DataLoader(Slow(), num_workers=1, timeout=0.05)))
     assert threads_end()
 
@@ -301,7 +302,8 @@ def test_what_holds_around_the_loop_holds_in_the_threads() -> None:
         ({"prefetch_factor": 2}, "need num_workers from 1 up"),
         ({"persistent_workers": True}, "need num_workers from 1 up"),
         ({"worker_init_fn": print}, "sample_generator"),
-        ({"multiprocessing_context": "fork"}, "workers are threads"),
+        ({"multiprocessing_context": "fork", "num_workers": 1}, "must be 'spawn', for worker processes, .* got 'fork'"),
+        ({"multiprocessing_context": "spawn"}, "multiprocessing_context needs num_workers from 1 up"),
     ],
 )
 def test_wrong_arguments_are_named(options, message) -> None:
@@ -335,10 +337,10 @@ def test_a_checkpoint_can_hold_a_loader(tmp_path) -> None:
     loader = seeded(Squares(), batch_size=4, shuffle=True)
     passing = iter(loader)
     next(passing)
-    minidl.io.save_checkpoint(tmp_path / "c", loader=loader)
+    save_checkpoint(tmp_path / "c", loader=loader)
     rest = [v for batch in passing for v in batch.tolist()]
     fresh = DataLoader(Squares(), batch_size=4, shuffle=True)
-    minidl.io.read_checkpoint(tmp_path / "c").restore(loader=fresh)
+    read_checkpoint(tmp_path / "c").restore(loader=fresh)
     assert values(fresh) == rest
 
 

@@ -7,8 +7,10 @@ import minidl
 from minidl.errors import ArgumentError, StateDictError
 from minidl.utils.data import (
     BatchSampler,
+    GroupSampler,
     RandomSampler,
     SequentialSampler,
+    StratifiedSampler,
     SubsetRandomSampler,
     WeightedRandomSampler,
 )
@@ -19,6 +21,8 @@ SAMPLERS = {
     "with replacement": lambda g: RandomSampler(Squares(40), replacement=True, num_samples=60, generator=g),
     "subset": lambda g: SubsetRandomSampler(range(5, 40), generator=g),
     "weighted": lambda g: WeightedRandomSampler(range(40), 60, generator=g),
+    "stratified": lambda g: StratifiedSampler([i % 3 for i in range(40)], generator=g),
+    "by group": lambda g: GroupSampler([i // 7 for i in range(40)], 3, generator=g),
     "batches": lambda g: BatchSampler(RandomSampler(Squares(40), generator=g), 7, drop_last=True),
 }
 
@@ -55,6 +59,44 @@ def test_weights_are_probabilities() -> None:
     assert drawn.count(2) / 4000 == pytest.approx(0.75, abs=0.03)  # four standard errors of 0.0068
 
 
+def test_every_batch_has_the_classes_in_their_proportions() -> None:
+    """A stretch of 1/10 of an epoch holds 1/10 of each class, give or take the two at its ends."""
+    labels = np.array(["healthy"] * 300 + ["benign"] * 60 + ["malignant"] * 40)
+    np.random.default_rng(0).shuffle(labels)
+    order = list(StratifiedSampler(labels, generator=minidl.Generator(1)))
+    assert sorted(order) == list(range(400))
+    for begin in range(0, 400, 40):
+        batch = labels[order[begin : begin + 40]]
+        for kind, share in (("healthy", 30), ("benign", 6), ("malignant", 4)):
+            assert abs((batch == kind).sum() - share) <= 1, (begin, kind)
+
+
+def test_classes_do_not_keep_step() -> None:
+    """Two classes of equal size: either may come first in a pair, about equally often."""
+    labels = [0, 1] * 500
+    order = list(StratifiedSampler(labels, generator=minidl.Generator(2)))
+    firsts = [labels[i] for i in order[::2]]
+    assert sum(firsts) / 500 == pytest.approx(0.5, abs=0.1)
+
+
+def test_each_patient_counts_alike() -> None:
+    groups = np.array(["A"] * 100 + ["B"] * 3 + ["C"])
+    sampler = GroupSampler(groups, per_group=4, generator=minidl.Generator(0))
+    order = list(sampler)
+    assert len(order) == len(sampler) == 12
+    for begin in range(0, 12, 3):
+        assert sorted(groups[order[begin : begin + 3]]) == ["A", "B", "C"]
+    of_a, of_b = [i for i in order if i < 100], [i for i in order if 100 <= i < 103]
+    assert len(set(of_a)) == 4
+    assert set(of_b) == {100, 101, 102}
+    seen = set()
+    for epoch in range(200):
+        sampler.set_epoch(epoch)
+        seen |= set(sampler)
+    assert seen == set(range(104))
+    assert list(GroupSampler([])) == list(StratifiedSampler([])) == []
+
+
 def test_every_order_of_four_comes_about_equally_often() -> None:
     sampler, counts = RandomSampler(Squares(4), generator=minidl.Generator(0)), {}
     for epoch in range(2400):
@@ -75,6 +117,15 @@ def test_every_order_of_four_comes_about_equally_often() -> None:
         (lambda: WeightedRandomSampler([np.nan, 2.0], 1), "one list of finite numbers"),
         (lambda: WeightedRandomSampler([np.inf, 2.0], 1), "one list of finite numbers"),
         (lambda: WeightedRandomSampler([0.0, 2.0], 2, replacement=False), "2 draws need replacement"),
+        (
+            lambda: StratifiedSampler([0.5, 1.0]),
+            r"labels must be one whole number or text a sample, got float64 of shape",
+        ),
+        (
+            lambda: GroupSampler([[1], [2]]),
+            r"groups must be one whole number or text a sample, got int64 of shape \(2, 1\)",
+        ),
+        (lambda: GroupSampler([1, 2], per_group=0), "per_group must be 1 or more, got 0"),
         (lambda: BatchSampler(range(3), 0, False), "batch_size must be a whole number from 1 up, got 0"),
     ],
 )

@@ -1,0 +1,245 @@
+"""Register tiles for convolutions with few channels: the windows are read where they lie, by a table of offsets.
+
+All windows of a row see the same pattern: number s of window i is at i·step + offset[s]. So one loop over s serves every
+size, dilation and number of channels, and short sums (9 products for one channel and 3×3) pay for one loop, not for
+three nested ones.
+
+| intrinsic | lanes are | one step is |
+|---|---|---|
+| `filters_*` | filters | one number of every window, times a row of weights |
+| `channels_*` | channels | one vector of every window, times a vector of weights of every filter |
+| `outer_*` | filters or channels | one window: numbers of one array times vectors of the other (weight gradient) |
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+from minidl.device.inline import Intrinsic, intrinsic
+from minidl.device.transpose import turned
+from minidl.device.vectors import (
+    counted_loop,
+    data_pointer,
+    hidden,
+    integer,
+    lanes_of,
+    load,
+    multiply_add,
+    splat,
+    store,
+    vector_type,
+    zeros,
+)
+from minidl.device.whole_tiles import main_rows
+
+
+def _moved(builder: Any, pointer: Any, *offsets: Any) -> Any:
+    for offset in offsets:
+        pointer = builder.gep(pointer, [integer(offset) if isinstance(offset, int) else offset])
+    return pointer
+
+
+def _start(context: Any, builder: Any, array: Any, value: Any, *offsets: Any) -> Any:
+    return _moved(builder, data_pointer(context, builder, array, value), *offsets)
+
+
+def filters_tile(vectors: int) -> Intrinsic:
+    """The intrinsic (c, ic, ldc, x, ix, step, table, steps, weight, iw, lift, i_lift), with filters in the lanes.
+
+    For i < `main_rows(vectors)` windows and f < vectors · lanes filters, c[ic + i ldc + f] = lift[i_lift + f] + Σ over s < steps of x[ix + i step + table[s]] · weight[iw + s width + f].
+    """
+
+    def emit(
+        typing_context: Any, c: Any, ic: Any, ldc: Any, x: Any, ix: Any, step: Any, table: Any, steps: Any, weight: Any,
+        iw: Any, lift: Any, i_lift: Any,
+    ) -> Any:  # fmt: skip
+        from numba.core import types
+
+        def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            c_, ic_, ldc_, x_, ix_, step_, table_, steps_, weight_, iw_, lift_, i_lift_ = args
+            vector, windows = vector_type(c), main_rows(vectors)
+            begin = _start(context, builder, x, x_, ix_)
+            rows = [_moved(builder, begin, builder.mul(integer(i), step_)) for i in range(windows)]
+            offsets, right = _start(context, builder, table, table_), _start(context, builder, weight, weight_, iw_)
+            first = _start(context, builder, lift, lift_, i_lift_)
+            lifted = [load(builder, vector, _moved(builder, first, v * vector.count)) for v in range(vectors)]
+
+            def body(s: Any, sums: list[Any]) -> list[Any]:
+                offset = builder.load(_moved(builder, offsets, s))
+                row = _moved(builder, right, builder.mul(s, integer(vectors * vector.count)))
+                weights = [load(builder, vector, _moved(builder, row, v * vector.count)) for v in range(vectors)]
+                new = []
+                for i, pointer in enumerate(rows):
+                    one = splat(builder, vector, builder.load(_moved(builder, pointer, offset)))
+                    new += [multiply_add(builder, one, weights[v], sums[i * vectors + v]) for v in range(vectors)]
+                return new
+
+            sums = counted_loop(builder, integer(0), steps_, 1, lifted * windows, body, hide=True)[1]
+            end = _start(context, builder, c, c_, ic_)
+            for i in range(windows):
+                for v in range(vectors):
+                    place = _moved(builder, end, builder.mul(integer(i), ldc_), v * vector.count)
+                    store(builder, sums[i * vectors + v], place)
+            return context.get_dummy_value()
+
+        n = types.intp
+        return types.void(c, n, n, x, n, n, table, n, weight, n, lift, n), code
+
+    def python(
+        c: Any, ic: int, ldc: int, x: Any, ix: int, step: int, table: Any, steps: int, weight: Any, iw: int, lift: Any,
+        i_lift: int,
+    ) -> None:  # fmt: skip
+        width = vectors * lanes_of(c.dtype)
+        for i in range(main_rows(vectors)):
+            for f in range(width):
+                total = lift[i_lift + f]
+                for s in range(steps):
+                    total += x[ix + i * step + table[s]] * weight[iw + s * width + f]
+                c[ic + i * ldc + f] = total
+
+    return intrinsic(emit)(python)
+
+
+def channels_tile(filters: int) -> Intrinsic:
+    """The intrinsic of `filters_tile`, with channels in the lanes: for `filters` filters of lanes / filters windows.
+
+    table[s] is where vector s of a window begins, and its weights for filter f are at weight[iw + (s filters + f)
+    lanes:]. The lanes of all results are added up at once, as the columns of a square.
+    """
+
+    def emit(
+        typing_context: Any, c: Any, ic: Any, ldc: Any, x: Any, ix: Any, step: Any, table: Any, steps: Any, weight: Any,
+        iw: Any, lift: Any, i_lift: Any,
+    ) -> Any:  # fmt: skip
+        from llvmlite import ir
+        from numba.core import types
+
+        def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            c_, ic_, ldc_, x_, ix_, step_, table_, steps_, weight_, iw_, lift_, i_lift_ = args
+            vector = vector_type(c)
+            windows = vector.count // filters
+            begin = _start(context, builder, x, x_, ix_)
+            rows = [_moved(builder, begin, builder.mul(integer(i), step_)) for i in range(windows)]
+            offsets, right = _start(context, builder, table, table_), _start(context, builder, weight, weight_, iw_)
+
+            def body(s: Any, sums: list[Any]) -> list[Any]:
+                offset = builder.load(_moved(builder, offsets, s))
+                row = _moved(builder, right, builder.mul(s, integer(filters * vector.count)))
+                weights = [load(builder, vector, _moved(builder, row, f * vector.count)) for f in range(filters)]
+                new = []
+                for i, pointer in enumerate(rows):
+                    pixel = load(builder, vector, _moved(builder, pointer, offset))
+                    new += [multiply_add(builder, pixel, weights[f], sums[i * filters + f]) for f in range(filters)]
+                return new
+
+            none = [zeros(vector)] * (windows * filters)
+            columns = turned(builder, counted_loop(builder, integer(0), steps_, 1, none, body, hide=True)[1])
+            while len(columns) > 1:
+                columns = [builder.fadd(a, b) for a, b in zip(columns[::2], columns[1::2], strict=True)]
+            first, end = _start(context, builder, lift, lift_, i_lift_), _start(context, builder, c, c_, ic_)
+            for i in range(windows):
+                for f in range(filters):
+                    total = builder.extract_element(columns[0], ir.Constant(ir.IntType(32), i * filters + f))
+                    total = builder.fadd(total, builder.load(_moved(builder, first, f)))
+                    builder.store(total, _moved(builder, end, builder.mul(integer(i), ldc_), f))
+            return context.get_dummy_value()
+
+        n = types.intp
+        return types.void(c, n, n, x, n, n, table, n, weight, n, lift, n), code
+
+    def python(
+        c: Any, ic: int, ldc: int, x: Any, ix: int, step: int, table: Any, steps: int, weight: Any, iw: int, lift: Any,
+        i_lift: int,
+    ) -> None:  # fmt: skip
+        lanes = lanes_of(c.dtype)
+        for i in range(lanes // filters):
+            for f in range(filters):
+                total = c.dtype.type(0)
+                for s in range(steps):
+                    for lane in range(lanes):
+                        pixel = x[ix + i * step + table[s] + lane]
+                        total += pixel * weight[iw + (s * filters + f) * lanes + lane]
+                c[ic + i * ldc + f] = total + lift[i_lift + f]
+
+    return intrinsic(emit)(python)
+
+
+def outer_tile(rows: int, vectors: int) -> Intrinsic:
+    """The intrinsic (c, ic, a, ia, a_down, a_step, a_table, i_row, b, ib, b_down, b_step, b_table, i_vector, down, count).
+
+    c[ic + (r vectors + v) lanes:] += Σ over y < down, i < count of a[ia + y a_down + i a_step + a_table[i_row + r]]
+    times the vector b[ib + y b_down + i b_step + b_table[i_vector + v]:].
+    """
+
+    def emit(
+        typing_context: Any, c: Any, ic: Any, a: Any, ia: Any, a_down: Any, a_step: Any, a_table: Any, i_row: Any,
+        b: Any, ib: Any, b_down: Any, b_step: Any, b_table: Any, i_vector: Any, down: Any, count: Any,
+    ) -> Any:  # fmt: skip
+        from numba.core import types
+
+        def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            (c_, ic_, a_, ia_, a_down_, a_step_, a_table_, i_row_, b_, ib_, b_down_, b_step_, b_table_, i_vector_,
+             down_, count_) = args  # fmt: skip
+            vector = vector_type(c)
+            numbers = _start(context, builder, a_table, a_table_, i_row_)
+            places = _start(context, builder, b_table, b_table_, i_vector_)
+            left = [
+                _start(context, builder, a, a_, ia_, builder.load(_moved(builder, numbers, r))) for r in range(rows)
+            ]
+            right = [
+                _start(context, builder, b, b_, ib_, builder.load(_moved(builder, places, v))) for v in range(vectors)
+            ]
+            sums_at = _start(context, builder, c, c_, ic_)
+            cells = [_moved(builder, sums_at, n * vector.count) for n in range(rows * vectors)]
+            # What there are fewer of stays in registers for the whole step, of the others there is one at a time.
+            in_turn = (lambda cell: cell) if rows > vectors else (lambda cell: cell[::-1])
+
+            def line(y: Any, sums: list[Any]) -> list[Any]:
+                a_row, b_row = builder.mul(y, a_down_), builder.mul(y, b_down_)
+
+                def window(i: Any, carried: list[Any]) -> list[Any]:
+                    a_at, b_at, *sums = carried
+                    new = list(sums)
+                    ones: list[Any] = [None] * rows
+                    loaded: list[Any] = [None] * vectors
+                    for r, v in sorted(itertools.product(range(rows), range(vectors)), key=in_turn):
+                        if ones[r] is None:
+                            number = builder.load(_moved(builder, left[r], a_at))
+                            ones[r] = splat(builder, vector, number)
+                        if loaded[v] is None:
+                            loaded[v] = load(builder, vector, _moved(builder, right[v], b_at))
+                        new[r * vectors + v] = multiply_add(builder, ones[r], loaded[v], sums[r * vectors + v])
+                    return [
+                        hidden(builder, builder.add(a_at, a_step_)),
+                        hidden(builder, builder.add(b_at, b_step_)),
+                        *new,
+                    ]
+
+                return counted_loop(builder, integer(0), count_, 1, [a_row, b_row, *sums], window, hide=True)[1][2:]
+
+            before = [load(builder, vector, cell) for cell in cells]
+            for cell, total in zip(
+                cells, counted_loop(builder, integer(0), down_, 1, before, line, hide=True)[1], strict=True
+            ):
+                store(builder, total, cell)
+            return context.get_dummy_value()
+
+        n = types.intp
+        return types.void(c, n, a, n, n, n, a_table, n, b, n, n, n, b_table, n, n, n), code
+
+    def python(
+        c: Any, ic: int, a: Any, ia: int, a_down: int, a_step: int, a_table: Any, i_row: int, b: Any, ib: int,
+        b_down: int, b_step: int, b_table: Any, i_vector: int, down: int, count: int,
+    ) -> None:  # fmt: skip
+        lanes = lanes_of(c.dtype)
+        for y in range(down):
+            for i in range(count):
+                for r in range(rows):
+                    one = a[ia + y * a_down + i * a_step + a_table[i_row + r]]
+                    for v in range(vectors):
+                        at = ib + y * b_down + i * b_step + b_table[i_vector + v]
+                        to = ic + (r * vectors + v) * lanes
+                        c[to : to + lanes] += one * b[at : at + lanes]
+
+    return intrinsic(emit)(python)

@@ -1,0 +1,384 @@
+"""batch_norm: zero mean and unit variance for each channel of a batch, then a scale and a shift.
+
+Forward reads x twice and writes once: statistics, then (x - mean) * rstd * weight + bias, with the residual and the
+ReLU behind it in the same pass (`fusion.py`). Backward needs two sums, because moving one element moves the mean and
+the variance of all: gx = rstd * weight * (g - mean(g) - xhat * mean(g * xhat)); it reads g and x twice and writes gx.
+What ReLU held back is computed again from x, or, if there was a residual, read from the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from minidl.core import Array, Grads, Node, Op, Spec, Tensor, UpdateOp, is_recording
+from minidl.device.dtypes import accumulator
+from minidl.errors import ShapeError
+from minidl.ops.batch_norm import cpu
+from minidl.ops.batch_norm.activation import NONE, Activation, activate, passed, slope_at
+from minidl.ops.reduce import mean as mean_
+from minidl.ops.reduce import sum as sum_
+from minidl.ops.unary import rsqrt
+
+__all__ = ["batch_norm"]
+
+
+class BatchMoments(Op):
+    """Mean and variance of each channel; constants to the tape: `batch_normalize` has the gradient through them."""
+
+    name = "batch_moments"
+    images = ("x",)
+
+    @staticmethod
+    def infer(x: Spec) -> tuple[Spec, Spec]:
+        return x.with_shape(x.shape[1]), x.with_shape(x.shape[1])
+
+    @staticmethod
+    def reference(xp: Any, out: tuple[Array, Array], x: Array) -> None:
+        mean, var = out
+        dims, wide = _all_but_channels(x.ndim), accumulator(x.dtype)
+        centre = xp.mean(x, axis=dims, dtype=wide, keepdims=True)
+        mean[...] = centre.reshape(-1)
+        # deviations first: the mean square minus the squared mean would cancel
+        var[...] = xp.mean(xp.square(x - centre, dtype=wide), axis=dims)
+
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        return super().cpu_takes(arrays, params) and arrays[0].size > 0
+
+    @staticmethod
+    def cpu(out: tuple[Array, Array], x: Array) -> None:
+        cpu.moments(x, *out)
+
+
+class BatchNormalize(Op):
+    """act((x - mean) / sqrt(var + eps) * weight + bias), mean and var being the moments of x itself."""
+
+    name = "batch_normalize"
+    saves: ClassVar[tuple[str, ...]] = ("x", "weight", "bias", "mean", "var")
+    images = ("x", "residual", "out")
+    defers = recomputes = True
+
+    @staticmethod
+    def infer(
+        x: Spec, weight: Spec, bias: Spec, mean: Spec, var: Spec, residual: Spec | None = None,
+        *, eps: float, activation: Activation,
+    ) -> Spec:  # fmt: skip
+        if residual is not None and residual != x:
+            raise ShapeError(f"batch_norm: residual must be like input {x.shape}, got {residual.shape}")
+        return x
+
+    @staticmethod
+    def reference(
+        xp: Any, out: Array, x: Array, weight: Array, bias: Array, mean: Array, var: Array,
+        residual: Array | None = None, *, eps: float, activation: Activation,
+    ) -> None:  # fmt: skip
+        shape = _by_channel(x.ndim)
+        xp.subtract(x, mean.reshape(shape), out=out)
+        out *= _scale(weight, var, eps).reshape(shape)
+        out += bias.reshape(shape)
+        if residual is not None:
+            out += residual
+        activate(xp, out, activation)
+
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        return super().cpu_takes(arrays, params) and len({a.dtype for a in arrays}) == 1 and arrays[0].size > 0
+
+    @staticmethod
+    def cpu(
+        out: Array, x: Array, weight: Array, bias: Array, mean: Array, var: Array,
+        residual: Array | None = None, *, eps: float, activation: Activation,
+    ) -> None:  # fmt: skip
+        affine = cpu.affine_of(x, mean, _scale(weight, var, eps), bias)
+        cpu.apply_affine(out, x, affine, residual, activation)
+
+    @classmethod
+    def vjp(cls, node: Node, g: Tensor) -> Grads:
+        x, weight, bias, mean, var, *result = node.saved
+        y = result[0] if result else None
+        return _gradients(node, g, x, weight, bias, mean, var, y)
+
+
+class BatchNormalizeAddRelu(BatchNormalize):
+    """`batch_normalize` with a residual under a ReLU: backward cannot tell from x where that let through."""
+
+    name = "batch_normalize_add_relu"
+    saves = ("x", "weight", "bias", "mean", "var", "out")
+
+
+def _gradients(
+    node: Node, g: Tensor, x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, var: Tensor, y: Tensor | None
+) -> Grads:
+    eps, activation, has_residual = node.params["eps"], node.params["activation"], len(node.specs) > 5
+    if not is_recording():
+        if y is not None:
+            gx, gw, gb, kept = BatchNormalizeAddReluGrad.apply(g, x, weight, bias, mean, var, y, eps=eps)
+            return gx, gw, gb, None, None, kept
+        gx, gw, gb = BatchNormalizeGrad.apply(g, x, weight, bias, mean, var, eps=eps, activation=activation)
+        return gx, gw, gb, None, None, *((g,) if has_residual else ())
+    # To be differentiated again, the moments are computed anew from x.
+    dims, shape = _all_but_channels(x.ndim), _by_channel(x.ndim)
+    centred = x - mean_(x, dims, keepdim=True)
+    rstd = rsqrt(mean_(centred * centred, dims, keepdim=True) + eps)
+    xhat = centred * rstd
+    if activation != NONE:
+        g = passed(g, xhat * weight.reshape(shape) + bias.reshape(shape) if y is None else y, activation)
+    gy = g * weight.reshape(shape)
+    gx = rstd * (gy - mean_(gy, dims, keepdim=True) - xhat * mean_(gy * xhat, dims, keepdim=True))
+    return gx, sum_(g * xhat, dims), sum_(g, dims), None, None, *((g,) if has_residual else ())
+
+
+class BatchNormalizeGrad(Op):
+    """The gradients of x, weight and bias in one go; for a second derivative they are written in ops instead."""
+
+    name = "batch_normalize_grad"
+    images = ("g", "x", "out")
+
+    @staticmethod
+    def infer(
+        g: Spec, x: Spec, weight: Spec, bias: Spec, mean: Spec, var: Spec, *, eps: float, activation: Activation
+    ) -> tuple[Spec, Spec, Spec]:
+        return x, weight, weight
+
+    @staticmethod
+    def reference(
+        xp: Any, out: tuple[Array, ...], g: Array, x: Array, weight: Array, bias: Array, mean: Array, var: Array,
+        *, eps: float, activation: Activation,
+    ) -> None:  # fmt: skip
+        if activation != NONE:
+            y = xp.empty(x.shape, x.dtype)
+            BatchNormalize.reference(xp, y, x, weight, bias, mean, var, eps=eps, activation=NONE)
+            g = g * slope_at(xp, y, activation)
+        _reference_gradients(xp, out, g, x, weight, mean, var, eps)
+
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        return super().cpu_takes(arrays, params) and len({a.dtype for a in arrays}) == 1 and arrays[0].size > 0
+
+    @staticmethod
+    def cpu(
+        out: tuple[Array, Array, Array], g: Array, x: Array, weight: Array, bias: Array, mean: Array, var: Array,
+        *, eps: float, activation: Activation,
+    ) -> None:  # fmt: skip
+        affine = cpu.affine_of(x, mean, _scale(weight, var, eps), bias)
+        sums = cpu.sums(g, x, affine, activation)
+        _finish(out, sums, g, x, weight, var, eps, affine, activation)
+
+
+class BatchNormalizeAddReluGrad(Op):
+    """The gradients of x, weight, bias and residual, y being the result."""
+
+    name = "batch_normalize_add_relu_grad"
+    images = ("g", "x", "y", "out")
+
+    @staticmethod
+    def infer(
+        g: Spec, x: Spec, weight: Spec, bias: Spec, mean: Spec, var: Spec, y: Spec, *, eps: float
+    ) -> tuple[Spec, Spec, Spec, Spec]:
+        return x, weight, weight, x
+
+    @staticmethod
+    def reference(
+        xp: Any, out: tuple[Array, ...], g: Array, x: Array, weight: Array, bias: Array, mean: Array, var: Array,
+        y: Array, *, eps: float,
+    ) -> None:  # fmt: skip
+        xp.multiply(g, y > 0, out=out[3])
+        _reference_gradients(xp, out[:3], out[3], x, weight, mean, var, eps)
+
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        return super().cpu_takes(arrays, params) and len({a.dtype for a in arrays}) == 1 and arrays[0].size > 0
+
+    @staticmethod
+    def cpu(
+        out: tuple[Array, ...], g: Array, x: Array, weight: Array, bias: Array, mean: Array, var: Array, y: Array,
+        *, eps: float,
+    ) -> None:  # fmt: skip
+        affine = cpu.affine_of(x, mean, _scale(weight, var, eps), bias)
+        sums = cpu.sums_through(g, x, affine, out[3], y)
+        _finish(out[:3], sums, out[3], x, weight, var, eps, affine, NONE)
+
+
+def _reference_gradients(
+    xp: Any, out: tuple[Array, ...], g: Array, x: Array, weight: Array, mean: Array, var: Array, eps: float
+) -> None:
+    gx, gw, gb = out
+    dims, shape = _all_but_channels(x.ndim), _by_channel(x.ndim)
+    wide = accumulator(x.dtype)
+    rstd = 1 / xp.sqrt(var.astype(wide) + eps)
+    xhat = ((x - mean.reshape(shape)) * rstd.reshape(shape)).astype(x.dtype)
+    plain, along = xp.sum(g, axis=dims, dtype=wide), xp.sum(g * xhat, axis=dims, dtype=wide)
+    gb[...], gw[...] = plain, along
+    count = x.size // x.shape[1]
+    gx[...] = g
+    gx -= (plain / count).reshape(shape).astype(x.dtype)
+    gx -= xhat * (along / count).reshape(shape).astype(x.dtype)
+    gx *= _scale(weight, var, eps).reshape(shape)
+
+
+def _finish(
+    out: tuple[Array, ...], sums: Array, g: Array, x: Array, weight: Array, var: Array, eps: float, affine: Array,
+    activation: Activation,
+) -> None:  # fmt: skip
+    """The gradients of weight and bias from the sums, and with them that of x."""
+    gx, gw, gb = out
+    count = x.size // x.shape[-1]
+    rstd = 1 / np.sqrt(var.astype(np.float64) + eps)
+    plain, along = sums[0], sums[1] * rstd
+    gb[...], gw[...] = plain, along
+    scale = rstd * weight
+    cpu.input_gradient(gx, g, x, affine, -scale * rstd * along / count, -scale * plain / count, activation)
+
+
+def _scale(weight: Array, var: Array, eps: float) -> Array:
+    wide = accumulator(var.dtype)
+    return (weight / (var.astype(wide) + eps) ** 0.5).astype(var.dtype)
+
+
+def _all_but_channels(ndim: int) -> tuple[int, ...]:
+    return (0, *range(2, ndim))
+
+
+def _by_channel(ndim: int) -> tuple[int, ...]:
+    return (1, -1, *[1] * (ndim - 2))
+
+
+class BatchScale(Op):
+    """act(x * scale + shift) for each channel, in one pass over memory: batch-norm by running statistics."""
+
+    name = "batch_scale"
+    saves = ("x", "scale", "out")
+    images = ("x", "residual", "out")
+    defers = True
+
+    @staticmethod
+    def infer(x: Spec, scale: Spec, shift: Spec, residual: Spec | None = None, *, activation: Activation) -> Spec:
+        if residual is not None and residual != x:
+            raise ShapeError(f"batch_norm: residual must be like input {x.shape}, got {residual.shape}")
+        return x
+
+    @staticmethod
+    def reference(
+        xp: Any,
+        out: Array,
+        x: Array,
+        scale: Array,
+        shift: Array,
+        residual: Array | None = None,
+        *,
+        activation: Activation,
+    ) -> None:
+        shape = _by_channel(x.ndim)
+        xp.multiply(x, scale.reshape(shape), out=out)
+        out += shift.reshape(shape)
+        if residual is not None:
+            out += residual
+        activate(xp, out, activation)
+
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        return super().cpu_takes(arrays, params) and len({a.dtype for a in arrays}) == 1 and arrays[0].size > 0
+
+    @staticmethod
+    def cpu(
+        out: Array, x: Array, scale: Array, shift: Array, residual: Array | None = None, *, activation: Activation
+    ) -> None:
+        cpu.apply_affine(out, x, cpu.affine_of(x, np.zeros_like(scale), scale, shift), residual, activation)
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        x, scale, y = node.saved
+        dims, shape = _all_but_channels(x.ndim), _by_channel(x.ndim)
+        g = passed(g, y.detach(), node.params["activation"])
+        gx = g * scale.reshape(shape) if node.needs[0] else None
+        gscale = sum_(g * x, dims) if node.needs[1] else None
+        gshift = sum_(g, dims) if node.needs[2] else None
+        return gx, gscale, gshift, *((g,) if len(node.specs) > 3 else ())
+
+
+class MoveTowards(UpdateOp):
+    """running += momentum * (new - running), for the mean and the variance at once."""
+
+    name = "move_towards_"
+    updates = 2
+
+    @staticmethod
+    def infer(mean: Spec, var: Spec, new_mean: Spec, new_var: Spec, *, momentum: float, correction: float) -> None:
+        if mean.shape != new_mean.shape or var.shape != new_var.shape:
+            raise ShapeError(
+                f"batch_norm: running statistics must be {new_mean.shape}, got {mean.shape} and {var.shape}"
+            )
+
+    @staticmethod
+    def reference(
+        xp: Any, out: tuple[Array, Array], mean: Array, var: Array, *, momentum: float, correction: float
+    ) -> None:
+        for running, new in zip(out, (mean, var * correction), strict=True):
+            running += momentum * (new - running)
+
+
+def batch_norm(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Each channel shifted and scaled: by the statistics of the batch in training, by the running ones otherwise.
+
+    Args:
+        input: (N, C) or (N, C, d1, ...), floating.
+        running_mean, running_var: (C,), changed in place in training; None to keep no record.
+        weight, bias: (C,), the scale and shift after normalisation; 1 and 0 when None.
+        momentum: the share of the batch in the new running statistics (the variance is Bessel-corrected there).
+        eps: added to the variance.
+
+    Raises:
+        ShapeError: if sizes do not fit, or a channel has a single value in training.
+
+    Source: Ioffe and Szegedy, ICML 2015, algorithm 1.
+
+    >>> batch_norm(Tensor([[1.0], [3.0]]), None, None, training=True)
+    tensor([[-0.999995],
+            [ 0.999995]])
+    """
+    _check(input, running_mean, running_var, weight, bias, training)
+    weight = _of_channels(input, weight, 1.0)
+    bias = _of_channels(input, bias, 0.0)
+    if running_mean is not None and running_var is not None and not training:
+        scale = weight * rsqrt(running_var + eps)
+        at_rest: Tensor = BatchScale.apply(input, scale, bias - running_mean * scale, activation=NONE)
+        return at_rest
+    mean, var = BatchMoments.apply(input.detach())
+    if running_mean is not None and running_var is not None:
+        count = input.numel() // max(input.shape[1], 1)
+        correction = count / max(count - 1, 1)
+        MoveTowards.apply(running_mean, running_var, mean, var, momentum=float(momentum), correction=correction)
+    result: Tensor = BatchNormalize.apply(input, weight, bias, mean, var, eps=float(eps), activation=NONE)
+    return result
+
+
+def _check(
+    input: Tensor, running_mean: Tensor | None, running_var: Tensor | None, weight: Tensor | None, bias: Tensor | None,
+    training: bool,
+) -> None:  # fmt: skip
+    if input.ndim < 2:
+        raise ShapeError(f"batch_norm: input must be (N, C, ...), got {input.shape}")
+    channels = input.shape[1]
+    for name, t in (("running_mean", running_mean), ("running_var", running_var), ("weight", weight), ("bias", bias)):
+        if t is not None and t.shape != (channels,):
+            raise ShapeError(f"batch_norm: input {input.shape} has {channels} channels, but {name} has shape {t.shape}")
+    if training and 0 < input.numel() < 2 * channels:
+        raise ShapeError(f"batch_norm: needs more than one value per channel to train, got input {input.shape}")
+
+
+def _of_channels(input: Tensor, given: Tensor | None, value: float) -> Tensor:
+    if given is not None:
+        return given
+    return Tensor.of(input.device.xp.full(input.shape[1], value, input.dtype))

@@ -1,0 +1,262 @@
+"""Convolutions with few channels or few filters: first layers and output heads, any window, stride and dilation.
+
+A matrix product wants many of both. With few channels (up to 8) the lanes hold filters, and one step takes one number
+of each of some windows; with few filters the lanes hold channels, and one step takes one vector of each window. Both
+walk a table that says where number s of a window lies (`window_tiles.py`), so that 9 products for a channel cost one
+short loop.
+
+Windows are read from a band: rows of the image with the zeros of the padding around them, copied by the block that
+needs them. With few channels that is a small part of the traffic; with few filters it is 2 loads and stores beside 18
+multiplications (16 channels, 3×3).
+
+The gradient of the image is the same with the weights turned, for stride 1.
+
+2·N·K·OH·OW·C·k² operations on N·C·H·W + N·K·OH·OW + K·C·k² numbers; lanes / K or lanes / C times as many operations
+where both are below the lanes of a vector.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import NamedTuple
+
+import numpy as np
+
+from minidl.core import Array
+from minidl.device import kernel, parallel
+from minidl.device.inline import separate
+from minidl.device.runs import clear_run, copy_run
+from minidl.device.vectors import lanes, lanes_of
+from minidl.device.whole_tiles import rows_1, rows_2
+from minidl.device.window_tiles import channels_tile, filters_tile
+from minidl.ops.conv.epilogue import Epilogue
+from minidl.ops.windows import Sizes
+
+_filters_1, _filters_2 = filters_tile(1), filters_tile(2)
+_channels_1, _channels_2 = channels_tile(1), channels_tile(2)
+
+BAND_BYTES = 48 << 10  # of the rows of an image that a block reads
+ITEMS = 16  # blocks at least, where there are so many rows
+BLOCKS = 32
+SLACK = 16  # windows behind a short row, which are computed and not kept
+
+
+def convolve(
+    out: Array, x: Array, weight: Array, epilogue: Epilogue, stride: Sizes, padding: Sizes, dilation: Sizes
+) -> None:
+    """The convolution of x (N, H, W, C) with weight (K, C, kH, kW) to out (N, OH, OW, K), all C-contiguous."""
+    _run(out, x, weight.transpose(2, 3, 1, 0), epilogue, stride, padding, dilation)
+
+
+def convolve_back(
+    out: Array, g: Array, weight: Array, epilogue: Epilogue, padding: Sizes, dilation: Sizes
+) -> None:
+    """Its adjoint in the image for stride 1: g (N, OH, OW, K) to out (N, H, W, C)."""
+    around = [d * (k - 1) - p for k, d, p in zip(weight.shape[2:], dilation, padding, strict=True)]
+    _run(out, g, weight[:, :, ::-1, ::-1].transpose(2, 3, 0, 1), epilogue, (1, 1), tuple(around), dilation)
+
+
+class Band(NamedTuple):
+    """How rows of windows are cut into blocks, and what a block reads."""
+
+    rows: int  # of windows, in a block
+    blocks: int  # of an image
+    reach: int  # rows that one window spans
+    columns: int  # of the band
+
+
+def band_of(
+    images: int, windows: Sizes, channels: int, item: int, kernel: Sizes, stride: Sizes, dilation: Sizes
+) -> Band:
+    """The band for so many windows, with `channels` numbers of `item` bytes in a pixel; sizes alone decide."""
+    reach, across = (d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True))
+    columns = (windows[1] - 1) * stride[1] + across
+    rows = max(1, (BAND_BYTES // (columns * channels * item) - reach) // stride[0] + 1)
+    rows = min(rows, -(-windows[0] // -(-ITEMS // images)))
+    blocks = -(-windows[0] // rows)
+    return Band(-(-windows[0] // blocks), blocks, reach, columns)
+
+
+def vector_starts(count: int, line: int) -> list[int]:
+    """Where vectors of `line` begin that cover range(count); the last one overlaps the one before it, if need be."""
+    return [max(0, min(i, count - line)) for i in range(0, count, line)]
+
+
+def offsets(kernel: Sizes, dilation: Sizes, columns: int, channels: int, starts: list[int]) -> Array:
+    """Where in a window of a band each tap begins, plus each of `starts`."""
+    taps = itertools.product(*map(range, kernel))
+    places = [(r * dilation[0] * columns + q * dilation[1]) * channels for r, q in taps]
+    return np.array([place + start for place in places for start in starts], np.int64)
+
+
+def _run(
+    out: Array, x: Array, weight: Array, epilogue: Epilogue, stride: Sizes, padding: Sizes, dilation: Sizes
+) -> None:
+    """With weight (kH, kW, C, K)."""
+    if not out.size:
+        return
+    line, (images, *windows, filters), channels = lanes_of(out.dtype), out.shape, x.shape[3]
+    band = band_of(images, tuple(windows), channels, out.itemsize, weight.shape[:2], stride, dilation)
+    has_channel_lanes = filters < line <= channels
+    if has_channel_lanes:
+        starts = vector_starts(channels, line)
+        packed, strips = _packed_channels(weight, starts, line)
+    else:
+        starts = list(range(channels))
+        packed, strips = _packed_filters(weight.reshape(-1, filters), line)
+    table = offsets(weight.shape[:2], dilation, band.columns, channels, starts)
+    by_line = windows[1] < SLACK or epilogue.is_more or (filters < line and not has_channel_lanes)
+    sizes = np.array(
+        (*x.shape, *windows, filters, *stride, *padding, *band, has_channel_lanes, by_line,
+         epilogue.activation == "relu", epilogue.is_more), np.int64,
+    )  # fmt: skip
+    in_rows = (band.rows - 1) * stride[0] + band.reach
+    room = (in_rows * band.columns + SLACK * stride[1]) * channels + (windows[1] + SLACK) * filters + 8 * line
+    items = images * band.blocks
+    parallel(_slide, items, out.reshape(-1), x.reshape(-1), packed, epilogue.lift(filters + line, out.dtype),
+             epilogue.added(out.dtype), table, strips, sizes, block=-(-items // BLOCKS), scratch_size=room)  # fmt: skip
+
+
+def _packed_filters(matrix: Array, line: int) -> tuple[Array, Array]:
+    """Weights (steps, filters) in strips [strip][step][filter], and (first filter, vectors, place) of each strip."""
+    starts = vector_starts(matrix.shape[1], line)
+    parts, strips, place = [], [], 0
+    while starts:
+        width = 2 if len(starts) > 1 and starts[1] == starts[0] + line else 1
+        first = starts[0]
+        part = np.zeros((len(matrix), width * line), matrix.dtype)
+        columns = matrix[:, first : first + width * line]
+        part[:, : columns.shape[1]] = columns
+        parts.append(part.reshape(-1))
+        strips.append((first, width, place))
+        place += part.size
+        starts = starts[width:]
+    return np.concatenate(parts), np.array(strips, np.int64)
+
+
+def _packed_channels(weight: Array, starts: list[int], line: int) -> tuple[Array, Array]:
+    """Weights (kH, kW, C, K) as [group of filters][step][filter][lane], and (first filter, filters, place) of groups.
+
+    Channels that two vectors share have their weight in the first of them.
+    """
+    taps = weight.reshape(-1, *weight.shape[2:])
+    steps = np.zeros((len(taps), len(starts), line, taps.shape[2]), weight.dtype)
+    for number, start in enumerate(starts):
+        shared = max(0, number * line - start)
+        steps[:, number, shared:] = taps[:, start + shared : start + line]
+    steps = steps.reshape(-1, line, taps.shape[2])
+    parts, groups, place = [], [], 0
+    for first in range(0, taps.shape[2], 2):
+        part = steps[:, :, first : first + 2].swapaxes(1, 2)
+        parts.append(part.reshape(-1))
+        groups.append((first, part.shape[1], place))
+        place += part.size
+    return np.concatenate(parts), np.array(groups, np.int64)
+
+
+@separate
+def fill_band(
+    band: Array, at: int, x: Array, image: int, height: int, width: int, channels: int, first_row: int, rows: int,
+    first_column: int, columns: int,
+) -> None:  # fmt: skip
+    """Rows and columns of an image, zero outside, to band[at:]; `image` is the index of its first number in x."""
+    left = min(max(0, -first_column), columns)
+    stop = max(left, min(columns, width - first_column))
+    for r in range(rows):
+        row, begin = first_row + r, at + r * columns * channels
+        if row < 0 or row >= height:
+            clear_run(band, begin, columns * channels)
+            continue
+        clear_run(band, begin, left * channels)
+        clear_run(band, begin + stop * channels, (columns - stop) * channels)
+        copy_run(band, begin + left * channels, x, image + (row * width + first_column + left) * channels,
+                 (stop - left) * channels)  # fmt: skip
+
+
+@separate
+def _row_over_filters(
+    c: Array, ic: int, ldc: int, band: Array, at: int, step: int, table: Array, weight: Array, strips: Array,
+    lift: Array, count: int,
+) -> None:  # fmt: skip
+    """One row of windows with filters in the lanes. The last tile overlaps the one before it."""
+    for s in range(len(strips)):
+        first, width, place = strips[s, 0], strips[s, 1], strips[s, 2]
+        if width == 2:
+            for start in range(0, count, rows_2()):
+                i = max(0, min(start, count - rows_2()))
+                _filters_2(c, ic + i * ldc + first, ldc, band, at + i * step, step, table, len(table), weight, place,
+                           lift, first)  # fmt: skip
+        else:
+            for start in range(0, count, rows_1()):
+                i = max(0, min(start, count - rows_1()))
+                _filters_1(c, ic + i * ldc + first, ldc, band, at + i * step, step, table, len(table), weight, place,
+                           lift, first)  # fmt: skip
+
+
+@separate
+def _row_over_channels(
+    c: Array, ic: int, ldc: int, band: Array, at: int, step: int, table: Array, weight: Array, strips: Array,
+    lift: Array, count: int,
+) -> None:  # fmt: skip
+    """One row of windows with channels in the lanes."""
+    for s in range(len(strips)):
+        first, width, place = strips[s, 0], strips[s, 1], strips[s, 2]
+        tile = lanes(c) // width
+        for start in range(0, count, tile):
+            i = max(0, min(start, count - tile))
+            if width == 2:
+                _channels_2(c, ic + i * ldc + first, ldc, band, at + i * step, step, table, len(table), weight, place,
+                            lift, first)  # fmt: skip
+            else:
+                _channels_1(c, ic + i * ldc + first, ldc, band, at + i * step, step, table, len(table), weight, place,
+                            lift, first)  # fmt: skip
+
+
+@kernel(
+    "T[::1], const T[::1], const T[::1], const T[::1], const T[::1], const int64[::1], const int64[:, ::1], "
+    "const int64[::1], T[::1]",
+    T=("float32", "float64"),
+)
+def _slide(
+    begin: int, end: int, out: Array, x: Array, weight: Array, lift: Array, residual: Array, table: Array,
+    strips: Array, sizes: Array, room: Array,
+) -> None:  # fmt: skip
+    """Blocks of rows of windows begin to end."""
+    height, width, channels, out_height, out_width, filters = (
+        sizes[1], sizes[2], sizes[3], sizes[4], sizes[5], sizes[6],
+    )  # fmt: skip
+    down, along, pad_down, pad_along = sizes[7], sizes[8], sizes[9], sizes[10]
+    rows, blocks, reach, columns = sizes[11], sizes[12], sizes[13], sizes[14]
+    has_channel_lanes, by_line, is_more = sizes[15] != 0, sizes[16] != 0, sizes[18] != 0
+    floor = x.dtype.type(0 if sizes[17] else -np.inf)
+    at_line = ((rows - 1) * down + reach) * columns * channels + SLACK * along * channels + 2 * lanes(x)
+    for item in range(begin, end):
+        image, first = item // blocks, item % blocks * rows
+        count = min(rows, out_height - first)
+        fill_band(room, 0, x, image * height * width * channels, height, width, channels, first * down - pad_down,
+                  (count - 1) * down + reach, -pad_along, columns)  # fmt: skip
+        for y in range(count):
+            target, source = (image * out_height + first + y) * out_width * filters, y * down * columns * channels
+            c, ic = (room, at_line) if by_line else (out, target)
+            if has_channel_lanes:
+                _row_over_channels(c, ic, filters, room, source, along * channels, table, weight, strips, lift,
+                                   out_width)  # fmt: skip
+            else:
+                _row_over_filters(c, ic, filters, room, source, along * channels, table, weight, strips, lift,
+                                  out_width)  # fmt: skip
+            if by_line and not is_more:
+                copy_run(out, target, room, at_line, out_width * filters)
+            elif by_line:
+                _finish(out[target : target + out_width * filters], room[at_line:], residual[target:], floor)
+
+
+@separate
+def _finish(out: Array, line: Array, residual: Array, floor: float) -> None:
+    """The rest of the epilogue for one row of windows, where nothing overlaps."""
+    if residual.size:
+        for i in range(len(out)):
+            total = line[i] + residual[i]
+            out[i] = floor if total < floor else total
+    else:
+        for i in range(len(out)):
+            out[i] = floor if line[i] < floor else line[i]

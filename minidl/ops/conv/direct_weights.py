@@ -1,0 +1,137 @@
+"""The gradient of the weights where there are few channels or few filters: all sums stay in registers.
+
+gw[k, tap, c] is the sum over all windows of g[window, k] · x[window + tap, c]. Where channels are few, the numbers are
+those of a window (taps times channels, found by a table) and the vectors hold filters; where filters are few, the
+numbers are g's and the vectors hold channels. A tile of 6×2, 2×6 or so of these sums runs over all windows of a band of
+rows before it is stored.
+
+Bands are joined to pieces with sums of their own, which are added up in order; these cuts depend on sizes alone.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from minidl.core import Array
+from minidl.device import kernel, parallel
+from minidl.device.inline import separate
+from minidl.device.scratch import scratch
+from minidl.device.vectors import lanes, lanes_of
+from minidl.device.window_tiles import outer_tile
+from minidl.ops.conv.direct import band_of, fill_band, offsets, vector_starts
+from minidl.ops.windows import Sizes
+
+# Rows times vectors of a tile: many rows with few vectors of filters, or few filters with many vectors of channels.
+SHAPES = ((6, 2), (12, 1), (1, 9), (2, 6))
+_outer_0, _outer_1, _outer_2, _outer_3 = (outer_tile(*shape) for shape in SHAPES)
+
+PIECES = 16
+
+
+def weight_gradient(out: Array, x: Array, g: Array, stride: Sizes, padding: Sizes, dilation: Sizes) -> None:
+    """The adjoint of a convolution in its weight: out (K, C, kH, kW) from x (N, H, W, C) and g (N, OH, OW, K)."""
+    if not g.size:
+        out[...] = 0
+        return
+    (filters, channels, *kernel), line = out.shape, lanes_of(out.dtype)
+    images, *windows = g.shape[:3]
+    band = band_of(images, tuple(windows), channels, out.itemsize, tuple(kernel), stride, dilation)
+    has_channel_lanes = filters < line <= channels
+    starts = vector_starts(channels if has_channel_lanes else filters, line)
+    taps = offsets(tuple(kernel), dilation, band.columns, channels, starts if has_channel_lanes else [*range(channels)])
+    if has_channel_lanes:
+        numbers, vectors, shape = np.arange(filters, dtype=np.int64), taps, 2 if filters == 1 else 3
+    else:
+        numbers, vectors = taps, np.array(starts, np.int64)
+        shape = 0 if len(starts) > 1 else 1
+    rows, width = SHAPES[shape]
+    numbers, vectors = _filled_up(numbers, rows), _filled_up(vectors, width)
+    items = images * band.blocks
+    pieces = min(PIECES, items)
+    sizes = np.array(
+        (*x.shape, *windows, filters, *stride, *padding, *band, has_channel_lanes, shape, items, pieces), np.int64
+    )
+    in_rows = (band.rows - 1) * stride[0] + band.reach
+    room = in_rows * band.columns * channels + band.rows * windows[1] * filters + 4 * line
+    shares = (pieces, len(numbers) // rows, len(vectors) // width, rows, width, line)
+    with scratch(int(np.prod(shares)), out.dtype) as sums:
+        parallel(_sum_windows, pieces, sums, x.reshape(-1), g.reshape(-1), numbers, vectors, sizes, block=1,
+                 scratch_size=room)  # fmt: skip
+        total = sums[: int(np.prod(shares))].reshape(shares).sum(0).swapaxes(1, 2).reshape(len(numbers), -1, line)
+    if has_channel_lanes:
+        taps_first = np.empty((filters, len(taps) // len(starts), channels), out.dtype)
+        for number, start in enumerate(starts):
+            columns = total[:filters, number : len(taps) : len(starts), : channels - start]
+            taps_first[:, :, start : start + line] = columns
+        out[...] = taps_first.reshape(filters, *kernel, channels).transpose(0, 3, 1, 2)
+    else:
+        filters_last = np.empty((len(taps), filters), out.dtype)
+        for number, start in enumerate(starts):
+            filters_last[:, start : start + line] = total[: len(taps), number, : filters - start]
+        out[...] = filters_last.reshape(*kernel, channels, filters).transpose(3, 2, 0, 1)
+
+
+def _filled_up(table: Array, step: int) -> Array:
+    """A table whose length is a multiple of `step`: the last number is repeated, and its sums are not used."""
+    return np.pad(table, (0, -len(table) % step), mode="edge")
+
+
+@separate
+def _add_band(
+    sums: Array, at: int, room: Array, ia: int, a_down: int, a_step: int, numbers: Array, ib: int, b_down: int,
+    b_step: int, vectors: Array, shape: int, down: int, count: int,
+) -> None:  # fmt: skip
+    """All tiles of sums over one band; numbers are read from room[ia:], vectors from room[ib:]."""
+    line = lanes(sums)
+    if shape == 0:
+        for r in range(0, len(numbers), 6):
+            for v in range(0, len(vectors), 2):
+                _outer_0(sums, at + (r * len(vectors) + 6 * v) * line, room, ia, a_down, a_step, numbers, r,
+                         room, ib, b_down, b_step, vectors, v, down, count)  # fmt: skip
+    elif shape == 1:
+        for r in range(0, len(numbers), 12):
+            _outer_1(sums, at + r * line, room, ia, a_down, a_step, numbers, r,
+                     room, ib, b_down, b_step, vectors, 0, down, count)  # fmt: skip
+    elif shape == 2:
+        for v in range(0, len(vectors), 9):
+            _outer_2(sums, at + v * line, room, ia, a_down, a_step, numbers, 0,
+                     room, ib, b_down, b_step, vectors, v, down, count)  # fmt: skip
+    else:
+        for r in range(0, len(numbers), 2):
+            for v in range(0, len(vectors), 6):
+                _outer_3(sums, at + (r * len(vectors) + 2 * v) * line, room, ia, a_down, a_step, numbers, r,
+                         room, ib, b_down, b_step, vectors, v, down, count)  # fmt: skip
+
+
+@kernel(
+    "T[::1], const T[::1], const T[::1], const int64[::1], const int64[::1], const int64[::1], T[::1]",
+    T=("float32", "float64"),
+)
+def _sum_windows(
+    begin: int, end: int, sums: Array, x: Array, g: Array, numbers: Array, vectors: Array, sizes: Array, room: Array
+) -> None:
+    """sums[piece][tile of rows][tile of vectors][row][vector] of pieces begin to end."""
+    height, width, channels, out_height, out_width, filters = (
+        sizes[1], sizes[2], sizes[3], sizes[4], sizes[5], sizes[6],
+    )  # fmt: skip
+    down, along, pad_down, pad_along = sizes[7], sizes[8], sizes[9], sizes[10]
+    rows, blocks, reach, columns = sizes[11], sizes[12], sizes[13], sizes[14]
+    has_channel_lanes, shape, items, pieces = sizes[15] != 0, sizes[16], sizes[17], sizes[18]
+    at_slopes = ((rows - 1) * down + reach) * columns * channels
+    share = len(numbers) * len(vectors) * lanes(x)
+    for piece in range(begin, end):
+        sums[piece * share : (piece + 1) * share] = 0
+        for item in range(items * piece // pieces, items * (piece + 1) // pieces):
+            image, first = item // blocks, item % blocks * rows
+            count = min(rows, out_height - first)
+            fill_band(room, 0, x, image * height * width * channels, height, width, channels,
+                      first * down - pad_down, (count - 1) * down + reach, -pad_along, columns)  # fmt: skip
+            fill_band(room, at_slopes, g, image * out_height * out_width * filters, out_height, out_width, filters,
+                      first, count, 0, out_width)  # fmt: skip
+            x_down, x_step = down * columns * channels, along * channels
+            if has_channel_lanes:
+                _add_band(sums, piece * share, room, at_slopes, out_width * filters, filters, numbers,
+                          0, x_down, x_step, vectors, shape, count, out_width)  # fmt: skip
+            else:
+                _add_band(sums, piece * share, room, 0, x_down, x_step, numbers,
+                          at_slopes, out_width * filters, filters, vectors, shape, count, out_width)  # fmt: skip

@@ -1,0 +1,221 @@
+"""normalize, and on it layer_norm and group_norm: zero mean and unit variance for each row of memory.
+
+Forward reads x once and writes once: a row stays in the first cache for mean, variance and (x - mean) * rstd * weight +
+bias. Backward needs two more sums, because moving one element moves the mean and the variance of all:
+gx = rstd * (gy - mean(gy) - xhat * mean(gy * xhat)) with gy = g * weight.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from minidl.core import Array, Grads, Node, Op, Spec, Tensor, is_recording
+from minidl.device import block_count, parallel
+from minidl.device.dtypes import accumulator
+from minidl.errors import ShapeError
+from minidl.ops.normalize.cpu import group_gradients, layer_gradients, normalize_rows
+from minidl.ops.reduce import mean as mean_
+from minidl.ops.reduce import sum as sum_
+from minidl.ops.unary import rsqrt
+from minidl.ops.views import expand, reshape
+
+__all__ = ["group_norm", "layer_norm"]
+
+BLOCK_BYTES = 65536
+MOST_BLOCKS = 64  # each has sums of its own for the gradient of the weights
+
+
+class Normalize(Op):
+    """(x - mean) * rstd * weight + bias for each row of x; gives the result, the mean and rstd = 1/sqrt(var + eps).
+
+    The first `lead` dimensions of x count rows. Row r belongs to group r % groups; weight and bias hold the same number
+    of values for each group, and each value is for an equal stretch of the row.
+    """
+
+    name = "normalize"
+    saves = ("x", "weight", "out")
+    saves_results = (1, 2)
+
+    @staticmethod
+    def infer(x: Spec, weight: Spec, bias: Spec, *, lead: int, groups: int, eps: float) -> tuple[Spec, Spec, Spec]:
+        moments = x.with_shape(*x.shape[:lead])
+        return x, moments, moments
+
+    @staticmethod
+    def reference(
+        xp: Any, out: tuple[Array, Array, Array], x: Array, weight: Array, bias: Array,
+        *, lead: int, groups: int, eps: float,
+    ) -> None:  # fmt: skip
+        y, mean, rstd = out
+        wide, dims = accumulator(x.dtype), tuple(range(lead, x.ndim))
+        centre = xp.mean(x, axis=dims, dtype=wide, keepdims=True)
+        mean[...] = centre.reshape(mean.shape)
+        xp.subtract(x, centre.astype(x.dtype), out=y)  # deviations first: mean square minus squared mean would cancel
+        scale = 1 / xp.sqrt(xp.mean(xp.square(y, dtype=wide), axis=dims, keepdims=True) + eps)
+        rstd[...] = scale.reshape(rstd.shape)
+        y *= scale.astype(x.dtype)
+        y *= _spread(xp, weight, x.shape, lead, groups)
+        y += _spread(xp, bias, x.shape, lead, groups)
+
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        return super().cpu_takes(arrays, params) and len({a.dtype for a in arrays}) == 1 and arrays[0].size > 0
+
+    @staticmethod
+    def cpu(
+        out: tuple[Array, Array, Array], x: Array, weight: Array, bias: Array, *, lead: int, groups: int, eps: float
+    ) -> None:
+        y, mean, rstd = out
+        rows = mean.size
+        inner = x.size // rows * groups // weight.size
+        parallel(
+            normalize_rows, rows, y.reshape(rows, -1), mean.reshape(-1), rstd.reshape(-1), weight, bias,
+            x.reshape(rows, -1), groups, inner, eps,
+        )  # fmt: skip
+
+    @staticmethod
+    def vjp(node: Node, g: Any) -> Grads:
+        x, weight, (_, mean, rstd) = node.saved
+        lead, groups, g = node.params["lead"], node.params["groups"], g[0]
+        if not is_recording():
+            return NormalizeGrad.apply(g, x, weight, mean, rstd, lead=lead, groups=groups)  # type: ignore[no-any-return]
+        # To be differentiated again, the moments are computed anew from x.
+        segments, rows = weight.numel() // groups, mean.numel()
+        x3, g3 = (reshape(t, (rows // groups, groups, segments, -1)) for t in (x, g))
+        centred = x3 - mean_(x3, (2, 3), keepdim=True)
+        xhat = centred * rsqrt(mean_(centred * centred, (2, 3), keepdim=True) + node.params["eps"])
+        rstd4 = rsqrt(mean_(centred * centred, (2, 3), keepdim=True) + node.params["eps"])
+        gy = g3 * expand(reshape(weight, (1, groups, segments, 1)), g3.shape)
+        gx = rstd4 * (gy - mean_(gy, (2, 3), keepdim=True) - xhat * mean_(gy * xhat, (2, 3), keepdim=True))
+        gw, gb = (reshape(sum_(t, (0, 3)), weight.shape) for t in (g3 * xhat, g3))
+        return reshape(gx, x.shape), gw, gb
+
+
+class NormalizeGrad(Op):
+    """The three gradients of `normalize` in one go; for a second derivative they are written in ops instead."""
+
+    name = "normalize_grad"
+
+    @staticmethod
+    def infer(
+        g: Spec, x: Spec, weight: Spec, mean: Spec, rstd: Spec, *, lead: int, groups: int
+    ) -> tuple[Spec, Spec, Spec]:
+        return x, weight, weight
+
+    @staticmethod
+    def reference(
+        xp: Any, out: tuple[Array, Array, Array], g: Array, x: Array, weight: Array, mean: Array, rstd: Array,
+        *, lead: int, groups: int,
+    ) -> None:  # fmt: skip
+        gx, gw, gb = out
+        wide, dims = accumulator(x.dtype), tuple(range(lead, x.ndim))
+        by_row = (*x.shape[:lead], *[1] * (x.ndim - lead))
+        xhat = (x - mean.reshape(by_row)) * rstd.reshape(by_row)
+        stretches = (-1, groups, weight.size // groups, x.size // mean.size * groups // weight.size)
+        gb[...] = xp.sum(g.reshape(stretches), axis=(0, 3), dtype=wide).reshape(-1)
+        gw[...] = xp.sum((g * xhat).reshape(stretches), axis=(0, 3), dtype=wide).reshape(-1)
+        xp.multiply(g, _spread(xp, weight, x.shape, lead, groups), out=gx)
+        along = xp.mean(gx * xhat, axis=dims, keepdims=True)
+        gx -= xp.mean(gx, axis=dims, keepdims=True)
+        xhat *= along
+        gx -= xhat
+        gx *= rstd.reshape(by_row)
+
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        return super().cpu_takes(arrays, params) and len({a.dtype for a in arrays}) == 1 and arrays[0].size > 0
+
+    @staticmethod
+    def cpu(
+        out: tuple[Array, Array, Array], g: Array, x: Array, weight: Array, mean: Array, rstd: Array,
+        *, lead: int, groups: int,
+    ) -> None:  # fmt: skip
+        gx, gw, gb = out
+        count, segments = mean.size, weight.size // groups
+        length = x.size // count
+        flat = (weight, mean.reshape(-1), rstd.reshape(-1), g.reshape(count, -1), x.reshape(count, -1))
+        if length == segments and groups == 1:
+            rows = max(1, BLOCK_BYTES // (length * x.itemsize), count // MOST_BLOCKS)
+            parts = np.empty((block_count(count, rows), 2, length))
+            parallel(layer_gradients, len(parts), gx.reshape(count, -1), parts, *flat, rows)
+        else:
+            parts = np.empty((count, 2, segments))
+            parallel(group_gradients, count, gx.reshape(count, -1), parts, *flat, groups, length // segments)
+        total = parts.reshape(-1, groups, 2, segments).sum(axis=0)
+        gw[...], gb[...] = total[:, 0].reshape(-1), total[:, 1].reshape(-1)
+
+
+def _spread(xp: Any, values: Array, shape: tuple[int, ...], lead: int, groups: int) -> Array:
+    """Values of (groups x segments) for each element of x, or for what broadcasts to it."""
+    segments = values.size // groups
+    inner = math.prod(shape[lead:]) // max(segments, 1)
+    if groups == 1 and inner == 1:
+        return values.reshape(shape[lead:])
+    rows = xp.repeat(values.reshape(groups, segments), inner, axis=1)
+    return xp.tile(rows, (math.prod(shape[:lead]) // groups, 1)).reshape(shape)
+
+
+def layer_norm(
+    input: Tensor,
+    normalized_shape: tuple[int, ...],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Each sample shifted and scaled to zero mean and unit variance over its last dimensions.
+
+    Args:
+        input: (..., *normalized_shape), floating.
+        weight, bias: of shape `normalized_shape`; 1 and 0 when None.
+
+    Raises:
+        ShapeError: if `input` does not end in `normalized_shape`.
+
+    Source: Ba et al., arXiv:1607.06450.
+
+    >>> layer_norm(Tensor([[1.0, 3.0]]), (2,))
+    tensor([[-0.999995,  0.999995]])
+    """
+    shape = tuple(normalized_shape)
+    if input.shape[input.ndim - len(shape) :] != shape:
+        raise ShapeError(f"layer_norm: input {input.shape} must end in normalized_shape {shape}")
+    for name, t in {"weight": weight, "bias": bias}.items():
+        if t is not None and t.shape != shape:
+            raise ShapeError(f"layer_norm: {name} must be of normalized_shape {shape}, got {t.shape}")
+    scale, shift = _affine(input, weight, bias, math.prod(shape))
+    result: Tensor = Normalize.apply(input, scale, shift, lead=input.ndim - len(shape), groups=1, eps=float(eps))[0]
+    return result
+
+
+def group_norm(
+    input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+) -> Tensor:
+    """Each sample normalised over groups of its channels.
+
+    Args:
+        input: (N, C, ...), floating; C divisible by `num_groups`.
+        weight, bias: (C,); 1 and 0 when None.
+
+    Source: Wu and He, ECCV 2018.
+    """
+    channels = input.shape[1] if input.ndim > 1 else 0
+    if not channels or num_groups < 1 or channels % num_groups:
+        raise ShapeError(
+            f"group_norm: input {input.shape} has {channels} channels, which {num_groups} groups do not divide"
+        )
+    scale, shift = _affine(input, weight, bias, channels)
+    grouped = input.reshape(input.shape[0], num_groups, math.prod(input.shape[1:]) // num_groups)
+    out = Normalize.apply(grouped, scale, shift, lead=2, groups=num_groups, eps=float(eps))[0]
+    return out.reshape(input.shape)  # type: ignore[no-any-return]
+
+
+def _affine(input: Tensor, weight: Tensor | None, bias: Tensor | None, size: int) -> tuple[Tensor, Tensor]:
+    """Scale and shift as flat vectors; 1 and 0 where they are None."""
+    xp = input.device.xp
+    scale = Tensor.of(xp.ones(size, input.dtype)) if weight is None else weight.reshape(size)
+    shift = Tensor.of(xp.zeros(size, input.dtype)) if bias is None else bias.reshape(size)
+    return scale, shift

@@ -1,0 +1,200 @@
+"""Ops that run as one: which do, and that the results and gradients are PyTorch's."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import minidl
+from minidl import nn
+from minidl.core import launching
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
+
+def ran(module, *inputs):
+    """The result of a module, and the names of the ops that made images."""
+    names = []
+
+    def note(call):
+        if getattr(call.out, "ndim", 0) == 4:
+            names.append(call.op.name)
+        call.run()
+
+    with launching(note):
+        return module(*inputs), names
+
+
+def block(lib):
+    """conv, batch-norm and ReLU; a second one whose batch-norm meets the shortcut before its ReLU."""
+
+    class Block(lib.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv1, self.bn1 = lib.nn.Conv2d(3, 8, 3, padding=1, bias=False), lib.nn.BatchNorm2d(8)
+            self.conv2, self.bn2 = lib.nn.Conv2d(8, 8, 3, padding=1), lib.nn.BatchNorm2d(8)
+            self.shortcut = lib.nn.Sequential(lib.nn.Conv2d(3, 8, 1), lib.nn.BatchNorm2d(8))
+
+        def forward(self, x):
+            y = self.bn1(self.conv1(x)).relu()
+            return (self.bn2(self.conv2(y)) + self.shortcut(x)).relu()
+
+    return Block()
+
+
+def both(training=True):
+    """The block in either library, with the same weights and running statistics that are not 0 and 1."""
+    theirs = block(torch)
+    generator = torch.Generator().manual_seed(0)
+    for name, value in theirs.state_dict().items():
+        if value.ndim:
+            value.copy_(torch.rand(value.shape, generator=generator) + (0.5 if "running" in name else -0.4))
+    ours = block(minidl)
+    ours.load_state_dict({k: minidl.tensor(v.numpy().copy()) for k, v in theirs.state_dict().items()})
+    for module in (ours, theirs):
+        module.train(training).double()
+    return ours, theirs, np.random.default_rng(0).standard_normal((2, 3, 9, 7))
+
+
+def test_batch_norm_takes_the_relu_and_the_shortcut_along() -> None:
+    ours, _, x = both()
+    _, names = ran(ours, minidl.tensor(x))
+    assert "relu" not in names
+    assert "add" not in names
+    assert names.count("batch_normalize") == 2  # the first one with its ReLU, and the shortcut's
+    assert names.count("batch_normalize_add_relu") == 1
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_results_and_gradients_are_pytorchs(training) -> None:
+    ours, theirs, x = both(training)
+    mine, other = minidl.tensor(x, requires_grad=True), torch.tensor(x, requires_grad=True)
+    y, expected = ours(mine), theirs(other)
+    np.testing.assert_allclose(y.detach().numpy(), expected.detach().numpy(), atol=1e-12)
+    (y * y).sum().backward()
+    (expected * expected).sum().backward()
+    np.testing.assert_allclose(mine.grad.numpy(), other.grad.numpy(), atol=1e-10)
+    for (name, p), q in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+        np.testing.assert_allclose(p.grad.numpy(), q.grad.numpy(), atol=1e-9, err_msg=name)
+    for name, buffer in theirs.named_buffers():
+        np.testing.assert_allclose(ours.state_dict()[name].numpy(), buffer.numpy(), atol=1e-12, err_msg=name)
+
+
+def test_a_result_that_is_used_twice_is_right_twice() -> None:
+    class Twice(nn.Module):
+        def __init__(self):
+            self.norm = nn.BatchNorm2d(3)
+
+        def forward(self, x):
+            y = self.norm(x)
+            return y.relu() * 10 + y
+
+    x = np.random.default_rng(1).standard_normal((2, 3, 4, 4))
+    t = torch.tensor(x, requires_grad=True)
+    y = torch.nn.functional.batch_norm(t, None, None, training=True)
+    (y.relu() * 10 + y).square().sum().backward()
+    ours = minidl.tensor(x, requires_grad=True)
+    Twice().double()(ours).square().sum().backward()
+    np.testing.assert_allclose(ours.grad.numpy(), t.grad.numpy(), atol=1e-9)
+
+
+def test_convolutions_take_along_what_follows_at_rest() -> None:
+    ours, _, x = both(training=False)
+    with minidl.no_grad():
+        _, names = ran(ours, minidl.tensor(x))
+    assert [name for name in names if name != "mul"] == ["conv_then"] * 3  # the others scale weights
+
+
+def test_convolutions_take_along_a_relu_in_training() -> None:
+    class Plain(nn.Module):
+        def __init__(self):
+            self.conv = nn.Conv2d(3, 3, 3, padding=1)
+
+        def forward(self, x):
+            return (self.conv(x) + x).relu()
+
+    _, names = ran(Plain(), minidl.randn(2, 3, 5, 5, requires_grad=True))
+    assert names == ["conv_then"]
+
+
+def test_results_at_rest_are_pytorchs() -> None:
+    ours, theirs, x = both(training=False)
+    with minidl.no_grad(), torch.no_grad():
+        np.testing.assert_allclose(ours(minidl.tensor(x)).numpy(), theirs(torch.tensor(x)).numpy(), atol=1e-12)
+
+
+def test_gradients_through_conv_residual_and_relu_are_pytorchs() -> None:
+    x, weight, bias = (np.random.default_rng(2).standard_normal(s) for s in ((2, 4, 6, 5), (4, 4, 3, 3), (4,)))
+
+    def result(lib, *arrays):
+        tensors = [lib.tensor(a).requires_grad_() for a in arrays]
+        y = lib.nn.functional.conv2d(*tensors, padding=1) + tensors[0]
+        y = y.relu()
+        (y * y).sum().backward()
+        return [y.detach(), *(t.grad for t in tensors)]
+
+    class Net(nn.Module):
+        def forward(self):
+            return result(minidl, x, weight, bias)
+
+    for a, b in zip(Net()(), result(torch, x, weight, bias), strict=True):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), atol=1e-11)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("name", ["ReLU", "ReLU6", "LeakyReLU"])
+@pytest.mark.parametrize("order", [1, 2])
+def test_norms_take_their_activation_along(name, training, order) -> None:
+    """Scaled so that some values reach 6; gradients of a gradient go the way that is written in ops."""
+    x = np.random.default_rng(3).standard_normal((3, 4, 5, 6)) * 2
+
+    def result(lib):
+        net = lib.nn.Sequential(lib.nn.BatchNorm2d(4), getattr(lib.nn, name)()).double().train(training)
+        with lib.no_grad():
+            net[0].weight.copy_(lib.tensor([5.0, -3.0, 1.0, 0.5]))
+        t = lib.tensor(x).requires_grad_()
+        y = net(t)
+        loss, inputs = (y**2).sum(), [t, net[0].weight]
+        if order == 2:
+            (slope,) = lib.autograd.grad(loss, [t], create_graph=True)
+            loss = (slope**2).sum()
+        return [v.detach().numpy() for v in (y, *lib.autograd.grad(loss, inputs))]
+
+    for a, b in zip(result(minidl), result(torch), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["ReLU6", "LeakyReLU"])
+def test_activations_that_are_taken_along_do_not_run_alone(name) -> None:
+    net = nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), getattr(nn, name)())
+    _, names = ran(net, minidl.randn(2, 2, 6, 6))
+    assert names == ["conv", "batch_normalize"]
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("bias", [True, False])
+def test_transposed_convolutions_take_what_follows_along(training, bias) -> None:
+    x = np.random.default_rng(4).standard_normal((2, 3, 4, 5))
+
+    def net(lib, weights=None):
+        layers = [lib.nn.ConvTranspose2d(3, 4, 2, 2, bias=bias), lib.nn.BatchNorm2d(4), lib.nn.ReLU()]
+        layers += [lib.nn.ConvTranspose2d(4, 2, 3, 2, 1, 1, bias=bias), lib.nn.ReLU()]
+        made = lib.nn.Sequential(*layers).double().train(training)
+        if weights is not None:
+            made.load_state_dict({k: minidl.tensor(v.numpy().copy()) for k, v in weights.items()})
+        return made
+
+    theirs = net(torch)
+    ours = net(minidl, theirs.state_dict())
+    mine, other = minidl.tensor(x).requires_grad_(), torch.tensor(x).requires_grad_()
+    (ours(mine) ** 2).sum().backward()
+    (theirs(other) ** 2).sum().backward()
+    np.testing.assert_allclose(mine.grad.numpy(), other.grad.numpy(), atol=1e-10)
+    for p, q in zip(ours.parameters(), theirs.parameters(), strict=True):
+        np.testing.assert_allclose(p.grad.numpy(), q.grad.numpy(), atol=1e-10)
+    with minidl.no_grad(), torch.no_grad():
+        result, names = ran(ours, minidl.tensor(x))
+        np.testing.assert_allclose(result.numpy(), theirs(torch.tensor(x)).numpy(), atol=1e-12)
+    norms = ["batch_normalize"] if training else []
+    first = ["conv_transpose"] if training else ["conv_transpose_relu"]
+    assert [name for name in names if name != "mul"] == [*first, *norms, "conv_transpose_relu"]
