@@ -162,7 +162,7 @@ def lanewise(formula: Callable[..., Any]) -> Intrinsic:
 
 
 @inline
-def whole_vectors(array: Any, count: int) -> int:
+def whole_vectors(array: Any, count: int) -> Any:
     """`count` numbers rounded up to whole vectors."""
     return -(-count // lanes(array)) * lanes(array)
 
