@@ -150,6 +150,7 @@ def patch_transform(matrix: Matrix, groups: Groups, *, bounded: bool = False) ->
         top: int, bottom: int, left: int, right: int, zeros: Any,
     ) -> None:  # fmt: skip
         ahead = (top, bottom, left, right) if bounded else (0, size, 0, size)
+        ahead = tuple(min(max(0, bound), size) for bound in ahead)
         for lane in range(lanes_of(target.dtype)):
             for r, q, total in _in_python(matrix, source, i + lane, source_down, source_along, ahead):
                 target[it + r * down + q * along + lane] = total

@@ -1,4 +1,4 @@
-"""Sums and sums of products along a row, in vectors.
+"""Sums, sums of products, and the largest number along a row, in vectors.
 
 Floating-point addition may not be reordered, so LLVM leaves a plain summing loop at one addition every 4 cycles. These
 keep four vectors of partial sums (64 float32 with AVX-512), which are added up pairwise at the end: the order is fixed,
@@ -8,6 +8,8 @@ and errors grow with n / 64 instead of n.
 from __future__ import annotations
 
 from typing import Any
+
+import numpy as np
 
 from minidl.device.inline import intrinsic
 from minidl.device.vectors import (
@@ -26,25 +28,30 @@ from minidl.device.vectors import (
 ROWS = 4  # vectors of partial sums: an addition takes 4 cycles, and two begin in each
 
 
-def _total(builder: Any, rows: list[Any]) -> Any:
-    """All lanes of all rows, added up pairwise."""
+def _total(builder: Any, rows: list[Any], join: Any = None) -> Any:
+    """All lanes of all rows, added up (or joined) pairwise."""
     from llvmlite import ir
 
+    join = join or builder.fadd
     while len(rows) > 1:
-        rows = [builder.fadd(rows[i], rows[i + 1]) for i in range(0, len(rows), 2)]
+        rows = [join(rows[i], rows[i + 1]) for i in range(0, len(rows), 2)]
     (row,) = rows
     width = row.type.count
     numbers = ir.VectorType(ir.IntType(32), width)
     half = width // 2
     while half:
         moved = ir.Constant(numbers, [(lane + half) % width for lane in range(width)])
-        row = builder.fadd(row, builder.shuffle_vector(row, row, moved))
+        row = join(row, builder.shuffle_vector(row, row, moved))
         half //= 2
     return builder.extract_element(row, ir.Constant(ir.IntType(32), 0))
 
 
 def _summed(builder: Any, vector: Any, n: Any, add: Any) -> Any:
     """The sum of what `add(k, mask, total)` adds to a vector for each k; mask is None where all lanes count."""
+    return _total(builder, _swept(builder, vector, n, add, zeros(vector)))
+
+
+def _swept(builder: Any, vector: Any, n: Any, add: Any, start: Any) -> list[Any]:
     width = vector.count
     whole = builder.and_(n, integer(-ROWS * width))
 
@@ -54,9 +61,9 @@ def _summed(builder: Any, vector: Any, n: Any, add: Any) -> Any:
     def rest(k: Any, rows: list[Any]) -> list[Any]:
         return [add(k, mask_below(builder, vector, builder.sub(n, k)), rows[0]), *rows[1:]]
 
-    k, rows = counted_loop(builder, integer(0), whole, ROWS * width, [zeros(vector)] * ROWS, round_)
+    k, rows = counted_loop(builder, integer(0), whole, ROWS * width, [start] * ROWS, round_)
     _, rows = counted_loop(builder, k, n, width, rows, rest)
-    return _total(builder, rows)
+    return rows
 
 
 def _emit_sum(typing_context: Any, a: Any, i: Any, n: Any) -> Any:
@@ -100,6 +107,35 @@ def _emit_product(
 
     number = types.intp
     return a.dtype(a, number, a.dtype, b, number, a.dtype, number), code
+
+
+def _emit_max(typing_context: Any, a: Any, i: Any, n: Any) -> Any:
+    from llvmlite import ir
+    from numba.core import types
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        vector = vector_type(a)
+        lowest = ir.Constant(vector, [-np.inf] * vector.count)
+        begin = builder.gep(data_pointer(context, builder, a, args[0]), [args[1]])
+
+        def larger(value: Any, top: Any) -> Any:
+            return builder.select(builder.fcmp_ordered(">", value, top), value, top)
+
+        def see(k: Any, mask: Any, top: Any) -> Any:
+            place = builder.gep(begin, [k])
+            if mask is None:
+                return larger(load(builder, vector, place), top)
+            return larger(builder.select(mask, load_masked(builder, vector, place, mask), lowest), top)
+
+        return _total(builder, _swept(builder, vector, args[2], see, lowest), larger)
+
+    return a.dtype(a, types.intp, types.intp), code
+
+
+@intrinsic(_emit_max)
+def row_max(a: Any, i: int, n: int) -> Any:
+    """The largest of n numbers from the i-th on, counted through the whole array; NaN is passed over."""
+    return np.fmax.reduce(a.reshape(-1)[i : i + n], initial=-np.inf)
 
 
 @intrinsic(_emit_sum)

@@ -1,16 +1,115 @@
-"""cross_entropy and nll_loss: how far predicted class probabilities are from the true classes."""
+"""cross_entropy and nll_loss: how far predicted class probabilities are from the true classes.
+
+With classes as the target, cross_entropy is one op: each logit is read once forward and once backward, and nothing of their
+size is kept. Forward keeps log(sum(exp(x))) of each place, so backward is g * weight * (exp(x - that) - 1 at the target).
+"""
 
 from __future__ import annotations
 
-from minidl.core import Tensor
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from minidl.core import Array, Grads, Node, Op, Spec, Tensor, is_recording
+from minidl.device import parallel
 from minidl.errors import DTypeError, MinidlError, ShapeError
 from minidl.ops.compare import ne
 from minidl.ops.indexing import gather, where
 from minidl.ops.reduce import mean
 from minidl.ops.reduce import sum as sum_
-from minidl.ops.softmax import log_softmax
+from minidl.ops.softmax import log_softmax, softmax
+from minidl.ops.softmax_loops import cross_entropy_rows, cross_entropy_slope_rows
 
 __all__ = ["cross_entropy", "nll_loss", "reduce_loss"]
+
+
+class CrossEntropy(Op):
+    """weight[t] * (log(sum(exp(x))) - x[t]) of each place, 0 where t is ignored; and log(sum(exp(x)))."""
+
+    name = "cross_entropy"
+    saves = ("x", "target", "weight", "out")
+    images = ("x",)
+
+    @staticmethod
+    def infer(x: Spec, target: Spec, weight: Spec, *, ignore_index: int) -> tuple[Spec, Spec]:
+        return x.with_shape(*target.shape), x.with_shape(*target.shape)
+
+    @staticmethod
+    def reference(
+        xp: Any, out: tuple[Array, Array], x: Array, target: Array, weight: Array, *, ignore_index: int
+    ) -> None:
+        loss, level = out
+        top = x.max(axis=1)
+        level[...] = top + xp.log(xp.exp(x - xp.expand_dims(top, 1)).sum(axis=1))
+        kept = target != ignore_index
+        classes = xp.where(kept, target, 0)
+        loss[...] = level - xp.take_along_axis(x, xp.expand_dims(classes, 1), axis=1).squeeze(1)
+        loss *= weight[classes] * kept
+
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        x, target, weight = arrays
+        fits = x.dtype == weight.dtype and target.dtype == np.int64
+        return super().cpu_takes(arrays, params) and fits and x.size > 0
+
+    @staticmethod
+    def cpu(out: tuple[Array, Array], x: Array, target: Array, weight: Array, *, ignore_index: int) -> None:
+        loss, level = (a.reshape(-1) for a in out)
+        parallel(cross_entropy_rows, target.size, loss, level, x.reshape(-1), target.reshape(-1), weight, ignore_index)
+
+    @staticmethod
+    def vjp(node: Node, g: Any) -> Grads:
+        x, target, weight, (_, level) = node.saved
+        if not is_recording():
+            return CrossEntropyGrad.apply(g[0], x, target, weight, level.detach(), **node.params), None, None
+        kept = ne(target, node.params["ignore_index"])
+        classes = where(kept, target, 0)
+        hit = _one_hot(classes, x)
+        factor = (g[0] * where(kept, weight[classes], 0.0)).unsqueeze(1)
+        return (softmax(x, 1) - hit) * factor, None, None
+
+
+class CrossEntropyGrad(Op):
+    """The gradient of the logits; for a second derivative it is written in ops instead."""
+
+    name = "cross_entropy_grad"
+    images = ("x", "out")
+
+    @staticmethod
+    def infer(g: Spec, x: Spec, target: Spec, weight: Spec, level: Spec, *, ignore_index: int) -> Spec:
+        return x
+
+    @staticmethod
+    def reference(
+        xp: Any, out: Array, g: Array, x: Array, target: Array, weight: Array, level: Array, *, ignore_index: int
+    ) -> None:
+        kept = target != ignore_index
+        classes = xp.where(kept, target, 0)
+        factor = g * weight[classes] * kept
+        xp.exp(x - xp.expand_dims(level, 1), out=out)
+        numbers = xp.arange(x.shape[1]).reshape(-1, *[1] * (x.ndim - 2))
+        out -= xp.expand_dims(classes, 1) == numbers
+        out *= xp.expand_dims(factor, 1)
+
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        g, x, target, weight, level = arrays
+        fits = g.dtype == x.dtype == weight.dtype == level.dtype and target.dtype == np.int64
+        return super().cpu_takes(arrays, params) and fits and x.size > 0
+
+    @staticmethod
+    def cpu(out: Array, g: Array, x: Array, target: Array, weight: Array, level: Array, *, ignore_index: int) -> None:
+        flat = (a.reshape(-1) for a in (out, g, x, target, weight, level))
+        parallel(cross_entropy_slope_rows, target.size, *flat, ignore_index)
+
+
+def _one_hot(classes: Tensor, x: Tensor) -> Tensor:
+    """1 where the class dimension of x is the class, else 0."""
+    xp = classes.device.xp
+    numbers = xp.arange(x.shape[1]).reshape(-1, *[1] * (x.ndim - 2))
+    return Tensor.of((xp.expand_dims(classes.array, 1) == numbers).astype(x.dtype))
 
 
 def cross_entropy(
@@ -42,20 +141,35 @@ def cross_entropy(
     tensor(0.6931472)
     """
     dim = min(1, input.ndim - 1)
-    classes = input.shape[dim]
+    classes = input.shape[dim] if input.ndim else 1
+    if not label_smoothing and (target.shape != input.shape or not target.is_floating_point()):
+        return _hard(input, target, weight, dim, ignore_index, reduction)
     log_p = log_softmax(input, dim)
     if target.shape == input.shape and target.is_floating_point():
         smooth = target if not label_smoothing else target * (1 - label_smoothing) + label_smoothing / classes
         loss = -sum_(log_p * smooth * _along(weight, input, dim), dim)
         positions = loss.numel() // (classes if input.ndim == 1 else 1) or 1
         return sum_(loss) / positions if reduction == "mean" else reduce_loss(loss, reduction)
-    if not label_smoothing:
-        return nll_loss(log_p, target, weight, ignore_index=ignore_index, reduction=reduction)
     hard = nll_loss(log_p, target, weight, ignore_index=ignore_index, reduction="none")
     kept = ne(target, ignore_index)
     spread = where(kept, -sum_(log_p * _along(weight, input, dim), dim), 0.0)
     loss = hard * (1 - label_smoothing) + spread * (label_smoothing / classes)
     return _weighted_mean(loss, target, weight, ignore_index) if reduction == "mean" else reduce_loss(loss, reduction)
+
+
+def _hard(input: Tensor, target: Tensor, weight: Tensor | None, dim: int, ignore_index: int, reduction: str) -> Tensor:
+    """cross_entropy with classes as the target."""
+    kept = _check_target(input, target, weight, ignore_index, dim)
+    factor = Tensor.of(input.device.xp.ones(input.shape[dim], input.dtype)) if weight is None else weight
+    one = dim == 0
+    logits, classes = (input.unsqueeze(0), target.unsqueeze(0)) if one else (input, target)
+    loss = CrossEntropy.apply(logits, classes, factor, ignore_index=ignore_index)[0]
+    loss = loss.squeeze(0) if one else loss
+    if reduction != "mean":
+        return reduce_loss(loss, reduction)
+    if weight is not None:
+        return _weighted_mean(loss, target, weight, ignore_index)
+    return sum_(loss) * (1 / kept if kept else math.nan)
 
 
 def nll_loss(
@@ -103,7 +217,8 @@ def _weighted_mean(loss: Tensor, target: Tensor, weight: Tensor | None, ignore_i
     return sum_(loss) / sum_(counts)
 
 
-def _check_target(input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, dim: int) -> None:
+def _check_target(input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, dim: int) -> int:
+    """How many places are not ignored."""
     positions = input.shape[:dim] + input.shape[dim + 1 :]
     if input.ndim == 0:
         raise ShapeError("cross_entropy: input must be (N, C, ...), got a single number")
@@ -115,8 +230,13 @@ def _check_target(input: Tensor, target: Tensor, weight: Tensor | None, ignore_i
     classes = input.shape[dim]
     if weight is not None and weight.shape != (classes,):
         raise ShapeError(f"cross_entropy: weight must be ({classes},), one for each class, got {weight.shape}")
-    wrong = target.array[(target.array != ignore_index) & ((target.array < 0) | (target.array >= classes))]
+    places = target.array
+    if not 0 <= ignore_index < classes and (not places.size or (places.min() >= 0 and places.max() < classes)):
+        return int(places.size)
+    kept = places != ignore_index
+    wrong = places[kept & ((places < 0) | (places >= classes))]
     if wrong.size:
         raise ShapeError(
             f"cross_entropy: target {int(wrong[0])} is no class; input has {classes}, from 0 to {classes - 1}"
         )
+    return int(kept.sum())

@@ -131,4 +131,3 @@ def _column_totals(begin: int, end: int, parts: Array, x: Array, rows: int, bloc
                 total[i] += a[i]
         for i in range(width):
             parts[unit, i] = total[i]
-

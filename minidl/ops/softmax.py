@@ -2,20 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from minidl.core import Array, Grads, Node, Tensor, as_tensor, dim_index
+import numpy as np
+
+from minidl.core import Array, Grads, Node, Op, Spec, Tensor, as_tensor, dim_index
+from minidl.device import Kernel, block_count, parallel
 from minidl.ops.elementwise import FloatUnary
 from minidl.ops.indexing import where
 from minidl.ops.reduce import amax, reduced_dims, reduced_shape
 from minidl.ops.reduce import sum as sum_
+from minidl.ops.reduce_loops import dense_order
+from minidl.ops.softmax_loops import LOG_SOFTMAX, LOG_SOFTMAX_SLOPE, PLACES, SOFTMAX, SOFTMAX_SLOPE
 from minidl.ops.unary import exp, log
 
 __all__ = ["log_softmax", "logsumexp", "softmax"]
 
 
-class Softmax(FloatUnary):
+def _sweep(loops: tuple[Kernel, Kernel], out: Array, arrays: tuple[Array, ...], dim: int) -> None:
+    """Run the loop that fits to where `dim` lies in the memory of `out`."""
+    order = dense_order(out)
+    assert order is not None
+    flat = [out.transpose(order).reshape(-1), *[np.ascontiguousarray(a.transpose(order)).reshape(-1) for a in arrays]]
+    at, classes = order.index(dim), out.shape[dim]
+    length = math.prod([out.shape[d] for d in order[at + 1 :]])
+    if length == 1:
+        parallel(loops[0], out.size // classes, *flat, classes)
+    else:
+        pieces = block_count(length, PLACES)
+        parallel(loops[1], out.size // (classes * length) * pieces, *flat, classes, length, pieces)
+
+
+class Normalised(FloatUnary):
+    """Base of the two: one number for each class, along `dim`."""
+
+    saves = ("out",)
+    elementwise = False
+    strided = True
+
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        return super().cpu_takes(arrays, params) and arrays[0].size > 0 and arrays[0].ndim > 0
+
+
+class NormalisedGrad(Op):
+    """Base of their gradients: g and the result in, the gradient of the input out."""
+
+    saves = ("g", "y")
+    strided = True
+
+    @staticmethod
+    def infer(g: Spec, y: Spec, *, dim: int) -> Spec:
+        return y
+
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        g, y = arrays
+        return super().cpu_takes(arrays, params) and g.dtype == y.dtype and y.size > 0 and y.ndim > 0
+
+
+class Softmax(Normalised):
     name = "softmax"
     saves = ("out",)
 
@@ -25,13 +73,37 @@ class Softmax(FloatUnary):
         out /= out.sum(axis=dim, keepdims=True)
 
     @staticmethod
+    def cpu(out: Array, x: Array, *, dim: int) -> None:
+        _sweep(SOFTMAX, out, (x,), dim)
+
+    @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
         (y,) = node.saved
-        gy = g * y
-        return (gy - y * sum_(gy, node.params["dim"], keepdim=True),)
+        return (SoftmaxGrad.apply(g, y, **node.params),)
 
 
-class LogSoftmax(FloatUnary):
+class SoftmaxGrad(NormalisedGrad):
+    """y * (g - sum(g * y))"""
+
+    name = "softmax_grad"
+
+    @staticmethod
+    def reference(xp: Any, out: Array, g: Array, y: Array, *, dim: int) -> None:
+        xp.multiply(y, g - xp.sum(g * y, axis=dim, keepdims=True), out=out)
+
+    @staticmethod
+    def cpu(out: Array, g: Array, y: Array, *, dim: int) -> None:
+        _sweep(SOFTMAX_SLOPE, out, (g, y), dim)
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        inner, y = node.saved
+        dim = node.params["dim"]
+        along = sum_(inner * y, dim, keepdim=True)
+        return SoftmaxGrad.apply(g, y, dim=dim), g * (inner - along) - inner * sum_(g * y, dim, keepdim=True)
+
+
+class LogSoftmax(Normalised):
     name = "log_softmax"
     saves = ("out",)
 
@@ -41,9 +113,34 @@ class LogSoftmax(FloatUnary):
         out -= xp.log(xp.exp(out).sum(axis=dim, keepdims=True))
 
     @staticmethod
+    def cpu(out: Array, x: Array, *, dim: int) -> None:
+        _sweep(LOG_SOFTMAX, out, (x,), dim)
+
+    @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
         (y,) = node.saved
-        return (g - exp(y) * sum_(g, node.params["dim"], keepdim=True),)
+        return (LogSoftmaxGrad.apply(g, y, **node.params),)
+
+
+class LogSoftmaxGrad(NormalisedGrad):
+    """g - exp(y) * sum(g)"""
+
+    name = "log_softmax_grad"
+
+    @staticmethod
+    def reference(xp: Any, out: Array, g: Array, y: Array, *, dim: int) -> None:
+        xp.subtract(g, xp.exp(y) * xp.sum(g, axis=dim, keepdims=True), out=out)
+
+    @staticmethod
+    def cpu(out: Array, g: Array, y: Array, *, dim: int) -> None:
+        _sweep(LOG_SOFTMAX_SLOPE, out, (g, y), dim)
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        inner, y = node.saved
+        dim = node.params["dim"]
+        p, total = exp(y), sum_(inner, dim, keepdim=True)
+        return g - sum_(g * p, dim, keepdim=True), -g * p * total
 
 
 def softmax(input: Tensor, dim: int) -> Tensor:

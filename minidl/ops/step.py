@@ -16,7 +16,7 @@ from typing import Any, ClassVar, cast
 
 import numpy as np
 
-from minidl.core import Array, Call, Spec, Tensor, UpdateOp, launch
+from minidl.core import Array, Call, Spec, Tensor, UpdateOp, launch, settle
 from minidl.core.op import common_device, select_kernel
 from minidl.core.versions import note_change
 from minidl.device import Kernel, inline, kernel, parallel
@@ -96,9 +96,10 @@ class Step(UpdateOp):
             flat = tuple(itertools.chain.from_iterable(part))
             changed = len(part[0]) * cls.updates
             run = select_kernel(cls, common_device(cls.name, flat[:: len(part[0])]), flat[:changed], settings)
+            settle(flat[:changed])
             launch(Call(cls, run, flat[:changed], flat[changed:], settings))
-            for weight in part[0]:  # what is remembered of them is no part of any graph
-                note_change(weight, cls.name)
+            for array in flat[:changed]:
+                note_change(array, cls.name)
 
     @classmethod
     def cpu_takes(cls, arrays: tuple[Array, ...], params: Any) -> bool:

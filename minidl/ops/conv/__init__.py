@@ -27,13 +27,13 @@ from minidl.device.dtypes import DType, promote
 from minidl.device.layout import channels_first_view
 from minidl.errors import ShapeError
 from minidl.ops.conv import depthwise, direct, direct_weights, implicit, implicit_weights, winograd, winograd_weights
-from minidl.ops.conv.choice import algorithm, has_kernel, set_conv_algorithm, set_conv_precision
+from minidl.ops.conv.choice import algorithm, conv_algorithms, has_kernel, set_conv_algorithm, set_conv_precision
 from minidl.ops.conv.epilogue import Epilogue
 from minidl.ops.pad import pad
 from minidl.ops.views import basic_slice
 from minidl.ops.windows import Sizes, sizes, taps, window_count
 
-__all__ = ["conv1d", "conv2d", "conv3d", "set_conv_algorithm", "set_conv_precision"]
+__all__ = ["conv1d", "conv2d", "conv3d", "conv_algorithms", "set_conv_algorithm", "set_conv_precision"]
 
 COLUMN_BYTES = 2 << 20
 
@@ -154,25 +154,37 @@ class ConvGradInput(Convolution):
         out: Array, g: Array, weight: Array,
         *, image: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
     ) -> None:  # fmt: skip
-        chosen = algorithm("input", len(g), weight.shape, g.shape[1:-1], stride, dilation, groups)
-        if chosen == "direct":
-            direct.convolve_back(*in_two_dims(out, g, weight), *steps(stride, padding, dilation)[1:])
-        elif chosen == "winograd":
-            winograd.convolve_back(out, g, weight, padding)
-        elif chosen == "depthwise":
-            depthwise.convolve_back(out, g, weight, stride, padding, dilation)
-        else:
-            implicit.convolve_back(out, g, weight, stride, padding, dilation, groups)
+        convolve_back(out, g, weight, Epilogue(), stride, padding, dilation, groups)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
         windows, weight = node.saved
         params = {name: value for name, value in node.params.items() if name != "image"}
-        g_windows = None
-        if node.needs[0]:  # a large output_padding leaves room for windows that the forward pass had not
-            g_windows = basic_slice(Conv.apply(g, weight, **params), (..., *map(slice, windows.shape[2:])))
-        gw = ConvGradWeight.apply(g, windows, kernel=weight.shape[2:], **params) if node.needs[1] else None
-        return g_windows, gw
+        return back_gradients(node, windows, weight, g, params)
+
+
+def convolve_back(
+    out: Array, g: Array, weight: Array, epilogue: Epilogue, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int
+) -> None:
+    """Run the chosen algorithm for the adjoint in the image, on images (N, *space, C)."""
+    chosen = algorithm("input", len(g), weight.shape, g.shape[1:-1], stride, dilation, groups)
+    if chosen == "direct":
+        direct.convolve_back(*in_two_dims(out, g, weight), epilogue, *steps(stride, padding, dilation)[1:])
+    elif chosen == "winograd":
+        winograd.convolve_back(out, g, weight, epilogue, padding)
+    elif chosen == "depthwise":
+        depthwise.convolve_back(out, g, weight, epilogue, stride, padding, dilation)
+    else:
+        implicit.convolve_back(out, g, weight, epilogue, stride, padding, dilation, groups)
+
+
+def back_gradients(node: Node, windows: Tensor, weight: Tensor, g: Tensor, params: dict[str, Any]) -> Grads:
+    """The gradients of windows and weight of the adjoint, as far as they are needed."""
+    g_windows = None
+    if node.needs[0]:  # a large output_padding leaves room for windows that the forward pass had not
+        g_windows = basic_slice(Conv.apply(g, weight, **params), (..., *map(slice, node.specs[0].shape[2:])))
+    gw = ConvGradWeight.apply(g, windows, kernel=node.specs[1].shape[2:], **params) if node.needs[1] else None
+    return g_windows, gw
 
 
 class ConvGradWeight(Convolution):

@@ -1,30 +1,175 @@
-"""Which algorithm a convolution takes: one rule, open to the user.
+"""Which algorithm a convolution takes: the one with the least estimated time, open to the user.
 
-| algorithm | is for |
-|---|---|
-| winograd | 3×3, stride 1, one group, 16 channels and filters or more, unless the precision is "exact" |
-| depthwise | as many groups as channels |
-| implicit | all other 1-d and 2-d convolutions of float32 or float64 |
-| im2col | large weights on images of fewer than 64 windows (other than Winograd's); 3-d; other number types; no Numba |
+| algorithm | can do | is for |
+|---|---|---|
+| depthwise | as many groups as channels | all of them |
+| winograd | 3×3, stride 1, one group, two dimensions | most of them, unless the precision is "exact" |
+| direct | one or two dimensions, one group, up to 8 channels or filters; gradient of the image for stride 1 | first layers and output heads |
+| implicit | anything of float32 or float64 | the rest |
+| im2col | anything | other number types; no Numba |
 
-"implicit" takes one image at a time, so it reads all weights for a few windows: 256 to 512 channels, 3×3 stride 2 on
-7×7, take 2 times as long as with im2col, whose columns join the images of a batch; on 28×28 it is even, above faster.
+The estimates are rates and costs measured on one core of a Zen 3 (AVX2); other machines have other rates, but the
+algorithms' ratios, which are what counts, are those of their operations. `minidl tune` measures this machine and
+corrects the estimates (`times.py`); `minidl.conv_algorithms` shows them.
 """
 
 from __future__ import annotations
 
+import functools
+import math
+from typing import Any, NamedTuple
+
 from minidl.errors import KernelError
-from minidl.ops.windows import Sizes
+from minidl.ops.conv.times import Factors, factors, on_change
+from minidl.ops.windows import Sizes, sizes, window_count
 
 ALGORITHMS = ("auto", "direct", "implicit", "im2col", "winograd")
 PRECISIONS = ("exact", "fast")
-FEW_WINDOWS, LARGE_WEIGHT = 64, 128 * 128  # of an image; channels times filters
-WINOGRAD_CHANNELS = 16  # below, the transforms cost more than the products save
+PASSES = ("forward", "input", "weight")
+FEW = 8  # channels or filters that "direct" takes
+LANES = 8  # of the machine that was measured
 _chosen = {"algorithm": "auto", "precision": "fast"}
 
 
+class Work(NamedTuple):
+    """One pass of a convolution: "forward", or the gradient of the "input" or of the "weight"."""
+
+    what: str
+    images: int
+    channels: int  # of one group
+    filters: int  # of all groups
+    kernel: Sizes
+    windows: Sizes
+    stride: Sizes
+    dilation: Sizes
+    groups: int
+
+    @property
+    def can_winograd(self) -> bool:
+        return self.kernel == (3, 3) and self.stride == self.dilation == (1, 1) and self.groups == 1
+
+    @property
+    def can_direct(self) -> bool:
+        is_few = min(self.channels, self.filters) <= FEW
+        return is_few and len(self.kernel) <= 2 and self.groups == 1 and (self.what != "input" or max(self.stride) == 1)
+
+    @property
+    def flops(self) -> int:
+        """Of the plain sum."""
+        taps = math.prod(self.kernel)
+        return 2 * self.images * math.prod(self.windows) * self.filters * self.channels * taps
+
+
+def estimates(work: Work, measured: Factors | None = None) -> dict[str, float]:
+    """Microseconds that each algorithm is thought to take on one core, for those that can do it.
+
+    Args:
+        measured: what to multiply by; this machine's (`minidl tune`) if None.
+    """
+    machine = factors() if measured is None else measured
+    return {name: us * machine.get(name, {}).get(work.what, 1.0) for name, us in _estimates(work).items()}
+
+
+def _estimates(work: Work) -> dict[str, float]:
+    if work.groups > 1 and work.channels == 1:
+        return {"depthwise": 60 + work.flops / 8e3}
+    found = {"implicit": _implicit(work)}
+    if work.can_direct:
+        found["direct"] = _direct(work)
+    is_wide = min(work.channels, work.filters) >= LANES  # else lanes are idle in all that Winograd's algorithm does
+    if work.can_winograd and is_wide and _chosen["precision"] == "fast":
+        found["winograd"] = _winograd(work)
+    return found
+
+
+def _implicit(work: Work) -> float:
+    """80 GFLOP/s; vectors that few filters (for the gradients: channels) do not fill take as long as full ones."""
+    columns = work.filters if work.what == "forward" else work.channels
+    idle = math.ceil(columns / LANES) * LANES / columns
+    rate = 80e3 if work.what != "weight" else 60e3 if min(work.channels, work.filters) > 8 else 15e3
+    return 60 + work.flops * idle / rate
+
+
+def _direct(work: Work) -> float:
+    """80 GFLOP/s with lanes of filters, or of channels where there are few filters."""
+    channels, filters = (work.channels, work.filters) if work.what != "input" else (work.filters, work.channels)
+    lanes_of = channels if filters < LANES <= channels else filters
+    idle = math.ceil(lanes_of / LANES) * LANES / lanes_of
+    return 50 + work.flops * idle / 80e3
+
+
+def _winograd(work: Work) -> float:
+    """Products at 65 GFLOP/s, transforms of patches (65 ns a vector), of results (40 ns) and of weights."""
+    pair = work.channels * work.filters
+    tiles = work.images * math.prod(math.ceil(n / 4) for n in work.windows)
+    ends = math.ceil(work.channels / LANES) * 65 + math.ceil(work.filters / LANES) * 40
+    weights = (25 if work.what == "weight" else 20) * pair if pair <= 1 << 16 else 50 * pair
+    full = math.ceil(work.channels / LANES) * math.ceil(work.filters / LANES) * LANES**2
+    return 90 + (72 * full * tiles / 65 + tiles * ends * 1.2 + weights) / 1e3
+
+
+def algorithm(
+    what: str, images: int, weight: Sizes, windows: Sizes, stride: Sizes, dilation: Sizes, groups: int
+) -> str:
+    """The kernels for one pass of a convolution with a weight (K, C / groups, *kernel) and so many windows."""
+    work = Work(what, images, weight[1], weight[0], weight[2:], windows, stride, dilation, groups)
+    return _taken(work, **_chosen)
+
+
+@functools.lru_cache(maxsize=1024)
+def _taken(work: Work, algorithm: str, precision: str) -> str:
+    """What is taken under these wishes (`estimates` knows of the precision)."""
+    if work.groups > 1 and work.channels == 1:
+        return "depthwise"
+    if algorithm == "auto":
+        found = estimates(work)
+        return min(found, key=found.__getitem__)
+    can = {"winograd": work.can_winograd, "direct": work.can_direct}
+    return algorithm if can.get(algorithm) else "implicit"
+
+
+on_change.append(_taken.cache_clear)
+
+
+def conv_algorithms(
+    input_shape: Sizes, weight_shape: Sizes, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
+) -> dict[str, dict[str, float]]:
+    """Estimated microseconds on one core of all algorithms that could do a convolution, for each of its three passes.
+
+    Args:
+        input_shape: (N, C, *space).
+        weight_shape: (K, C / groups, *kernel).
+        stride, padding, dilation, groups: as in `conv2d`.
+
+    Returns:
+        For "forward", "input" and "weight" (the gradients): the algorithms, the one that is taken first.
+
+    Raises:
+        ShapeError: if the window does not fit.
+
+    >>> list(conv_algorithms((8, 64, 32, 32), (64, 64, 3, 3), padding=1)["forward"])
+    ['winograd', 'implicit']
+    """
+    dims = len(weight_shape) - 2
+    names = {"stride": (stride, 1), "padding": (padding, 0), "dilation": (dilation, 1)}
+    steps = {name: sizes("conv_algorithms", name, value, dims, least=least) for name, (value, least) in names.items()}
+    windows = window_count("conv_algorithms", tuple(input_shape[2:]), tuple(weight_shape[2:]), *steps.values())
+    found = {}
+    for what in PASSES:
+        work = Work(what, input_shape[0], weight_shape[1], weight_shape[0], tuple(weight_shape[2:]), windows,
+                    steps["stride"], steps["dilation"], groups)  # fmt: skip
+        taken = algorithm(
+            what, input_shape[0], tuple(weight_shape), windows, steps["stride"], steps["dilation"], groups
+        )
+        known = estimates(work)
+        found[what] = {name: known[name] for name in sorted(known, key=lambda name: (name != taken, known[name]))}
+    return found
+
+
 def set_conv_algorithm(algorithm: str) -> None:
-    """Let convolutions run by one algorithm wherever it can do them: "implicit", "im2col", "winograd"; or "auto".
+    """Let convolutions run by one algorithm wherever it can do them: "direct", "implicit", "im2col", "winograd".
+
+    "auto" (the default) chooses by estimates, which `conv_algorithms` shows.
 
     Raises:
         KernelError: if there is no such algorithm.
@@ -49,26 +194,6 @@ def set_conv_precision(precision: str) -> None:
 def has_kernel(dims: int) -> bool:
     """Whether convolutions with so many spatial dimensions run on compiled kernels now."""
     return _chosen["algorithm"] != "im2col"
-
-
-def algorithm(
-    what: str, images: int, weight: Sizes, windows: Sizes, stride: Sizes, dilation: Sizes, groups: int
-) -> str:
-    """The kernels for a convolution with a weight (K, C / groups, *kernel) and so many windows."""
-    if groups > 1 and weight[1] == 1:
-        return "depthwise"
-    can_winograd = weight[2:] == (3, 3) and stride == dilation == (1, 1) and groups == 1
-    can_direct = len(windows) <= 2 and groups == 1 and (what != "input" or max(stride) == 1)
-    if _chosen["algorithm"] == "winograd":
-        return "winograd" if can_winograd else "implicit"
-    if _chosen["algorithm"] == "direct":
-        return "direct" if can_direct else "implicit"
-    if _chosen["algorithm"] != "auto":
-        return "implicit"
-    pays = min(weight[:2]) >= WINOGRAD_CHANNELS and min(windows) > 2  # with less, most of a 4×4 tile is idle
-    if can_winograd and pays and _chosen["precision"] == "fast":
-        return "winograd"
-    return "implicit"
 
 
 def _choose(what: str, value: str, known: tuple[str, ...]) -> None:

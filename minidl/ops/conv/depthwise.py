@@ -83,13 +83,18 @@ def convolve(
     _run(False, out, x if share == 1 else np.repeat(x, share, -1), weight, epilogue, (stride, padding, dilation))
 
 
-def convolve_back(out: Array, g: Array, weight: Array, stride: Sizes, padding: Sizes, dilation: Sizes) -> None:
+def convolve_back(
+    out: Array, g: Array, weight: Array, epilogue: Epilogue, stride: Sizes, padding: Sizes, dilation: Sizes
+) -> None:
     """The adjoint of `convolve` in its image."""
     share = len(weight) // out.shape[-1]
-    each = out if share == 1 else empty(CPU, (*out.shape[:-1], len(weight)), out.dtype)
+    if share == 1:
+        _run(True, out, g, weight, epilogue, (stride, padding, dilation))
+        return
+    each = empty(CPU, (*out.shape[:-1], len(weight)), out.dtype)
     _run(True, each, g, weight, Epilogue(), (stride, padding, dilation))
-    if share > 1:
-        each.reshape(*out.shape, share).sum(-1, out=out)
+    each.reshape(*out.shape, share).sum(-1, out=out)
+    epilogue.apply(out)
 
 
 def weight_gradient(out: Array, x: Array, g: Array, stride: Sizes, padding: Sizes, dilation: Sizes) -> None:

@@ -117,14 +117,14 @@ def convolve(
 
 
 def convolve_back(
-    out: Array, g: Array, weight: Array, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int
+    out: Array, g: Array, weight: Array, epilogue: Epilogue, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int
 ) -> None:
     """The adjoint: g (N, *windows, K) spread over an image (N, *space, C)."""
     if not out.size:
         return
     taps = math.prod(weight.shape[2:])
     cut = plan(True, g.shape, out.shape, weight.shape[2:], stride, padding, dilation, groups, out.dtype)
-    _run(cut, out, g, weight, Epilogue(), taps, weight.shape[1] * taps)
+    _run(cut, out, g, weight, epilogue, taps, weight.shape[1] * taps)
 
 
 def _run(

@@ -53,8 +53,6 @@ COLLECTED = 16  # channels whose weights are turned at once
 COLLECT_COST = 8  # a sum of pieces takes as long as so many operations
 TILE_WINDOWS = 24  # a tile of sums is read and written in the time of so many windows
 ITEMS = 16  # shares of the work, where there is so much
-SUM_BYTES = 128 << 10  # of one item's sums
-PIECES_BYTES = 8 << 20  # of all sums, unless one piece takes more
 
 
 class Plan(NamedTuple):
@@ -77,19 +75,33 @@ def plan(
     way, images, channels, filters = forward_way(kernel, *steps), x[0], x[-1] // groups, g[-1] // groups
     ground = ground_of(way, images, space_of(x), space_of(g), filters, TILE_WINDOWS)
     used = ground.regions[ground.regions[:, TAPS::PER_DIM].prod(1) > 0]
-    panels, rows = panel_count(filters, dtype), math.prod(kernel) * channels
-    share = max(1, min(panels, SUM_BYTES // (rows * panel_columns(dtype) * dtype.itemsize)))
-    shares = -(-panels // share)
     chunk = min(MOST, max(FEWEST, CHUNK_BYTES // (dtype.itemsize * x[-1] * math.prod(way.in_step))))
     image_bytes = dtype.itemsize * (x[-1] * math.prod(ground.pixels) + g[-1] * math.prod(space_of(g)))
     units = units_of(used, images, image_bytes, chunk, 1)
-    sums = groups * rows * panels * panel_columns(dtype)
-    items = calls_for(2 * work(used, images, 1) * channels * g[-1], ITEMS)
-    pieces = max(1, min(-(-items // (groups * shares)), units.count, PIECES_BYTES // (sums * dtype.itemsize)))
+    panels = panel_count(filters, dtype)
+    sums = groups * math.prod(kernel) * channels * panels * panel_columns(dtype)
+    items = -(-calls_for(2 * work(used, images, 1) * channels * g[-1], ITEMS) // groups)
+    share, pieces = shared_out(items, panels, units.count, images * math.prod(space_of(g)), filters)
+    shares = -(-panels // share)
     sizes = (groups, channels, filters, panels, share, shares, chunk, units.count, pieces, images, units.together,
              units.each, *ground.pixels, *space_of(g), *kernel)  # fmt: skip
     blocks = groups * panels * -(-channels // COLLECTED)
     return Plan(ground, np.array(sizes, np.int64), units.regions, groups * shares * pieces, pieces * sums, blocks)
+
+
+def shared_out(items: int, panels: int, units: int, windows: int, filters: int) -> tuple[int, int]:
+    """Panels in a share, and pieces, that together make `items`, if there is so much to share out.
+
+    Every share copies all pixels under all windows once more, and every piece has sums of its own to be added up.
+    """
+    best: tuple[float, int, int] | None = None
+    for shares in range(1, min(panels, items) + 1):
+        share = -(-panels // shares)
+        pieces = max(1, min(units, -(-items // -(-panels // share))))
+        cost = (shares * windows / 4 + pieces * filters) / min(items, pieces * shares)
+        best = min(best or (cost, share, pieces), (cost, share, pieces))
+    assert best is not None
+    return best[1:]
 
 
 def weight_gradient(

@@ -9,7 +9,10 @@ import pytest
 
 import minidl
 from minidl.device import numba_status
-from minidl.errors import KernelError
+from minidl.errors import KernelError, ShapeError
+from minidl.ops.conv import direct as direct_conv
+from minidl.ops.conv import winograd
+from minidl.ops.conv.epilogue import Epilogue
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 pytestmark = [pytest.mark.numba, pytest.mark.skipif(not numba_status(), reason="Numba is not installed")]
@@ -85,11 +88,13 @@ def test_whole_numbers_equal_pytorch(dtype) -> None:
 def test_bits_do_not_depend_on_the_number_of_threads() -> None:
     rng = np.random.default_rng(1)
     before = minidl.get_num_threads()
-    for x, w, options in [*CASES[:20], *CASES[-12:], ((3, 24, 40, 33), (40, 24, 3, 3), {"padding": (1, 1)})]:
+    several = [((3, 24, 40, 33), (40, 24, 3, 3), {"padding": (1, 1)}), ((3, 3, 40, 33), (24, 3, 5, 5), {}),
+               ((3, 24, 40, 33), (2, 24, 3, 3), {}), ((1, 40, 9, 9), (130, 40, 3, 3), {})]  # fmt: skip
+    for x, w, options in [*CASES[:20], *CASES[-12:], *several]:
         operands = [rng.standard_normal(shape).astype(np.float32) for shape in (x, w, w[:1])]
         found = []
         try:
-            for threads in (1, 2, 3):
+            for threads in (1, 2, 3, 7, 16):
                 minidl.set_num_threads(threads)
                 found.append(run(minidl, *operands, options))
         finally:
@@ -113,7 +118,7 @@ def test_other_dimensions_equal_pytorch(dims) -> None:
 
 
 @pytest.fixture
-def winograd():
+def by_winograd():
     minidl.set_conv_algorithm("winograd")
     yield
     minidl.set_conv_algorithm("auto")
@@ -129,7 +134,7 @@ def squares():
     yield (2, 300, 4, 5), (70, 300, 3, 3), {"padding": 1}
 
 
-@pytest.mark.usefixtures("winograd")
+@pytest.mark.usefixtures("by_winograd")
 @pytest.mark.parametrize(("dtype", "bound"), [(np.float32, 3e-5), (np.float64, 1e-13)])
 def test_winograd_errs_by_a_hundred_thousandth_of_the_largest_result(dtype, bound) -> None:
     """Its transforms subtract numbers about ten times as large as the result, so ten times the error of a plain sum."""
@@ -142,6 +147,101 @@ def test_winograd_errs_by_a_hundred_thousandth_of_the_largest_result(dtype, boun
         ):
             error = np.abs(ours - exact).max() / np.abs(exact).max()
             assert error <= bound, f"{name} of {x} {w} {options}: {error}"
+
+
+@pytest.mark.usefixtures("by_winograd")
+def test_winograd_is_exact_in_whole_numbers_once_they_are_rounded() -> None:
+    """With factors up to 3 and 9·64 of them the sums stay below 5184, so an error of 3e-5 of that is below a half."""
+    for x, w, options in squares():
+        if x[1] <= 64 and w[0] <= 64:
+            operands = [whole(shape, seed, np.float32) for seed, shape in enumerate((x, w, w[:1]))]
+            ours, theirs = run(minidl, *operands, options), run(torch, *operands, options)
+            for name, a, b in zip(("result", "image"), ours, theirs, strict=False):
+                np.testing.assert_array_equal(np.rint(a), b, err_msg=f"{name} of {x} {w} {options}")
+
+
+def few():
+    """Up to 8 channels or filters with every kind of window, also in short rows and along one dimension."""
+    rng = np.random.default_rng(6)
+    for channels, filters in [*itertools.product((1, 2, 3, 5, 8), (1, 3, 8, 12, 16, 20, 28, 33)),
+                              *itertools.product((9, 16, 20, 33), (1, 2, 3, 7, 8))]:  # fmt: skip
+        kernel, dilation = rng.integers(1, 6, 2), rng.integers(1, 3, 2)
+        image = rng.integers(1, 40, 2) + dilation * (kernel - 1)
+        steps = {"stride": rng.integers(1, 3, 2), "padding": rng.integers(0, 4, 2), "dilation": dilation}
+        x, w = (2, channels, *image.tolist()), (filters, channels, *kernel.tolist())
+        yield x, w, {name: tuple(step.tolist()) for name, step in steps.items()}
+
+
+@pytest.fixture
+def by_direct():
+    minidl.set_conv_algorithm("direct")
+    yield
+    minidl.set_conv_algorithm("auto")
+
+
+@pytest.mark.usefixtures("by_direct")
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_few_channels_or_filters_equal_pytorch_in_whole_numbers(dtype) -> None:
+    for x, w, options in few():
+        operands = [whole(shape, seed, dtype) for seed, shape in enumerate((x, w, w[:1]))]
+        for name, ours, theirs in zip(
+            ("result", "image", "weight", "bias"), run(minidl, *operands, options), run(torch, *operands, options),
+            strict=True,
+        ):  # fmt: skip
+            np.testing.assert_array_equal(ours, theirs, err_msg=f"{name} of {x} {w} {options}")
+
+
+@pytest.mark.parametrize("activation", ["none", "relu"])
+@pytest.mark.parametrize("has_residual", [False, True])
+@pytest.mark.parametrize(("channels", "filters"), [(16, 24), (20, 33), (3, 5), (3, 16), (32, 2)])
+def test_an_epilogue_equals_its_steps(activation, has_residual, channels, filters) -> None:
+    """Bias, residual and ReLU in the pass of the convolution, and a NaN that ReLU lets through."""
+    rng = np.random.default_rng(7)
+    x, w = whole((2, 9, 14, channels), 0, np.float32), whole((filters, channels, 3, 3), 1, np.float32)
+    bias, residual = whole((filters,), 2, np.float32), whole((2, 9, 14, filters), 3, np.float32)
+    residual[0, 4, 5, 1] = np.nan
+    sums = torch.nn.functional.conv2d(*(torch.tensor(a) for a in (x.transpose(0, 3, 1, 2), w, bias)), padding=1)
+    wanted = sums.numpy().transpose(0, 2, 3, 1) + (residual if has_residual else 0)
+    wanted = np.maximum(wanted, 0) if activation == "relu" else wanted  # NumPy's maximum keeps NaN
+    epilogue = Epilogue(bias, activation, residual if has_residual else None)
+    for name, call in {
+        "winograd": lambda out: winograd.convolve(out, x, w, epilogue, (1, 1)),
+        "direct": lambda out: direct_conv.convolve(out, x, w, epilogue, (1, 1), (1, 1), (1, 1)),
+    }.items():
+        if name == "direct" and min(channels, filters) > 8:
+            continue
+        out = np.full(wanted.shape, rng.standard_normal(), np.float32)
+        call(out)
+        np.testing.assert_array_equal(np.rint(out), wanted, err_msg=name)
+
+
+def test_all_estimates_are_shown_and_the_algorithm_taken_comes_first() -> None:
+    found = minidl.conv_algorithms((8, 64, 32, 32), (64, 64, 3, 3), padding=1)
+    assert [*found] == ["forward", "input", "weight"]
+    assert all([*known] == ["winograd", "implicit"] for known in found.values())
+    assert all(us > 0 for known in found.values() for us in known.values())
+    stem = minidl.conv_algorithms((8, 1, 128, 128), (16, 1, 3, 3))
+    assert [next(iter(known)) for known in stem.values()] == ["direct"] * 3
+    assert [*minidl.conv_algorithms((1, 8, 9, 9), (8, 1, 3, 3), groups=8)["forward"]] == ["depthwise"]
+    assert "direct" not in minidl.conv_algorithms((1, 3, 32, 32), (64, 3, 7, 7), stride=2)["input"]
+
+
+def test_the_wish_is_first_in_the_estimates_and_exact_leaves_winograd_out() -> None:
+    shapes = (8, 64, 32, 32), (64, 64, 3, 3)
+    try:
+        minidl.set_conv_algorithm("implicit")
+        assert next(iter(minidl.conv_algorithms(*shapes)["forward"])) == "implicit"
+        minidl.set_conv_algorithm("auto")
+        minidl.set_conv_precision("exact")
+        assert [*minidl.conv_algorithms(*shapes)["forward"]] == ["implicit"]
+    finally:
+        minidl.set_conv_algorithm("auto")
+        minidl.set_conv_precision("fast")
+
+
+def test_estimates_need_a_window_that_fits() -> None:
+    with pytest.raises(ShapeError, match="conv_algorithms"):
+        minidl.conv_algorithms((1, 3, 2, 2), (4, 3, 5, 5))
 
 
 def test_exact_precision_keeps_a_nan_to_its_windows() -> None:
