@@ -96,8 +96,8 @@ def _tile(vectors: int, *, large: bool, turned: bool) -> Intrinsic:
                 phi.add_incoming(value, loaded)
                 sums.append(phi)
             whole = builder.and_(steps_, integer(-UNROLL))
-            sums = counted_loop(builder, integer(0), whole, UNROLL, sums, round_of(UNROLL))[1]
-            sums = counted_loop(builder, whole, steps_, 1, sums, round_of(1))[1]
+            sums = counted_loop(builder, integer(0), whole, UNROLL, sums, round_of(UNROLL), hide=True)[1]
+            sums = counted_loop(builder, whole, steps_, 1, sums, round_of(1), hide=True)[1]
             for value, place in zip(sums, results, strict=True):
                 store(builder, value, place)
             return context.get_dummy_value()

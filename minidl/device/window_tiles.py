@@ -21,6 +21,7 @@ from minidl.device.transpose import turned
 from minidl.device.vectors import (
     counted_loop,
     data_pointer,
+    hidden,
     integer,
     lanes_of,
     load,
@@ -41,17 +42,6 @@ def _moved(builder: Any, pointer: Any, *offsets: Any) -> Any:
 
 def _start(context: Any, builder: Any, array: Any, value: Any, *offsets: Any) -> Any:
     return _moved(builder, data_pointer(context, builder, array, value), *offsets)
-
-
-def _hidden(builder: Any, index: Any) -> Any:
-    """`index`, with no hint of how it came about.
-
-    Else LLVM makes an index of its own of each address in a loop, and with eight of them they live on the stack.
-    """
-    from llvmlite import ir
-
-    same = ir.InlineAsm(ir.FunctionType(index.type, [index.type]), "", "=r,0")
-    return builder.call(same, [index])
 
 
 def filters_tile(vectors: int) -> Intrinsic:
@@ -85,7 +75,7 @@ def filters_tile(vectors: int) -> Intrinsic:
                     new += [multiply_add(builder, one, weights[v], sums[i * vectors + v]) for v in range(vectors)]
                 return new
 
-            sums = counted_loop(builder, integer(0), steps_, 1, lifted * windows, body)[1]
+            sums = counted_loop(builder, integer(0), steps_, 1, lifted * windows, body, hide=True)[1]
             end = _start(context, builder, c, c_, ic_)
             for i in range(windows):
                 for v in range(vectors):
@@ -144,7 +134,7 @@ def channels_tile(filters: int) -> Intrinsic:
                 return new
 
             none = [zeros(vector)] * (windows * filters)
-            columns = turned(builder, counted_loop(builder, integer(0), steps_, 1, none, body)[1])
+            columns = turned(builder, counted_loop(builder, integer(0), steps_, 1, none, body, hide=True)[1])
             while len(columns) > 1:
                 columns = [builder.fadd(a, b) for a, b in zip(columns[::2], columns[1::2], strict=True)]
             first, end = _start(context, builder, lift, lift_, i_lift_), _start(context, builder, c, c_, ic_)
@@ -221,15 +211,17 @@ def outer_tile(rows: int, vectors: int) -> Intrinsic:
                             loaded[v] = load(builder, vector, _moved(builder, right[v], b_at))
                         new[r * vectors + v] = multiply_add(builder, ones[r], loaded[v], sums[r * vectors + v])
                     return [
-                        _hidden(builder, builder.add(a_at, a_step_)),
-                        _hidden(builder, builder.add(b_at, b_step_)),
+                        hidden(builder, builder.add(a_at, a_step_)),
+                        hidden(builder, builder.add(b_at, b_step_)),
                         *new,
                     ]
 
-                return counted_loop(builder, integer(0), count_, 1, [a_row, b_row, *sums], window)[1][2:]
+                return counted_loop(builder, integer(0), count_, 1, [a_row, b_row, *sums], window, hide=True)[1][2:]
 
             before = [load(builder, vector, cell) for cell in cells]
-            for cell, total in zip(cells, counted_loop(builder, integer(0), down_, 1, before, line)[1], strict=True):
+            for cell, total in zip(
+                cells, counted_loop(builder, integer(0), down_, 1, before, line, hide=True)[1], strict=True
+            ):
                 store(builder, total, cell)
             return context.get_dummy_value()
 

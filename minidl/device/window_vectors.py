@@ -72,7 +72,7 @@ def _choose(
             _choose(builder, pixel, counts, steps, use, others)
 
 
-def _for_channels(builder: Any, vector: Any, channels: Any, work: Callable[[Any, Any], None]) -> None:
+def for_vectors(builder: Any, vector: Any, channels: Any, work: Callable[[Any, Any], None]) -> None:
     """work(c, mask) for every vector of channels; mask is None for whole ones."""
     whole = builder.and_(channels, integer(-vector.count))
 
@@ -88,11 +88,11 @@ def _for_channels(builder: Any, vector: Any, channels: Any, work: Callable[[Any,
     counted_loop(builder, c, channels, vector.count, [], some_lanes)
 
 
-def _read(builder: Any, vector: Any, pointer: Any, mask: Any) -> Any:
+def read(builder: Any, vector: Any, pointer: Any, mask: Any) -> Any:
     return load(builder, vector, pointer) if mask is None else load_masked(builder, vector, pointer, mask)
 
 
-def _write(builder: Any, value: Any, pointer: Any, mask: Any) -> None:
+def write(builder: Any, value: Any, pointer: Any, mask: Any) -> None:
     if mask is None:
         store(builder, value, pointer)
     else:
@@ -121,7 +121,7 @@ def _emit_max(
         def work(loop: Loop, c: Any, mask: Any) -> None:
             def see(p: Any, values: list[Any]) -> list[Any]:
                 index = builder.add(builder.mul(builder.add(image, p), channels), c)
-                value = _read(builder, vector, builder.gep(numbers, [index]), mask)
+                value = read(builder, vector, builder.gep(numbers, [index]), mask)
                 wins = builder.or_(
                     builder.fcmp_ordered(">", value, values[0]), builder.fcmp_unordered("uno", value, value)
                 )
@@ -131,10 +131,10 @@ def _emit_max(
             lowest = ir.Constant(vector, [-np.inf] * vector.count)  # what is no larger leaves the first pixel its place
             top, where = loop([lowest, splat(builder, places, narrow(pixel))], see)
             target = builder.add(at, c)
-            _write(builder, top, builder.gep(tops, [target]), mask)
+            write(builder, top, builder.gep(tops, [target]), mask)
             _write_integers(builder, where, builder.gep(wheres, [target]), mask, place.dtype.bitwidth // 8)
 
-        use = functools.partial(_for_channels, builder, vector, channels)
+        use = functools.partial(for_vectors, builder, vector, channels)
         _for_grid(builder, pixel, *grid, lambda loop: use(functools.partial(work, loop)))
         return context.get_dummy_value()
 
@@ -171,13 +171,13 @@ def _emit_sum(
         def work(loop: Loop, c: Any, mask: Any) -> None:
             def see(p: Any, values: list[Any]) -> list[Any]:
                 index = builder.add(builder.mul(builder.add(image, p), channels), c)
-                return [builder.fadd(values[0], _read(builder, vector, builder.gep(numbers, [index]), mask))]
+                return [builder.fadd(values[0], read(builder, vector, builder.gep(numbers, [index]), mask))]
 
             (total,) = loop([zeros(vector)], see)
             mean = builder.fdiv(total, splat(builder, vector, count))
-            _write(builder, mean, builder.gep(means, [builder.add(at, c)]), mask)
+            write(builder, mean, builder.gep(means, [builder.add(at, c)]), mask)
 
-        use = functools.partial(_for_channels, builder, vector, channels)
+        use = functools.partial(for_vectors, builder, vector, channels)
         _for_grid(builder, pixel, *grid, lambda loop: use(functools.partial(work, loop)))
         return context.get_dummy_value()
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from minidl.core import Array, Grads, Node, Tensor, as_tensor
 from minidl.device import inline
+from minidl.device.dtypes import is_floating
 from minidl.device.scalar_math import ERF_BORDER, ERF_FAR, ERF_NEAR, typed
 from minidl.device.scalar_math import erf as erf_
 from minidl.device.scalar_math import exp as exp_
@@ -500,9 +501,13 @@ def elu(input: Tensor, alpha: float = 1.0) -> Tensor:
 
 def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
     """x, held between `min_val` and `max_val`."""
+    if min_val > max_val:
+        raise MinidlError(f"hardtanh: min_val must be at most max_val, got {min_val} and {max_val}")
+    if not is_floating(input.dtype):  # whole numbers stay so, as in PyTorch
+        min_val, max_val = int(min_val), int(max_val)
     return clamp(input, min_val, max_val)
 
 
 def relu6(input: Tensor) -> Tensor:
     """x, held between 0 and 6."""
-    return clamp(input, 0.0, 6.0)
+    return hardtanh(input, 0.0, 6.0)

@@ -31,20 +31,20 @@ class AdamStep(Step):
             "new_mean": 1.0 - beta1,  # in float32, 1 - 0.999 would be wrong in the fifth digit
             "old_square": beta2,
             "new_square": 1.0 - beta2,
-            "rate": lr / (1.0 - beta1**step),  # with the bias of the first moment taken out
-            "bias": math.sqrt(1.0 - beta2**step),  # of the second moment's root
-            "eps": eps,
+            # The biases of both moments are taken out of the rate, and so into eps: that leaves one division a number.
+            "rate": lr * math.sqrt(1.0 - beta2**step) / (1.0 - beta1**step),
+            "eps": eps * math.sqrt(1.0 - beta2**step),
         }
 
     @staticmethod
     def rule(
         param: Any, mean: Any, square: Any, grad: Any,
-        sign: Any, l2: Any, keep: Any, new_mean: Any, old_square: Any, new_square: Any, rate: Any, bias: Any, eps: Any,
+        sign: Any, l2: Any, keep: Any, new_mean: Any, old_square: Any, new_square: Any, rate: Any, eps: Any,
     ) -> Any:  # fmt: skip
         param, grad = descent(param, grad, sign, l2, keep)
         mean = mean + new_mean * (grad - mean)
         square = old_square * square + new_square * grad * grad
-        return param - rate * mean / (root(square) / bias + eps), mean, square
+        return param - rate * mean / (root(square) + eps), mean, square
 
 
 class AMSGradStep(Step):
@@ -56,13 +56,13 @@ class AMSGradStep(Step):
     @staticmethod
     def rule(
         param: Any, mean: Any, square: Any, largest: Any, grad: Any,
-        sign: Any, l2: Any, keep: Any, new_mean: Any, old_square: Any, new_square: Any, rate: Any, bias: Any, eps: Any,
+        sign: Any, l2: Any, keep: Any, new_mean: Any, old_square: Any, new_square: Any, rate: Any, eps: Any,
     ) -> Any:  # fmt: skip
         param, grad = descent(param, grad, sign, l2, keep)
         mean = mean + new_mean * (grad - mean)
         square = old_square * square + new_square * grad * grad
         largest = chosen(square <= largest, largest, square)  # so NaN wins
-        return param - rate * mean / (root(largest) / bias + eps), mean, square, largest
+        return param - rate * mean / (root(largest) + eps), mean, square, largest
 
 
 def adam_step(

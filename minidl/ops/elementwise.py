@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor, as_tensor
-from minidl.device.dtypes import as_float, promote
+from minidl.device.dtypes import as_float, is_floating, promote
 from minidl.errors import ShapeError
 
 
@@ -83,11 +83,18 @@ def quiet() -> np.errstate:
     return np.errstate(all="ignore")
 
 
+def float_of(x: Tensor) -> Tensor:
+    """`x` in a floating type: of bools and small integers NumPy would compute in float16."""
+    return x if is_floating(x.dtype) else x.to(as_float(x.dtype))
+
+
 def unary_function(op: type[Op]) -> Callable[[Any], Tensor]:
     """The public function of a one-input row."""
+    floats = issubclass(op, FloatUnary)
 
     def function(input: Any) -> Tensor:
-        result: Tensor = op.apply(as_tensor(input))
+        x = as_tensor(input)
+        result: Tensor = op.apply(float_of(x) if floats else x)
         return result
 
     function.__name__ = function.__qualname__ = op.name
@@ -143,3 +150,62 @@ def binary_function(op: type[Op]) -> Callable[[Any, Any], Tensor]:
     function.__name__ = function.__qualname__ = op.name
     function.__doc__, function.__module__ = op.__doc__, op.__module__
     return function
+
+
+def smooth(
+    name: str, doc: str, formula: Callable[[Any, Array], Array], *,
+    slope: Callable[[Tensor], Any] | None = None, slope_of_result: Callable[[Tensor], Any] | None = None,
+) -> Callable[[Any], Tensor]:  # fmt: skip
+    """The public function of a floating row, made of its formula and its derivative.
+
+    Args:
+        formula: (xp, x) to the result, on arrays.
+        slope: the derivative as a function of the input, in ops.
+        slope_of_result: the same as a function of the result, where that is simpler.
+    """
+
+    def reference(xp: Any, out: Array, x: Array) -> None:
+        with quiet():
+            out[...] = formula(xp, x)
+
+    def vjp(node: Node, g: Tensor) -> Grads:
+        (kept,) = node.saved
+        derivative: Any = slope or slope_of_result
+        return (g * derivative(kept),)
+
+    rules = {
+        "name": name, "saves": ("x",) if slope else ("out",), "reference": staticmethod(reference),
+        "vjp": staticmethod(vjp), "__doc__": doc, "__module__": formula.__module__,
+    }  # fmt: skip
+    return unary_function(type(name, (FloatUnary,), rules))
+
+
+def smooth_pair(
+    name: str, doc: str, formula: Callable[[Any, Array, Array], Array],
+    slopes: tuple[Callable[[Tensor, Tensor], Any], Callable[[Tensor, Tensor], Any]], *, floats: bool = True,
+) -> Callable[[Any, Any], Tensor]:  # fmt: skip
+    """The public function of a row of two inputs, made of its formula and its two partial derivatives.
+
+    Args:
+        formula: (xp, x, y) to the result, on arrays.
+        slopes: the derivatives by x and by y, as functions of both, in ops.
+        floats: integers are made floating first.
+    """
+
+    def infer(x: Spec, y: Spec) -> Spec:
+        dtype = promote(x.dtype, y.dtype)
+        return Spec(broadcast(name, x, y), as_float(dtype) if floats else dtype)
+
+    def reference(xp: Any, out: Array, x: Array, y: Array) -> None:
+        with quiet():
+            out[...] = formula(xp, x.astype(out.dtype, copy=False), y.astype(out.dtype, copy=False))
+
+    def vjp(node: Node, g: Tensor) -> Grads:
+        x, y = node.saved
+        return tuple(g * slope(x, y) if needed else None for slope, needed in zip(slopes, node.needs, strict=True))
+
+    rules = {
+        "name": name, "saves": ("x", "y"), "infer": staticmethod(infer), "reference": staticmethod(reference),
+        "vjp": staticmethod(vjp), "__doc__": doc, "__module__": formula.__module__,
+    }  # fmt: skip
+    return binary_function(type(name, (Op,), rules))

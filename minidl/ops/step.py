@@ -18,7 +18,7 @@ import numpy as np
 
 from minidl.core import Array, Call, Spec, Tensor, UpdateOp, launch, settle
 from minidl.core.op import common_device, select_kernel
-from minidl.core.versions import note_change
+from minidl.core.versions import note_changes
 from minidl.device import Kernel, inline, kernel, parallel
 from minidl.device.pointers import cells, pointers_at, put, taken, unpacked
 from minidl.errors import DTypeError, ShapeError
@@ -98,8 +98,7 @@ class Step(UpdateOp):
             run = select_kernel(cls, common_device(cls.name, flat[:: len(part[0])]), flat[:changed], settings)
             settle(flat[:changed])
             launch(Call(cls, run, flat[:changed], flat[changed:], settings))
-            for array in flat[:changed]:
-                note_change(array, cls.name)
+            note_changes(flat[:changed], cls.name)
 
     @classmethod
     def cpu_takes(cls, arrays: tuple[Array, ...], params: Any) -> bool:

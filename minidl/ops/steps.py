@@ -87,21 +87,22 @@ class NAdamStep(Step):
     ) -> dict[str, float]:  # fmt: skip
         """`mu_product` is the product of `nadam_momentum` over all steps up to this one."""
         mu, mu_next = (nadam_momentum(t, beta1, momentum_decay) for t in (step, step + 1))
+        bias = math.sqrt(1 - beta2**step)
         return {
             **decay(lr, **decayed), "new_mean": 1 - beta1, "old_square": beta2, "new_square": 1 - beta2,
-            "of_grad": lr * (1 - mu) / (1 - mu_product), "of_mean": lr * mu_next / (1 - mu_product * mu_next),
-            "bias": math.sqrt(1 - beta2**step), "eps": eps,
+            "of_grad": lr * bias * (1 - mu) / (1 - mu_product),
+            "of_mean": lr * bias * mu_next / (1 - mu_product * mu_next), "eps": eps * bias,
         }  # fmt: skip
 
     @staticmethod
     def rule(
         param: Any, mean: Any, square: Any, grad: Any, sign: Any, l2: Any, keep: Any, new_mean: Any, old_square: Any,
-        new_square: Any, of_grad: Any, of_mean: Any, bias: Any, eps: Any,
+        new_square: Any, of_grad: Any, of_mean: Any, eps: Any,
     ) -> Any:  # fmt: skip
         param, grad = descent(param, grad, sign, l2, keep)
         mean = mean + new_mean * (grad - mean)
         square = old_square * square + new_square * grad * grad
-        return param - (of_grad * grad + of_mean * mean) / (root(square) / bias + eps), mean, square
+        return param - (of_grad * grad + of_mean * mean) / (root(square) + eps), mean, square
 
 
 def nadam_momentum(step: int, beta1: float, momentum_decay: float) -> float:
@@ -151,20 +152,21 @@ class LAMBStep(Step):
     def coefficients(
         *, step: int, beta1: float, beta2: float, eps: float, weight_decay: float, maximize: bool
     ) -> dict[str, float]:
+        bias = math.sqrt(1 - beta2**step)
         return {
             "sign": -1.0 if maximize else 1.0, "new_mean": 1 - beta1, "old_square": beta2, "new_square": 1 - beta2,
-            "scale": 1 / (1 - beta1**step), "bias": math.sqrt(1 - beta2**step), "eps": eps, "decay": weight_decay,
+            "scale": bias / (1 - beta1**step), "eps": eps * bias, "decay": weight_decay,
         }  # fmt: skip
 
     @staticmethod
     def rule(
         param: Any, mean: Any, square: Any, change: Any, grad: Any, sign: Any, new_mean: Any, old_square: Any,
-        new_square: Any, scale: Any, bias: Any, eps: Any, decay: Any,
+        new_square: Any, scale: Any, eps: Any, decay: Any,
     ) -> Any:  # fmt: skip
         grad = sign * grad
         mean = mean + new_mean * (grad - mean)
         square = old_square * square + new_square * grad * grad
-        return param, mean, square, scale * mean / (root(square) / bias + eps) + decay * param
+        return param, mean, square, scale * mean / (root(square) + eps) + decay * param
 
 
 class RpropStep(Step):

@@ -97,7 +97,7 @@ def plan(
     order = np.array(way.tap_order(kernel), np.int64)
     calls = calls_for(2 * work(ground.regions, images, 1) * channels * out[-1], BLOCKS)
     weights = groups * panels * len(order) * channels * panel_columns(dtype)
-    return Plan(ground, np.array(sizes, np.int64), units, -(-units.count // calls), order, groups * panels, weights)
+    return Plan(ground, np.array(sizes, np.int64), units, -(-units.total // calls), order, groups * panels, weights)
 
 
 def chunk_of(windows: int, bytes_each: int) -> int:
@@ -137,7 +137,7 @@ def _run(
     )
     lift = epilogue.lift(out.shape[-1] + panel_columns(out.dtype), out.dtype)
     parallel(
-        _slide, cut.units.count, out.reshape(-1), cut.ground.of(x).reshape(-1), packed, lift, epilogue.added(out.dtype),
+        _slide, cut.units.total, out.reshape(-1), cut.ground.of(x).reshape(-1), packed, lift, epilogue.added(out.dtype),
         epilogue.residual is not None, epilogue.floor, cut.sizes, cut.units.regions, block=cut.block,
     )  # fmt: skip
 

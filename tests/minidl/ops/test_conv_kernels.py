@@ -21,14 +21,14 @@ CHANNELS = (1, 2, 3, 5, 8, 16, 17, 33, 64)
 Options = dict[str, object]
 
 
-def drawn(count: int, seed: int):
-    """`count` convolutions: shapes of image and weight, and options."""
+def drawn(count: int, seed: int, dims: int = 2):
+    """`count` convolutions: shapes of image and weight, and options; a third are depthwise or in groups."""
     rng = np.random.default_rng(seed)
     while count:
         groups = int(rng.choice([1, 1, 1, 2, 3]))
         channels, filters = groups * rng.choice(CHANNELS[:7]), groups * rng.choice(CHANNELS[:7])
-        image, kernel = rng.integers(1, 14, 2), rng.integers(1, 6, 2)
-        stride, dilation, padding = rng.integers(1, 4, 2), rng.integers(1, 4, 2), rng.integers(0, 5, 2)
+        image, kernel = rng.integers(1, 14 if dims < 3 else 8, dims), rng.integers(1, 6 if dims < 3 else 4, dims)
+        stride, dilation, padding = rng.integers(1, 4, dims), rng.integers(1, 4, dims), rng.integers(0, 5, dims)
         if ((image + 2 * padding - dilation * (kernel - 1)) < 1).any():
             continue
         x = (int(rng.integers(1, 4)), int(channels), *image.tolist())
@@ -56,7 +56,7 @@ def whole(shape, seed: int, dtype) -> np.ndarray:
 def run(lib, x: np.ndarray, w: np.ndarray, bias: np.ndarray, options: Options) -> list[np.ndarray]:
     """Result and gradients of image, weight and bias."""
     leaves = [lib.tensor(a.copy()).requires_grad_() for a in (x, w, bias)]
-    y = lib.nn.functional.conv2d(*leaves, **options)
+    y = getattr(lib.nn.functional, f"conv{x.ndim - 2}d")(*leaves, **options)
     g = whole(tuple(y.shape), 3, x.dtype)
     y.backward(lib.tensor(g))
     return [y.detach().numpy(), *(leaf.grad.numpy() for leaf in leaves)]
@@ -70,7 +70,7 @@ def exact():
     minidl.set_conv_precision("fast")
 
 
-CASES = [*drawn(120, seed=0), *wide()]
+CASES = [*drawn(100, seed=0), *drawn(40, seed=1, dims=1), *drawn(60, seed=2, dims=3), *wide()]
 
 
 @pytest.mark.usefixtures("exact")
@@ -88,9 +88,18 @@ def test_whole_numbers_equal_pytorch(dtype) -> None:
 def test_bits_do_not_depend_on_the_number_of_threads() -> None:
     rng = np.random.default_rng(1)
     before = minidl.get_num_threads()
-    several = [((3, 24, 40, 33), (40, 24, 3, 3), {"padding": (1, 1)}), ((3, 3, 40, 33), (24, 3, 5, 5), {}),
-               ((3, 24, 40, 33), (2, 24, 3, 3), {}), ((1, 40, 9, 9), (130, 40, 3, 3), {})]  # fmt: skip
-    for x, w, options in [*CASES[:20], *CASES[-12:], *several]:
+    large = [
+        ((3, 24, 40, 33), (40, 24, 3, 3), {"padding": (1, 1)}),
+        ((2, 32, 40, 33), (40, 32, 3, 3), {"padding": (1, 1), "stride": (2, 2)}),
+        ((4, 64, 30, 30), (96, 64, 1, 1), {}),
+        ((2, 40, 40, 40), (40, 1, 5, 5), {"padding": (2, 2), "groups": 40}),
+        ((2, 16, 10, 12, 14), (24, 16, 3, 3, 3), {"padding": (1, 1, 1)}),
+        ((8, 32, 500), (64, 32, 5), {"padding": (2,)}),
+        ((3, 3, 40, 33), (24, 3, 5, 5), {}),
+        ((3, 24, 40, 33), (2, 24, 3, 3), {}),
+        ((1, 40, 9, 9), (130, 40, 3, 3), {}),
+    ]
+    for x, w, options in [*CASES[:12], *CASES[100:104], *CASES[140:146], *CASES[-8:], *large]:
         operands = [rng.standard_normal(shape).astype(np.float32) for shape in (x, w, w[:1])]
         found = []
         try:
@@ -104,17 +113,26 @@ def test_bits_do_not_depend_on_the_number_of_threads() -> None:
                 np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("dims", [1, 3])
-def test_other_dimensions_equal_pytorch(dims) -> None:
-    x, w = whole((2, 4, *(9, 6, 5)[:dims]), 0, np.float32), whole((6, 4, *(3, 2, 3)[:dims]), 1, np.float32)
-    found = []
-    for lib in (minidl, torch):
-        a, b = (lib.tensor(t.copy()).requires_grad_() for t in (x, w))
-        y = getattr(lib.nn.functional, f"conv{dims}d")(a, b, stride=2, padding=1)
-        (y * y).sum().backward()
-        found.append([y.detach().numpy(), a.grad.numpy(), b.grad.numpy()])
-    for ours, theirs in zip(*found, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_transposed_windows_equal_pytorch_and_add_the_bias(dims) -> None:
+    """Up-convolutions as in a U-Net (2, stride 2), and windows that overlap, with a bias that has a gradient."""
+    for kernel, stride, padding, extra, filters in [
+        (2, 2, 0, 0, 24),
+        (3, 2, 1, 1, 17),
+        (5, 3, 2, 0, 5),
+        (3, 1, 1, 0, 8),
+    ]:
+        space = (9, 6, 5)[:dims]
+        operands = whole((2, 16, *space), 0, np.float32), whole((16, filters, *[kernel] * dims), 1, np.float32)
+        found = []
+        for lib in (minidl, torch):
+            leaves = [lib.tensor(a.copy()).requires_grad_() for a in (*operands, whole((filters,), 2, np.float32))]
+            function = getattr(lib.nn.functional, f"conv_transpose{dims}d")
+            y = function(*leaves, stride=stride, padding=padding, output_padding=extra)
+            y.backward(lib.tensor(whole(tuple(y.shape), 3, np.float32)))
+            found.append([y.detach().numpy(), *(leaf.grad.numpy() for leaf in leaves)])
+        for ours, theirs in zip(*found, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
 
 
 @pytest.fixture
