@@ -129,6 +129,8 @@ PICKING = [
     Case(minidl.dstack, [(2, 3), (2, 3)], as_list=True, expected=lambda *xs: np.dstack(xs)),
     Case(minidl.tensor_split, [(2, 5)], args=(3, 1), expected=lambda x, n, d: tuple(np.array_split(x, n, d))),
     Case(minidl.meshgrid, [(2,), (3,)], {"indexing": "xy"}, expected=lambda x, y, indexing: tuple(np.meshgrid(x, y))),
+    Case(minidl.slices, [(2, 5)], {"dimension": 1, "size": 2, "step": 2},
+         expected=lambda x, dimension, size, step: np.stack([x[:, 0:2], x[:, 2:4]], 1)),
     Case(minidl.block_diag, [(2, 3), (1, 2)]),
     Case(minidl.movedim, [(2, 3, 4)], args=((0, 1), (2, 0)), expected=lambda x, a, b: np.moveaxis(x, a, b)),
 ]  # fmt: skip
@@ -150,6 +152,11 @@ PRODUCTS = [
     Case(minidl.inverse, [(2, 3, 3)], expected=np.linalg.inv),
     Case(minidl.matrix_power, [(3, 3)], {"n": 3}, expected=lambda x, n: x @ x @ x),
     Case(minidl.matrix_exp, [(3, 3)]),
+    Case(minidl.cholesky, [(2, 1, 1)], **POSITIVE, expected=np.linalg.cholesky),
+    Case(minidl.linalg.eigvalsh, [(2, 1, 1)], expected=np.linalg.eigvalsh),
+    Case(minidl.qr, [(4, 3)]),
+    Case(minidl.svd, [(4, 3)]),
+    Case(minidl.pinverse, [(4, 3)], expected=np.linalg.pinv),
     Case(minidl.bilinear, [(4, 2), (4, 3), (5, 2, 3), (5,)]),
 ]  # fmt: skip
 

@@ -16,6 +16,7 @@ def _with_our_distance(*inputs: Any, distance_function: Any = None, **options: A
 
 
 FORMS: dict[str, Callable[..., Any]] = {
+    "unfold": lambda x, *args: x.unfold(*args),
     "where": lambda x, condition, other: minidl.where(condition, x, other),
     "einsum": lambda tensors, equation: minidl.einsum(equation, *tensors),
     "zero_": lambda x: minidl.zero_(x.clone()),
