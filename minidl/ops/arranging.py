@@ -20,7 +20,8 @@ __all__ = [
     "adjoint", "atleast_1d", "atleast_2d", "atleast_3d", "block_diag", "broadcast_shapes", "broadcast_tensors",
     "cartesian_prod", "column_stack", "combinations", "concat", "concatenate", "dsplit", "dstack", "fliplr", "flipud",
     "hsplit", "hstack", "meshgrid", "moveaxis", "ravel", "repeat_interleave", "reshape_as", "roll", "rot90",
-    "slices", "split_with_sizes", "sum_to_size", "swapaxes", "swapdims", "t", "tensor_split", "tile", "vsplit", "vstack",
+    "slices", "split_with_sizes", "sum_to_size", "swapaxes", "swapdims", "t", "tensor_split", "tile", "vsplit",
+    "vstack",
 ]  # fmt: skip
 
 
@@ -160,7 +161,7 @@ def repeat_interleave(
     """Each element (slice along `dim`) repeated, one behind the other; NumPy's `repeat`.
 
     Args:
-        repeats: how often, for all or, as a tensor, for each. Left out, `input` are counts, and the result their places.
+        repeats: how often, for all or, as a tensor, for each; without it `input` are counts, the result their places.
         dim: None works on the flattened tensor.
         output_size: taken and ignored; PyTorch saves a look at the counts by it.
 

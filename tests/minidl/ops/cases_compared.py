@@ -10,7 +10,6 @@ import numpy as np
 import minidl
 from minidl.testing import Case
 
-
 POSITIVE = {"low": 0.2, "high": 2.0}
 INSIDE = {"low": -0.9, "high": 0.9}
 MATRIX = [(3, 4)]
@@ -43,7 +42,8 @@ ELEMENTWISE = [
     Case(minidl.bitwise_not, MATRIX, integers={0: 9}, expected=np.invert),
     Case(minidl.lerp, [(3, 4), (4,)], args=(0.3,), expected=lambda x, y, w: x + w * (y - x)),
     Case(minidl.addcmul, [(3, 4), (4,), (3, 1)], {"value": 2.0}, expected=lambda x, y, z, value: x + 2 * y * z),
-    Case(minidl.addcdiv, [(3, 4), (4,), (3, 1)], {"value": 2.0}, low=0.5, expected=lambda x, y, z, value: x + 2 * y / z),
+    Case(minidl.addcdiv, [(3, 4), (4,), (3, 1)], {"value": 2.0}, low=0.5,
+         expected=lambda x, y, z, value: x + 2 * y / z),
     Case(minidl.isclose, [(3, 4), (4,)], {"rtol": 0.5}, expected=np.isclose),
 ]  # fmt: skip
 
@@ -136,7 +136,8 @@ PICKING = [
 ]  # fmt: skip
 
 PRODUCTS = [
-    Case(minidl.mm, [(2, 3), (3, 4)], expected=np.matmul, rejects=[(((2,), (2, 2)), "mm: input must have 2 dimensions")]),
+    Case(minidl.mm, [(2, 3), (3, 4)], expected=np.matmul,
+         rejects=[(((2,), (2, 2)), "mm: input must have 2 dimensions")]),
     Case(minidl.mv, [(2, 3), (3,)], expected=np.matmul),
     Case(minidl.dot, [(3,), (3,)], expected=np.dot, rejects=[(((3,), (2,)), "dot: vectors must have one length")]),
     Case(minidl.inner, [(2, 3), (4, 3)], expected=np.inner),
@@ -146,7 +147,8 @@ PRODUCTS = [
     Case(minidl.addmm, [(4,), (2, 3), (3, 4)], {"beta": 0.5, "alpha": 2.0},
          expected=lambda c, x, y, beta, alpha: 0.5 * c + 2 * x @ y),
     Case(minidl.baddbmm, [(4,), (2, 2, 3), (2, 3, 4)]),
-    Case(minidl.tensordot, [(2, 3, 4), (4, 3, 2)], args=(([1, 2], [1, 0]),), expected=lambda x, y, d: np.tensordot(x, y, d)),
+    Case(minidl.tensordot, [(2, 3, 4), (4, 3, 2)], args=(([1, 2], [1, 0]),),
+         expected=lambda x, y, d: np.tensordot(x, y, d)),
     Case(minidl.det, [(2, 3, 3)], expected=np.linalg.det, rejects=[([(2, 3)], "det: needs square matrices")]),
     Case(minidl.slogdet, [(3, 3)], expected=lambda x: tuple(np.linalg.slogdet(x))),
     Case(minidl.inverse, [(2, 3, 3)], expected=np.linalg.inv),
