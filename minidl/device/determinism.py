@@ -19,7 +19,8 @@ def use_deterministic(mode: str) -> None:
     Args:
         mode: "threads" (the default): not on the number of threads. "batch": nor, in inference, on the other samples of
             the batch: products of matrices leave BLAS for kernels of our own, sums leave ours for NumPy's, and
-            convolutions choose their algorithm as for one image. Gradients of weights are sums over the batch and depend on it in any case.
+            convolutions choose their algorithm as for one image. Gradients of weights are sums over the batch and
+            depend on it in any case.
 
     Raises:
         ArgumentError: if it is neither.

@@ -1,4 +1,4 @@
-"""`use_deterministic("batch")`: a sample's result has the same bits alone and in any batch, on any number of threads."""
+"""`use_deterministic("batch")`: a sample has the same bits alone and in any batch, on any number of threads."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Products of matrices on the micro-kernel, with the same bits whatever else is in the batch.
 
 B is packed once in panels of two vectors of columns, so that the micro-kernel reads it in order; A is read where it
-lies, by rows or by columns. The sums are cut into pieces of 256 steps: a panel of 256×16 numbers stays in the
+lies. The sums are cut into pieces of 256 steps: a panel of 256×16 numbers stays in the
 first-level cache while 96 rows of A, which fit the second, pass by it (Goto and van de Geijn 2008, "Anatomy of
 high-performance matrix multiplication"). Every number of C is summed in the order of k, and blocks of C are shared out
 whole, so neither threads nor neighbours change a bit.
@@ -20,7 +20,7 @@ import numpy as np
 from minidl.core import Array
 from minidl.device import CPU, empty, inline, kernel, parallel
 from minidl.device.inline import separate
-from minidl.device.microkernel import gemm_taps, gemm_taps_transposed, panel_columns, panel_count
+from minidl.device.microkernel import gemm_taps, panel_columns, panel_count
 from minidl.device.transpose import transpose
 from minidl.device.vectors import lanes
 
@@ -34,44 +34,32 @@ def product(out: Array, x: Array, y: Array, bias: Array | None = None) -> None:
     """out (..., M, N) = x (..., M, K) times y (..., K, N), plus bias (N,); leading dimensions broadcast."""
     if not out.size:
         return
-    batch, (rows, columns) = out.shape[:-2], out.shape[-2:]
-    (x, x_is_turned), (y, y_is_turned) = _laid(x, batch), _laid(y, batch)
+    batch, (rows, columns), steps = out.shape[:-2], out.shape[-2:], x.shape[-1]
+    count, panels, width = math.prod(batch), panel_count(columns, out.dtype), panel_columns(out.dtype)
+    x, (y, is_turned) = np.ascontiguousarray(np.broadcast_to(x, (*batch, rows, steps))), _laid(y, batch)
     target = out if out.flags.c_contiguous else empty(CPU, out.shape, out.dtype)
-    steps, count = math.prod(x.shape) // (math.prod(batch) * rows), math.prod(batch)
-    start = np.zeros(columns, out.dtype) if bias is None else bias
-    _multiply(target, x, y, start, (count, rows, columns, steps), x_is_turned, y_is_turned)
+    shape = np.array((count, rows, columns, steps, is_turned), np.int64)
+    packed, lift = empty(CPU, (count * panels * steps * width,), out.dtype), np.zeros(panels * width, out.dtype)
+    if bias is not None:
+        lift[:columns] = bias
+    parallel(_pack, count * panels, packed, y.reshape(-1), shape, block=-(-count * panels // PACK))
+    units = count * -(-rows // ROWS) * -(-columns // COLUMNS)
+    parallel(_blocks, units, target.reshape(-1), x.reshape(-1), packed, lift, shape, block=max(1, units // 64))
     if target is not out:
         out[...] = target
 
 
 def _laid(array: Array, batch: tuple[int, ...]) -> tuple[Array, bool]:
     """The matrices one behind the other in memory, and whether each of them lies transposed."""
-    if array.shape[:-2] == batch:
-        if array.flags.c_contiguous:
-            return array, False
-        if array.mT.flags.c_contiguous:
-            return array.mT, True
+    if array.shape[:-2] == batch and array.mT.flags.c_contiguous:
+        return array.mT, True
     return np.ascontiguousarray(np.broadcast_to(array, (*batch, *array.shape[-2:]))), False
-
-
-def _multiply(
-    out: Array, x: Array, y: Array, start: Array, sizes: tuple[int, int, int, int], x_is_turned: bool, y_is_turned: bool
-) -> None:
-    count, rows, columns, steps = sizes
-    panels, width = panel_count(columns, out.dtype), panel_columns(out.dtype)
-    packed = empty(CPU, (count * panels * steps * width,), out.dtype)
-    shape = np.array((*sizes, x_is_turned, y_is_turned), np.int64)
-    parallel(_pack, count * panels, packed, y.reshape(-1), shape, block=-(-count * panels // PACK))
-    lift = np.zeros(panels * width, out.dtype)
-    lift[:columns] = start
-    units = count * -(-rows // ROWS) * -(-columns // COLUMNS)
-    parallel(_blocks, units, out.reshape(-1), x.reshape(-1), packed, lift, shape, block=max(1, units // 64))
 
 
 @kernel("T[::1], const T[::1], const int64[::1]", T=FLOATS)
 def _pack(begin: int, end: int, packed: Array, y: Array, shape: Array) -> None:
     """(Matrix, panel) begin to end: [matrix][panel][step][column], filled up with zeros."""
-    columns, steps, is_turned = shape[2], shape[3], shape[5]
+    columns, steps, is_turned = shape[2], shape[3], shape[4]
     width = 2 * lanes(packed)
     panels = -(-columns // width)
     for unit in range(begin, end):
@@ -95,7 +83,7 @@ def _pack(begin: int, end: int, packed: Array, y: Array, shape: Array) -> None:
 @kernel("T[::1], const T[::1], const T[::1], const T[::1], const int64[::1]", T=FLOATS)
 def _blocks(begin: int, end: int, out: Array, x: Array, packed: Array, start: Array, shape: Array) -> None:
     """(Matrix, block of columns, block of rows) begin to end."""
-    rows, columns, steps, is_turned = shape[1], shape[2], shape[3], shape[4]
+    rows, columns, steps = shape[1], shape[2], shape[3]
     width = 2 * lanes(out)
     panels, down, across = -(-columns // width), -(-rows // ROWS), -(-columns // COLUMNS)
     for unit in range(begin, end):
@@ -110,12 +98,8 @@ def _blocks(begin: int, end: int, out: Array, x: Array, packed: Array, start: Ar
             before, at_before, step_before = out, to, columns
             if k == 0:
                 before, at_before, step_before = start, first, 0
-            if is_turned:
-                _piece_turned(out, to, before, at_before, step_before, x, (matrix * steps + k) * rows + row, rows,
-                              packed, b, steps * width, columns, height, wide, run)  # fmt: skip
-            else:
-                _piece(out, to, before, at_before, step_before, x, (matrix * rows + row) * steps + k, steps,
-                       packed, b, steps * width, columns, height, wide, run)  # fmt: skip
+            _piece(out, to, before, at_before, step_before, x, (matrix * rows + row) * steps + k, steps,
+                   packed, b, steps * width, columns, height, wide, run)  # fmt: skip
 
 
 @separate
@@ -125,15 +109,6 @@ def _piece(
 ) -> None:  # fmt: skip
     gemm_taps(out, to, columns, before, at_before, step_before, x, at, lda, packed, b, panel, 2 * lanes(out),
               height, wide, 1, 0, 0, run)  # fmt: skip
-
-
-@separate
-def _piece_turned(
-    out: Array, to: int, before: Array, at_before: int, step_before: int, x: Array, at: int, lda: int,
-    packed: Array, b: int, panel: int, columns: int, height: int, wide: int, run: int,
-) -> None:  # fmt: skip
-    gemm_taps_transposed(out, to, columns, before, at_before, step_before, x, at, lda, packed, b, panel, 2 * lanes(out),
-                         height, wide, 1, 0, 0, run)  # fmt: skip
 
 
 @inline
