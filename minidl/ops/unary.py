@@ -26,7 +26,7 @@ __all__ = [
 
 @inline
 def _abs(x: Any) -> Any:
-    return abs(x)
+    return np.abs(x)
 
 
 @inline
