@@ -217,8 +217,7 @@ def tile_transform(matrix: Matrix, groups: Groups, *, careful: bool = False) -> 
     The intrinsic takes (target, it, down, along, source, i, source_down, source_along, lift, i_lift, bottom, right,
     residual, i_residual, residual_down, residual_along, floor, spare). If `careful`, it also adds the grid of vectors
     at residual[i_residual:], raises what is below `floor` to it (a NaN stays), and does not write rows from `bottom`
-    and columns from `right` on; `spare` has room for a vector. A branch for that in the plain transform instead made it
-    four times as slow, because results had to go by the stack.
+    and columns from `right` on; `spare` has room for a vector.
     """
     rows = len(matrix)
 
