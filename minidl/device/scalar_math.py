@@ -213,8 +213,8 @@ def _normal32(exp_below: Inline) -> Inline:
     """`normal` with a single division and no second formula near 0, where only the error beside 1/2 counts.
 
     exp(y²) erfc(y) / 2 is a polynomial in t = 1 / (1 + 0.36 y), as in Hastings, Approximations for Digital Computers,
-    1955, sheet 43; these coefficients are least squares with weights that even out the error: 9e-9 of the value for y up
-    to 10, behind which exp(-y²) is 0.
+    1955, sheet 43; these coefficients are least squares with weights that even out the error: 9e-9 of the value for y
+    up to 10, behind which exp(-y²) is 0.
     """
     f = np.float32
     a, b, c, d, e = f(0.0347292153), f(-0.187855299), f(0.35220635), f(-0.275910295), f(0.257725002)
