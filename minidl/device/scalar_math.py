@@ -209,7 +209,30 @@ def _family(real: Any, integer: Any, mantissa: int, bias: int, series: Inline, l
     }  # fmt: skip
 
 
+def _normal32(exp_below: Inline) -> Inline:
+    """`normal` with a single division and no second formula near 0, where only the error beside 1/2 counts.
+
+    exp(y²) erfc(y) / 2 is a polynomial in t = 1 / (1 + 0.36 y), as in Hastings, Approximations for Digital Computers,
+    1955, sheet 43; these coefficients are least squares with weights that even out the error: 9e-9 of the value for y
+    up to 10, behind which exp(-y²) is 0.
+    """
+    f = np.float32
+    a, b, c, d, e = f(0.0347292153), f(-0.187855299), f(0.35220635), f(-0.275910295), f(0.257725002)
+    g, h, i, j, k = f(0.00332092513), f(0.115880559), f(0.0980210378), f(0.101897035), f(-1.45373108e-5)
+    one, half, slope = f(1), f(0.5), f(0.36 * 0.7071067811865476)
+
+    @inline
+    def normal(x: Any) -> Any:
+        bell = exp_below(-(half * x * x))
+        t = one / (one + slope * abs(x))
+        tail = (((((((((a * t + b) * t + c) * t + d) * t + e) * t + g) * t + h) * t + i) * t + j) * t + k) * bell
+        return one - tail if x > f(0) else tail, bell
+
+    return normal
+
+
 _narrow = _family(np.float32, np.int32, 23, 127, _series32, _log_series32)
+_narrow["normal"] = _normal32(_narrow["exp_below"])
 _wide = _family(np.float64, np.int64, 52, 1023, _series64, _log_series64)
 
 exp = by_dtype(float32=_narrow["exp"], float64=_wide["exp"])
