@@ -139,9 +139,12 @@ def rows_of(
 @pytest.mark.parametrize("count", [0, 1, 7, 8, 16, 21])
 def test_rows_are_copied_and_added_and_nothing_beside(dtype, count) -> None:
     source, places = whole(100, dtype=dtype), np.array([9, 50, 0, 77])
-    gathered, copied, added = (np.full(4 * (count + 2) + 1, 5, dtype) for _ in range(3))
-    rows_of(0, 1, gathered, copied, added, source, table(places * 0, places), 4, count, count + 2)
-    wanted = np.full((4, count + 2), 5, dtype)
+    vector = lanes_of(np.dtype(dtype))
+    whole_vectors = -(-count // vector) * vector  # of a gathered row: zeros behind its numbers
+    gathered, copied, added = (np.full(4 * (whole_vectors + 2) + 1, 5, dtype) for _ in range(3))
+    rows_of(0, 1, gathered, copied, added, source, table(places * 0, places), 4, count, whole_vectors + 2)
+    wanted = np.full((4, whole_vectors + 2), 5, dtype)
+    wanted[:, :whole_vectors] = 0
     for row, place in zip(wanted, places, strict=True):
         row[:count] = source[place + 2 : place + 2 + count]
     np.testing.assert_array_equal(gathered[1:].reshape(4, -1), wanted)
