@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from minidl import autograd, cuda, func, nn, ops, optim, utils
+from minidl import autograd, cuda, func, linalg, nn, ops, optim, special, utils
 from minidl.autograd import (
     enable_grad,
     inference_mode,
@@ -15,17 +15,22 @@ from minidl.core import Tensor, as_tensor, is_recording, recording, tensor, use_
 from minidl.create import (
     arange,
     empty,
+    empty_like,
     eye,
     from_numpy,
     full,
     full_like,
     linspace,
+    logspace,
     ones,
     ones_like,
+    scalar_tensor,
+    tril_indices,
+    triu_indices,
     zeros,
     zeros_like,
 )
-from minidl.device import device, get_num_threads, set_compile, set_num_threads, use_numba
+from minidl.device import device, get_num_threads, set_compile, set_num_threads, use_deterministic, use_numba
 from minidl.device.dtypes import (
     bool_,
     float16,
@@ -50,16 +55,17 @@ __version__ = "0.1.0"
 
 # PyTorch's short names of element types.
 half, float, double = float16, float32, float64
-int, long, bool = int32, int64, bool_
+short, int, long, bool = int16, int32, int64, bool_
 
 __all__ = [
     "Generator", "Tensor", "arange", "as_tensor", "autograd", "bool", "bool_", "cuda", "default_generator", "device",
-    "double", "empty", "enable_grad", "eye", "float", "float16", "float32", "float64", "from_numpy", "full",
-    "full_like", "func", "get_num_threads", "half", "inference_mode", "initial_seed", "int", "int8", "int16", "int32",
-    "int64", "is_grad_enabled", "is_inference_mode_enabled", "is_recording", "linspace", "load", "long", "manual_seed",
-    "nn", "no_grad", "ones", "ones_like", "ops", "optim", "rand", "randint", "randn", "randperm", "recording", "save",
-    "set_compile", "set_grad_enabled", "set_num_threads", "tensor", "uint8", "uint16", "uint32", "uint64", "use_kernel", "use_numba",
-    "utils", "zeros", "zeros_like",
+    "double", "empty", "empty_like", "enable_grad", "eye", "float", "float16", "float32", "float64", "from_numpy",
+    "full", "full_like", "func", "get_num_threads", "half", "inference_mode", "initial_seed", "int", "int8", "int16",
+    "int32", "int64", "is_grad_enabled", "is_inference_mode_enabled", "is_recording", "linalg", "linspace", "load",
+    "logspace", "long", "manual_seed", "nn", "no_grad", "ones", "ones_like", "ops", "optim", "rand", "randint",
+    "randn", "randperm", "recording", "save", "scalar_tensor", "set_compile", "set_grad_enabled", "set_num_threads",
+    "short", "special", "tensor", "tril_indices", "triu_indices", "uint8", "uint16", "uint32", "uint64",
+    "use_deterministic", "use_kernel", "use_numba", "utils", "zeros", "zeros_like",
 ]  # fmt: skip
 __all__ += ops.__all__
 

@@ -1,4 +1,4 @@
-"""The `minidl` command: `minidl info` says what this machine offers, `minidl warmup` compiles all kernels.
+"""The `minidl` command: what this machine offers (`info`), kernels compiled (`warmup`) and measured (`tune`) ahead.
 
 Other packages add commands through the entry point group `minidl.commands`: a function from the list of arguments to an
 exit code, whose first docstring line is its help.
@@ -86,6 +86,42 @@ def warmup(arguments: Sequence[str]) -> int:
     return _compile_all(options.jobs)
 
 
+def tune(arguments: Sequence[str]) -> int:
+    """Measure the algorithms of convolution on this machine, and choose by that from now on; about a minute."""
+    from minidl.errors import KernelError
+    from minidl.ops.conv import times
+
+    parser = argparse.ArgumentParser("minidl tune", description=tune.__doc__)
+    parser.add_argument("--show", action="store_true", help="print what was measured before, and measure nothing")
+    parser.add_argument("--forget", action="store_true", help="remove what was measured: choose by estimates again")
+    options = parser.parse_args(arguments)
+    try:
+        if options.forget:
+            print("removed" if times.forget() else "there was nothing to remove")
+            return 0
+        if not options.show:
+            times.store(_measured_factors())
+        found = times.factors()
+    except KernelError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"{times.path()}: time over estimate, by algorithm and pass" if found else "nothing was measured yet")
+    for algorithm, passes in found.items():
+        print(f"  {algorithm:<10}" + "".join(f"  {what} {factor:.2f}" for what, factor in passes.items()))
+    return 0
+
+
+def _measured_factors() -> dict[str, dict[str, float]]:
+    from minidl.ops.conv.tune import factors_of, measure
+
+    measured = []
+    for row in measure():
+        measured.append(row)
+        print(f"{row.sample!s:<30} {row.what:<8} {row.algorithm:<10} {row.microseconds:9.0f} us, "
+              f"estimated {row.estimated:9.0f}", flush=True)  # fmt: skip
+    return factors_of(measured)
+
+
 def _compile_all(jobs: int) -> int:
     from minidl.device import cache
     from minidl.device.warmup import specialisations, warm_up
@@ -151,7 +187,7 @@ def _version() -> str:
     return minidl.__version__
 
 
-_COMMANDS: dict[str, Command] = {"info": info, "warmup": warmup}
+_COMMANDS: dict[str, Command] = {"info": info, "tune": tune, "warmup": warmup}
 
 
 def _plugins() -> dict[str, Callable[[], Command]]:

@@ -17,7 +17,7 @@ import numpy as np
 from minidl.core import Tensor
 from minidl.device import Device, device
 from minidl.device.dtypes import DEFAULT_FLOAT, DEFAULT_INT, DType
-from minidl.errors import FileFormatError
+from minidl.errors import ArgumentError, FileFormatError
 
 Shape = Sequence[int]
 
@@ -147,11 +147,19 @@ def randn(*shape: int, generator: Generator | None = None, dtype: DType = DEFAUL
     return _placed((generator or default_generator()).normal(_lengths(shape), dtype=dtype), device, requires_grad)
 
 
-def randint(low: int, high: int | None = None, size: Shape = (), *, generator: Generator | None = None,
-            dtype: DType = DEFAULT_INT, device: Device | str = "cpu") -> Tensor:  # fmt: skip
-    """A tensor of whole numbers from `low` up to, not including, `high`; from 0 to `low` if `high` is None."""
-    low, high = (0, low) if high is None else (low, high)
-    return _placed((generator or default_generator()).integers(low, high, size, dtype), device, False)
+def randint(low: int, high: Any = None, size: Shape = (), *, generator: Generator | None = None,
+            dtype: DType = DEFAULT_INT, device: Device | str = "cpu",
+            requires_grad: bool = False) -> Tensor:  # fmt: skip
+    """A tensor of whole numbers from `low` up to, not including, `high`; from 0 to `low` if that is all that is given.
+
+    PyTorch's forms randint(high, size) and randint(low, high, size).
+    """
+    if high is None or not hasattr(high, "__index__"):
+        low, high, size = 0, low, size if high is None else high
+    if low >= high:
+        raise ArgumentError(f"randint: low must be below high, got {low} and {high}")
+    draws = (generator or default_generator()).integers(low, high, size)
+    return _placed(draws.astype(dtype), device, False).requires_grad_(requires_grad)
 
 
 def randperm(n: int, *, generator: Generator | None = None, device: Device | str = "cpu") -> Tensor:

@@ -144,6 +144,7 @@ def _recorded(op: type[Op], ctx: FunctionCtx, args: tuple[Any, ...], results: tu
             linked.append(result)
         else:
             linked.append(result.linked_to(node, slot))
+    ctx._dirty = ctx._constant = ()  # the node holds ctx, which must not hold the node's results
     return tuple(linked)
 
 

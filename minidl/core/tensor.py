@@ -23,13 +23,30 @@ from minidl.errors import DTypeError, GradError, ShapeError
 
 # PyTorch's method names that are the public function of the same name with the tensor as first argument.
 METHODS = """
-    abs neg exp log log1p expm1 sqrt rsqrt square reciprocal sin cos tanh sigmoid relu erf sign floor ceil round clone
-    add sub mul div pow maximum minimum clamp where matmul bmm
-    eq ne lt le gt ge equal isnan isinf isfinite logical_not logical_and logical_or
-    sum mean var std amax amin max min argmax argmin prod norm all any cumsum logsumexp softmax log_softmax
-    reshape view flatten unflatten squeeze unsqueeze transpose permute movedim expand broadcast_to
-    flip unbind split chunk narrow select index_select gather scatter_add masked_fill contiguous repeat
-    expand_as view_as add_ sub_ mul_ div_ copy_ fill_ zero_
+    abs absolute acos acosh add add_ addbmm addcdiv addcmul addmm addmv addr adjoint all allclose amax amin aminmax
+    any argmax argmin argsort argwhere asin asinh atan atan2 atanh baddbmm bincount bitwise_and bitwise_left_shift
+    bitwise_not bitwise_or bitwise_right_shift bitwise_xor bmm broadcast_to ceil cholesky cholesky_inverse
+    cholesky_solve chunk clamp clamp_max clamp_min clip clone contiguous copy_ copysign corrcoef cos cosh
+    count_nonzero cov cross cummax cummin cumprod cumsum deg2rad det diag diag_embed diagflat diagonal
+    diagonal_scatter diff digamma dist div div_ divide dot dsplit eq equal erf erfc erfinv exp exp2 expand expand_as
+    expm1 fill_ fix flatten flip fliplr flipud float_power floor floor_divide fmax fmin fmod frac gather gcd ge ger
+    gt heaviside histc hsplit hypot index_add index_copy index_fill index_put index_select inner inverse isclose
+    isfinite isinf isnan isneginf isposinf isreal kron kthvalue lcm ldexp le lerp lgamma log log10 log1p log2
+    log_softmax logaddexp logaddexp2 logcumsumexp logdet logical_and logical_not logical_or logical_xor logit
+    logsumexp lt masked_fill masked_scatter masked_select matmul matrix_exp matrix_power max maximum mean median min
+    minimum mm mode moveaxis movedim msort mul mul_ multiply mv nan_to_num nanmean nanmedian nanquantile nansum
+    narrow ne neg negative nextafter nonzero norm outer permute pinverse polygamma positive pow prod put qr quantile
+    rad2deg ravel reciprocal relu remainder renorm repeat repeat_interleave reshape reshape_as roll rot90 round
+    rsqrt scatter scatter_add select select_scatter sgn sigmoid sign signbit sin sinc sinh slice_scatter slogdet
+    softmax sort split split_with_sizes sqrt square squeeze std sub sub_ subtract sum sum_to_size svd swapaxes
+    swapdims t take take_along_dim tan tanh tensor_split tile topk trace transpose tril triu true_divide trunc
+    unbind unflatten unique unique_consecutive unsqueeze var vdot view view_as vsplit xlogy zero_
+""".split()  # noqa: SIM905 - a table to read
+
+# Of those in `minidl.ops.in_place`.
+IN_PLACE_METHODS = """
+    abs_ ceil_ clamp_ cos_ erf_ exp_ expm1_ floor_ floor_divide_ log_ log1p_ masked_fill_ neg_ pow_ reciprocal_ relu_
+    remainder_ round_ rsqrt_ scatter_add_ sigmoid_ sign_ sin_ sqrt_ square_ tanh_
 """.split()  # noqa: SIM905 - a table to read
 
 _new = object.__new__  # `Tensor.of` runs for every result
@@ -117,6 +134,16 @@ class Tensor(OnTape):
 
     @property
     def mT(self) -> Tensor:
+        """The last two dimensions exchanged."""
+        return self.transpose(-2, -1)
+
+    @property
+    def H(self) -> Tensor:
+        """The matrix transposed; there are no complex numbers to conjugate."""
+        return self.transpose(0, 1)
+
+    @property
+    def mH(self) -> Tensor:
         """The last two dimensions exchanged."""
         return self.transpose(-2, -1)
 
@@ -212,6 +239,35 @@ class Tensor(OnTape):
             notes += ", requires_grad=True"
         return f"tensor({values}{notes})"
 
+    # -- new ones of its type and on its device --------------------------------------------------------------------
+
+    def new_zeros(self, *size: Any, dtype: DType | None = None, device: Device | str | None = None,
+                  requires_grad: bool = False) -> Tensor:  # fmt: skip
+        """Zeros of shape `size`, of this tensor's type and on its device unless others are named."""
+        return self._new(self.device.xp.zeros, size, dtype, device, requires_grad)
+
+    def new_ones(self, *size: Any, dtype: DType | None = None, device: Device | str | None = None,
+                 requires_grad: bool = False) -> Tensor:  # fmt: skip
+        """Ones of shape `size`, of this tensor's type and on its device unless others are named."""
+        return self._new(self.device.xp.ones, size, dtype, device, requires_grad)
+
+    def new_empty(self, *size: Any, dtype: DType | None = None, device: Device | str | None = None,
+                  requires_grad: bool = False) -> Tensor:  # fmt: skip
+        """Values that are not set, of shape `size`, of this tensor's type and on its device unless others are named."""
+        return self._new(self.device.xp.empty, size, dtype, device, requires_grad)
+
+    def new_full(self, size: Any, fill_value: float, *, dtype: DType | None = None, device: Device | str | None = None,
+                 requires_grad: bool = False) -> Tensor:  # fmt: skip
+        """`fill_value` in shape `size`, of this tensor's type and on its device unless others are named."""
+        t = self._new(self.device.xp.zeros, (size,), dtype, device, False)
+        t.array[...] = fill_value
+        return t.requires_grad_(requires_grad)
+
+    def _new(self, make: Any, size: Any, dtype: Any, device: Any, requires_grad: bool) -> Tensor:
+        shape = size[0] if len(size) == 1 and not isinstance(size[0], int) else size
+        t = Tensor.of(make(tuple(shape), dtype or self.dtype))
+        return (t if device is None else t.to(find_device(device))).requires_grad_(requires_grad)
+
     # -- type and place ------------------------------------------------------------------------------------------
 
     def to(self, *targets: Device | str | DType | type | Tensor) -> Tensor:
@@ -249,6 +305,16 @@ class Tensor(OnTape):
         result: Tensor = registry.call("getitem", self, index)
         return result
 
+    def unfold(self, dimension: int, size: int, step: int) -> Tensor:
+        """All slices of `size` elements along `dimension`, `step` apart, with the elements as the last dimension."""
+        result: Tensor = registry.call("slices", self, dimension, size, step)
+        return result
+
+    def where(self, condition: Tensor, other: Any) -> Tensor:
+        """This tensor where `condition` holds, `other` elsewhere."""
+        result: Tensor = registry.call("where", condition, self, other)
+        return result
+
     def __setitem__(self, index: Any, value: Any) -> None:
         registry.call("setitem", self, index, value)
 
@@ -270,6 +336,9 @@ class Tensor(OnTape):
         def __matmul__(self, other: Any) -> Tensor: ...
         def __and__(self, other: Any) -> Tensor: ...
         def __or__(self, other: Any) -> Tensor: ...
+        def __xor__(self, other: Any) -> Tensor: ...
+        def __lshift__(self, other: Any) -> Tensor: ...
+        def __rshift__(self, other: Any) -> Tensor: ...
         def __lt__(self, other: Any) -> Tensor: ...
         def __le__(self, other: Any) -> Tensor: ...
         def __gt__(self, other: Any) -> Tensor: ...
@@ -288,11 +357,16 @@ class Tensor(OnTape):
 # operator -> function; those with a reflected form are marked in REFLECTED
 OPERATORS = {
     "add": "add", "sub": "sub", "mul": "mul", "truediv": "div", "floordiv": "floor_divide", "mod": "remainder",
-    "pow": "pow", "matmul": "matmul", "and": "logical_and", "or": "logical_or", "lt": "lt", "le": "le", "gt": "gt",
-    "ge": "ge", "eq": "eq", "ne": "ne", "neg": "neg", "invert": "logical_not", "abs": "abs",
+    "pow": "pow", "matmul": "matmul", "and": "bitwise_and", "or": "bitwise_or", "xor": "bitwise_xor",
+    "lshift": "bitwise_left_shift", "rshift": "bitwise_right_shift", "lt": "lt", "le": "le", "gt": "gt",
+    "ge": "ge", "eq": "eq", "ne": "ne", "neg": "neg", "invert": "bitwise_not", "abs": "abs",
 }  # fmt: skip
-IN_PLACE = {"iadd": "add_", "isub": "sub_", "imul": "mul_", "itruediv": "div_"}  # `x += y`, as NumPy and PyTorch do it
-REFLECTED = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul")
+# `x += y`, as NumPy and PyTorch do it
+IN_PLACE = {
+    "iadd": "add_", "isub": "sub_", "imul": "mul_", "itruediv": "div_", "ifloordiv": "floor_divide_",
+    "imod": "remainder_", "ipow": "pow_",
+}  # fmt: skip
+REFLECTED = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or", "xor")
 
 
 def _method(function: str, name: str, *, reflected: bool = False) -> Callable[..., Any]:
@@ -319,11 +393,14 @@ CASTS = {
     "half": np.float16,
     "long": np.int64,
     "int": np.int32,
+    "short": np.int16,
+    "char": np.int8,
+    "byte": np.uint8,
     "bool": np.bool_,
 }
 for _name, _dtype in CASTS.items():
     setattr(Tensor, _name, _cast_method(_dtype))
-for _name in METHODS:
+for _name in [*METHODS, *IN_PLACE_METHODS]:
     setattr(Tensor, _name, _method(_name, _name))
 for _name, _function in {**OPERATORS, **IN_PLACE}.items():
     setattr(Tensor, f"__{_name}__", _method(_function, f"__{_name}__"))
@@ -386,6 +463,7 @@ def dim_index(op: str, dim: SupportsIndex, ndim: int) -> int:
         ShapeError: if there is no such dimension.
     """
     index = dim.__index__()
-    if not -ndim <= index < max(ndim, 1):
+    places = max(ndim, 1)  # a single number counts as one dimension, as in PyTorch
+    if not -places <= index < places:
         raise ShapeError(f"{op}: dim {index} does not exist; the tensor has {ndim} dimensions")
-    return index % max(ndim, 1)
+    return index % places

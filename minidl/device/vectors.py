@@ -132,8 +132,25 @@ def multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
     return builder.call(function, [a, b, c])
 
 
-def counted_loop(builder: Any, begin: Any, end: Any, step: int, values: list[Any], body: Any) -> tuple[Any, list[Any]]:
-    """for k in range(begin, end, step): values = body(k, values); gives the k that ended it, and the values."""
+def hidden(builder: Any, index: Any) -> Any:
+    """`index`, with no hint of how it came about.
+
+    Else LLVM makes an index of its own of each address in a loop, and with eight of them they live on the stack; and it
+    unrolls loops that are unrolled already.
+    """
+    from llvmlite import ir
+
+    same = ir.InlineAsm(ir.FunctionType(index.type, [index.type]), "", "=r,0")
+    return builder.call(same, [index])
+
+
+def counted_loop(
+    builder: Any, begin: Any, end: Any, step: int, values: list[Any], body: Any, *, hide: bool = False
+) -> tuple[Any, list[Any]]:
+    """for k in range(begin, end, step): values = body(k, values); gives the k that ended it, and the values.
+
+    With `hide`, LLVM takes the loop as it is written.
+    """
     before = builder.block
     head, inside, after = (builder.append_basic_block(name) for name in ("head", "inside", "after"))
     builder.branch(head)
@@ -146,7 +163,8 @@ def counted_loop(builder: Any, begin: Any, end: Any, step: int, values: list[Any
     builder.cbranch(builder.icmp_signed("<", k, end), inside, after)
     builder.position_at_end(inside)
     new = body(k, carried)
-    k.add_incoming(builder.add(k, integer(step)), builder.block)
+    following = builder.add(k, integer(step))
+    k.add_incoming(hidden(builder, following) if hide else following, builder.block)
     for phi, value in zip(carried, new, strict=True):
         phi.add_incoming(value, builder.block)
     builder.branch(head)

@@ -1,8 +1,8 @@
 """Register tiles for convolutions with few channels: the windows are read where they lie, by a table of offsets.
 
-All windows of a row see the same pattern: number s of window i is at i·step + offset[s]. So one loop over s serves every
-size, dilation and number of channels, and short sums (9 products for one channel and 3×3) pay for one loop, not for
-three nested ones.
+All windows of a row see the same pattern: number s of window i is at i·step + offset[s]. So one loop over s serves
+every size, dilation and number of channels, and short sums (9 products for one channel and 3×3) pay for one loop, not
+for three nested ones.
 
 | intrinsic | lanes are | one step is |
 |---|---|---|
@@ -21,6 +21,7 @@ from minidl.device.transpose import turned
 from minidl.device.vectors import (
     counted_loop,
     data_pointer,
+    hidden,
     integer,
     lanes_of,
     load,
@@ -43,21 +44,11 @@ def _start(context: Any, builder: Any, array: Any, value: Any, *offsets: Any) ->
     return _moved(builder, data_pointer(context, builder, array, value), *offsets)
 
 
-def _hidden(builder: Any, index: Any) -> Any:
-    """`index`, with no hint of how it came about.
-
-    Else LLVM makes an index of its own of each address in a loop, and with eight of them they live on the stack.
-    """
-    from llvmlite import ir
-
-    same = ir.InlineAsm(ir.FunctionType(index.type, [index.type]), "", "=r,0")
-    return builder.call(same, [index])
-
-
 def filters_tile(vectors: int) -> Intrinsic:
     """The intrinsic (c, ic, ldc, x, ix, step, table, steps, weight, iw, lift, i_lift), with filters in the lanes.
 
-    For i < `main_rows(vectors)` windows and f < vectors · lanes filters, c[ic + i ldc + f] = lift[i_lift + f] + Σ over s < steps of x[ix + i step + table[s]] · weight[iw + s width + f].
+    For i < `main_rows(vectors)` windows and f < vectors · lanes filters,
+    c[ic + i ldc + f] = lift[i_lift + f] + Σ over s < steps of x[ix + i step + table[s]] · weight[iw + s width + f].
     """
 
     def emit(
@@ -144,7 +135,7 @@ def channels_tile(filters: int) -> Intrinsic:
                 return new
 
             none = [zeros(vector)] * (windows * filters)
-            columns = turned(builder, counted_loop(builder, integer(0), steps_, 1, none, body)[1])
+            columns = turned(builder, counted_loop(builder, integer(0), steps_, 1, none, body, hide=True)[1])
             while len(columns) > 1:
                 columns = [builder.fadd(a, b) for a, b in zip(columns[::2], columns[1::2], strict=True)]
             first, end = _start(context, builder, lift, lift_, i_lift_), _start(context, builder, c, c_, ic_)
@@ -176,8 +167,9 @@ def channels_tile(filters: int) -> Intrinsic:
 
 
 def outer_tile(rows: int, vectors: int) -> Intrinsic:
-    """The intrinsic (c, ic, a, ia, a_down, a_step, a_table, i_row, b, ib, b_down, b_step, b_table, i_vector, down, count).
+    """A tile of sums of numbers times vectors.
 
+    The intrinsic (c, ic, a, ia, a_down, a_step, a_table, i_row, b, ib, b_down, b_step, b_table, i_vector, down, count):
     c[ic + (r vectors + v) lanes:] += Σ over y < down, i < count of a[ia + y a_down + i a_step + a_table[i_row + r]]
     times the vector b[ib + y b_down + i b_step + b_table[i_vector + v]:].
     """
@@ -221,15 +213,17 @@ def outer_tile(rows: int, vectors: int) -> Intrinsic:
                             loaded[v] = load(builder, vector, _moved(builder, right[v], b_at))
                         new[r * vectors + v] = multiply_add(builder, ones[r], loaded[v], sums[r * vectors + v])
                     return [
-                        _hidden(builder, builder.add(a_at, a_step_)),
-                        _hidden(builder, builder.add(b_at, b_step_)),
+                        hidden(builder, builder.add(a_at, a_step_)),
+                        hidden(builder, builder.add(b_at, b_step_)),
                         *new,
                     ]
 
-                return counted_loop(builder, integer(0), count_, 1, [a_row, b_row, *sums], window)[1][2:]
+                return counted_loop(builder, integer(0), count_, 1, [a_row, b_row, *sums], window, hide=True)[1][2:]
 
             before = [load(builder, vector, cell) for cell in cells]
-            for cell, total in zip(cells, counted_loop(builder, integer(0), down_, 1, before, line)[1], strict=True):
+            for cell, total in zip(
+                cells, counted_loop(builder, integer(0), down_, 1, before, line, hide=True)[1], strict=True
+            ):
                 store(builder, total, cell)
             return context.get_dummy_value()
 

@@ -1,15 +1,16 @@
 """The largest numbers, or the sums, of all pixels of a window, channels side by side in vectors.
 
-The pixels of a window lie on a grid of three dimensions: `counts` of them, `steps` apart, the first one at `pixel`. For each
-vector of channels the loop over the grid runs with its result in registers. (With the loop over channels inside, left to
-the compiler, the results went through memory once for each pixel: pooling 2×2 of 32 channels took 2.2 times as long.)
+The pixels of a window lie on a grid of three dimensions: `counts` of them, `steps` apart, the first one at `pixel`. For
+each vector of channels the loop over the grid runs with its result in registers. (With the loop over channels inside,
+left to the compiler, the results went through memory once for each pixel: pooling 2×2 of 32 channels took 2.2 times as
+long.)
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -35,7 +36,7 @@ def _over_grid(builder: Any, pixel: Any, counts: Any, steps: Any, values: list[A
     def along(dim: int, first: Any, values: list[Any]) -> list[Any]:
         def inner(k: Any, values: list[Any]) -> list[Any]:
             p = builder.add(first, builder.mul(k, steps[dim]))
-            return body(p, values) if dim == 2 else along(dim + 1, p, values)  # type: ignore[no-any-return]
+            return body(p, values) if dim == 2 else along(dim + 1, p, values)
 
         return counted_loop(builder, integer(0), counts[dim], 1, values, inner)[1]
 
@@ -72,7 +73,7 @@ def _choose(
             _choose(builder, pixel, counts, steps, use, others)
 
 
-def _for_channels(builder: Any, vector: Any, channels: Any, work: Callable[[Any, Any], None]) -> None:
+def for_vectors(builder: Any, vector: Any, channels: Any, work: Callable[[Any, Any], None]) -> None:
     """work(c, mask) for every vector of channels; mask is None for whole ones."""
     whole = builder.and_(channels, integer(-vector.count))
 
@@ -88,11 +89,11 @@ def _for_channels(builder: Any, vector: Any, channels: Any, work: Callable[[Any,
     counted_loop(builder, c, channels, vector.count, [], some_lanes)
 
 
-def _read(builder: Any, vector: Any, pointer: Any, mask: Any) -> Any:
+def read(builder: Any, vector: Any, pointer: Any, mask: Any) -> Any:
     return load(builder, vector, pointer) if mask is None else load_masked(builder, vector, pointer, mask)
 
 
-def _write(builder: Any, value: Any, pointer: Any, mask: Any) -> None:
+def write(builder: Any, value: Any, pointer: Any, mask: Any) -> None:
     if mask is None:
         store(builder, value, pointer)
     else:
@@ -113,7 +114,7 @@ def _emit_max(
         tops, wheres, numbers = (
             data_pointer(context, builder, kind, args[i]) for kind, i in ((best, 0), (place, 1), (x, 3))
         )
-        grid = [cgutils.unpack_tuple(builder, t, 3) for t in (counts, steps)]
+        counts, steps = (cgutils.unpack_tuple(builder, t, 3) for t in (counts, steps))
 
         def narrow(p: Any) -> Any:
             return p if place.dtype.bitwidth == 64 else builder.trunc(p, places.element)
@@ -121,7 +122,7 @@ def _emit_max(
         def work(loop: Loop, c: Any, mask: Any) -> None:
             def see(p: Any, values: list[Any]) -> list[Any]:
                 index = builder.add(builder.mul(builder.add(image, p), channels), c)
-                value = _read(builder, vector, builder.gep(numbers, [index]), mask)
+                value = read(builder, vector, builder.gep(numbers, [index]), mask)
                 wins = builder.or_(
                     builder.fcmp_ordered(">", value, values[0]), builder.fcmp_unordered("uno", value, value)
                 )
@@ -131,14 +132,14 @@ def _emit_max(
             lowest = ir.Constant(vector, [-np.inf] * vector.count)  # what is no larger leaves the first pixel its place
             top, where = loop([lowest, splat(builder, places, narrow(pixel))], see)
             target = builder.add(at, c)
-            _write(builder, top, builder.gep(tops, [target]), mask)
+            write(builder, top, builder.gep(tops, [target]), mask)
             _write_integers(builder, where, builder.gep(wheres, [target]), mask, place.dtype.bitwidth // 8)
 
-        use = functools.partial(_for_channels, builder, vector, channels)
-        _for_grid(builder, pixel, *grid, lambda loop: use(functools.partial(work, loop)))
+        use = functools.partial(for_vectors, builder, vector, channels)
+        _for_grid(builder, pixel, counts, steps, lambda loop: use(functools.partial(work, loop)))
         return context.get_dummy_value()
 
-    grid = types.UniTuple(types.intp, 3)
+    grid = cast(Any, types).UniTuple(types.intp, 3)
     return types.void(best, place, types.intp, x, types.intp, types.intp, grid, grid, types.intp), code
 
 
@@ -166,22 +167,22 @@ def _emit_sum(
         _, at, _, image, pixel, counts, steps, channels, count = args
         vector = vector_type(x)
         means, numbers = (data_pointer(context, builder, kind, args[i]) for kind, i in ((out, 0), (x, 2)))
-        grid = [cgutils.unpack_tuple(builder, t, 3) for t in (counts, steps)]
+        counts, steps = (cgutils.unpack_tuple(builder, t, 3) for t in (counts, steps))
 
         def work(loop: Loop, c: Any, mask: Any) -> None:
             def see(p: Any, values: list[Any]) -> list[Any]:
                 index = builder.add(builder.mul(builder.add(image, p), channels), c)
-                return [builder.fadd(values[0], _read(builder, vector, builder.gep(numbers, [index]), mask))]
+                return [builder.fadd(values[0], read(builder, vector, builder.gep(numbers, [index]), mask))]
 
             (total,) = loop([zeros(vector)], see)
             mean = builder.fdiv(total, splat(builder, vector, count))
-            _write(builder, mean, builder.gep(means, [builder.add(at, c)]), mask)
+            write(builder, mean, builder.gep(means, [builder.add(at, c)]), mask)
 
-        use = functools.partial(_for_channels, builder, vector, channels)
-        _for_grid(builder, pixel, *grid, lambda loop: use(functools.partial(work, loop)))
+        use = functools.partial(for_vectors, builder, vector, channels)
+        _for_grid(builder, pixel, counts, steps, lambda loop: use(functools.partial(work, loop)))
         return context.get_dummy_value()
 
-    grid = types.UniTuple(types.intp, 3)
+    grid = cast(Any, types).UniTuple(types.intp, 3)
     return types.void(out, types.intp, x, types.intp, types.intp, grid, grid, types.intp, x.dtype), code
 
 

@@ -5,49 +5,114 @@ Arguments that PyTorch takes and that change nothing here (`inplace`) are accept
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
 
 from minidl.core import Tensor
-from minidl.errors import ArgumentError, ShapeError
+from minidl.nn.attention_functions import multi_head_attention_forward, scaled_dot_product_attention
+from minidl.nn.random_functions import (
+    alpha_dropout,
+    dropout,
+    dropout1d,
+    dropout2d,
+    dropout3d,
+    feature_alpha_dropout,
+    gumbel_softmax,
+    rrelu,
+)
 from minidl.ops import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
     adaptive_avg_pool3d,
+    adaptive_max_pool1d,
+    adaptive_max_pool2d,
+    adaptive_max_pool3d,
+    affine_grid,
     avg_pool1d,
     avg_pool2d,
     avg_pool3d,
     batch_norm,
+    bilinear,
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
+    celu,
+    channel_shuffle,
     conv1d,
     conv2d,
     conv3d,
     conv_transpose1d,
     conv_transpose2d,
     conv_transpose3d,
+    cosine_embedding_loss,
+    cosine_similarity,
     cross_entropy,
-    dropout_by_key,
+    ctc_loss,
+    embedding,
+    embedding_bag,
+    fold,
+    gaussian_nll_loss,
     gelu,
+    generalized_dice_loss,
+    glu,
+    grid_sample,
     group_norm,
+    hardshrink,
+    hardsigmoid,
+    hardswish,
+    hinge_embedding_loss,
     huber_loss,
+    instance_norm,
     interpolate,
+    kl_div,
     l1_loss,
     layer_norm,
     linear,
+    local_response_norm,
     log_softmax,
+    logsigmoid,
+    lp_pool1d,
+    lp_pool2d,
+    lp_pool3d,
+    margin_ranking_loss,
     max_pool1d,
     max_pool2d,
     max_pool3d,
+    max_unpool1d,
+    max_unpool2d,
+    max_unpool3d,
+    mish,
     mse_loss,
+    multi_margin_loss,
+    multilabel_margin_loss,
+    multilabel_soft_margin_loss,
     nll_loss,
+    normalize,
     one_hot,
     pad,
+    pairwise_distance,
+    pdist,
+    pixel_shuffle,
+    pixel_unshuffle,
+    poisson_nll_loss,
+    prelu,
+    rms_norm,
+    selu,
     sigmoid,
+    sigmoid_focal_loss,
     smooth_l1_loss,
     soft_dice_loss,
+    soft_margin_loss,
     softmax,
+    softmin,
     softplus,
+    softshrink,
+    softsign,
     tanh,
+    tanhshrink,
+    threshold,
+    triplet_margin_loss,
+    triplet_margin_with_distance_loss,
+    tversky_loss,
+    unfold,
 )
 from minidl.ops import elu as _elu
 from minidl.ops import hardtanh as _hardtanh
@@ -55,15 +120,25 @@ from minidl.ops import leaky_relu as _leaky_relu
 from minidl.ops import relu as _relu
 from minidl.ops import relu6 as _relu6
 from minidl.ops import silu as _silu
-from minidl.random import default_generator
 
 __all__ = [
-    "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d",
-    "batch_norm", "binary_cross_entropy", "binary_cross_entropy_with_logits", "conv1d", "conv2d", "conv3d",
-    "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "cross_entropy", "dropout", "dropout2d", "elu",
-    "gelu", "group_norm", "hardtanh", "huber_loss", "interpolate", "l1_loss", "layer_norm", "leaky_relu", "linear",
-    "log_softmax", "max_pool1d", "max_pool2d", "max_pool3d", "mse_loss", "nll_loss", "one_hot", "pad", "relu",
-    "relu6", "sigmoid", "silu", "smooth_l1_loss", "soft_dice_loss", "softmax", "softplus", "tanh",
+    "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool1d",
+    "adaptive_max_pool2d", "adaptive_max_pool3d", "affine_grid", "alpha_dropout", "avg_pool1d", "avg_pool2d",
+    "avg_pool3d", "batch_norm", "bilinear", "binary_cross_entropy", "binary_cross_entropy_with_logits", "celu",
+    "channel_shuffle", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
+    "cosine_embedding_loss", "cosine_similarity", "cross_entropy", "ctc_loss", "dropout", "dropout1d", "dropout2d",
+    "dropout3d", "elu", "embedding", "embedding_bag", "feature_alpha_dropout", "fold", "gaussian_nll_loss", "gelu",
+    "generalized_dice_loss", "glu", "grid_sample", "group_norm", "gumbel_softmax", "hardshrink", "hardsigmoid",
+    "hardswish", "hardtanh", "hinge_embedding_loss", "huber_loss", "instance_norm", "interpolate", "kl_div",
+    "l1_loss", "layer_norm", "leaky_relu", "linear", "local_response_norm", "log_softmax", "logsigmoid",
+    "lp_pool1d", "lp_pool2d", "lp_pool3d", "margin_ranking_loss", "max_pool1d", "max_pool2d", "max_pool3d",
+    "max_unpool1d", "max_unpool2d", "max_unpool3d", "mish", "mse_loss", "multi_head_attention_forward",
+    "multi_margin_loss", "multilabel_margin_loss", "multilabel_soft_margin_loss", "nll_loss", "normalize",
+    "one_hot", "pad", "pairwise_distance", "pdist", "pixel_shuffle", "pixel_unshuffle", "poisson_nll_loss", "prelu",
+    "relu", "relu6", "rms_norm", "rrelu", "scaled_dot_product_attention", "selu", "sigmoid", "sigmoid_focal_loss",
+    "silu", "smooth_l1_loss", "soft_dice_loss", "soft_margin_loss", "softmax", "softmin", "softplus", "softshrink",
+    "softsign", "tanh", "tanhshrink", "threshold", "triplet_margin_loss", "triplet_margin_with_distance_loss",
+    "tversky_loss", "unfold", "upsample", "upsample_bilinear", "upsample_nearest",
 ]  # fmt: skip
 
 
@@ -97,28 +172,18 @@ def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace
     return _hardtanh(input, min_val, max_val)
 
 
-def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-    """Each element set to zero with probability `p`, the others divided by 1 - p; `input` itself outside of training.
-
-    The mask comes from the default generator: `minidl.manual_seed` makes it repeatable.
-
-    Source: Srivastava et al., JMLR 15 (2014).
-    """
-    if not 0 <= p <= 1:
-        raise ArgumentError(f"dropout: p must be from 0 to 1, got {p}")
-    if not training or p == 0:
-        return input
-    if p == 1:
-        return input * 0.0
-    key = default_generator().integers(0, 2**63 - 1, (2,)).astype(np.uint64)
-    return dropout_by_key(input, Tensor.of(key).to(input.device), p)
+def upsample(
+    input: Tensor, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: bool | None = None
+) -> Tensor:
+    """The same as `interpolate`."""
+    return interpolate(input, size, scale_factor, mode, align_corners)
 
 
-def dropout2d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-    """Each channel of (N, C, H, W) set to zero as a whole with probability `p`, the others divided by 1 - p."""
-    if input.ndim < 3:
-        raise ShapeError(f"dropout2d: input must be (N, C, H, W), got {input.shape}")
-    if not training or p == 0:
-        return input
-    ones = Tensor.of(input.device.xp.ones(input.shape[:2] + (1,) * (input.ndim - 2), input.dtype))
-    return input * dropout(ones, p)
+def upsample_nearest(input: Tensor, size: Any = None, scale_factor: Any = None) -> Tensor:
+    """`interpolate` in mode "nearest"."""
+    return interpolate(input, size, scale_factor)
+
+
+def upsample_bilinear(input: Tensor, size: Any = None, scale_factor: Any = None) -> Tensor:
+    """`interpolate` in mode "bilinear", with corners aligned."""
+    return interpolate(input, size, scale_factor, "bilinear", True)

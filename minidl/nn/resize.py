@@ -9,7 +9,7 @@ from minidl.errors import ArgumentError
 from minidl.nn import functional as F
 from minidl.nn.module import Module
 
-__all__ = ["Upsample"]
+__all__ = ["Upsample", "UpsamplingBilinear2d", "UpsamplingNearest2d"]
 
 
 class Upsample(Module):
@@ -18,8 +18,9 @@ class Upsample(Module):
     Args:
         size: the new lengths; a number, or one for each spatial dimension.
         scale_factor: factors instead of `size`; new lengths are rounded down.
-        mode: "nearest", or "linear", "bilinear" or "trilinear" for one, two or three spatial dimensions.
-        align_corners: map corner pixels onto corner pixels; linear modes only.
+        mode: as for `functional.interpolate`: "nearest", "linear", "bilinear", "bicubic", "trilinear", ...
+        align_corners: map corner pixels onto corner pixels; linear and cubic modes only.
+        recompute_scale_factor: use the ratio of the lengths, not the factor that was given.
     """
 
     def __init__(
@@ -28,10 +29,12 @@ class Upsample(Module):
         scale_factor: float | Sequence[float] | None = None,
         mode: str = "nearest",
         align_corners: bool | None = None,
+        recompute_scale_factor: bool | None = None,
     ) -> None:
         if (size is None) == (scale_factor is None):
             raise ArgumentError("Upsample: give either size or scale_factor")
         self.size, self.mode, self.align_corners = size, mode, align_corners
+        self.recompute_scale_factor = recompute_scale_factor
         self.scale_factor = (
             tuple(float(f) for f in scale_factor)
             if isinstance(scale_factor, Sequence)
@@ -41,8 +44,24 @@ class Upsample(Module):
         )
 
     def forward(self, input: Tensor) -> Tensor:
-        return F.interpolate(input, self.size, self.scale_factor, self.mode, self.align_corners)
+        return F.interpolate(
+            input, self.size, self.scale_factor, self.mode, self.align_corners, self.recompute_scale_factor
+        )
 
     def extra_repr(self) -> str:
         wanted = f"size={self.size}" if self.scale_factor is None else f"scale_factor={self.scale_factor}"
         return f"{wanted}, mode={self.mode!r}"
+
+
+class UpsamplingNearest2d(Upsample):
+    """Resize images by repeating pixels. Maps (N, C, H, W) to (N, C, H', W')."""
+
+    def __init__(self, size: int | Sequence[int] | None = None, scale_factor: float | Sequence[float] | None = None):
+        super().__init__(size, scale_factor)
+
+
+class UpsamplingBilinear2d(Upsample):
+    """Resize images bilinearly, corners upon corners. Maps (N, C, H, W) to (N, C, H', W')."""
+
+    def __init__(self, size: int | Sequence[int] | None = None, scale_factor: float | Sequence[float] | None = None):
+        super().__init__(size, scale_factor, "bilinear", True)

@@ -1,6 +1,6 @@
 """RNN, LSTM, GRU: recurrent layers over whole sequences, stacked and in both directions.
 
-Each layer and direction is one `linear` over all steps at once and one op that sweeps them (`minidl/ops/rnn`).
+Each layer is one op that sweeps all steps, in both directions if wanted (`minidl/ops/rnn`).
 """
 
 from __future__ import annotations
@@ -134,20 +134,19 @@ class _Recurrent(Module, Generic[State]):
                     f"got {state.shape}"
                 )
         steps = None if lengths is None else Tensor.of(lengths).to(x.device)
-        zeros = Tensor.of(x.device.xp.zeros(shape[1:], promote(x.dtype, self.all_weights[0][1].dtype)))
-        outputs: list[Tensor] = []
+        weights = self.all_weights
+        start = Tensor.of(x.device.xp.zeros((self._directions, *shape[1:]), promote(x.dtype, weights[0][0].dtype)))
         last: list[tuple[Tensor, ...]] = []
-        for place, weights in enumerate(self.all_weights):
-            starts = [s[place] for s in states] or [zeros] * len(self._state_names)
-            direction = place % self._directions
-            output, *ends = self._sweep(x, starts, weights, steps, reverse=direction == 1)
-            outputs.append(output)
+        for place in range(0, places, self._directions):
+            whole = slice(place, place + self._directions)
+            starts = [s[whole] for s in states] or [start] * len(self._state_names)
+            kinds = [_joined(of_kind) for of_kind in zip(*weights[whole], strict=True)]
+            if not self.bias:
+                kinds += [Tensor.of(x.device.xp.zeros(kinds[0].shape[:2], kinds[0].dtype))] * 2
+            x, *ends = self._sweep(x, starts, kinds, steps)
             last.append(tuple(ends))
-            if direction == self._directions - 1:
-                x = outputs[0] if len(outputs) == 1 else cat(outputs, 2)
-                outputs = []
-                x = F.dropout(x, self.dropout, self.training and place < places - 1)
-        return x, [stack(ends) for ends in zip(*last, strict=True)]
+            x = F.dropout(x, self.dropout, self.training and whole.stop < places)
+        return x, [ends[0] if len(ends) == 1 else cat(ends, 0) for ends in zip(*last, strict=True)]
 
     def _ranked(self, states: Sequence[Tensor], ndim: int) -> Sequence[Tensor]:
         """The given states, after a look at their number of dimensions."""
@@ -160,9 +159,12 @@ class _Recurrent(Module, Generic[State]):
         return states
 
     def _sweep(
-        self, x: Tensor, starts: Sequence[Tensor], weights: Sequence[Tensor], lengths: Tensor | None, reverse: bool
+        self, x: Tensor, starts: Sequence[Tensor], weights: Sequence[Tensor], lengths: Tensor | None
     ) -> tuple[Tensor, ...]:
-        """One layer in one direction: its states (steps, N, hidden_size), and what it ends with."""
+        """One layer: its states (steps, N, D hidden_size), and what it ends with.
+
+        `weights` are weight_ih, weight_hh, bias_ih and bias_hh of all its directions, (D, ...).
+        """
         raise NotImplementedError
 
     def _split(self, hx: Any) -> Sequence[Tensor]:
@@ -178,9 +180,9 @@ class _Recurrent(Module, Generic[State]):
         return ", ".join([str(self.input_size), str(self.hidden_size), *changed])
 
 
-def _input_gates(x: Tensor, weights: Sequence[Tensor]) -> Tensor:
-    """The input's share of the gates of all steps, (T, N, gates * hidden_size), with both biases."""
-    return F.linear(x, weights[0], weights[2] + weights[3] if len(weights) == 4 else None)
+def _joined(directions: Sequence[Tensor]) -> Tensor:
+    """The weights of one direction or two as one tensor, (D, ...)."""
+    return directions[0].unsqueeze(0) if len(directions) == 1 else stack(directions)
 
 
 class RNN(_Recurrent[Tensor]):
@@ -211,10 +213,11 @@ class RNN(_Recurrent[Tensor]):
         )
 
     def _sweep(
-        self, x: Tensor, starts: Sequence[Tensor], weights: Sequence[Tensor], lengths: Tensor | None, reverse: bool
+        self, x: Tensor, starts: Sequence[Tensor], weights: Sequence[Tensor], lengths: Tensor | None
     ) -> tuple[Tensor, ...]:
-        gates = _input_gates(x, weights)
-        return rnn_sequence(gates, starts[0], weights[1], lengths, nonlinearity=self.nonlinearity, reverse=reverse)
+        weight_ih, weight_hh, bias_ih, bias_hh = weights
+        bias = bias_ih + bias_hh
+        return rnn_sequence(x, starts[0], weight_ih, weight_hh, bias, lengths, nonlinearity=self.nonlinearity)
 
 
 class LSTM(_Recurrent["tuple[Tensor, Tensor]"]):
@@ -241,10 +244,10 @@ class LSTM(_Recurrent["tuple[Tensor, Tensor]"]):
         )
 
     def _sweep(
-        self, x: Tensor, starts: Sequence[Tensor], weights: Sequence[Tensor], lengths: Tensor | None, reverse: bool
+        self, x: Tensor, starts: Sequence[Tensor], weights: Sequence[Tensor], lengths: Tensor | None
     ) -> tuple[Tensor, ...]:
-        h, c = starts
-        return lstm_sequence(_input_gates(x, weights), h, c, weights[1], lengths, reverse=reverse)
+        (h, c), (weight_ih, weight_hh, bias_ih, bias_hh) = starts, weights
+        return lstm_sequence(x, h, c, weight_ih, weight_hh, bias_ih + bias_hh, lengths)
 
     def _split(self, hx: Any) -> Sequence[Tensor]:
         if hx is not None and not (isinstance(hx, (tuple, list)) and len(hx) == 2):
@@ -266,10 +269,7 @@ class GRU(_Recurrent[Tensor]):
     _gates = 3
 
     def _sweep(
-        self, x: Tensor, starts: Sequence[Tensor], weights: Sequence[Tensor], lengths: Tensor | None, reverse: bool
+        self, x: Tensor, starts: Sequence[Tensor], weights: Sequence[Tensor], lengths: Tensor | None
     ) -> tuple[Tensor, ...]:
-        weight_hh = weights[1]
-        xp = weight_hh.device.xp
-        bias_hh = weights[3] if self.bias else Tensor.of(xp.zeros(weight_hh.shape[0], weight_hh.dtype))
-        gates = F.linear(x, weights[0], weights[2] if self.bias else None)
-        return gru_sequence(gates, starts[0], weight_hh, bias_hh, lengths, reverse=reverse)
+        weight_ih, weight_hh, bias_ih, bias_hh = weights
+        return gru_sequence(x, starts[0], weight_ih, weight_hh, bias_ih, bias_hh, lengths)

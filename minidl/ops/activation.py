@@ -1,7 +1,7 @@
 """Activations: the element-wise functions between layers, a row each.
 
-Each is one pass forward and one backward: 8 and 12 bytes a number in float32, so memory decides, as long as the formulas run
-in vectors.
+Each is one pass forward and one backward: 8 and 12 bytes a number in float32, so memory decides, as long as the
+formulas run in vectors.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 
 from minidl.core import Array, Grads, Node, Tensor, as_tensor
 from minidl.device import inline
+from minidl.device.dtypes import is_floating
 from minidl.device.scalar_math import ERF_BORDER, ERF_FAR, ERF_NEAR, typed
 from minidl.device.scalar_math import erf as erf_
 from minidl.device.scalar_math import exp as exp_
@@ -227,7 +228,7 @@ class SoftplusGrad(Slope):
     @staticmethod
     def bend(x: Tensor, beta: float, threshold: float) -> Tensor:
         s = sigmoid(x * beta)
-        return s * (1 - s) * beta * (x * beta <= threshold).to(x.dtype)  # type: ignore[no-any-return]
+        return s * (1 - s) * beta * (x * beta <= threshold).to(x.dtype)
 
 
 @inline
@@ -445,7 +446,7 @@ class EluGrad(Slope):
 
     @staticmethod
     def bend(x: Tensor, alpha: float) -> Tensor:
-        return exp(clamp(x, max=0.0)) * alpha * (x <= 0).to(x.dtype)  # type: ignore[no-any-return]
+        return exp(clamp(x, max=0.0)) * alpha * (x <= 0).to(x.dtype)
 
 
 relu = unary_function(Relu)
@@ -500,9 +501,13 @@ def elu(input: Tensor, alpha: float = 1.0) -> Tensor:
 
 def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
     """x, held between `min_val` and `max_val`."""
+    if min_val > max_val:
+        raise MinidlError(f"hardtanh: min_val must be at most max_val, got {min_val} and {max_val}")
+    if not is_floating(input.dtype):  # whole numbers stay so, as in PyTorch
+        min_val, max_val = int(min_val), int(max_val)
     return clamp(input, min_val, max_val)
 
 
 def relu6(input: Tensor) -> Tensor:
     """x, held between 0 and 6."""
-    return clamp(input, 0.0, 6.0)
+    return hardtanh(input, 0.0, 6.0)

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from minidl.core import Array, Grads, Node, Op, Spec, Tensor, UpdateOp, as_tensor, update
+from minidl.core import Array, Grads, Node, Op, Spec, Tensor, UpdateOp, as_tensor, registry, update
 from minidl.device import inline
 from minidl.device.dtypes import as_float, is_floating, promote
-from minidl.errors import DTypeError, ShapeError
+from minidl.errors import ArgumentError, DTypeError, ShapeError
 from minidl.ops.compare import eq, gt
 from minidl.ops.each import SMALL, each_pair
 from minidl.ops.elementwise import Binary, binary_function, broadcast, pair, quiet
@@ -140,7 +140,12 @@ class Pow(Binary):
     @staticmethod
     def reference(xp: Any, out: Array, x: Array, y: Array) -> None:
         with quiet():
-            xp.power(x, y, out=out)
+            if out.dtype.kind in "iu" and y.dtype.kind == "i":  # 1 / x of whole numbers is 0, but for 1 and -1
+                odd = xp.where(y % 2 == 1, x, 1)
+                inverse = xp.where(x == 1, 1, xp.where(x == -1, odd, 0))
+                out[...] = xp.where(y < 0, inverse, xp.power(x, xp.maximum(y, 0)))
+            else:
+                xp.power(x, y, out=out)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
@@ -221,14 +226,50 @@ class Remainder(Binary):
         return g, -g * floor_divide(x, y) if node.needs[1] else None
 
 
-add = binary_function(Add)
-sub = binary_function(Sub)
 mul = binary_function(Mul)
-div = binary_function(Div)
 maximum = binary_function(Maximum)
 minimum = binary_function(Minimum)
 floor_divide = binary_function(FloorDivide)
 remainder = binary_function(Remainder)
+
+
+def add(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
+    """input + alpha * other.
+
+    >>> add(Tensor([1.0]), Tensor([2.0]), alpha=10)
+    tensor([21.])
+    """
+    x, y = pair(input, other)
+    result: Tensor = Add.apply(x, y if alpha == 1 else y * alpha)
+    return result
+
+
+def sub(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
+    """input - alpha * other."""
+    x, y = pair(input, other)
+    if x.dtype.kind == y.dtype.kind == "b":
+        raise DTypeError("sub: bools cannot be subtracted; use logical_xor, or convert them by input.int()")
+    result: Tensor = Sub.apply(x, y if alpha == 1 else y * alpha)
+    return result
+
+
+def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
+    """input / other, in floating point; x / 0 is inf or NaN.
+
+    Args:
+        rounding_mode: None; "floor" rounds down, as `//` does; "trunc" rounds towards zero. Whole numbers then stay so.
+
+    >>> div(Tensor([-7.0]), 2), div(Tensor([-7.0]), 2, rounding_mode="trunc")
+    (tensor([-3.5]), tensor([-3.]))
+    """
+    if rounding_mode == "floor":
+        return floor_divide(input, other)
+    if rounding_mode == "trunc":
+        return registry.call("trunc_divide", input, other)  # type: ignore[no-any-return]
+    if rounding_mode is not None:
+        raise ArgumentError(f"div: rounding_mode must be None, 'floor' or 'trunc', got {rounding_mode!r}")
+    result: Tensor = Div.apply(*pair(input, other))
+    return result
 
 
 def pow(input: Any, exponent: Any) -> Tensor:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor, dim_index
 from minidl.device.dtypes import promote
-from minidl.errors import ShapeError
-from minidl.ops.views import expand, narrow, reshape, unsqueeze
+from minidl.errors import DTypeError, ShapeError
+from minidl.ops.each import SMALL
+from minidl.ops.line_loops import copy_runs
+from minidl.ops.views import expand, reshape, unsqueeze
 
 __all__ = ["cat", "repeat", "stack"]
 
@@ -17,6 +19,7 @@ class Concat(Op):
     """One tensor behind the other along a dimension."""
 
     name = "cat"
+    strided = True
 
     @staticmethod
     def infer(*xs: Spec, dim: int) -> Spec:
@@ -37,6 +40,18 @@ class Concat(Op):
             out[(slice(None),) * dim + (slice(start, stop),)] = x
             start = stop
 
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        alike = len({a.dtype for a in arrays}) == 1
+        return alike and arrays[0].size >= SMALL and super().cpu_takes(arrays, params)
+
+    @staticmethod
+    def cpu(out: Array, *xs: Array, dim: int) -> None:
+        start = 0
+        for x in xs:
+            copy_runs(out, start, x, 0, dim, x.shape[dim])
+            start += x.shape[dim]
+
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
         dim = node.params["dim"]
@@ -44,9 +59,45 @@ class Concat(Op):
         for spec in node.specs:
             starts.append(starts[-1] + spec.shape[dim])
         return tuple(
-            narrow(g, dim, start, spec.shape[dim]) if needed else None
+            Part.apply(g, dim=dim, start=start, length=spec.shape[dim]) if needed else None
             for start, spec, needed in zip(starts, node.specs, node.needs, strict=False)
         )
+
+
+class Part(Op):
+    """A stretch along a dimension, in memory of its own and in the order of memory that it had.
+
+    As a view it would be copied by the kernel that takes it, and more slowly.
+    """
+
+    name = "part"
+    strided = True
+
+    @staticmethod
+    def infer(x: Spec, *, dim: int, start: int, length: int) -> Spec:
+        return x.with_shape(*x.shape[:dim], length, *x.shape[dim + 1 :])
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array, *, dim: int, start: int, length: int) -> None:
+        out[...] = x[(slice(None),) * dim + (slice(start, start + length),)]
+
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        return arrays[0].size >= SMALL and params["length"] > 0 and super().cpu_takes(arrays, params)
+
+    @staticmethod
+    def cpu(out: Array, x: Array, *, dim: int, start: int, length: int) -> None:
+        copy_runs(out, 0, x, start, dim, length)
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        (x,), dim, start, length = node.specs, *node.params.values()
+        pieces = [g]
+        for at, more in ((0, start), (1, x.shape[dim] - start - length)):
+            if more:
+                shape = (*x.shape[:dim], more, *x.shape[dim + 1 :])
+                pieces.insert(at * len(pieces), Tensor.of(g.device.xp.zeros(shape, g.dtype)))
+        return (cat(pieces, dim) if len(pieces) > 1 else g,)
 
 
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
@@ -59,8 +110,12 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     tensor([[1., 3.],
             [2., 4.]])
     """
+    if bad := [x for x in tensors if not isinstance(x, Tensor)]:
+        raise DTypeError(f"cat: needs tensors, got {type(bad[0]).__name__}")
     if not len(tensors):
         raise ShapeError("cat: needs at least one tensor")
+    if any(x.ndim > 1 for x in tensors):  # as PyTorch has it, an empty row joins anything
+        tensors = [x for x in tensors if x.shape != (0,)]
     if not tensors[0].ndim:
         raise ShapeError("cat: a tensor without dimensions cannot be joined; use stack")
     result: Tensor = Concat.apply(*tensors, dim=dim_index("cat", dim, tensors[0].ndim))

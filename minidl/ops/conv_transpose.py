@@ -2,14 +2,72 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
-from minidl.core import Tensor
+from minidl.core import Array, Grads, Node, Spec, Tensor
 from minidl.errors import ShapeError
-from minidl.ops.conv import ConvGradInput, check_operands
-from minidl.ops.windows import sizes
+from minidl.ops.activation import ReluGrad
+from minidl.ops.conv import ConvGradInput, Convolution, back_gradients, check_operands, convolve_back
+from minidl.ops.conv.epilogue import Epilogue
+from minidl.ops.windows import Sizes, sizes
 
 __all__ = ["conv_transpose1d", "conv_transpose2d", "conv_transpose3d"]
+
+
+class ConvTranspose(Convolution):
+    """The adjoint of a convolution in its image, plus bias."""
+
+    name = "conv_transpose"
+    saves: ClassVar[tuple[str, ...]] = ("x", "weight")
+    images = ("x", "out")
+    defers = True
+    activation = "none"
+
+    @staticmethod
+    def infer(
+        x: Spec, weight: Spec, bias: Spec | None = None,
+        *, image: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
+    ) -> Spec:  # fmt: skip
+        return ConvGradInput.infer(
+            x, weight, image=image, stride=stride, padding=padding, dilation=dilation, groups=groups
+        )
+
+    @classmethod
+    def reference(
+        cls, xp: Any, out: Array, x: Array, weight: Array, bias: Array | None = None,
+        *, image: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
+    ) -> None:  # fmt: skip
+        ConvGradInput.reference(
+            xp, out, x, weight, image=image, stride=stride, padding=padding, dilation=dilation, groups=groups
+        )
+        if bias is not None:
+            out += bias.reshape(-1, *[1] * len(image))
+        if cls.activation == "relu":
+            xp.maximum(out, 0, out=out)
+
+    @classmethod
+    def cpu(
+        cls, out: Array, x: Array, weight: Array, bias: Array | None = None,
+        *, image: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
+    ) -> None:  # fmt: skip
+        convolve_back(out, x, weight, Epilogue(bias, cls.activation), stride, padding, dilation, groups)
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        x, weight, *result = node.saved
+        if result:
+            g = ReluGrad.apply(g, result[0].detach())
+        params = {name: value for name, value in node.params.items() if name != "image"}
+        gb = g.sum([d for d in range(g.ndim) if d != 1]) if node.needs[2:] == (True,) else None
+        return (*back_gradients(node, x, weight, g, params), gb)[: len(node.needs)]
+
+
+class ConvTransposeRelu(ConvTranspose):
+    """The same, with the ReLU behind it (`ops/fusion.py`)."""
+
+    name = "conv_transpose_relu"
+    saves = ("x", "weight", "out")
+    activation = "relu"
 
 
 def conv_transpose1d(
@@ -86,7 +144,8 @@ def _conv_transpose(
     )
     if any(n < 1 for n in image):
         raise ShapeError(f"{name}: padding {padding} leaves nothing of an output of {image}")
-    result: Tensor = ConvGradInput.apply(
-        input, weight, image=image, stride=stride, padding=padding, dilation=dilation, groups=groups
-    )
-    return result if bias is None else result + bias.reshape(-1, *[1] * dims)
+    result: Tensor = ConvTranspose.apply(
+        *(input, weight) if bias is None else (input, weight, bias),
+        image=image, stride=stride, padding=padding, dilation=dilation, groups=groups,
+    )  # fmt: skip
+    return result

@@ -1,7 +1,8 @@
 """cross_entropy and nll_loss: how far predicted class probabilities are from the true classes.
 
-With classes as the target, cross_entropy is one op: each logit is read once forward and once backward, and nothing of their
-size is kept. Forward keeps log(sum(exp(x))) of each place, so backward is g * weight * (exp(x - that) - 1 at the target).
+With classes as the target, cross_entropy is one op: each logit is read once forward and once backward, and nothing of
+their size is kept. Forward keeps log(sum(exp(x))) of each place, so backward is g * weight * (exp(x - that) - 1 at the
+target).
 """
 
 from __future__ import annotations
@@ -57,9 +58,7 @@ class CrossEntropy(Op):
     @staticmethod
     def cpu(out: tuple[Array, Array], x: Array, target: Array, weight: Array, *, ignore_index: int) -> None:
         loss, level = (a.reshape(-1) for a in out)
-        parallel(
-            cross_entropy_rows, target.size, loss, level, x.reshape(-1), target.reshape(-1), weight, ignore_index
-        )
+        parallel(cross_entropy_rows, target.size, loss, level, x.reshape(-1), target.reshape(-1), weight, ignore_index)
 
     @staticmethod
     def vjp(node: Node, g: Any) -> Grads:
@@ -102,9 +101,7 @@ class CrossEntropyGrad(Op):
         return super().cpu_takes(arrays, params) and fits and x.size > 0
 
     @staticmethod
-    def cpu(
-        out: Array, g: Array, x: Array, target: Array, weight: Array, level: Array, *, ignore_index: int
-    ) -> None:
+    def cpu(out: Array, g: Array, x: Array, target: Array, weight: Array, level: Array, *, ignore_index: int) -> None:
         flat = (a.reshape(-1) for a in (out, g, x, target, weight, level))
         parallel(cross_entropy_slope_rows, target.size, *flat, ignore_index)
 
@@ -161,9 +158,7 @@ def cross_entropy(
     return _weighted_mean(loss, target, weight, ignore_index) if reduction == "mean" else reduce_loss(loss, reduction)
 
 
-def _hard(
-    input: Tensor, target: Tensor, weight: Tensor | None, dim: int, ignore_index: int, reduction: str
-) -> Tensor:
+def _hard(input: Tensor, target: Tensor, weight: Tensor | None, dim: int, ignore_index: int, reduction: str) -> Tensor:
     """cross_entropy with classes as the target."""
     kept = _check_target(input, target, weight, ignore_index, dim)
     factor = Tensor.of(input.device.xp.ones(input.shape[dim], input.dtype)) if weight is None else weight

@@ -5,12 +5,15 @@ Backward makes the same mask again from the same key. All kernels use one hash, 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor
+from minidl.device import kernel, parallel
 from minidl.errors import MinidlError
+from minidl.ops.each import SMALL
 
 __all__ = ["dropout_by_key"]
 
@@ -30,6 +33,15 @@ class Dropout(Op):
         keep = (hashed(xp, x.size, key) >= np.uint32(min(p * 2**32, 2**32 - 1))).reshape(x.shape)
         xp.multiply(x, keep * x.dtype.type(1 / (1 - p)), out=out)
 
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        return super().cpu_takes(arrays, params) and arrays[0].size >= SMALL
+
+    @staticmethod
+    def cpu(out: Array, x: Array, key: Array, *, p: float) -> None:
+        limit = int(min(p * 2**32, 2**32 - 1))
+        parallel(_drop, x.size, out.reshape(-1), x.reshape(-1), key, limit, 1 / (1 - p))
+
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
         (key,) = node.saved
@@ -45,6 +57,17 @@ def hashed(xp: Any, n: int, key: Array) -> Array:
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return ((z ^ (z >> np.uint64(31))) >> np.uint64(32)).astype(np.uint32)
+
+
+@kernel("T[::1], const T[::1], const uint64[::1], uint64, T", T=("float32", "float64"))
+def _drop(begin: int, end: int, out: Array, x: Array, key: Array, limit: int, factor: float) -> None:
+    """The same hash as `hashed`, number by number."""
+    zero = x.dtype.type(0)
+    for i in range(begin, end):
+        z = key[0] + (np.uint64(i + 1) + key[1]) * np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        out[i] = x[i] * factor if ((z ^ (z >> np.uint64(31))) >> np.uint64(32)) >= limit else zero
 
 
 def dropout_by_key(input: Tensor, key: Tensor, p: float = 0.5) -> Tensor:

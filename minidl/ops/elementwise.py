@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor, as_tensor
-from minidl.device.dtypes import as_float, promote
+from minidl.device.dtypes import as_float, is_floating, promote
 from minidl.errors import ShapeError
 
 
@@ -56,6 +56,8 @@ class Slope(Op):
     saves = ("g", "at")
     elementwise = True
     least: ClassVar[int] = 0
+    # (at, **params) -> the derivative of the derivative by what was saved, in ops; None where it is zero.
+    bend: ClassVar[Callable[..., Tensor] | None] = None
 
     @staticmethod
     def infer(g: Spec, at: Spec, **params: Any) -> Spec:
@@ -66,16 +68,11 @@ class Slope(Op):
         g, at = arrays
         return super().cpu_takes(arrays, params) and g.dtype == at.dtype and g.size >= cls.least
 
-    @staticmethod
-    def bend(at: Tensor, **params: Any) -> Tensor | None:
-        """The derivative of the derivative by what was saved, in ops; None where it is zero."""
-        return None
-
     @classmethod
     def vjp(cls, node: Node, g: Tensor) -> Grads:
         inner, at = node.saved
-        bend = cls.bend(at, **node.params) if node.needs[1] else None
-        return cls.apply(g, at, **node.params), None if bend is None else g * inner * bend
+        across = g * inner * cls.bend(at, **node.params) if cls.bend is not None and node.needs[1] else None
+        return cls.apply(g, at, **node.params), across
 
 
 def quiet() -> np.errstate:
@@ -83,11 +80,18 @@ def quiet() -> np.errstate:
     return np.errstate(all="ignore")
 
 
+def float_of(x: Tensor) -> Tensor:
+    """`x` in a floating type: of bools and small integers NumPy would compute in float16."""
+    return x if is_floating(x.dtype) else x.to(as_float(x.dtype))
+
+
 def unary_function(op: type[Op]) -> Callable[[Any], Tensor]:
     """The public function of a one-input row."""
+    floats = issubclass(op, FloatUnary)
 
     def function(input: Any) -> Tensor:
-        result: Tensor = op.apply(as_tensor(input))
+        x = as_tensor(input)
+        result: Tensor = op.apply(float_of(x) if floats else x)
         return result
 
     function.__name__ = function.__qualname__ = op.name
@@ -111,13 +115,13 @@ class Binary(Op):
     @classmethod
     def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
         x, y = arrays
-        if x.size < cls.least and y.size < cls.least or x.dtype != y.dtype or not super().cpu_takes(arrays, params):
+        if (x.size < cls.least and y.size < cls.least) or x.dtype != y.dtype or not super().cpu_takes(arrays, params):
             return False
         if x.shape == y.shape:
             return True
         if not (x.flags.c_contiguous and y.flags.c_contiguous) and x.ndim != y.ndim:
             return False  # in another order of memory, dimensions that are not there would have no place
-        return x.size > 0 and y.size > 0
+        return bool(x.size and y.size)
 
     @classmethod
     def __init_subclass__(cls) -> None:
@@ -143,3 +147,62 @@ def binary_function(op: type[Op]) -> Callable[[Any, Any], Tensor]:
     function.__name__ = function.__qualname__ = op.name
     function.__doc__, function.__module__ = op.__doc__, op.__module__
     return function
+
+
+def smooth(
+    name: str, doc: str, formula: Callable[[Any, Array], Array], *,
+    slope: Callable[[Tensor], Any] | None = None, slope_of_result: Callable[[Tensor], Any] | None = None,
+) -> Callable[[Any], Tensor]:  # fmt: skip
+    """The public function of a floating row, made of its formula and its derivative.
+
+    Args:
+        formula: (xp, x) to the result, on arrays.
+        slope: the derivative as a function of the input, in ops.
+        slope_of_result: the same as a function of the result, where that is simpler.
+    """
+
+    def reference(xp: Any, out: Array, x: Array) -> None:
+        with quiet():
+            out[...] = formula(xp, x)
+
+    def vjp(node: Node, g: Tensor) -> Grads:
+        (kept,) = node.saved
+        derivative: Any = slope or slope_of_result
+        return (g * derivative(kept),)
+
+    rules = {
+        "name": name, "saves": ("x",) if slope else ("out",), "reference": staticmethod(reference),
+        "vjp": staticmethod(vjp), "__doc__": doc, "__module__": formula.__module__,
+    }  # fmt: skip
+    return unary_function(type(name, (FloatUnary,), rules))
+
+
+def smooth_pair(
+    name: str, doc: str, formula: Callable[[Any, Array, Array], Array],
+    slopes: tuple[Callable[[Tensor, Tensor], Any], Callable[[Tensor, Tensor], Any]], *, floats: bool = True,
+) -> Callable[[Any, Any], Tensor]:  # fmt: skip
+    """The public function of a row of two inputs, made of its formula and its two partial derivatives.
+
+    Args:
+        formula: (xp, x, y) to the result, on arrays.
+        slopes: the derivatives by x and by y, as functions of both, in ops.
+        floats: integers are made floating first.
+    """
+
+    def infer(x: Spec, y: Spec) -> Spec:
+        dtype = promote(x.dtype, y.dtype)
+        return Spec(broadcast(name, x, y), as_float(dtype) if floats else dtype)
+
+    def reference(xp: Any, out: Array, x: Array, y: Array) -> None:
+        with quiet():
+            out[...] = formula(xp, x.astype(out.dtype, copy=False), y.astype(out.dtype, copy=False))
+
+    def vjp(node: Node, g: Tensor) -> Grads:
+        x, y = node.saved
+        return tuple(g * slope(x, y) if needed else None for slope, needed in zip(slopes, node.needs, strict=True))
+
+    rules = {
+        "name": name, "saves": ("x", "y"), "infer": staticmethod(infer), "reference": staticmethod(reference),
+        "vjp": staticmethod(vjp), "__doc__": doc, "__module__": formula.__module__,
+    }  # fmt: skip
+    return binary_function(type(name, (Op,), rules))

@@ -7,7 +7,7 @@
 | ReLU | likewise | likewise | likewise |
 | leaky ReLU, ReLU6 | | likewise, without a residual | likewise |
 
-How an op waits: `core/defer.py`.
+A transposed convolution takes batch-norm at rest and the ReLU. How an op waits: `core/defer.py`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from minidl.core import Tensor, Waiting, absorbs, waiting
 from minidl.ops.batch_norm import BatchNormalize, BatchNormalizeAddRelu, BatchScale
 from minidl.ops.batch_norm.activation import NONE, RELU, Activation
 from minidl.ops.conv.then import ConvThen
+from minidl.ops.conv_transpose import ConvTranspose, ConvTransposeRelu
 
 __all__: list[str] = []
 
@@ -98,6 +99,22 @@ def conv_then_scale(waits: Waiting, position: int, inputs: Inputs, params: dict[
     (_, scale, shift), (x, weight, bias) = inputs, _then(waits).inputs
     scaled = weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
     return waiting(ConvThen, waits.spec, (x, scaled, bias * scale + shift), {**waits.params, "activation": "none"})
+
+
+@absorbs("relu", "conv_transpose")
+def transpose_then_relu(waits: Waiting, position: int, inputs: Inputs, params: dict[str, Any]) -> Tensor | None:
+    return ConvTransposeRelu.run(waits.inputs, waits.params)  # type: ignore[no-any-return]
+
+
+@absorbs("batch_scale", "conv_transpose")
+def transpose_then_scale(waits: Waiting, position: int, inputs: Inputs, params: dict[str, Any]) -> Tensor | None:
+    """As `conv_then_scale`; the weight is (C, K / groups, *kernel)."""
+    if position or waits.params["groups"] > 1 or waits.requires_grad or any(t.requires_grad for t in inputs):
+        return None
+    (_, scale, shift), (x, weight, *bias) = inputs, waits.inputs
+    scaled = weight * scale.reshape(-1, *[1] * (weight.ndim - 2))
+    moved = bias[0] * scale + shift if bias else shift
+    return waiting(ConvTranspose, waits.spec, (x, scaled, moved), waits.params)
 
 
 def _then(waits: Waiting) -> Waiting:

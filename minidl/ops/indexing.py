@@ -221,6 +221,14 @@ def _check_along(op: str, argument: str, x: Spec, index: Spec, dim: int) -> None
         raise ShapeError(f"{op}: index {index.shape} must fit into {argument} {x.shape} in every dimension but {dim}")
 
 
+def check_bounds(op: str, index: Tensor, length: int) -> None:
+    """Raise a ShapeError unless every index is from 0 up to, not including, `length`."""
+    values = index.array
+    if values.size and not (int(values.min()) >= 0 and int(values.max()) < length):
+        low, high = int(values.min()), int(values.max())
+        raise ShapeError(f"{op}: index goes from {low} to {high}, but must lie from 0 to {length - 1}")
+
+
 def _corner(shape: tuple[int, ...], ndim: int, dim: int) -> tuple[slice, ...]:
     """The part of an array that an index of `shape` reaches; all of it along `dim`."""
     return tuple(slice(None) if d == dim else slice(shape[d]) for d in range(ndim))
@@ -342,13 +350,30 @@ def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
     tensor([[2.],
             [3.]])
     """
-    result: Tensor = Gather.apply(input, index, dim=dim_index("gather", dim, input.ndim))
+    d = dim_index("gather", dim, input.ndim)
+    if not index.numel():
+        return Tensor.of(input.device.xp.empty(index.shape, input.dtype))
+    if not input.ndim or not index.ndim:  # a single number counts as one dimension
+        one, places = (x if x.ndim else x.reshape(1) for x in (input, index))
+        return gather(one, 0, places).reshape(index.shape)
+    _check_along("gather", "input", input.spec, index.spec, d)
+    check_bounds("gather", index, input.shape[d])
+    result: Tensor = Gather.apply(input, index, dim=d)
     return result
 
 
 def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     """`input` with each element of `src` added where `index` points along `dim`; the adjoint of `gather`."""
     d = dim_index("scatter_add", dim, input.ndim)
+    if src.dtype != input.dtype:
+        raise DTypeError(f"scatter_add: src must be {input.dtype} as input is, got {src.dtype}")
+    if not input.ndim or not index.ndim:
+        one, places, values = (x if x.ndim else x.reshape(1) for x in (input, index, src))
+        return scatter_add(one, 0, places, values).reshape(input.shape)
+    if not index.numel():
+        return input + 0
+    _check_along("scatter_add", "input", input.spec, index.spec, d)
+    check_bounds("scatter_add", index, input.shape[d])
     if any(i > n for i, n in zip(index.shape, src.shape, strict=False)):
         raise ShapeError(f"scatter_add: index {index.shape} must fit into src {src.shape}")
     part = src
@@ -360,6 +385,12 @@ def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
 
 def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     """The slices of `input` that `index` (one-dimensional, int64) names along `dim`."""
+    if index.ndim > 1:
+        raise ShapeError(f"index_select: index must have one dimension, got {index.shape}")
+    if not input.ndim:
+        return getitem(input.reshape(1), index.reshape(index.numel())).reshape(())
+    if not index.ndim:
+        index = index.reshape(1)
     return getitem(input, (slice(None),) * dim_index("index_select", dim, input.ndim) + (index,))
 
 
@@ -374,6 +405,10 @@ def where(condition: Tensor, input: Any, other: Any) -> Tensor:
     return result
 
 
-def masked_fill(input: Tensor, mask: Tensor, value: float) -> Tensor:
-    """`input` with `value` where `mask` is true."""
+def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
+    """`input` with `value`, a number or a tensor of one, where `mask` is true; the element type stays."""
+    if isinstance(value, Tensor) and value.ndim:
+        raise ShapeError(f"masked_fill: value must be one number, got a tensor of shape {value.shape}")
+    if not isinstance(value, Tensor):
+        value = Tensor.of(input.device.xp.asarray(value, input.dtype))
     return where(mask, value, input)

@@ -43,7 +43,7 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
 
     Args:
         pad: elements to add (before, after) the last dimension, then the one before it, and so on. Negative numbers
-            cut off, in mode "constant".
+            cut off.
         mode: "constant"; "reflect" (mirrored, without the edge), "replicate" (the edge repeated) or "circular".
         value: what a constant border is made of.
 
@@ -68,7 +68,11 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
     if mode != "constant":
         for dim, (before, after) in borders.items():
             if before or after:
-                input = _continued(input, dim, before, after, mode)
+                if mode == "circular":  # a circle closes over what is left
+                    input = _cut(input, dim, max(-before, 0), max(-after, 0))
+                input = _continued(input, dim, max(before, 0), max(after, 0), mode)
+                if mode != "circular":
+                    input = _cut(input, dim, max(-before, 0), max(-after, 0))
         return input
     cut = {d: (max(-b, 0), max(-a, 0)) for d, (b, a) in borders.items()}
     if any(sum(cut[d]) > input.shape[d] for d in cut):
@@ -80,6 +84,14 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
     front, back = (tuple(max(borders.get(d, (0, 0))[side], 0) for d in range(input.ndim)) for side in (0, 1))
     result: Tensor = Pad.apply(input, before=front, after=back, value=float(value))
     return result
+
+
+def _cut(x: Tensor, dim: int, before: int, after: int) -> Tensor:
+    """x without so many elements at its ends."""
+    length = x.shape[dim] - before - after
+    if length < 0:
+        raise ShapeError(f"pad: cuts off {before} and {after} of dimension {dim}, which is {x.shape[dim]} long")
+    return narrow(x, dim, before, length)
 
 
 def _continued(x: Tensor, dim: int, before: int, after: int, mode: str) -> Tensor:

@@ -6,16 +6,19 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor, as_tensor, dim_index, registry
+from minidl.device.determinism import is_batch_invariant
 from minidl.device.dtypes import DEFAULT_INT, DType, accumulator, as_float, bool_, is_floating
-from minidl.errors import GradError, ShapeError
+from minidl.errors import DTypeError, ShapeError
 from minidl.ops.compare import eq
 from minidl.ops.elementwise import Unary, quiet
 from minidl.ops.reduce_loops import can_sum, sums
 from minidl.ops.unary import sqrt
 
 __all__ = [
-    "all", "amax", "amin", "any", "argmax", "argmin", "cumsum", "max", "mean", "min", "norm", "prod", "std", "sum",
+    "all", "amax", "amin", "any", "argmax", "argmin", "cumsum", "max", "mean", "min", "prod", "std", "sum",
     "sum_to", "var",
 ]  # fmt: skip
 
@@ -39,7 +42,8 @@ class Adding(Reduce):
     @classmethod
     def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
         (x,) = arrays
-        return x.size >= SMALL and super().cpu_takes(arrays, params) and can_sum(x, params["dims"])
+        is_worth_it = x.size >= SMALL and not is_batch_invariant()  # the loops are cut by the size of the whole
+        return is_worth_it and super().cpu_takes(arrays, params) and can_sum(x, params["dims"])
 
 
 class Sum(Adding):
@@ -104,7 +108,7 @@ class Prod(Reduce):
 
     @staticmethod
     def reference(xp: Any, out: Array, x: Array, *, dims: tuple[int, ...], keepdim: bool) -> None:
-        out[...] = xp.prod(x, axis=dims, keepdims=keepdim)
+        out[...] = xp.prod(x, axis=dims, dtype=out.dtype, keepdims=keepdim)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
@@ -190,30 +194,15 @@ class CumSum(Unary):
 
     @staticmethod
     def reference(xp: Any, out: Array, x: Array, *, dim: int) -> None:
-        xp.cumsum(x, axis=dim, out=out)
+        if x.ndim:  # NumPy's cumsum into an array without dimensions crashes the process
+            xp.cumsum(x, axis=dim, out=out)
+        else:
+            out[...] = x
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
         dim = node.params["dim"]
         return (registry.call("flip", cumsum(registry.call("flip", g, dim), dim), dim),)
-
-
-class CumProdExclusive(Unary):
-    """The product of all elements before each one, along a dimension; the gradient of `prod` stands on it."""
-
-    name = "exclusive_product"
-
-    @staticmethod
-    def reference(xp: Any, out: Array, x: Array, *, dim: int) -> None:
-        before, after = [slice(None)] * x.ndim, [slice(None)] * x.ndim
-        first = [slice(None)] * x.ndim
-        before[dim], after[dim], first[dim] = slice(None, -1), slice(1, None), slice(0, 1)
-        out[tuple(first)] = 1
-        out[tuple(after)] = xp.cumprod(x[tuple(before)], axis=dim)
-
-    @staticmethod
-    def vjp(node: Node, g: Tensor) -> Grads:
-        raise GradError("prod: offers no second derivative; use exp(sum(log(x))) for positive numbers")
 
 
 class SumTo(Op):
@@ -288,7 +277,11 @@ def _spread(g: Tensor, node: Node) -> Tensor:
 
 
 def _exclusive_product(x: Tensor, dim: int) -> Tensor:
-    return CumProdExclusive.apply(x, dim=dim)  # type: ignore[no-any-return]
+    """The product of all elements before each one along `dim`."""
+    length = x.shape[dim]
+    ones = registry.call("narrow", x, dim, 0, int(length > 0)) * 0 + 1
+    before = registry.call("cumprod", registry.call("narrow", x, dim, 0, length - int(length > 0)), dim)
+    return registry.call("cat", [ones, before], dim)  # type: ignore[no-any-return]
 
 
 def _reduce(op: type[Op], input: Any, dim: int | Sequence[int] | None, keepdim: bool) -> Tensor:
@@ -298,9 +291,9 @@ def _reduce(op: type[Op], input: Any, dim: int | Sequence[int] | None, keepdim: 
 
 
 def sum(
-    input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False, dtype: DType | None = None
+    input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False, *, dtype: DType | None = None
 ) -> Tensor:
-    """The sum along `dim` (an int, several, or None for all).
+    """The sum along `dim` (an int, several, or None for all), computed in `dtype` if one is given.
 
     >>> sum(Tensor([[1.0, 2.0], [3.0, 4.0]]), 0)
     tensor([4., 6.])
@@ -308,13 +301,17 @@ def sum(
     return _reduce(Sum, input if dtype is None else input.to(dtype), dim, keepdim)
 
 
-def mean(input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> Tensor:
-    """The mean along `dim`; NaN over no elements.
+def mean(
+    input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False, *, dtype: DType | None = None
+) -> Tensor:
+    """The mean along `dim`; NaN over no elements; computed in `dtype` if one is given.
 
     >>> mean(Tensor([[1.0, 2.0], [3.0, 4.0]]), 1)
     tensor([1.5, 3.5])
     """
-    return _reduce(Mean, input, dim, keepdim)
+    if dtype is not None and not is_floating(np.dtype(dtype)):
+        raise DTypeError(f"mean: dtype must be floating, got {dtype}; the mean of whole numbers is seldom whole")
+    return _reduce(Mean, input if dtype is None else input.to(dtype), dim, keepdim)
 
 
 def var(
@@ -323,7 +320,7 @@ def var(
     unbiased: bool = True,
     keepdim: bool = False,
     *,
-    correction: int | None = None,
+    correction: float | None = None,
 ) -> Tensor:
     """The variance along `dim`: squared deviations summed and divided by n - `correction`.
 
@@ -334,6 +331,10 @@ def var(
     >>> var(Tensor([1.0, 2.0, 3.0, 4.0]), correction=0)
     tensor(1.25)
     """
+    if isinstance(dim, bool):  # PyTorch's form var(input, unbiased)
+        return var(input, None, dim, keepdim, correction=correction)
+    if not is_floating(input.dtype):
+        raise DTypeError(f"var: input must be floating, got {input.dtype}; use input.float()")
     dims = reduced_dims("var", dim, input.ndim)
     count = math.prod(input.shape[d] for d in dims) - (int(unbiased) if correction is None else correction)
     centred = input - mean(input, dims, keepdim=True)
@@ -346,15 +347,18 @@ def std(
     unbiased: bool = True,
     keepdim: bool = False,
     *,
-    correction: int | None = None,
+    correction: float | None = None,
 ) -> Tensor:
     """The square root of `var`."""
     return sqrt(var(input, dim, unbiased, keepdim, correction=correction))
 
 
-def prod(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
-    """The product along `dim`, or of all elements."""
-    return _reduce(Prod, input.reshape(-1), 0, keepdim) if dim is None else _reduce(Prod, input, dim, keepdim)
+def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: DType | None = None) -> Tensor:
+    """The product along `dim`, or of all elements; computed in `dtype` if one is given."""
+    x = input if dtype is None else input.to(dtype)
+    if dim is None or not x.ndim:
+        return _reduce(Prod, x.reshape(x.numel()), 0 if dim is None else dim, False)
+    return _reduce(Prod, x, dim, keepdim)
 
 
 def amax(input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> Tensor:
@@ -384,8 +388,11 @@ def min(input: Tensor, dim: int | Tensor | None = None, keepdim: bool = False) -
 def _extreme(name: str, extreme: Any, arg: Any, input: Tensor, dim: int | Tensor | None, keepdim: bool) -> Any:
     if dim is None:
         return extreme(input)
-    if isinstance(dim, Tensor):
-        return registry.call(f"{name}imum", input, dim)
+    if isinstance(dim, Tensor) or not isinstance(input, Tensor):
+        return registry.call(f"{name}imum", as_tensor(input), dim)
+    if not input.ndim:
+        dim_index(name, dim, 0)
+        return Extreme(input.clone(), Tensor.of(input.device.xp.zeros((), DEFAULT_INT)))
     indices = arg(input, dim, keepdim=True)
     values = registry.call("gather", input, dim, indices)
     if not keepdim:
@@ -405,7 +412,7 @@ def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tens
 
 def _arg(op: type[Op], input: Tensor, dim: int | None, keepdim: bool) -> Tensor:
     x = _not_empty(op.name, input, dim)
-    if dim is None:
+    if dim is None or not x.ndim:
         result: Tensor = op.apply(x.reshape(-1), dim=0)
         return result.reshape((1,) * x.ndim) if keepdim else result
     d = dim_index(op.name, dim, x.ndim)
@@ -414,7 +421,7 @@ def _arg(op: type[Op], input: Tensor, dim: int | None, keepdim: bool) -> Tensor:
 
 
 def _not_empty(op: str, x: Tensor, dim: int | Sequence[int] | None) -> Tensor:
-    if any_empty := [d for d in reduced_dims(op, dim, x.ndim) if x.shape[d] == 0]:
+    if any_empty := [d for d in reduced_dims(op, dim, x.ndim) if x.shape and x.shape[d] == 0]:
         raise ShapeError(f"{op}: dimension {any_empty[0]} has no elements, and so no extreme; shape is {x.shape}")
     return x
 
@@ -429,24 +436,11 @@ def all(input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = F
     return _reduce(All_, input, dim, keepdim)
 
 
-def cumsum(input: Tensor, dim: int) -> Tensor:
-    """Sums of all elements up to each one, along `dim`; integers become int64."""
-    x = input if is_floating(input.dtype) else input.to(DEFAULT_INT)
+def cumsum(input: Tensor, dim: int, *, dtype: DType | None = None) -> Tensor:
+    """Sums of all elements up to each one, along `dim`; integers become int64, or `dtype` if one is given."""
+    x = input.to(dtype or (input.dtype if is_floating(input.dtype) else DEFAULT_INT))
     result: Tensor = CumSum.apply(x, dim=dim_index("cumsum", dim, x.ndim))
     return result
-
-
-def norm(input: Tensor, p: float = 2, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> Tensor:
-    """The p-norm along `dim`: (sum |x|^p)^(1/p); p may be inf.
-
-    >>> norm(Tensor([3.0, 4.0]))
-    tensor(5.)
-    """
-    if p == math.inf:
-        return amax(input.abs(), dim, keepdim)
-    if p == 2:
-        return sqrt(sum(input * input, dim, keepdim))
-    return sum(input.abs() ** p, dim, keepdim) ** (1 / p)
 
 
 def sum_to(input: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -10,7 +10,8 @@ import numpy as np
 
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor, as_tensor, dim_index
 from minidl.device import Kernel, block_count, parallel
-from minidl.ops.elementwise import FloatUnary
+from minidl.device.dtypes import DType
+from minidl.ops.elementwise import FloatUnary, float_of
 from minidl.ops.indexing import where
 from minidl.ops.reduce import amax, reduced_dims, reduced_shape
 from minidl.ops.reduce import sum as sum_
@@ -69,6 +70,10 @@ class Softmax(Normalised):
 
     @staticmethod
     def reference(xp: Any, out: Array, x: Array, *, dim: int) -> None:
+        if not x.size:
+            return
+        if not x.ndim:
+            x, out = x.reshape(1), out.reshape(1)
         xp.exp(x - x.max(axis=dim, keepdims=True), out=out)
         out /= out.sum(axis=dim, keepdims=True)
 
@@ -109,6 +114,10 @@ class LogSoftmax(Normalised):
 
     @staticmethod
     def reference(xp: Any, out: Array, x: Array, *, dim: int) -> None:
+        if not x.size:
+            return
+        if not x.ndim:
+            x, out = x.reshape(1), out.reshape(1)
         xp.subtract(x, x.max(axis=dim, keepdims=True), out=out)
         out -= xp.log(xp.exp(out).sum(axis=dim, keepdims=True))
 
@@ -143,24 +152,29 @@ class LogSoftmaxGrad(NormalisedGrad):
         return g - sum_(g * p, dim, keepdim=True), -g * p * total
 
 
-def softmax(input: Tensor, dim: int) -> Tensor:
-    """exp(x) / sum(exp(x)) along `dim`: positive numbers that add up to one.
+def _prepared(input: Tensor, dtype: DType | None) -> Tensor:
+    x = as_tensor(input)
+    return float_of(x) if dtype is None else x.to(dtype)
+
+
+def softmax(input: Tensor, dim: int, *, dtype: DType | None = None) -> Tensor:
+    """exp(x) / sum(exp(x)) along `dim`: positive numbers that add up to one; computed in `dtype` if one is given.
 
     >>> softmax(Tensor([0.0, 0.0]), 0)
     tensor([0.5, 0.5])
     """
-    x = as_tensor(input)
+    x = _prepared(input, dtype)
     result: Tensor = Softmax.apply(x, dim=dim_index("softmax", dim, x.ndim))
     return result
 
 
-def log_softmax(input: Tensor, dim: int) -> Tensor:
-    """log(softmax(x)) along `dim`, exact where softmax would round to zero.
+def log_softmax(input: Tensor, dim: int, *, dtype: DType | None = None) -> Tensor:
+    """log(softmax(x)) along `dim`, exact where softmax would round to zero; computed in `dtype` if one is given.
 
     >>> log_softmax(Tensor([0.0, 1000.0]), 0)
     tensor([-1000.,     0.])
     """
-    x = as_tensor(input)
+    x = _prepared(input, dtype)
     result: Tensor = LogSoftmax.apply(x, dim=dim_index("log_softmax", dim, x.ndim))
     return result
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from minidl.core import Array, Grads, Node, Op, Spec, Tensor, as_tensor
+from minidl.core import Array, Grads, Node, Op, Spec, Tensor, as_tensor, registry
 from minidl.device import inline, scalar_math
-from minidl.device.dtypes import DType
+from minidl.device.dtypes import DEFAULT_FLOAT, DEFAULT_INT, DType, is_floating
 from minidl.device.scalar_math import typed
+from minidl.errors import ArgumentError
 from minidl.ops.each import SMALL, each
 from minidl.ops.elementwise import FloatUnary, Slope, Unary, quiet, unary_function
 
@@ -19,13 +20,13 @@ __all__ = [
     "reciprocal", "round", "rsqrt", "sign", "sin", "sqrt", "square",
 ]  # fmt: skip
 
-# `reference` and `vjp` are the whole of a row; its docstring becomes that of the public function. Where a compiled loop is
-# faster than NumPy, `cpu` has the formula for one number.
+# `reference` and `vjp` are the whole of a row; its docstring becomes that of the public function. Where a compiled loop
+# is faster than NumPy, `cpu` has the formula for one number.
 
 
 @inline
 def _abs(x: Any) -> Any:
-    return abs(x)
+    return np.abs(x)
 
 
 @inline
@@ -280,7 +281,10 @@ class Sign(Step):
 
     @staticmethod
     def reference(xp: Any, out: Array, x: Array) -> None:
-        xp.sign(x, out=out)
+        if x.dtype.kind == "b":
+            out[...] = x
+        else:
+            xp.sign(x, out=out)
 
 
 class Floor(Step):
@@ -404,14 +408,12 @@ log = unary_function(Log)
 log1p = unary_function(Log1p)
 sqrt = unary_function(Sqrt)
 rsqrt = unary_function(Rsqrt)
-square = unary_function(Square)
 reciprocal = unary_function(Reciprocal)
 sin = unary_function(Sin)
 cos = unary_function(Cos)
 sign = unary_function(Sign)
 floor = unary_function(Floor)
 ceil = unary_function(Ceil)
-round = unary_function(Round)
 clone = unary_function(Clone)
 
 
@@ -421,13 +423,46 @@ def cast(input: Tensor, dtype: DType) -> Tensor:
     return result
 
 
-def clamp(input: Tensor, min: float | None = None, max: float | None = None) -> Tensor:
+def round(input: Any, *, decimals: int = 0) -> Tensor:
+    """The nearest number with so many `decimals`, halves to the even one; its gradient is zero.
+
+    >>> round(Tensor([2.5, 1.26])), round(Tensor([1.26]), decimals=1)
+    (tensor([2., 1.]), tensor([1.3]))
+    """
+    x = as_tensor(input)
+    result: Tensor = Round.apply(x * 10.0**decimals if decimals else x)
+    return result / 10.0**decimals if decimals else result
+
+
+def square(input: Any) -> Tensor:
+    """x * x; of bools as whole numbers."""
+    x = as_tensor(input)
+    result: Tensor = Square.apply(x.to(DEFAULT_INT) if x.dtype.kind == "b" else x)
+    return result
+
+
+def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     """Each element moved to the nearest value between `min` and `max`; None leaves that side open.
+
+    Args:
+        min, max: numbers, or tensors that broadcast with `input`; `max` wins where it is below `min`.
+
+    Raises:
+        ArgumentError: if both are None.
 
     >>> clamp(Tensor([-2.0, 0.5, 3.0]), min=0, max=1)
     tensor([0. , 0.5, 1. ])
     """
-    result: Tensor = Clamp.apply(as_tensor(input), min=min, max=max)
+    if min is None and max is None:
+        raise ArgumentError("clamp: needs min, max or both; got neither")
+    x = as_tensor(input)
+    if isinstance(min, Tensor) or isinstance(max, Tensor):
+        if min is not None:
+            x = registry.call("where", x < min, min, x)
+        return x if max is None else registry.call("where", x > max, max, x)
+    if not is_floating(x.dtype) and (isinstance(min, float) or isinstance(max, float)):
+        x = x.to(DEFAULT_FLOAT)
+    result: Tensor = Clamp.apply(x, min=min, max=max)
     return result
 
 

@@ -248,14 +248,31 @@ def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     """`input` with two dimensions exchanged."""
     a, b = dim_index("transpose", dim0, input.ndim), dim_index("transpose", dim1, input.ndim)
     order = list(range(input.ndim))
+    if not order:
+        return input
     order[a], order[b] = order[b], order[a]
-    return permute(input, order) if order else input
+    return permute(input, order)
 
 
-def movedim(input: Tensor, source: int, destination: int) -> Tensor:
-    """`input` with dimension `source` moved to place `destination`."""
-    order = list(range(input.ndim))
-    order.insert(dim_index("movedim", destination, input.ndim), order.pop(dim_index("movedim", source, input.ndim)))
+def movedim(input: Tensor, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
+    """`input` with dimension `source` moved to place `destination`; several at once if both are sequences.
+
+    Raises:
+        ShapeError: if they are not equally many, or one is named twice.
+    """
+    if not input.ndim:
+        return input
+    here, there = (
+        [dim_index("movedim", d, input.ndim) for d in ([dims] if isinstance(dims, int) else dims)]
+        for dims in (source, destination)
+    )
+    if len(here) != len(there) or len(set(here)) != len(here) or len(set(there)) != len(there):
+        raise ShapeError(
+            f"movedim: source {source} and destination {destination} must name as many dimensions, each once"
+        )
+    order = [d for d in range(input.ndim) if d not in here]
+    for place, d in sorted(zip(there, here, strict=True)):
+        order.insert(place, d)
     return permute(input, order)
 
 
@@ -301,8 +318,9 @@ def _frozen(index: tuple[Any, ...], shape: tuple[int, ...]) -> tuple[Entry, ...]
     used = sum(e is not None and e is not Ellipsis for e in index)
     if used > len(shape):
         raise ShapeError(f"index: {used} indices for a tensor of {len(shape)} dimensions")
-    if Ellipsis in index:
-        gap = index.index(Ellipsis)
+    gaps = [place for place, e in enumerate(index) if e is Ellipsis]
+    if gaps:
+        gap = gaps[0]
         index = index[:gap] + (slice(None),) * (len(shape) - used) + index[gap + 1 :]
     entries: list[Entry] = []
     dims = iter(enumerate(shape))
@@ -330,9 +348,15 @@ def select(input: Tensor, dim: int, index: int) -> Tensor:
     return basic_slice(input, (slice(None),) * dim_index("select", dim, input.ndim) + (index,))
 
 
-def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
-    """`length` elements from `start` along `dim`."""
+def narrow(input: Tensor, dim: int, start: int | Tensor, length: int) -> Tensor:
+    """`length` elements from `start` along `dim`; a negative start counts from the end."""
+    if not input.ndim:
+        raise ShapeError("narrow: a single number has no dimension to narrow")
     d = dim_index("narrow", dim, input.ndim)
+    if isinstance(start, Tensor) and (start.ndim or start.dtype.kind not in "iu"):
+        raise ShapeError(f"narrow: start must be one whole number, got {start.dtype} of shape {start.shape}")
+    start = int(start)
+    start = start + input.shape[d] if start < 0 else start
     if not 0 <= start <= start + length <= input.shape[d]:
         raise ShapeError(
             f"narrow: {start} to {start + length} does not lie in dimension {dim} of length {input.shape[d]}"
@@ -342,20 +366,29 @@ def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
 
 def flip(input: Tensor, dims: int | Sequence[int]) -> Tensor:
     """`input` mirrored along `dims`; a view."""
-    axes = {dim_index("flip", d, input.ndim) for d in ([dims] if isinstance(dims, int) else dims)}
+    named = [dim_index("flip", d, input.ndim) for d in ([dims] if isinstance(dims, int) else dims)]
+    axes = set(named)
+    if len(axes) != len(named):
+        raise ShapeError(f"flip: a dimension is named twice in {dims}")
     return basic_slice(input, tuple(slice(None, None, -1 if d in axes else None) for d in range(input.ndim)))
 
 
 def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """The slices along `dim`, one tensor each."""
+    if not input.ndim:
+        raise ShapeError("unbind: a single number has no dimension to unbind")
     return tuple(select(input, dim, i) for i in range(input.shape[dim_index("unbind", dim, input.ndim)]))
 
 
 def split(input: Tensor, split_size: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
     """Pieces of `split_size` along `dim` (the last may be shorter), or of the lengths listed."""
+    if not input.ndim:
+        raise ShapeError("split: a single number has no dimension to split")
     length = input.shape[dim_index("split", dim, input.ndim)]
+    if isinstance(split_size, int) and (split_size < 0 or (split_size == 0 and length)):
+        raise ShapeError(f"split: split_size must be 1 or more, got {split_size}")
     if isinstance(split_size, int):
-        sizes = [min(split_size, length - start) for start in range(0, max(length, 1), split_size)]
+        sizes = [min(split_size, length - start) for start in range(0, max(length, 1), max(split_size, 1))]
     else:
         sizes = list(split_size)
         if sum(sizes) != length:
@@ -366,6 +399,8 @@ def split(input: Tensor, split_size: int | Sequence[int], dim: int = 0) -> tuple
 
 def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """At most `chunks` pieces of equal length along `dim`; the last may be shorter."""
+    if not input.ndim or chunks < 1:
+        raise ShapeError(f"chunk: needs a dimension and one chunk or more, got {input.shape} and {chunks} chunks")
     length = input.shape[dim_index("chunk", dim, input.ndim)]
     return split(input, max(1, -(-length // chunks)), dim)
 

@@ -4,12 +4,13 @@
 |---|---|---|
 | depthwise | as many groups as channels | all of them |
 | winograd | 3×3, stride 1, one group, two dimensions | most of them, unless the precision is "exact" |
-| direct | one or two dimensions, one group, up to 8 channels or filters; gradient of the image for stride 1 | first layers and output heads |
+| direct | one group, up to 8 channels or filters, 1-d and 2-d; input gradient: stride 1 | first layers, output heads |
 | implicit | anything of float32 or float64 | the rest |
 | im2col | anything | other number types; no Numba |
 
 The estimates are rates and costs measured on one core of a Zen 3 (AVX2); other machines have other rates, but the
-algorithms' ratios, which are what counts, are those of their operations. `minidl.conv_algorithms` shows all estimates.
+algorithms' ratios, which are what counts, are those of their operations. `minidl tune` measures this machine and
+corrects the estimates (`times.py`); `minidl.conv_algorithms` shows them.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ import functools
 import math
 from typing import Any, NamedTuple
 
+from minidl.device.determinism import is_batch_invariant
 from minidl.errors import KernelError
+from minidl.ops.conv.times import Factors, factors, on_change
 from minidl.ops.windows import Sizes, sizes, window_count
 
 ALGORITHMS = ("auto", "direct", "implicit", "im2col", "winograd")
@@ -58,8 +61,17 @@ class Work(NamedTuple):
         return 2 * self.images * math.prod(self.windows) * self.filters * self.channels * taps
 
 
-def estimates(work: Work) -> dict[str, float]:
-    """Microseconds that each algorithm is thought to take on one core, for those that can do it."""
+def estimates(work: Work, measured: Factors | None = None) -> dict[str, float]:
+    """Microseconds that each algorithm is thought to take on one core, for those that can do it.
+
+    Args:
+        measured: what to multiply by; this machine's (`minidl tune`) if None.
+    """
+    machine = factors() if measured is None else measured
+    return {name: us * machine.get(name, {}).get(work.what, 1.0) for name, us in _estimates(work).items()}
+
+
+def _estimates(work: Work) -> dict[str, float]:
     if work.groups > 1 and work.channels == 1:
         return {"depthwise": 60 + work.flops / 8e3}
     found = {"implicit": _implicit(work)}
@@ -80,11 +92,11 @@ def _implicit(work: Work) -> float:
 
 
 def _direct(work: Work) -> float:
-    """70 GFLOP/s with lanes of filters, or of channels where there are few filters."""
+    """80 GFLOP/s with lanes of filters, or of channels where there are few filters."""
     channels, filters = (work.channels, work.filters) if work.what != "input" else (work.filters, work.channels)
     lanes_of = channels if filters < LANES <= channels else filters
     idle = math.ceil(lanes_of / LANES) * LANES / lanes_of
-    return 60 + work.flops * idle / 70e3
+    return 50 + work.flops * idle / 80e3
 
 
 def _winograd(work: Work) -> float:
@@ -101,6 +113,7 @@ def algorithm(
     what: str, images: int, weight: Sizes, windows: Sizes, stride: Sizes, dilation: Sizes, groups: int
 ) -> str:
     """The kernels for one pass of a convolution with a weight (K, C / groups, *kernel) and so many windows."""
+    images = 1 if is_batch_invariant() else images
     work = Work(what, images, weight[1], weight[0], weight[2:], windows, stride, dilation, groups)
     return _taken(work, **_chosen)
 
@@ -115,6 +128,9 @@ def _taken(work: Work, algorithm: str, precision: str) -> str:
         return min(found, key=found.__getitem__)
     can = {"winograd": work.can_winograd, "direct": work.can_direct}
     return algorithm if can.get(algorithm) else "implicit"
+
+
+on_change.append(_taken.cache_clear)
 
 
 def conv_algorithms(

@@ -69,7 +69,7 @@ def plan(is_back: bool, x: Sizes, out: Sizes, kernel: Sizes, stride: Sizes, padd
     all_regions = regions_of(way, space_of(x), space_of(out))
     pixels = math.prod(space_of(x)) + math.prod(space_of(out))
     units = units_of(all_regions, x[0], 4 * x[-1] * pixels, CHUNK, 1)
-    sizes = np.array((x[-1], x[0], units.together, units.each, units.count, *space_of(x), *space_of(out), *kernel),
+    sizes = np.array((x[-1], x[0], units.together, units.each, units.total, *space_of(x), *space_of(out), *kernel),
                      np.int64)  # fmt: skip
     calls = calls_for(COST * work(all_regions, x[0], 1) * x[-1], BLOCKS)
     return Plan(sizes, units, np.array(way.tap_order(kernel), np.int64), calls)
@@ -78,18 +78,23 @@ def plan(is_back: bool, x: Sizes, out: Sizes, kernel: Sizes, stride: Sizes, padd
 def convolve(
     out: Array, x: Array, weight: Array, epilogue: Epilogue, stride: Sizes, padding: Sizes, dilation: Sizes
 ) -> None:
-    """x (N, *space, C) with weight (K, 1, *kernel), where filter k sees channel k // (K / C), to out (N, *windows, K)."""
+    """x (N, *space, C) with weight (K, 1, *kernel) to out (N, *windows, K); filter k sees channel k // (K / C)."""
     share = len(weight) // x.shape[-1]
     _run(False, out, x if share == 1 else np.repeat(x, share, -1), weight, epilogue, (stride, padding, dilation))
 
 
-def convolve_back(out: Array, g: Array, weight: Array, stride: Sizes, padding: Sizes, dilation: Sizes) -> None:
+def convolve_back(
+    out: Array, g: Array, weight: Array, epilogue: Epilogue, stride: Sizes, padding: Sizes, dilation: Sizes
+) -> None:
     """The adjoint of `convolve` in its image."""
     share = len(weight) // out.shape[-1]
-    each = out if share == 1 else empty(CPU, (*out.shape[:-1], len(weight)), out.dtype)
+    if share == 1:
+        _run(True, out, g, weight, epilogue, (stride, padding, dilation))
+        return
+    each = empty(CPU, (*out.shape[:-1], len(weight)), out.dtype)
     _run(True, each, g, weight, Epilogue(), (stride, padding, dilation))
-    if share > 1:
-        each.reshape(*out.shape, share).sum(-1, out=out)
+    each.reshape(*out.shape, share).sum(-1, out=out)
+    epilogue.apply(out)
 
 
 def weight_gradient(out: Array, x: Array, g: Array, stride: Sizes, padding: Sizes, dilation: Sizes) -> None:
@@ -101,7 +106,7 @@ def weight_gradient(out: Array, x: Array, g: Array, stride: Sizes, padding: Size
     x, g = _filled_up(x if share == 1 else np.repeat(x, share, -1)), _filled_up(g)
     cut = plan(False, x.shape, g.shape, out.shape[2:], stride, padding, dilation)
     channels, width = x.shape[-1], _width(x.shape[-1], out.dtype)
-    panels, pieces = -(-channels // width), min(PIECES, cut.units.count, cut.calls)
+    panels, pieces = -(-channels // width), min(PIECES, cut.units.total, cut.calls)
     sums = np.zeros((pieces, panels, len(cut.order), width), out.dtype)
     parallel(_dots, pieces, sums.reshape(-1), x.reshape(-1), g.reshape(-1), cut.sizes, cut.units.regions, block=1)
     totals = sums.sum(0)
@@ -129,9 +134,9 @@ def _run(
     start = epilogue.lift(channels, out.dtype)
     if epilogue.residual is not None:
         start = epilogue.residual + start
-    parallel(_slide, cut.units.count, out.reshape(-1), x.reshape(-1), packed.reshape(-1), start.reshape(-1),
+    parallel(_slide, cut.units.total, out.reshape(-1), x.reshape(-1), packed.reshape(-1), start.reshape(-1),
              epilogue.residual is not None, epilogue.floor, cut.sizes, cut.units.regions,
-             block=-(-cut.units.count // cut.calls))  # fmt: skip
+             block=-(-cut.units.total // cut.calls))  # fmt: skip
 
 
 def _width(channels: int, dtype: DType) -> int:
@@ -147,7 +152,7 @@ def _filled_up(images: Array) -> Array:
 
 @inline
 def _panel_width(channels: int, x: Array) -> int:
-    return 2 * lanes(x) if channels >= 2 * lanes(x) else lanes(x)
+    return int(2 * lanes(x)) if channels >= 2 * lanes(x) else int(lanes(x))
 
 
 @kernel(

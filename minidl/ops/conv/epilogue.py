@@ -32,6 +32,15 @@ class Epilogue(NamedTuple):
         """The least result: 0 after a ReLU."""
         return 0.0 if self.activation == "relu" else -math.inf
 
+    def apply(self, result: Array) -> None:
+        """All of it in passes of its own, for kernels that do not take it along."""
+        if self.bias is not None:
+            result += self.bias
+        if self.residual is not None:
+            result += self.residual
+        if self.activation == "relu":
+            np.maximum(result, 0, out=result)
+
     def lift(self, count: int, dtype: DType) -> Array:
         """The bias of filter k at k, zeros where there is none, up to `count`."""
         lift = np.zeros(count, dtype)

@@ -97,7 +97,7 @@ def plan(
     order = np.array(way.tap_order(kernel), np.int64)
     calls = calls_for(2 * work(ground.regions, images, 1) * channels * out[-1], BLOCKS)
     weights = groups * panels * len(order) * channels * panel_columns(dtype)
-    return Plan(ground, np.array(sizes, np.int64), units, -(-units.count // calls), order, groups * panels, weights)
+    return Plan(ground, np.array(sizes, np.int64), units, -(-units.total // calls), order, groups * panels, weights)
 
 
 def chunk_of(windows: int, bytes_each: int) -> int:
@@ -117,14 +117,14 @@ def convolve(
 
 
 def convolve_back(
-    out: Array, g: Array, weight: Array, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int
+    out: Array, g: Array, weight: Array, epilogue: Epilogue, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int
 ) -> None:
     """The adjoint: g (N, *windows, K) spread over an image (N, *space, C)."""
     if not out.size:
         return
     taps = math.prod(weight.shape[2:])
     cut = plan(True, g.shape, out.shape, weight.shape[2:], stride, padding, dilation, groups, out.dtype)
-    _run(cut, out, g, weight, Epilogue(), taps, weight.shape[1] * taps)
+    _run(cut, out, g, weight, epilogue, taps, weight.shape[1] * taps)
 
 
 def _run(
@@ -137,7 +137,7 @@ def _run(
     )
     lift = epilogue.lift(out.shape[-1] + panel_columns(out.dtype), out.dtype)
     parallel(
-        _slide, cut.units.count, out.reshape(-1), cut.ground.of(x).reshape(-1), packed, lift, epilogue.added(out.dtype),
+        _slide, cut.units.total, out.reshape(-1), cut.ground.of(x).reshape(-1), packed, lift, epilogue.added(out.dtype),
         epilogue.residual is not None, epilogue.floor, cut.sizes, cut.units.regions, block=cut.block,
     )  # fmt: skip
 
@@ -159,7 +159,8 @@ def _pack(
         source = unit // panels * (weight.size // groups) + p * panel * filter_step
         columns = min(panel, filters - p * panel)
         if columns < panel:
-            turned[:] = 0
+            for q in range(len(turned)):
+                turned[q] = 0
         for first in range(0, channels, at_once):
             count = min(at_once, channels - first)
             if filter_step == 1 and columns == panel:

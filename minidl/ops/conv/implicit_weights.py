@@ -5,8 +5,8 @@ are the windows. The micro-kernel keeps a tile of weights in registers while it 
 finds the pixel of each by a table; taps that lie beside the image in some windows have sums over fewer (`regions.py`).
 The slopes of a chunk are laid out for a panel of filters at a time, so that they are read in order.
 
-The work is cut into panels of filters, and the windows into pieces with sums of their own, which are added up in
-order; all cuts depend on sizes alone, and so do the bits.
+The work is cut into panels of filters, parts of the weights, and pieces of the windows with sums of their own, which
+are added up in order; all cuts depend on sizes alone, and so do the bits.
 
 2·N·K·OH·OW·(C/groups)·k² operations on N·C·H·W + N·K·OH·OW + K·(C/groups)·k² numbers.
 """
@@ -14,7 +14,9 @@ order; all cuts depend on sizes alone, and so do the bits.
 from __future__ import annotations
 
 import functools
+import itertools
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -80,28 +82,34 @@ def plan(
     units = units_of(used, images, image_bytes, chunk, 1)
     panels = panel_count(filters, dtype)
     sums = groups * math.prod(kernel) * channels * panels * panel_columns(dtype)
-    items = -(-calls_for(2 * work(used, images, 1) * channels * g[-1], ITEMS) // groups)
-    share, pieces = shared_out(items, panels, units.count, images * math.prod(space_of(g)), filters)
-    shares = -(-panels // share)
-    sizes = (groups, channels, filters, panels, share, shares, chunk, units.count, pieces, images, units.together,
-             units.each, *ground.pixels, *space_of(g), *kernel)  # fmt: skip
+    calls = -(-calls_for(2 * work(used, images, 1) * channels * g[-1], ITEMS) // groups)
+    rows, windows = math.prod(kernel) * channels, images * math.prod(space_of(g))
+    most = (-(-rows // ROWS) if 2 * channels > ROWS else 1, panels, max(1, units.total))
+    cut = min(
+        itertools.product(*[range(1, min(m, calls) + 1) for m in most]), key=cost_of(calls, windows, rows, filters)
+    )
+    share = -(-panels // cut[1])
+    shares, pieces = -(-panels // share), cut[2]
+    items = groups * shares * cut[0] * pieces
+    sizes = (groups, channels, filters, panels, share, shares, chunk, units.total, pieces, images, units.together,
+             units.each, *ground.pixels, *space_of(g), *kernel, cut[0])  # fmt: skip
     blocks = groups * panels * -(-channels // COLLECTED)
-    return Plan(ground, np.array(sizes, np.int64), units.regions, groups * shares * pieces, pieces * sums, blocks)
+    return Plan(ground, np.array(sizes, np.int64), units.regions, items, pieces * sums, blocks)
 
 
-def shared_out(items: int, panels: int, units: int, windows: int, filters: int) -> tuple[int, int]:
-    """Panels in a share, and pieces, that together make `items`, if there is so much to share out.
+def cost_of(calls: int, windows: int, rows: int, filters: int) -> Callable[[tuple[int, ...]], tuple[float, ...]]:
+    """What a cut into (parts of the rows, shares of the filters, pieces) costs beside the products.
 
-    Every share copies all pixels under all windows once more, and every piece has sums of its own to be added up.
+    A part of the rows copies all slopes once more, a share of the filters all pixels, and a piece has sums of its own.
     """
-    best: tuple[float, int, int] | None = None
-    for shares in range(1, min(panels, items) + 1):
-        share = -(-panels // shares)
-        pieces = max(1, min(units, -(-items // -(-panels // share))))
-        cost = (shares * windows / 4 + pieces * filters) / min(items, pieces * shares)
-        best = min(best or (cost, share, pieces), (cost, share, pieces))
-    assert best is not None
-    return best[1:]
+
+    def cost(cut: tuple[int, ...]) -> tuple[float, ...]:
+        parts, shares, pieces = cut
+        copied = windows * (parts * filters + shares * rows) / 4
+        missing = max(1.0, calls / math.prod(cut))  # threads that would have nothing to do
+        return missing, copied + pieces * rows * filters
+
+    return cost
 
 
 def weight_gradient(
@@ -127,7 +135,8 @@ def _copy_slopes(slopes: Array, g: Array, windows: Array, count: int, first: int
     for j in range(first, last, panel):
         at, width = (j - first) * count, min(panel, last - j)
         if width < panel:
-            slopes[at : at + count * panel] = 0
+            for q in range(at, at + count * panel):
+                slopes[q] = 0
         gather_rows(slopes, at, panel, g, j, windows, 1, count, width)
 
 
@@ -146,10 +155,11 @@ def _taps_beside(taps: Array, used: int, tap: int, channels: int) -> int:
 
 @kernel("T[::1], const T[::1], const T[::1], const int64[::1], const int64[:, ::1]", T=("float32", "float64"))
 def _sum_windows(begin: int, end: int, sums: Array, x: Array, g: Array, sizes: Array, regions: Array) -> None:
-    """sums[piece, group, tap, channel, filter] for (group, share of the filters, piece) begin to end."""
+    """sums[piece, group, tap, channel, filter] for (group, share of the filters, part of the rows, piece)."""
     groups, channels, filters, panels, share, shares = sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5]
     chunk, units, pieces, images = sizes[6], sizes[7], sizes[8], sizes[9]
     together, each, pixels, results, kernel = sizes[10], sizes[11], sizes[12:15], sizes[15:18], sizes[18:21]
+    parts = sizes[21]  # of the rows: each owns every so many of the copies
     panel, pitch, depth = 2 * lanes(x), panels * 2 * lanes(x), groups * channels
     lines = kernel[0] * kernel[1] * kernel[2] * channels
     copies = (channels + ROWS - 1) // ROWS
@@ -157,12 +167,14 @@ def _sum_windows(begin: int, end: int, sums: Array, x: Array, g: Array, sizes: A
     windows, taps = np.empty(2 * chunk + 2, np.int64), np.empty(2 * kernel[0] * kernel[1] * kernel[2] + 2, np.int64)
     slopes, seen = np.empty(chunk * share * panel, x.dtype), np.empty(chunk * ROWS + SPARE_COLUMNS, x.dtype)
     for item in range(begin, end):
-        group, part, piece = item // pieces // shares, item // pieces % shares, item % pieces
+        owner, piece = item // pieces % parts, item % pieces
+        group, part = item // pieces // parts // shares, item // pieces // parts % shares
         at_sums = (piece * groups + group) * lines * pitch
         first_filter, last_filter = part * share * panel, min(panels, (part + 1) * share) * panel
         for i in range(lines):
-            for j in range(first_filter, last_filter):
-                sums[at_sums + i * pitch + j] = 0
+            if (i // channels * copies + i % channels // per_copy) % parts == owner:
+                for j in range(first_filter, last_filter):
+                    sums[at_sums + i * pitch + j] = 0
         last_filter = min(filters, last_filter)
         for unit in range(units * piece // pieces, units * (piece + 1) // pieces):
             region = regions[region_of(regions, unit % each)]
@@ -177,6 +189,8 @@ def _sum_windows(begin: int, end: int, sums: Array, x: Array, g: Array, sizes: A
             while tap < used:
                 beside = _taps_beside(taps, used, tap, channels)
                 for row in range(0, channels, per_copy):
+                    if (taps[2 * tap + 1] // channels * copies + row // per_copy) % parts != owner:
+                        continue
                     rows = min(per_copy, channels - row)
                     for t in range(beside):
                         gather_rows(seen, t * channels, ROWS, x, taps[2 * (tap + t)] + group * channels + row, windows,
@@ -190,7 +204,7 @@ def _sum_windows(begin: int, end: int, sums: Array, x: Array, g: Array, sizes: A
 
 @kernel("T[::1], const T[::1], const int64[::1]", T=("float32", "float64"))
 def _collect(begin: int, end: int, out: Array, sums: Array, sizes: Array) -> None:
-    """out[filter, channel, tap] = the sum over the pieces of sums[..]; for (group, panel, block of channels) begin to end."""
+    """out[filter, channel, tap] = the sum over the pieces, for (group, panel, block of channels) begin to end."""
     groups, channels, filters, panels, pieces = sizes[0], sizes[1], sizes[2], sizes[3], sizes[8]
     panel, taps = 2 * lanes(out), sizes[18] * sizes[19] * sizes[20]
     blocks = (channels + COLLECTED - 1) // COLLECTED

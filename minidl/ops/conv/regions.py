@@ -26,7 +26,7 @@ from minidl.core import Array
 from minidl.device import CPU, empty, inline
 from minidl.ops.windows import Sizes
 
-# A region along one dimension: results out + out_step·u for u < count see the pixels seen + seen_step·u + tap_step·t for
+# A region along one dimension: results out + out_step·u, u < count, see the pixels seen + seen_step·u + tap_step·t,
 # t < taps, with the weights from `place` on.
 OUT, OUT_STEP, COUNT, SEEN, SEEN_STEP, PLACE, TAPS, TAP_STEP = range(8)
 PER_DIM = 8
@@ -181,7 +181,7 @@ class Units(NamedTuple):
     regions: Array  # with the first unit and the number of chunks of each
     together: int  # images
     each: int  # units of so many images
-    count: int
+    total: int
 
 
 def units_of(regions: Array, images: int, image_bytes: int, chunk: int, shares: int) -> Units:
@@ -217,7 +217,7 @@ def region_of(regions: Array, unit: int) -> int:
 
 @inline
 def windows_of(region: Array, number: int, image: int, images: int, together: int) -> tuple[int, int]:
-    """The first window, and one past the last, of chunk `number` of the images from `image` on, counted from image 0."""
+    """The windows, first and one past the last, of chunk `number` of the images from `image` on; 0 is image 0's."""
     per_image = region[COUNT] * region[PER_DIM + COUNT] * region[2 * PER_DIM + COUNT]
     total = per_image * min(together, images - image)
     first, last = total * number // region[CHUNKS], total * (number + 1) // region[CHUNKS]

@@ -6,7 +6,7 @@ A 4×4 tile of the result depends on a 6×6 patch of the image. With the matrice
 
 36 products for each pair of channels where the sum itself takes 144. Over all channels each of the 36 positions is a
 matrix product, tiles × channels times channels × filters, which is where the time goes; the transforms cost about 170
-additions for each patch and channel, which pays from 16 channels on. The gradients are of the same kind: that of the
+additions for each patch and channel, which pays from 8 channels on. The gradients are of the same kind: that of the
 image has the weights turned; that of the weights is in `winograd_weights.py`.
 
 Images lie channels-last, so a vector holds some channels of one pixel, and the transforms read pixels and write results
@@ -17,6 +17,11 @@ filters are cut into parts, and each part transforms the patches for itself.
 0.5·N·K·OH·OW·C·9 operations in the products, on N·C·H·W + N·K·OH·OW + 36·K·C numbers. The price is rounding: the
 transforms subtract numbers up to 10 times as large as the result, so errors are about 1e-5 of the largest result (a
 plain sum: 1e-6), and a NaN or infinity reaches the whole tile.
+
+Each step is a function of its own: in one kernel with all of them, LLVM kept vectors of the transforms in registers
+during the products, whose loop then went by the stack (8 images of 64 channels, 32², one core of a Zen 3: 3.9 ms
+instead of 2.4). Weights are gathered number by number into the transform: turning them in registers first took twice as
+long.
 
 Source: Lavin and Gray, "Fast algorithms for convolutional neural networks", CVPR 2016, arXiv:1509.09308, section 4.3.
 """
@@ -31,38 +36,14 @@ from minidl.core import Array
 from minidl.device import kernel, parallel
 from minidl.device.dtypes import DType
 from minidl.device.inline import separate
-from minidl.device.patches import gathered_transform, patch_transform, tile_transform
+from minidl.device.patches import gathered_transform, tile_transform
 from minidl.device.scratch import scratch
 from minidl.device.vectors import lanes, lanes_of
 from minidl.device.whole_tiles import product, strip_width
 from minidl.ops.conv.epilogue import Epilogue
+from minidl.ops.conv.winograd_tiles import AT, G, fill_patches, rounded, widened
 from minidl.ops.windows import Sizes
 
-BT = (
-    (4.0, 0.0, -5.0, 0.0, 1.0, 0.0),
-    (0.0, -4.0, -4.0, 1.0, 1.0, 0.0),
-    (0.0, 4.0, -4.0, -1.0, 1.0, 0.0),
-    (0.0, -2.0, -1.0, 2.0, 1.0, 0.0),
-    (0.0, 2.0, -1.0, -2.0, 1.0, 0.0),
-    (0.0, 4.0, 0.0, -5.0, 0.0, 1.0),
-)
-G = (
-    (1 / 4, 0.0, 0.0),
-    (-1 / 6, -1 / 6, -1 / 6),
-    (-1 / 6, 1 / 6, -1 / 6),
-    (1 / 24, 1 / 12, 1 / 6),
-    (1 / 24, -1 / 12, 1 / 6),
-    (0.0, 0.0, 1.0),
-)
-AT = (
-    (1.0, 1.0, 1.0, 1.0, 1.0, 0.0),
-    (0.0, 1.0, -1.0, 2.0, -2.0, 0.0),
-    (0.0, 1.0, 1.0, 4.0, 4.0, 0.0),
-    (0.0, 1.0, -1.0, 8.0, -8.0, 1.0),
-)
-PAIRS = ((0, 5), (1, 2), (3, 4))  # rows of BT and G that share sums
-image_patch = patch_transform(BT, PAIRS)
-border_patch = patch_transform(BT, PAIRS, bounded=True)
 _weight_patch = gathered_transform(G)
 _whole_tile = tile_transform(AT, ((0, 2), (1, 3)))
 _careful_tile = tile_transform(AT, ((0, 2), (1, 3)), careful=True)
@@ -80,9 +61,9 @@ def convolve(out: Array, x: Array, weight: Array, epilogue: Epilogue, padding: S
     _run(out, x, weight, epilogue, padding, is_turned=False)
 
 
-def convolve_back(out: Array, g: Array, weight: Array, padding: Sizes) -> None:
+def convolve_back(out: Array, g: Array, weight: Array, epilogue: Epilogue, padding: Sizes) -> None:
     """Its adjoint in the image: g (N, OH, OW, K) to out (N, H, W, C)."""
-    _run(out, g, weight, Epilogue(), (2 - padding[0], 2 - padding[1]), is_turned=True)
+    _run(out, g, weight, epilogue, (2 - padding[0], 2 - padding[1]), is_turned=True)
 
 
 class Cut(NamedTuple):
@@ -151,18 +132,6 @@ def _run_widened(
     out[...] = result[..., : out.shape[3]]
 
 
-def widened(x: Array, channels: int) -> Array:
-    """x (N, H, W, C), with zeros behind its channels."""
-    wide = np.zeros((*x.shape[:3], channels), x.dtype)
-    wide[..., : x.shape[3]] = x
-    return wide
-
-
-def rounded(number: int, step: int) -> int:
-    """`number`, or the next multiple of `step`."""
-    return -(-number // step) * step
-
-
 def transform_weights(transformed: Array, weight: Array, share: int, *, is_turned: bool) -> None:
     """G w Gᵀ of all pairs of channels, as `product` wants it: [36][strip of filters][channel][filter]."""
     filters, channels = weight.shape[:2]
@@ -210,34 +179,6 @@ def _transform_weights(begin: int, end: int, out: Array, weight: Array, strips: 
             _weight_patch(out, (vector * channels + c * width + v) * line, 6 * position, position,
                           weight, f * filter_step + c * channel_step + first, 3 * step, step,
                           filter_step, min(line, filters - f))  # fmt: skip
-
-
-@separate
-def fill_patches(
-    patches: Array, at: int, slot: int, pitch: int, x: Array, sizes: Array, first: int, count: int, across: int,
-    tiles: int,
-) -> None:  # fmt: skip
-    """Bᵀ·patch·B of tiles first to first + count: patches[at + (6 r + q) slot + tile pitch + channel].
-
-    An image is `tiles` tiles, `across` in a row. The last vector of channels overlaps the one before it, if need be.
-    `patches` begins with a vector of zeros.
-    """
-    zeros = patches[: lanes(x)]
-    height, width, channels, pad_down, pad_along = sizes[1], sizes[2], sizes[3], sizes[7], sizes[8]
-    for t in range(count):
-        image, tile = (first + t) // tiles, (first + t) % tiles
-        row, column = 4 * (tile // across) - pad_down, 4 * (tile % across) - pad_along
-        source, to = ((image * height + row) * width + column) * channels, at + t * pitch
-        if row >= 0 and column >= 0 and row + 6 <= height and column + 6 <= width:
-            for i in range(0, channels, lanes(x)):
-                c = min(i, channels - lanes(x))
-                image_patch(patches, to + c, 6 * slot, slot, x, source + c, width * channels, channels,
-                            0, 6, 0, 6, zeros)  # fmt: skip
-        else:
-            for i in range(0, channels, lanes(x)):
-                c = min(i, channels - lanes(x))
-                border_patch(patches, to + c, 6 * slot, slot, x, source + c, width * channels, channels,
-                             -row, height - row, -column, width - column, zeros)  # fmt: skip
 
 
 @kernel(

@@ -19,23 +19,22 @@ import numpy as np
 from minidl.core import Array
 from minidl.device import kernel, parallel
 from minidl.device.dtypes import DType
-from minidl.device.inline import separate
 from minidl.device.patches import patch_transform
 from minidl.device.scratch import scratch
 from minidl.device.transpose import transpose
 from minidl.device.vectors import lanes, lanes_of
 from minidl.device.whole_tiles import product_turned
-from minidl.ops.conv.winograd import AT, PAIRS, G, fill_patches, part_of, rounded, widened
+from minidl.ops.conv import winograd_wide
+from minidl.ops.conv.winograd import part_of
+from minidl.ops.conv.winograd_tiles import G, fill_patches, fill_slopes, rounded, widened
 from minidl.ops.windows import Sizes
 
-_A, _GT = tuple(zip(*AT, strict=True)), tuple(zip(*G, strict=True))
-_slope_patch = patch_transform(_A, PAIRS)
-_border_slope_patch = patch_transform(_A, PAIRS, bounded=True)
-_weight_gradient = patch_transform(_GT, ((0, 2), (1,)))
+_weight_gradient = patch_transform(tuple(zip(*G, strict=True)), ((0, 2), (1,)))
 
 SUM_BYTES = 640 << 10  # of the sums of one block of filters
 BLOCK_BYTES = 640 << 10  # of transformed patches and tiles
 TILES = (32, 96)
+WIDE_BYTES, WIDE_TILES = SUM_BYTES, 24  # from so many of sums, and of tiles, the steps go one after the other
 ITEMS = 16  # blocks times pieces, at least
 PIECE_TILES = 64  # of a piece, at least: its end costs as much as ten tiles
 BLOCKS = 32
@@ -71,13 +70,17 @@ def weight_gradient(out: Array, x: Array, g: Array, padding: Sizes) -> None:
         return
     line = lanes_of(out.dtype)
     if min(filters, channels) < line:
-        wide = np.empty((max(filters, line), max(channels, line), 3, 3), out.dtype)
-        weight_gradient(wide, widened(x, wide.shape[1]), widened(g, wide.shape[0]), padding)
-        out[...] = wide[:filters, :channels]
+        larger = np.empty((max(filters, line), max(channels, line), 3, 3), out.dtype)
+        weight_gradient(larger, widened(x, larger.shape[1]), widened(g, larger.shape[0]), padding)
+        out[...] = larger[:filters, :channels]
         return
     images, height, width = g.shape[:3]
+    tiles = -(-height // 4) * -(-width // 4)
+    if 36 * filters * channels * out.itemsize > WIDE_BYTES and images * tiles >= WIDE_TILES:
+        winograd_wide.weight_gradient(out, x, g, padding)
+        return
     pitch, vectors = rounded(channels, line), -(-filters // line)
-    work = cut(images, -(-height // 4) * -(-width // 4), channels, vectors, out.dtype)
+    work = cut(images, tiles, channels, vectors, out.dtype)
     sizes = np.array((*x.shape, height, width, filters, *padding, *work), np.int64)
     wide = min(work.share, vectors) * line
     room = 36 * (work.tiles * (pitch + wide) + wide * pitch + 6 * line) + 4 * line
@@ -112,7 +115,7 @@ def _sum_tiles(begin: int, end: int, sums: Array, x: Array, g: Array, sizes: Arr
             first = unit * size
             count = min(size, images * tiles - first)
             fill_patches(room, at, slot, pitch, x, sizes, first, count, across, tiles)
-            _fill_slopes(room, at_slopes, wide_slot, wide_pitch, g, sizes, first, count, block, wide, across, tiles)
+            fill_slopes(room, at_slopes, wide_slot, wide_pitch, g, sizes, first, count, block, wide, across, tiles)
             for p in range(36):
                 product_turned(room, at_sums + p * sum_slot, pitch, room, at_slopes + p * wide_slot, wide_pitch,
                                room, at + p * slot, pitch, (made + 3) // 4 * 4, pitch // line, count,
@@ -122,31 +125,6 @@ def _sum_tiles(begin: int, end: int, sums: Array, x: Array, g: Array, sizes: Arr
             for c in range(0, pitch, line):
                 _weight_gradient(sums, to + c, 3 * filters * pitch, filters * pitch, room, at_sums + f * pitch + c,
                                  6 * sum_slot, sum_slot, 0, 6, 0, 6, zeros)  # fmt: skip
-
-
-@separate
-def _fill_slopes(
-    slopes: Array, at: int, slot: int, pitch: int, g: Array, sizes: Array, first: int, count: int, block: int,
-    wide: int, across: int, tiles: int,
-) -> None:  # fmt: skip
-    """A·tile·Aᵀ of vectors block to block + wide of the filters; `slopes` begins with a vector of zeros."""
-    height, width, filters = sizes[4], sizes[5], sizes[6]
-    line = lanes(g)
-    zeros = slopes[:line]
-    last = min(filters - line, (block + wide - 1) * line)
-    for t in range(count):
-        image, tile = (first + t) // tiles, (first + t) % tiles
-        row, column = 4 * (tile // across), 4 * (tile % across)
-        source, to = ((image * height + row) * width + column) * filters, at + t * pitch - block * line
-        is_whole = row + 4 <= height and column + 4 <= width
-        for k in range(block, block + wide):
-            f = min(k * line, last)
-            if is_whole:
-                _slope_patch(slopes, to + f, 6 * slot, slot, g, source + f, width * filters, filters,
-                             0, 4, 0, 4, zeros)  # fmt: skip
-            else:
-                _border_slope_patch(slopes, to + f, 6 * slot, slot, g, source + f, width * filters, filters,
-                                    0, height - row, 0, width - column, zeros)  # fmt: skip
 
 
 @kernel("T[::1], T[::1], intp, intp", T=("float32", "float64"))

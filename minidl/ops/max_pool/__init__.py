@@ -1,9 +1,9 @@
 """max_pool1d to 3d: the largest value of each window.
 
 Forward notes where each maximum came from; backward needs only those places. Each output reads k² values, so both
-directions are bound by memory, not by arithmetic. Backward gathers: each pixel visits the windows that can see it, and adds
-up those it won. Windows that scattered to their winners would meet there: atomic additions on a GPU, whose order changes
-from run to run, or a single thread for each image on the CPU.
+directions are bound by memory, not by arithmetic. Backward gathers: each pixel visits the windows that can see it, and
+adds up those it won. Windows that scattered to their winners would meet there: atomic additions on a GPU, whose order
+changes from run to run, or a single thread for each image on the CPU.
 """
 
 from __future__ import annotations
@@ -242,7 +242,7 @@ def pool_sizes(
     if input.ndim not in (dims + 1, dims + 2):
         raise ShapeError(f"{name}: input must be (N, C, {', '.join('DHW'[3 - dims :])}), got {input.shape}")
     kernel_sizes = sizes(name, "kernel_size", kernel_size, dims, least=1)
-    steps = kernel_sizes if stride is None else sizes(name, "stride", stride, dims, least=1)
+    steps = kernel_sizes if stride is None or stride in ([], ()) else sizes(name, "stride", stride, dims, least=1)
     borders = sizes(name, "padding", padding, dims, least=0)
     if any(2 * p > d * (k - 1) + 1 for p, k, d in zip(borders, kernel_sizes, dilation, strict=False)):
         raise ShapeError(f"{name}: padding {borders} must be at most half of kernel_size {kernel_sizes}")

@@ -1,12 +1,13 @@
-"""rnn_sequence, lstm_sequence, gru_sequence: one recurrent layer in one direction over a whole sequence, as one op.
+"""rnn_sequence, lstm_sequence, gru_sequence: one recurrent layer over a whole sequence, as one op.
 
-What does not depend on the state, the input's share of the gates, is one large `linear` before the sweep. The sweep
-itself, 2·T·N·H·G·H operations for T steps, N rows, H numbers of state and G gates, can only go step by step; its rows
-do not know of each other. Backward (BPTT: Werbos, "Backpropagation through time", Proc. IEEE 78, 1990) is a sweep the
-other way, after which the gradient of the weight is one product of matrices over all steps and rows at once.
+The product of the input with its weight, 2·T·N·I·G·H operations for T steps, N rows, I inputs, H numbers of state and G
+gates, waits for nothing. The sweep itself, 2·T·N·H·G·H, can only go step by step; its rows do not know of each
+other. Backward (BPTT: Werbos, "Backpropagation through time", Proc. IEEE 78, 1990) is a sweep the other way, after
+which the gradients of the weights are products of matrices over all steps and rows at once.
 
-Rows may differ in length: a row's padding, at its end, leaves its state as it is and gives outputs of zero. In reverse
-each row starts at its own end.
+A layer has one direction (D = 1), or two (D = 2), the second from the end: its states stand beside those of the first.
+Rows may differ in length: a row's padding, at its end, leaves its state as it is and gives outputs of zero. In the
+second direction each row starts at its own end.
 """
 
 from __future__ import annotations
@@ -27,24 +28,26 @@ __all__ = ["gru_sequence", "lstm_sequence", "rnn_sequence"]
 def rnn_sequence(
     input: Tensor,
     h0: Tensor,
+    weight_ih: Tensor,
     weight_hh: Tensor,
+    bias: Tensor,
     lengths: Tensor | Sequence[int] | None = None,
     *,
     nonlinearity: str = "tanh",
-    reverse: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """h' = tanh(input[t] + h @ weight_hh.T), step by step.
+    """h' = tanh(input[t] @ weight_ih.T + h @ weight_hh.T + bias), step by step.
 
     Args:
-        input: (T, N, H), floating: the input of each step times weight_ih, with all biases added.
-        h0: (N, H), the state before the first step.
-        weight_hh: (H, H).
+        input: (T, N, I), floating.
+        h0: (D, N, H), the state before the first step, for 1 or 2 directions.
+        weight_ih: (D, H, I).
+        weight_hh: (D, H, H).
+        bias: (D, H).
         lengths: (N,), how many steps each row has, from 1 to T; all T when None.
         nonlinearity: "tanh" or "relu".
-        reverse: begin each row at its end.
 
     Returns:
-        The states (T, N, H), zero where a row has no step, and each row's last state (N, H).
+        The states (T, N, D H), zero where a row has no step, and each row's last state (D, N, H).
 
     Raises:
         ShapeError: if shapes do not fit.
@@ -52,13 +55,14 @@ def rnn_sequence(
 
     Source: Elman, "Finding structure in time", Cognitive Science 14 (1990).
 
-    >>> rnn_sequence(Tensor([[[1.0]], [[2.0]]]), Tensor([[0.0]]), Tensor([[3.0]]), nonlinearity="relu")[0].flatten()
+    >>> one, zero = Tensor([[[1.0]]]), Tensor([[0.0]])
+    >>> rnn_sequence(Tensor([[[1.0]], [[2.0]]]), one * 0, one, one * 3, zero, nonlinearity="relu")[0].flatten()
     tensor([1., 5.])
     """
     if nonlinearity not in ("tanh", "relu"):
         raise ArgumentError(f"rnn_sequence: nonlinearity must be 'tanh' or 'relu', got {nonlinearity!r}")
     rows = _lengths("rnn_sequence", input, lengths)
-    output, last = RNNSequence.apply(input, h0, weight_hh, *rows, nonlinearity=nonlinearity, reverse=reverse)
+    output, last = RNNSequence.apply(input, h0, weight_ih, weight_hh, bias, *rows, nonlinearity=nonlinearity)
     return output, last
 
 
@@ -66,21 +70,23 @@ def lstm_sequence(
     input: Tensor,
     h0: Tensor,
     c0: Tensor,
+    weight_ih: Tensor,
     weight_hh: Tensor,
+    bias: Tensor,
     lengths: Tensor | Sequence[int] | None = None,
-    *,
-    reverse: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """A long short-term memory, step by step: gates i f g o = input[t] + h @ weight_hh.T.
+    """A long short-term memory, step by step: gates i f g o = input[t] @ weight_ih.T + h @ weight_hh.T + bias.
 
     Args:
-        input: (T, N, 4 H), floating: the input of each step times weight_ih, with all biases added.
-        h0, c0: (N, H), state and cell before the first step.
-        weight_hh: (4 H, H).
-        lengths, reverse: as in `rnn_sequence`.
+        input: (T, N, I), floating.
+        h0, c0: (D, N, H), state and cell before the first step, for 1 or 2 directions.
+        weight_ih: (D, 4 H, I).
+        weight_hh: (D, 4 H, H).
+        bias: (D, 4 H).
+        lengths: as in `rnn_sequence`.
 
     Returns:
-        The states h (T, N, H), zero where a row has no step, and each row's last h and c, both (N, H).
+        The states h (T, N, D H), zero where a row has no step, and each row's last h and c, both (D, N, H).
 
     Raises:
         ShapeError: if shapes do not fit.
@@ -88,31 +94,32 @@ def lstm_sequence(
 
     Source: Hochreiter and Schmidhuber, Neural Computation 9 (1997); Gers et al., Neural Computation 12 (2000).
     """
-    tensors = (input, h0, c0, weight_hh, *_lengths("lstm_sequence", input, lengths))
-    output, h, c, _, _ = LSTMSequence.apply(*tensors, reverse=reverse, keep=_is_differentiated(tensors))
+    tensors = (input, h0, c0, weight_ih, weight_hh, bias, *_lengths("lstm_sequence", input, lengths))
+    output, h, c, _, _ = LSTMSequence.apply(*tensors, keep=_is_differentiated(tensors))
     return output, h, c
 
 
 def gru_sequence(
     input: Tensor,
     h0: Tensor,
+    weight_ih: Tensor,
     weight_hh: Tensor,
+    bias_ih: Tensor,
     bias_hh: Tensor,
     lengths: Tensor | Sequence[int] | None = None,
-    *,
-    reverse: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """A gated recurrent unit, step by step: gates r z n, the reset gate after the product with the weight.
 
     Args:
-        input: (T, N, 3 H), floating: the input of each step times weight_ih, with bias_ih added.
-        h0: (N, H), the state before the first step.
-        weight_hh: (3 H, H).
-        bias_hh: (3 H,); its last part is under the reset gate, so it cannot be added to the input.
-        lengths, reverse: as in `rnn_sequence`.
+        input: (T, N, I), floating.
+        h0: (D, N, H), the state before the first step, for 1 or 2 directions.
+        weight_ih: (D, 3 H, I).
+        weight_hh: (D, 3 H, H).
+        bias_ih, bias_hh: (D, 3 H); the last part of bias_hh is under the reset gate, so their sum would not do.
+        lengths: as in `rnn_sequence`.
 
     Returns:
-        The states (T, N, H), zero where a row has no step, and each row's last state (N, H).
+        The states (T, N, D H), zero where a row has no step, and each row's last state (D, N, H).
 
     Raises:
         ShapeError: if shapes do not fit.
@@ -120,8 +127,8 @@ def gru_sequence(
 
     Source: Cho et al., EMNLP 2014.
     """
-    tensors = (input, h0, weight_hh, bias_hh, *_lengths("gru_sequence", input, lengths))
-    output, last, _ = GRUSequence.apply(*tensors, reverse=reverse, keep=_is_differentiated(tensors))
+    tensors = (input, h0, weight_ih, weight_hh, bias_ih, bias_hh, *_lengths("gru_sequence", input, lengths))
+    output, last, _ = GRUSequence.apply(*tensors, keep=_is_differentiated(tensors))
     return output, last
 
 

@@ -1,117 +1,73 @@
-"""The compiled sweeps of the GRU, in short loops with one result each, as in `cpu_lstm.py`."""
+"""The GRU's formulas for the compiled sweeps.
+
+Its sums have four parts: n, which the input gives, r and z, to which both add, and m = h · W_nᵀ + b_n, which stays
+apart because the reset gate comes between. So the input's product goes to the first three, the state's to the last.
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from minidl.device import Array, inline, kernel, parallel
-from minidl.device.scalar_math import sigmoid, tanh
-from minidl.ops.rnn.cpu_product import ROWS, add_product, clear, copy, state_before
-from minidl.ops.rnn.sweep import all_lengths, weight_gradient
+from minidl.device import Array, inline
+from minidl.device.vector_math import fma, lanewise, sigmoid, tanh
+from minidl.ops.rnn.cpu_sweep import Cell, backward_kernel, forward_kernel, sweep, sweep_back
+
+
+@lanewise
+def _open(r: Any, z: Any) -> Any:
+    return sigmoid(r), sigmoid(z)
+
+
+@lanewise
+def _next(n: Any, r: Any, z: Any, m: Any, h: Any) -> Any:
+    n = tanh(fma(r, m, n))
+    return n, fma(z, h - n, n)
+
+
+@inline
+def _advance(room: Array, sums: int, state: int, cell: int, size: int) -> None:
+    n, r, z, m = sums, sums + size, sums + 2 * size, sums + 3 * size
+    _open(room, (r, z, r, z), size)
+    _next(room, (n, r, z, m, state, n, state), size)
+
+
+@lanewise
+def _slopes(n: Any, r: Any, z: Any, m: Any, before: Any, above: Any, carry: Any) -> Any:
+    total = above + carry
+    by_n = total * (1 - z) * (1 - n * n)
+    return by_n, by_n * m * r * (1 - r), total * (before - n) * z * (1 - z), by_n * r, total * z
+
+
+@inline
+def _retreat(room: Array, memory: int, slopes: int, carry: int, cell: int, size: int) -> None:
+    n, r, z, m = memory, memory + size, memory + 2 * size, memory + 3 * size
+    results = (slopes, slopes + size, slopes + 2 * size, slopes + 3 * size, carry)
+    _slopes(room, (n, r, z, m, memory + 5 * size, memory + 6 * size, carry, *results), size)
+
+
+# The rows of a weight are r z n.
+GRU = Cell(forward_kernel(_advance), backward_kernel(_retreat), columns=4, order_x=(2, 0, 1), order_h=(0, 1, 2), own=1)
 
 
 def forward(
-    out: tuple[Array, Array, Array], x: Array, h0: Array, weight: Array, bias: Array, lengths: Array | None = None,
-    *, reverse: bool, keep: bool,
+    out: tuple[Array, Array, Array], x: Array, h0: Array, weight_ih: Array, weight_hh: Array, bias_ih: Array,
+    bias_hh: Array, lengths: Array | None = None, *, keep: bool,
 ) -> None:  # fmt: skip
     output, h, gates = out
     h[...] = h0
-    packed = np.ascontiguousarray(weight.T)
-    rows = all_lengths(x, lengths)
-    parallel(_forward, h.shape[0], output, h, gates, x, packed, bias, rows, reverse, keep, block=ROWS)
+    of_x, of_h = bias_ih.reshape(len(h), 3, -1), bias_hh.reshape(len(h), 3, -1)
+    parts = np.concatenate((of_x[:, 2:], of_x[:, :2] + of_h[:, :2], of_h[:, 2:]), axis=1)
+    sweep(GRU, output, (h,), (gates,), x, weight_ih, weight_hh, parts, lengths)
 
 
 def backward(
-    out: tuple[Array, Array, Array, Array], g: Array, g_h: Array, output: Array, gates: Array, h0: Array,
-    weight: Array, lengths: Array | None = None, *, reverse: bool,
+    out: tuple[Array, ...], g: Array, g_h: Array, output: Array, gates: Array, x: Array, h0: Array, weight_ih: Array,
+    weight_hh: Array, lengths: Array | None = None, *, wants_x: bool,
 ) -> None:  # fmt: skip
-    gx, gh, g_weight, g_bias = out
-    g_product = np.empty_like(gx)
+    gx, gh, g_ih, g_hh, g_bias_ih, g_bias_hh = out
     gh[...] = g_h
-    rows = all_lengths(gx, lengths)
-    parallel(_backward, gh.shape[0], gx, g_product, gh, g, output, gates, h0, weight, rows, reverse, block=ROWS)
-    g_weight[...] = weight_gradient(np, g_product, output, h0, lengths, reverse)
-    g_bias[...] = g_product.sum((0, 1))
-
-
-@kernel(
-    "T[:, :, ::1], T[:, ::1], T[:, :, ::1], const T[:, :, ::1], const T[:, ::1], const T[::1], const int64[::1], "
-    "bool, bool",
-    T=("float32", "float64"),
-)
-def _forward(
-    begin: int, end: int, output: Array, h: Array, gates: Array, x: Array, weight: Array, bias: Array, lengths: Array,
-    reverse: bool, keep: bool,
-) -> None:  # fmt: skip
-    product = np.empty((end - begin, bias.size), bias.dtype)
-    for step in range(len(x)):
-        t = len(x) - 1 - step if reverse else step
-        slot = t if keep else 0
-        for n in range(end - begin):
-            copy(product[n], bias)
-        add_product(product, h[begin:end], weight)
-        for n in range(begin, end):
-            if t < lengths[n]:
-                _next_state(h[n], gates[slot, n], x[t, n], product[n - begin])
-                copy(output[t, n], h[n])
-            else:
-                clear(output[t, n])
-                clear(gates[slot, n])
-
-
-@inline
-def _next_state(h: Array, gates: Array, x: Array, product: Array) -> None:
-    """The gates r, z, n and m, and h from them."""
-    hidden = h.size
-    r, z, new, m = gates[:hidden], gates[hidden : 2 * hidden], gates[2 * hidden : 3 * hidden], gates[3 * hidden :]
-    x_new = x[2 * hidden :]
-    copy(m, product[2 * hidden :])
-    for j in range(2 * hidden):
-        gates[j] = sigmoid(x[j] + product[j])
-    for j in range(hidden):
-        new[j] = tanh(x_new[j] + r[j] * m[j])
-    for j in range(hidden):
-        h[j] = new[j] + z[j] * (h[j] - new[j])
-
-
-@kernel(
-    "T[:, :, ::1], T[:, :, ::1], T[:, ::1], const T[:, :, ::1], const T[:, :, ::1], const T[:, :, ::1], "
-    "const T[:, ::1], const T[:, ::1], const int64[::1], bool",
-    T=("float32", "float64"),
-)
-def _backward(
-    begin: int, end: int, gx: Array, g_product: Array, gh: Array, g: Array, output: Array, gates: Array, h0: Array,
-    weight: Array, lengths: Array, reverse: bool,
-) -> None:  # fmt: skip
-    for step in range(len(g)):
-        t = step if reverse else len(g) - 1 - step
-        for n in range(begin, end):
-            if t >= lengths[n]:
-                clear(gx[t, n])
-                clear(g_product[t, n])
-                continue
-            h = state_before(output, h0, t, n, lengths[n], reverse)
-            _gate_gradients(gx[t, n], g_product[t, n], gh[n], g[t, n], gates[t, n], h)
-        add_product(gh[begin:end], g_product[t][begin:end], weight)
-
-
-@inline
-def _gate_gradients(gx: Array, g_product: Array, gh: Array, g: Array, gates: Array, h: Array) -> None:
-    """The gradients of both parts of the sums under the gates; gh keeps what goes past them to the state before."""
-    hidden = gh.size
-    r, z, new, m = gates[:hidden], gates[hidden : 2 * hidden], gates[2 * hidden : 3 * hidden], gates[3 * hidden :]
-    g_r, g_z, g_new = gx[:hidden], gx[hidden : 2 * hidden], gx[2 * hidden :]
-    for j in range(hidden):
-        gh[j] += g[j]
-    for j in range(hidden):
-        g_new[j] = gh[j] * (1 - z[j]) * (1 - new[j] * new[j])
-    for j in range(hidden):
-        g_z[j] = gh[j] * (h[j] - new[j]) * z[j] * (1 - z[j])
-    for j in range(hidden):
-        g_r[j] = g_new[j] * m[j] * r[j] * (1 - r[j])
-    copy(g_product[: 2 * hidden], gx)
-    reset = g_product[2 * hidden :]
-    for j in range(hidden):
-        reset[j] = g_new[j] * r[j]
-    for j in range(hidden):
-        gh[j] *= z[j]
+    parts = sweep_back(GRU, gx, (gh,), g_ih, g_hh, g, output, (gates,), x, (h0,), weight_ih, weight_hh, lengths)
+    g_bias_ih[...] = parts[:, (1, 2, 0)].reshape(g_bias_ih.shape)
+    g_bias_hh[...] = parts[:, (1, 2, 3)].reshape(g_bias_hh.shape)

@@ -1,4 +1,4 @@
-"""The plain recurrent layer: h' = tanh(x + h · Wᵀ), or relu in the place of tanh.
+"""The plain recurrent layer: h' = tanh(x · W_ihᵀ + h · W_hhᵀ + b), or relu in the place of tanh.
 
 Saved for backward: the states, which are the result anyway; the slope of tanh is 1 - h'², that of relu h' > 0.
 Source: Elman, "Finding structure in time", Cognitive Science 14 (1990).
@@ -11,16 +11,17 @@ from typing import Any
 
 from minidl.core import Array, Grads, Node, Op, Spec
 from minidl.ops.rnn import cpu_elman
-from minidl.ops.rnn.cpu_product import plain_takes
 from minidl.ops.rnn.sweep import (
+    by_direction,
     check_shapes,
     chosen,
     fitted,
     given,
+    one_type,
     or_zeros,
     refuse_second_derivative,
     steps,
-    weight_gradient,
+    write_gradients,
 )
 
 
@@ -28,46 +29,48 @@ class RNNSequence(Op):
     """Gives all states, zero on padding, and the last one of each row."""
 
     name = "rnn_sequence"
-    saves = ("h0", "weight", "lengths", "out")
+    saves = ("x", "h0", "weight_ih", "weight_hh", "lengths", "out")
     cpu = staticmethod(cpu_elman.forward)
 
     @staticmethod
     def infer(
-        x: Spec, h0: Spec, weight: Spec, lengths: Spec | None = None, *, nonlinearity: str, reverse: bool
-    ) -> tuple[Spec, Spec]:
-        state = check_shapes("rnn_sequence", 1, x, weight, lengths, h0=h0)
-        return state.with_shape(x.shape[0], *state.shape), state
+        x: Spec, h0: Spec, weight_ih: Spec, weight_hh: Spec, bias: Spec, lengths: Spec | None = None,
+        *, nonlinearity: str,
+    ) -> tuple[Spec, Spec]:  # fmt: skip
+        return check_shapes("rnn_sequence", 1, x, weight_ih, weight_hh, lengths, {"bias": bias}, {"h0": h0})
 
     @classmethod
     def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
-        return super().cpu_takes(arrays, params) and plain_takes(arrays, arrays[1])
+        return super().cpu_takes(arrays, params) and one_type(arrays)
 
     @staticmethod
     def reference(
-        xp: Any, out: tuple[Array, Array], x: Array, h0: Array, weight: Array, lengths: Array | None = None,
-        *, nonlinearity: str, reverse: bool,
+        xp: Any, out: tuple[Array, Array], x: Array, h0: Array, weight_ih: Array, weight_hh: Array, bias: Array,
+        lengths: Array | None = None, *, nonlinearity: str,
     ) -> None:  # fmt: skip
-        output, h = out
-        h[...] = h0
-        for t, rows in steps(len(x), lengths, reverse):
-            total = x[t] + h @ weight.T
-            new = xp.tanh(total) if nonlinearity == "tanh" else xp.maximum(total, 0)
-            output[t] = chosen(xp, rows, new, 0)
-            h[...] = chosen(xp, rows, new, h)
+        output, last = out
+        for d, states in enumerate(by_direction(output, len(h0))):
+            sums = x @ weight_ih[d].T + bias[d]
+            h = h0[d]
+            for t, rows in steps(len(x), lengths, reverse=d == 1):
+                total = sums[t] + h @ weight_hh[d].T
+                new = xp.tanh(total) if nonlinearity == "tanh" else xp.maximum(total, 0)
+                states[t] = chosen(xp, rows, new, 0)
+                h = chosen(xp, rows, new, h)
+            last[d] = h
 
     @staticmethod
     def vjp(node: Node, g: Any) -> Grads:
-        h0, weight, lengths, (output, last) = node.saved
-        return fitted(
-            node,
-            *RNNSequenceGrad.apply(
-                or_zeros(g[0], output), or_zeros(g[1], last), output, h0, weight, *given(lengths), **node.params
-            ),
-        )
+        x, h0, weight_ih, weight_hh, lengths, (output, last) = node.saved
+        inputs = (or_zeros(g[0], output), or_zeros(g[1], last), output, x, h0, weight_ih, weight_hh, *given(lengths))
+        return fitted(node, *RNNSequenceGrad.apply(*inputs, wants_x=node.needs[0], **node.params))
 
 
 class RNNSequenceGrad(Op):
-    """Backpropagation through time: the gradients of x, h0 and weight."""
+    """Backpropagation through time: the gradients of x, h0, both weights and the bias.
+
+    Without `wants_x`, the first of them has no steps.
+    """
 
     name = "rnn_sequence_grad"
     vjp = staticmethod(refuse_second_derivative)
@@ -75,25 +78,31 @@ class RNNSequenceGrad(Op):
 
     @staticmethod
     def infer(
-        g: Spec, g_last: Spec, output: Spec, h0: Spec, weight: Spec, lengths: Spec | None = None,
-        *, nonlinearity: str, reverse: bool,
-    ) -> tuple[Spec, Spec, Spec]:  # fmt: skip
-        return output, output.with_shape(*h0.shape), output.with_shape(*weight.shape)
+        g: Spec, g_last: Spec, output: Spec, x: Spec, h0: Spec, weight_ih: Spec, weight_hh: Spec,
+        lengths: Spec | None = None, *, nonlinearity: str, wants_x: bool,
+    ) -> tuple[Spec, ...]:  # fmt: skip
+        shapes = (h0.shape, weight_ih.shape, weight_hh.shape, weight_ih.shape[:2])
+        g_x = output.with_shape(x.shape[0] if wants_x else 0, *x.shape[1:])
+        return (g_x, *[output.with_shape(*shape) for shape in shapes])
 
     @classmethod
     def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
-        return super().cpu_takes(arrays, params) and plain_takes(arrays, arrays[3])
+        return super().cpu_takes(arrays, params) and one_type(arrays)
 
     @staticmethod
     def reference(
-        xp: Any, out: tuple[Array, Array, Array], g: Array, g_last: Array, output: Array, h0: Array, weight: Array,
-        lengths: Array | None = None, *, nonlinearity: str, reverse: bool,
+        xp: Any, out: tuple[Array, ...], g: Array, g_last: Array, output: Array, x: Array, h0: Array,
+        weight_ih: Array, weight_hh: Array, lengths: Array | None = None, *, nonlinearity: str, wants_x: bool,
     ) -> None:  # fmt: skip
-        gx, gh, g_weight = out
-        gh[...] = g_last
-        for t, rows in steps(len(g), lengths, not reverse):
-            y = output[t]
-            slope = 1 - y * y if nonlinearity == "tanh" else y > 0
-            gx[t] = chosen(xp, rows, (gh + g[t]) * slope, 0)
-            gh[...] = chosen(xp, rows, gx[t] @ weight, gh)
-        g_weight[...] = weight_gradient(xp, gx, output, h0, lengths, reverse)
+        g_x, first, g_weight_ih, g_weight_hh, g_bias = out
+        g_x[...] = 0
+        above = by_direction(g, len(h0))
+        for d, states in enumerate(by_direction(output, len(h0))):
+            gh, g_sums = g_last[d], xp.empty_like(states)
+            for t, rows in steps(len(g), lengths, reverse=d == 0):
+                slope = 1 - states[t] * states[t] if nonlinearity == "tanh" else states[t] > 0
+                g_sums[t] = chosen(xp, rows, (gh + above[d][t]) * slope, 0)
+                gh = chosen(xp, rows, g_sums[t] @ weight_hh[d], gh)
+            first[d], g_bias[d] = gh, g_sums.sum((0, 1))
+            grads = (g_x, g_weight_ih, g_weight_hh)
+            write_gradients(xp, d, grads, g_sums, g_sums, x, weight_ih, states, h0, lengths)

@@ -163,6 +163,34 @@ def test_inputs_changed_in_place() -> None:
         Double.apply(x)
 
 
+def test_a_result_that_is_an_input_changed_in_place_and_saved_dies_without_the_garbage_collector() -> None:
+    class ExpInPlace(Function):
+        @staticmethod
+        def forward(ctx, x):
+            x.copy_(x.exp())
+            ctx.mark_dirty(x)
+            ctx.save_for_backward(x)
+            return x
+
+        @staticmethod
+        def backward(ctx, g):
+            return g * ctx.saved_tensors[0]
+
+    def run(x):
+        return ExpInPlace.apply(x * 1)
+
+    check_gradient(run, numbers(3), order=2)
+    gc.collect()
+    gc.disable()
+    try:
+        y = run(numbers(3).requires_grad_())
+        ref = weakref.ref(y.grad_fn)
+        del y
+        assert ref() is None
+    finally:
+        gc.enable()
+
+
 def test_setup_context_apart_from_forward() -> None:
     class Power(Function):
         @staticmethod

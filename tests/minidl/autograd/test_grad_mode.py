@@ -77,23 +77,31 @@ def test_inference_mode_cannot_be_switched_off_inside() -> None:
     assert is_grad_enabled()
 
 
-def test_a_decorated_function_may_run_in_many_threads() -> None:
-    meet = threading.Barrier(2, timeout=10)
-    states = []
+def test_a_decorated_function_may_run_in_several_threads() -> None:
+    """The first to come leaves first, and each finds its own mode again."""
+    first_is_in, second_is_in, first_has_left = (threading.Event() for _ in range(3))
+    after = {}
 
     @no_grad()
-    def inside() -> None:
-        meet.wait()
-        states.append(is_grad_enabled())
-        meet.wait()
+    def inside(name: str) -> None:
+        if name == "first":
+            first_is_in.set()
+            second_is_in.wait(10)
+        else:
+            second_is_in.set()
+            first_has_left.wait(10)
 
-    def outside() -> None:
-        inside()
-        states.append(is_grad_enabled())
+    def outside(name: str, mode: bool) -> None:
+        set_grad_enabled(mode)
+        inside(name)
+        after[name] = is_grad_enabled()
 
-    threads = [threading.Thread(target=outside) for _ in range(2)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
-    assert sorted(states) == [False, False, True, True]
+    first = threading.Thread(target=outside, args=("first", True))
+    second = threading.Thread(target=outside, args=("second", False))
+    first.start()
+    first_is_in.wait(10)
+    second.start()
+    first.join()
+    first_has_left.set()
+    second.join()
+    assert after == {"first": True, "second": False}

@@ -7,6 +7,7 @@ import pytest
 
 import minidl
 from minidl.core import versions
+from minidl.core.tensor import IN_PLACE_METHODS
 from minidl.errors import DTypeError, GradError, ShapeError
 from minidl.testing import check_gradient
 
@@ -126,10 +127,20 @@ def operators_on_parts(m, x, w):
     return y * y
 
 
+def by_functions(m, x, w):
+    y = x * w
+    y[0].square_()
+    y.sin_()
+    y.masked_fill_(y > 0.4, 0.3)
+    y **= 2
+    y.clamp_(0.0, 0.5)
+    return y * w
+
+
 PROGRAMS = [
     added_to, multiplied, divided, overwritten, zeroed_and_filled, row_of_zeros, row_of_computed,
     through_a_view, through_a_chain_of_views, through_chained_indices, view_made_before, sibling_view, by_index_tensor,
-    by_mask, by_operators, operators_on_parts,
+    by_mask, by_operators, operators_on_parts, by_functions,
 ]  # fmt: skip
 each_program = pytest.mark.parametrize("program", PROGRAMS, ids=lambda p: p.__name__)
 
@@ -193,10 +204,37 @@ def test_whole_numbers_cannot_hold_fractions() -> None:
     n = minidl.tensor([1, 2])
     n += 1
     assert n.tolist() == [2, 3]
-    with pytest.raises(DTypeError, match=r"a tensor of int64 cannot hold what float32 gives; convert it first by .float"):
+    with pytest.raises(DTypeError, match=r"a tensor of int64 cannot hold what float32 gives; convert it"):
         n *= 0.5
     with pytest.raises(ShapeError, match=r"a tensor of shape \(2,\) cannot take one of shape \(3, 2\)"):
         n += minidl.zeros(3, 2, dtype=minidl.int64)
+
+
+@pytest.mark.parametrize("name", IN_PLACE_METHODS)
+def test_functions_in_place_give_what_the_others_give(name: str) -> None:
+    arguments = {
+        "clamp_": (0.6, 1.2), "floor_divide_": (0.3,), "remainder_": (0.3,), "pow_": (1.5,),
+        "masked_fill_": (minidl.tensor(numbers(0) > 1), 7.0),
+        "scatter_add_": (0, minidl.tensor([[0, 1, 2, 0]]), minidl.tensor(numbers(3)[:1])),
+    }.get(name, ())  # fmt: skip
+    x = minidl.tensor(np.abs(numbers(0)))
+    expected = getattr(minidl, name[:-1])(x, *arguments)
+    same = getattr(x, name)(*arguments)
+    assert same is x
+    assert x._version == 1
+    assert x.tolist() == expected.tolist()
+
+
+def test_functions_in_place_name_themselves() -> None:
+    x = minidl.ones(2, requires_grad=True)
+    with pytest.raises(GradError, match="exp_: a leaf that requires a gradient"):
+        x.exp_()
+    y = x.exp()
+    y.sqrt_()
+    with pytest.raises(GradError, match=r"exp still needs its result, .* but sqrt_ has changed it"):
+        y.sum().backward()
+    with pytest.raises(DTypeError, match="sqrt_: a tensor of int64 cannot hold what sqrt gives, float32"):
+        minidl.tensor([4]).sqrt_()
 
 
 # -- versions --------------------------------------------------------------------------------------------------------

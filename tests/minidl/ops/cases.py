@@ -9,6 +9,7 @@ import numpy as np
 
 import minidl
 from minidl.testing import Case
+from tests.minidl.ops.cases_compared import COMPARED
 
 CASES = [
     # unary
@@ -61,7 +62,7 @@ CASES = [
         [(2, 3, 4)],
         {"dim": (0, -1)},
         expected=lambda x, dim: x.sum(dim),
-        rejects=[([()], "dim -1 does not exist")],
+        rejects=[([()], "a dimension is named twice"), ([(3,)], "a dimension is named twice")],
     ),
     Case(
         minidl.mean, [(2, 3, 4)], {"dim": 1, "keepdim": True}, expected=lambda x, dim, keepdim: x.mean(1, keepdims=True)
@@ -207,38 +208,6 @@ CASES = [
         ],
     ),
     Case(
-        minidl.batch_norm,
-        [(3, 2, 4), (2,), (2,)],
-        {"running_mean": None, "running_var": None, "training": True, "eps": 0.1, "activation": "relu"},
-        expected=lambda x, w, b, eps, **_: np.maximum(
-            (x - x.mean((0, 2), keepdims=True)) / np.sqrt(x.var((0, 2), keepdims=True) + eps) * w[:, None] + b[:, None],
-            0,
-        ),
-        names=("input", "weight", "bias"),
-    ),
-    Case(
-        minidl.batch_norm,
-        [(3, 2, 4), (2,), (2,), (3, 2, 4)],
-        {"running_mean": None, "running_var": None, "training": True, "eps": 0.1, "activation": "relu"},
-        expected=lambda x, w, b, r, eps, **_: np.maximum(
-            (x - x.mean((0, 2), keepdims=True)) / np.sqrt(x.var((0, 2), keepdims=True) + eps) * w[:, None]
-            + b[:, None]
-            + r,
-            0,
-        ),
-        names=("input", "weight", "bias", "residual"),
-    ),
-    Case(
-        minidl.batch_norm,
-        [(3, 2, 4), (2,), (2,), (2,), (2,), (3, 2, 4)],
-        {"training": False, "eps": 0.1, "activation": "relu"},
-        expected=lambda x, mean, var, w, b, r, training, eps, activation: np.maximum(
-            (x - mean[:, None]) / np.sqrt(var[:, None] + eps) * w[:, None] + b[:, None] + r, 0
-        ),
-        names=("input", "running_mean", "running_var", "weight", "bias", "residual"),
-        low=0.5,
-    ),
-    Case(
         minidl.group_norm,
         [(2, 4, 3)],
         {"num_groups": 2, "eps": 0.1},
@@ -364,6 +333,7 @@ CASES = [
         expected=lambda x, scale_factor: x.repeat(2, 2).repeat(2, 3),
     ),
     Case(minidl.interpolate, [(2, 3, 4, 5)], {"size": (7, 3), "mode": "bilinear"}),
+    Case(minidl.interpolate, [(2, 5, 4)], {"size": 7, "mode": "linear"}),
     Case(
         minidl.pad,
         [(2, 3, 4)],
@@ -379,31 +349,65 @@ CASES = [
     # recurrent layers: values are compared with PyTorch in tests/minidl/nn/test_rnn.py
     Case(
         minidl.rnn_sequence,
-        [(5, 3, 2), (3, 2), (2, 2)],
+        [(5, 3, 4), (1, 3, 2), (1, 2, 4), (1, 2, 2), (1, 2)],
         {"lengths": (3, 5, 1)},
         order=1,
         rejects=[
-            (((5, 3, 2), (3, 2), (3, 2)), r"weight_hh must be \(1 \* hidden_size, hidden_size\), got \(3, 2\)"),
-            (((5, 3, 3), (3, 2), (2, 2)), r"input must be \(steps, batch, 2\) .* got \(5, 3, 3\)"),
-            (((5, 4, 2), (4, 2), (2, 2)), r"lengths must be one number for each of 4 rows, got \(3,\)"),
-            (((4, 3, 2), (3, 2), (2, 2)), "lengths must be from 1 to the 4 steps of input, got 1 to 5"),
+            (
+                ((5, 3, 4), (1, 3, 2), (1, 2, 4), (1, 3, 2), (1, 2)),
+                r"weight_hh must be .*1 \* hidden_size.* got \(1, 3, 2\)",
+            ),
+            (((5, 3, 4), (3, 3, 2), (3, 2, 4), (3, 2, 2), (3, 2)), r"1 or 2 directions, got \(3, 2, 2\)"),
+            (
+                ((5, 3, 4), (1, 3, 2), (1, 3, 4), (1, 2, 2), (1, 2)),
+                r"weight_ih must be \(1, 2, input_size\) .* got \(1, 3, 4\)",
+            ),
+            (
+                ((5, 3, 3), (1, 3, 2), (1, 2, 4), (1, 2, 2), (1, 2)),
+                r"input must be \(steps, batch, 4\) .* got \(5, 3, 3\)",
+            ),
+            (((5, 3, 4), (1, 3, 2), (1, 2, 4), (1, 2, 2), (1, 3)), r"bias must be \(1, 2\) beside .* got \(1, 3\)"),
+            (
+                ((5, 4, 4), (1, 4, 2), (1, 2, 4), (1, 2, 2), (1, 2)),
+                r"lengths must be one number for each of 4 rows, got \(3,\)",
+            ),
+            (
+                ((4, 3, 4), (1, 3, 2), (1, 2, 4), (1, 2, 2), (1, 2)),
+                "lengths must be from 1 to the 4 steps of input, got 1 to 5",
+            ),
         ],
     ),
-    Case(minidl.rnn_sequence, [(5, 3, 2), (3, 2), (2, 2)], {"nonlinearity": "relu", "reverse": True}, order=1),
+    Case(
+        minidl.rnn_sequence,
+        [(5, 3, 4), (2, 3, 2), (2, 2, 4), (2, 2, 2), (2, 2)],
+        {"nonlinearity": "relu"},
+        order=1,
+    ),
     Case(
         minidl.lstm_sequence,
-        [(5, 3, 8), (3, 2), (3, 2), (8, 2)],
-        {"lengths": (3, 5, 1), "reverse": True},
+        [(5, 3, 4), (2, 3, 2), (2, 3, 2), (2, 8, 4), (2, 8, 2), (2, 8)],
+        {"lengths": (3, 5, 1)},
         order=1,
-        rejects=[(((5, 3, 8), (3, 2), (2, 2), (8, 2)), r"c0 must be \(batch, hidden_size\) = \(3, 2\), got \(2, 2\)")],
+        rejects=[
+            (
+                ((5, 3, 4), (1, 3, 2), (1, 2, 2), (1, 8, 4), (1, 8, 2), (1, 8)),
+                r"c0 must be \(directions, batch, hidden_size\) = \(1, 3, 2\), got \(1, 2, 2\)",
+            )
+        ],
     ),
-    Case(minidl.lstm_sequence, [(5, 3, 8), (3, 2), (3, 2), (8, 2)], order=1),
+    Case(minidl.lstm_sequence, [(5, 3, 4), (1, 3, 2), (1, 3, 2), (1, 8, 4), (1, 8, 2), (1, 8)], order=1),
     Case(
         minidl.gru_sequence,
-        [(5, 3, 6), (3, 2), (6, 2), (6,)],
-        {"lengths": (3, 5, 1), "reverse": True},
+        [(5, 3, 4), (2, 3, 2), (2, 6, 4), (2, 6, 2), (2, 6), (2, 6)],
+        {"lengths": (3, 5, 1)},
         order=1,
-        rejects=[(((5, 3, 6), (3, 2), (6, 2), (2,)), r"bias_hh must be \(6,\) beside weight_hh \(6, 2\), got \(2,\)")],
+        rejects=[
+            (
+                ((5, 3, 4), (1, 3, 2), (1, 6, 4), (1, 6, 2), (1, 6), (1, 2)),
+                r"bias_hh must be \(1, 6\) beside weight_hh \(1, 6, 2\), got \(1, 2\)",
+            )
+        ],
     ),
-    Case(minidl.gru_sequence, [(5, 3, 6), (3, 2), (6, 2), (6,)], order=1),
+    Case(minidl.gru_sequence, [(5, 3, 4), (1, 3, 2), (1, 6, 4), (1, 6, 2), (1, 6), (1, 6)], order=1),
 ]
+CASES += COMPARED

@@ -13,7 +13,7 @@ import pytest
 import minidl
 from minidl.core import launching
 from minidl.errors import MinidlError, ShapeError
-from minidl.ops import conv
+from minidl.ops.conv import im2col
 from minidl.testing import check_gradient
 
 
@@ -49,10 +49,10 @@ OPTIONS = [
 ]  # fmt: skip
 
 
-@pytest.fixture(params=[1, 2000, conv.COLUMN_BYTES], ids=["one row at a time", "few rows or images", "as released"])
+@pytest.fixture(params=[1, 2000, im2col.COLUMN_BYTES], ids=["one row at a time", "few rows or images", "as released"])
 def block_bytes(request, monkeypatch):
     """Blocks of the reference, without the compiled kernels."""
-    monkeypatch.setattr(conv, "COLUMN_BYTES", request.param)
+    monkeypatch.setattr(im2col, "COLUMN_BYTES", request.param)
     with minidl.use_numba(False):
         yield
 
@@ -87,7 +87,7 @@ def test_blocks_do_not_matter_in_other_dimensions(dims, monkeypatch) -> None:
         return [y.detach().numpy(), a.grad.numpy(), b.grad.numpy()]
 
     found = gradients()
-    monkeypatch.setattr(conv, "COLUMN_BYTES", 1 << 30)
+    monkeypatch.setattr(im2col, "COLUMN_BYTES", 1 << 30)
     for ours, whole_images in zip(found, gradients(), strict=True):
         np.testing.assert_array_equal(ours, whole_images)
 

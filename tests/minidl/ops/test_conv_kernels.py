@@ -9,7 +9,10 @@ import pytest
 
 import minidl
 from minidl.device import numba_status
-from minidl.errors import KernelError
+from minidl.errors import KernelError, ShapeError
+from minidl.ops.conv import direct as direct_conv
+from minidl.ops.conv import winograd
+from minidl.ops.conv.epilogue import Epilogue
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 pytestmark = [pytest.mark.numba, pytest.mark.skipif(not numba_status(), reason="Numba is not installed")]
@@ -18,14 +21,14 @@ CHANNELS = (1, 2, 3, 5, 8, 16, 17, 33, 64)
 Options = dict[str, object]
 
 
-def drawn(count: int, seed: int):
-    """`count` convolutions: shapes of image and weight, and options."""
+def drawn(count: int, seed: int, dims: int = 2):
+    """`count` convolutions: shapes of image and weight, and options; a third are depthwise or in groups."""
     rng = np.random.default_rng(seed)
     while count:
         groups = int(rng.choice([1, 1, 1, 2, 3]))
         channels, filters = groups * rng.choice(CHANNELS[:7]), groups * rng.choice(CHANNELS[:7])
-        image, kernel = rng.integers(1, 14, 2), rng.integers(1, 6, 2)
-        stride, dilation, padding = rng.integers(1, 4, 2), rng.integers(1, 4, 2), rng.integers(0, 5, 2)
+        image, kernel = rng.integers(1, 14 if dims < 3 else 8, dims), rng.integers(1, 6 if dims < 3 else 4, dims)
+        stride, dilation, padding = rng.integers(1, 4, dims), rng.integers(1, 4, dims), rng.integers(0, 5, dims)
         if ((image + 2 * padding - dilation * (kernel - 1)) < 1).any():
             continue
         x = (int(rng.integers(1, 4)), int(channels), *image.tolist())
@@ -53,7 +56,7 @@ def whole(shape, seed: int, dtype) -> np.ndarray:
 def run(lib, x: np.ndarray, w: np.ndarray, bias: np.ndarray, options: Options) -> list[np.ndarray]:
     """Result and gradients of image, weight and bias."""
     leaves = [lib.tensor(a.copy()).requires_grad_() for a in (x, w, bias)]
-    y = lib.nn.functional.conv2d(*leaves, **options)
+    y = getattr(lib.nn.functional, f"conv{x.ndim - 2}d")(*leaves, **options)
     g = whole(tuple(y.shape), 3, x.dtype)
     y.backward(lib.tensor(g))
     return [y.detach().numpy(), *(leaf.grad.numpy() for leaf in leaves)]
@@ -67,7 +70,7 @@ def exact():
     minidl.set_conv_precision("fast")
 
 
-CASES = [*drawn(120, seed=0), *wide()]
+CASES = [*drawn(80, seed=0), *drawn(30, seed=1, dims=1), *drawn(40, seed=2, dims=3), *wide()]
 
 
 @pytest.mark.usefixtures("exact")
@@ -85,11 +88,22 @@ def test_whole_numbers_equal_pytorch(dtype) -> None:
 def test_bits_do_not_depend_on_the_number_of_threads() -> None:
     rng = np.random.default_rng(1)
     before = minidl.get_num_threads()
-    for x, w, options in [*CASES[:20], *CASES[-12:], ((3, 24, 40, 33), (40, 24, 3, 3), {"padding": (1, 1)})]:
+    large = [
+        ((3, 24, 40, 33), (40, 24, 3, 3), {"padding": (1, 1)}),
+        ((2, 32, 40, 33), (40, 32, 3, 3), {"padding": (1, 1), "stride": (2, 2)}),
+        ((4, 64, 30, 30), (96, 64, 1, 1), {}),
+        ((2, 40, 40, 40), (40, 1, 5, 5), {"padding": (2, 2), "groups": 40}),
+        ((2, 16, 10, 12, 14), (24, 16, 3, 3, 3), {"padding": (1, 1, 1)}),
+        ((8, 32, 500), (64, 32, 5), {"padding": (2,)}),
+        ((3, 3, 40, 33), (24, 3, 5, 5), {}),
+        ((3, 24, 40, 33), (2, 24, 3, 3), {}),
+        ((1, 40, 9, 9), (130, 40, 3, 3), {}),
+    ]
+    for x, w, options in [*CASES[:10], *CASES[80:84], *CASES[110:114], *CASES[-6:], *large]:
         operands = [rng.standard_normal(shape).astype(np.float32) for shape in (x, w, w[:1])]
         found = []
         try:
-            for threads in (1, 2, 3):
+            for threads in (1, 2, 3, 7, 16):
                 minidl.set_num_threads(threads)
                 found.append(run(minidl, *operands, options))
         finally:
@@ -99,21 +113,30 @@ def test_bits_do_not_depend_on_the_number_of_threads() -> None:
                 np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("dims", [1, 3])
-def test_other_dimensions_equal_pytorch(dims) -> None:
-    x, w = whole((2, 4, *(9, 6, 5)[:dims]), 0, np.float32), whole((6, 4, *(3, 2, 3)[:dims]), 1, np.float32)
-    found = []
-    for lib in (minidl, torch):
-        a, b = (lib.tensor(t.copy()).requires_grad_() for t in (x, w))
-        y = getattr(lib.nn.functional, f"conv{dims}d")(a, b, stride=2, padding=1)
-        (y * y).sum().backward()
-        found.append([y.detach().numpy(), a.grad.numpy(), b.grad.numpy()])
-    for ours, theirs in zip(*found, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_transposed_windows_equal_pytorch_and_add_the_bias(dims) -> None:
+    """Up-convolutions as in a U-Net (2, stride 2), and windows that overlap, with a bias that has a gradient."""
+    for kernel, stride, padding, extra, filters in [
+        (2, 2, 0, 0, 24),
+        (3, 2, 1, 1, 17),
+        (5, 3, 2, 0, 5),
+        (3, 1, 1, 0, 8),
+    ]:
+        space = (9, 6, 5)[:dims]
+        operands = whole((2, 16, *space), 0, np.float32), whole((16, filters, *[kernel] * dims), 1, np.float32)
+        found = []
+        for lib in (minidl, torch):
+            leaves = [lib.tensor(a.copy()).requires_grad_() for a in (*operands, whole((filters,), 2, np.float32))]
+            function = getattr(lib.nn.functional, f"conv_transpose{dims}d")
+            y = function(*leaves, stride=stride, padding=padding, output_padding=extra)
+            y.backward(lib.tensor(whole(tuple(y.shape), 3, np.float32)))
+            found.append([y.detach().numpy(), *(leaf.grad.numpy() for leaf in leaves)])
+        for ours, theirs in zip(*found, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
 
 
 @pytest.fixture
-def winograd():
+def by_winograd():
     minidl.set_conv_algorithm("winograd")
     yield
     minidl.set_conv_algorithm("auto")
@@ -129,7 +152,7 @@ def squares():
     yield (2, 300, 4, 5), (70, 300, 3, 3), {"padding": 1}
 
 
-@pytest.mark.usefixtures("winograd")
+@pytest.mark.usefixtures("by_winograd")
 @pytest.mark.parametrize(("dtype", "bound"), [(np.float32, 3e-5), (np.float64, 1e-13)])
 def test_winograd_errs_by_a_hundred_thousandth_of_the_largest_result(dtype, bound) -> None:
     """Its transforms subtract numbers about ten times as large as the result, so ten times the error of a plain sum."""
@@ -142,6 +165,101 @@ def test_winograd_errs_by_a_hundred_thousandth_of_the_largest_result(dtype, boun
         ):
             error = np.abs(ours - exact).max() / np.abs(exact).max()
             assert error <= bound, f"{name} of {x} {w} {options}: {error}"
+
+
+@pytest.mark.usefixtures("by_winograd")
+def test_winograd_is_exact_in_whole_numbers_once_they_are_rounded() -> None:
+    """With factors up to 3 and 9·64 of them the sums stay below 5184, so an error of 3e-5 of that is below a half."""
+    for x, w, options in squares():
+        if x[1] <= 64 and w[0] <= 64:
+            operands = [whole(shape, seed, np.float32) for seed, shape in enumerate((x, w, w[:1]))]
+            ours, theirs = run(minidl, *operands, options), run(torch, *operands, options)
+            for name, a, b in zip(("result", "image"), ours, theirs, strict=False):
+                np.testing.assert_array_equal(np.rint(a), b, err_msg=f"{name} of {x} {w} {options}")
+
+
+def few():
+    """Up to 8 channels or filters with every kind of window, also in short rows and along one dimension."""
+    rng = np.random.default_rng(6)
+    for channels, filters in [*itertools.product((1, 2, 3, 5, 8), (1, 3, 8, 12, 16, 20, 28, 33)),
+                              *itertools.product((9, 16, 20, 33), (1, 2, 3, 7, 8))]:  # fmt: skip
+        kernel, dilation = rng.integers(1, 6, 2), rng.integers(1, 3, 2)
+        image = rng.integers(1, 40, 2) + dilation * (kernel - 1)
+        steps = {"stride": rng.integers(1, 3, 2), "padding": rng.integers(0, 4, 2), "dilation": dilation}
+        x, w = (2, channels, *image.tolist()), (filters, channels, *kernel.tolist())
+        yield x, w, {name: tuple(step.tolist()) for name, step in steps.items()}
+
+
+@pytest.fixture
+def by_direct():
+    minidl.set_conv_algorithm("direct")
+    yield
+    minidl.set_conv_algorithm("auto")
+
+
+@pytest.mark.usefixtures("by_direct")
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_few_channels_or_filters_equal_pytorch_in_whole_numbers(dtype) -> None:
+    for x, w, options in few():
+        operands = [whole(shape, seed, dtype) for seed, shape in enumerate((x, w, w[:1]))]
+        for name, ours, theirs in zip(
+            ("result", "image", "weight", "bias"), run(minidl, *operands, options), run(torch, *operands, options),
+            strict=True,
+        ):  # fmt: skip
+            np.testing.assert_array_equal(ours, theirs, err_msg=f"{name} of {x} {w} {options}")
+
+
+@pytest.mark.parametrize("activation", ["none", "relu"])
+@pytest.mark.parametrize("has_residual", [False, True])
+@pytest.mark.parametrize(("channels", "filters"), [(16, 24), (20, 33), (3, 5), (3, 16), (32, 2)])
+def test_an_epilogue_equals_its_steps(activation, has_residual, channels, filters) -> None:
+    """Bias, residual and ReLU in the pass of the convolution, and a NaN that ReLU lets through."""
+    rng = np.random.default_rng(7)
+    x, w = whole((2, 9, 14, channels), 0, np.float32), whole((filters, channels, 3, 3), 1, np.float32)
+    bias, residual = whole((filters,), 2, np.float32), whole((2, 9, 14, filters), 3, np.float32)
+    residual[0, 4, 5, 1] = np.nan
+    sums = torch.nn.functional.conv2d(*(torch.tensor(a) for a in (x.transpose(0, 3, 1, 2), w, bias)), padding=1)
+    wanted = sums.numpy().transpose(0, 2, 3, 1) + (residual if has_residual else 0)
+    wanted = np.maximum(wanted, 0) if activation == "relu" else wanted  # NumPy's maximum keeps NaN
+    epilogue = Epilogue(bias, activation, residual if has_residual else None)
+    for name, call in {
+        "winograd": lambda out: winograd.convolve(out, x, w, epilogue, (1, 1)),
+        "direct": lambda out: direct_conv.convolve(out, x, w, epilogue, (1, 1), (1, 1), (1, 1)),
+    }.items():
+        if name == "direct" and min(channels, filters) > 8:
+            continue
+        out = np.full(wanted.shape, rng.standard_normal(), np.float32)
+        call(out)
+        np.testing.assert_array_equal(np.rint(out), wanted, err_msg=name)
+
+
+def test_all_estimates_are_shown_and_the_algorithm_taken_comes_first() -> None:
+    found = minidl.conv_algorithms((8, 64, 32, 32), (64, 64, 3, 3), padding=1)
+    assert [*found] == ["forward", "input", "weight"]
+    assert all([*known] == ["winograd", "implicit"] for known in found.values())
+    assert all(us > 0 for known in found.values() for us in known.values())
+    stem = minidl.conv_algorithms((8, 1, 128, 128), (16, 1, 3, 3))
+    assert [next(iter(known)) for known in stem.values()] == ["direct"] * 3
+    assert [*minidl.conv_algorithms((1, 8, 9, 9), (8, 1, 3, 3), groups=8)["forward"]] == ["depthwise"]
+    assert "direct" not in minidl.conv_algorithms((1, 3, 32, 32), (64, 3, 7, 7), stride=2)["input"]
+
+
+def test_the_wish_is_first_in_the_estimates_and_exact_leaves_winograd_out() -> None:
+    shapes = (8, 64, 32, 32), (64, 64, 3, 3)
+    try:
+        minidl.set_conv_algorithm("implicit")
+        assert next(iter(minidl.conv_algorithms(*shapes)["forward"])) == "implicit"
+        minidl.set_conv_algorithm("auto")
+        minidl.set_conv_precision("exact")
+        assert [*minidl.conv_algorithms(*shapes)["forward"]] == ["implicit"]
+    finally:
+        minidl.set_conv_algorithm("auto")
+        minidl.set_conv_precision("fast")
+
+
+def test_estimates_need_a_window_that_fits() -> None:
+    with pytest.raises(ShapeError, match="conv_algorithms"):
+        minidl.conv_algorithms((1, 3, 2, 2), (4, 3, 5, 5))
 
 
 def test_exact_precision_keeps_a_nan_to_its_windows() -> None:

@@ -169,3 +169,32 @@ def test_activations_that_are_taken_along_do_not_run_alone(name) -> None:
     net = nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), getattr(nn, name)())
     _, names = ran(net, minidl.randn(2, 2, 6, 6))
     assert names == ["conv", "batch_normalize"]
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("bias", [True, False])
+def test_transposed_convolutions_take_what_follows_along(training, bias) -> None:
+    x = np.random.default_rng(4).standard_normal((2, 3, 4, 5))
+
+    def net(lib, weights=None):
+        layers = [lib.nn.ConvTranspose2d(3, 4, 2, 2, bias=bias), lib.nn.BatchNorm2d(4), lib.nn.ReLU()]
+        layers += [lib.nn.ConvTranspose2d(4, 2, 3, 2, 1, 1, bias=bias), lib.nn.ReLU()]
+        made = lib.nn.Sequential(*layers).double().train(training)
+        if weights is not None:
+            made.load_state_dict({k: minidl.tensor(v.numpy().copy()) for k, v in weights.items()})
+        return made
+
+    theirs = net(torch)
+    ours = net(minidl, theirs.state_dict())
+    mine, other = minidl.tensor(x).requires_grad_(), torch.tensor(x).requires_grad_()
+    (ours(mine) ** 2).sum().backward()
+    (theirs(other) ** 2).sum().backward()
+    np.testing.assert_allclose(mine.grad.numpy(), other.grad.numpy(), atol=1e-10)
+    for p, q in zip(ours.parameters(), theirs.parameters(), strict=True):
+        np.testing.assert_allclose(p.grad.numpy(), q.grad.numpy(), atol=1e-10)
+    with minidl.no_grad(), torch.no_grad():
+        result, names = ran(ours, minidl.tensor(x))
+        np.testing.assert_allclose(result.numpy(), theirs(torch.tensor(x)).numpy(), atol=1e-12)
+    norms = ["batch_normalize"] if training else []
+    first = ["conv_transpose"] if training else ["conv_transpose_relu"]
+    assert [name for name in names if name != "mul"] == [*first, *norms, "conv_transpose_relu"]

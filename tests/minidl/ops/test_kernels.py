@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import minidl
+from minidl.core import deferring
 from minidl.device import numba_status
 from minidl.testing import Case
 from tests.minidl.ops.cases import CASES
@@ -40,35 +41,119 @@ def test_compiled_and_reference_agree(case: Case) -> None:
             np.testing.assert_array_equal(ours, reference)
 
 
-def relu_of(x):
-    return minidl.relu(x)
-
-
-def leaky_of(x):
-    return minidl.leaky_relu(x, 0.25)
-
-
-def pool_of(x):
-    return minidl.max_pool2d(x, 3, 2, 1)
+def across(x):
+    """The same numbers, channels-last in memory."""
+    return minidl.Tensor.of(np.ascontiguousarray(x.array.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2))
 
 
 def norm_of(x):
     return minidl.batch_norm(x, None, None, training=True)
 
 
-@pytest.mark.parametrize("call", [relu_of, leaky_of, pool_of])
-@pytest.mark.parametrize("shape", [(1, 1, 3, 3), (3, 5, 17, 19), (2, 33, 8, 40)])
-def test_integers_are_exact(call, shape) -> None:
-    """Whole numbers need no rounding, so all kernels must agree to the last bit."""
+def at_rest(x):
+    return minidl.batch_norm(x, minidl.zeros(x.shape[1], dtype=x.dtype), minidl.ones(x.shape[1], dtype=x.dtype) * 2)
+
+
+def in_one(call):
+    """`call` as a module makes it: what can run as one op does."""
+
+    def fused(x):
+        with deferring():
+            return call(x)
+
+    return fused
+
+
+def classes_of(x):
+    """A class for each place, every ninth of them ignored."""
+    places = np.arange(x.numel() // x.shape[1]).reshape(x.shape[0], *x.shape[2:])
+    return minidl.tensor(np.where(places % 9 == 0, -100, places % x.shape[1]))
+
+
+EXACT = {
+    "relu": minidl.relu,
+    "leaky_relu": lambda x: minidl.leaky_relu(x, 0.25),
+    "clamp": lambda x: minidl.clamp(x, -3, 2),
+    "square": minidl.square,
+    "add": lambda x: x + x,
+    "mul a channel": lambda x: x * minidl.arange(1, x.shape[1] + 1, dtype=x.dtype).reshape(1, -1, 1, 1),
+    "sub a row": lambda x: x - minidl.arange(x.shape[3], dtype=x.dtype),
+    "max_pool2d": lambda x: minidl.max_pool2d(x, 3, 2, 1),
+    "avg_pool2d": lambda x: minidl.avg_pool2d(x, 2, divisor_override=4),
+    "sum of all": lambda x: x.sum(),
+    "sum of channels": lambda x: x.sum((0, 2, 3)),
+    "sum of space": lambda x: x.sum((2, 3)),
+    "sum over channels": lambda x: x.sum(1),
+    "sum over rows": lambda x: x.sum(2),
+    "cat": lambda x: minidl.cat([x, x * 2, x], 1),
+    "nearest": lambda x: minidl.interpolate(x, scale_factor=2),
+    "bilinear": lambda x: minidl.interpolate(x, scale_factor=2, mode="bilinear") * 16,
+}
+ROUNDED = {
+    "batch_norm": norm_of,
+    "batch_norm and relu": in_one(lambda x: minidl.relu(norm_of(x))),
+    "batch_norm, residual and relu": in_one(lambda x: minidl.relu(norm_of(x) + x)),
+    "batch_norm at rest": in_one(lambda x: minidl.relu(at_rest(x) + x)),
+    "layer_norm": lambda x: minidl.layer_norm(x, x.shape[3:]),
+    "layer_norm of an image": lambda x: minidl.layer_norm(x, x.shape[1:]),
+    "group_norm": lambda x: minidl.group_norm(x, x.shape[1]),
+    "softmax of channels": lambda x: minidl.softmax(x, 1),
+    "softmax of rows": lambda x: minidl.softmax(x, 3),
+    "log_softmax of channels": lambda x: minidl.log_softmax(x, 1),
+    "log_softmax of columns": lambda x: minidl.log_softmax(x, 2),
+    "cross_entropy": lambda x: minidl.cross_entropy(x, classes_of(x)),
+    "gelu": minidl.gelu,
+    "gelu by tanh": lambda x: minidl.gelu(x, approximate="tanh"),
+    "silu": minidl.silu,
+    "elu": minidl.elu,
+    "softplus": lambda x: minidl.softplus(x, 2.0, 3.0),
+    "log": lambda x: minidl.log(x * x + 0.1),
+    "mean": lambda x: x.mean((0, 2, 3)),
+    "trilinear": lambda x: minidl.interpolate(x.unsqueeze(0), size=(7, 9, 11), mode="trilinear"),
+    "dropout": lambda x: minidl.dropout_by_key(x, minidl.tensor(np.array([3, 4], np.uint64)), 0.3),
+}
+each_layout = pytest.mark.parametrize("lay", [lambda x: x, across], ids=["channels first", "channels last"])
+
+
+@each_layout
+@pytest.mark.parametrize("call", EXACT.values(), ids=EXACT)
+@pytest.mark.parametrize("shape", [(1, 1, 4, 4), (3, 5, 18, 20), (2, 33, 16, 40)], ids=str)
+def test_integers_are_exact(call, shape, lay) -> None:
+    """Whole numbers need no rounding, so all kernels must agree to the last bit, in both layouts."""
     x = minidl.tensor(np.random.default_rng(1).integers(-8, 8, shape).astype(np.float32))
-    compiled = gradients(lambda t: call(t) * 4, [x])[0]
+    compiled = whole_gradients(call, lay(x))
     with minidl.use_numba(False):
-        np.testing.assert_array_equal(compiled, gradients(lambda t: call(t) * 4, [x])[0])
+        reference = whole_gradients(call, x)
+    for ours, plain in zip(compiled, reference, strict=True):
+        np.testing.assert_array_equal(ours, plain)
 
 
-@pytest.mark.parametrize("call", [relu_of, leaky_of, pool_of, norm_of])
-def test_bits_do_not_depend_on_the_number_of_threads(call) -> None:
-    x = minidl.tensor(np.random.default_rng(2).standard_normal((5, 19, 23, 29)).astype(np.float32))
+def whole_gradients(call, x):
+    leaf = x.detach().requires_grad_()
+    result = call(leaf)
+    weights = (np.arange(result.numel(), dtype=np.float32) % 7 - 3).reshape(result.shape) * 64
+    result.backward(minidl.tensor(weights))
+    return [result.detach().numpy(), leaf.grad.numpy()]
+
+
+@each_layout
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("call", ROUNDED.values(), ids=ROUNDED)
+def test_rounded_results_agree_with_the_reference(call, dtype, lay) -> None:
+    """3e-6 of the largest value in float32 and 1e-13 in float64: a few roundings, and sums in another order."""
+    x = minidl.tensor(np.random.default_rng(4).standard_normal((3, 6, 41, 37)).astype(dtype) * 3)
+    compiled = gradients(call, [lay(x)])
+    with minidl.use_numba(False):
+        plain = gradients(call, [x])
+    for ours, reference in zip(compiled, plain, strict=True):
+        bound = (3e-6 if dtype == np.float32 else 1e-13) * max(np.abs(reference).max(), 1)
+        np.testing.assert_allclose(ours, reference, rtol=0, atol=bound)
+
+
+@each_layout
+@pytest.mark.parametrize("call", (EXACT | ROUNDED).values(), ids=EXACT | ROUNDED)
+def test_bits_do_not_depend_on_the_number_of_threads(call, lay) -> None:
+    x = lay(minidl.tensor(np.random.default_rng(2).standard_normal((5, 19, 23, 29)).astype(np.float32)))
     before = minidl.get_num_threads()
     try:
         found = []

@@ -1,0 +1,88 @@
+"""Write the page that says, op by op, how far results agree with PyTorch's on its own samples.
+
+`python -m docs.reference.agreement`; needs PyTorch, and takes about ten minutes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+PAGE = Path(__file__).parent / "agreement.md"
+_HEAD = """# Agreement with PyTorch
+
+PyTorch brings lists of samples for its own tests: inputs for each op and layer, and wrong calls. Here all those of the
+names that are also ours are run against both, from the installed wheel of PyTorch {version}. Made by
+`python -m docs.reference.agreement`.
+
+A sample passes when shapes, element types and values agree, and, where PyTorch has them, the gradients of all inputs
+(and parameters) for random weights of the results. Bounds are those of `torch.testing.assert_close`: 1.3e-6 relative
+and 1e-5 absolute for float32, 1e-7 for float64, equality for whole numbers. Where float32 misses them, it may be within
+eight times the bounds of PyTorch's float64 result of the same numbers, for PyTorch's float32 has roundings too. Layers
+in float32 have eight times the bounds. A wrong call passes when it raises an error of ours.
+
+"""
+
+
+def page() -> str:
+    """The page as Markdown."""
+    from tests.minidl.oracle.modules import judge_module, module_db, shared_modules
+    from tests.minidl.oracle.pytorch import op_db, torch
+    from tests.minidl.oracle.samples import judge, shared_ops
+
+    ops = [judge(op) for op in shared_ops()]
+    modules = [judge_module(info) for info in shared_modules()]
+    ours = {info.name for info in shared_modules()}
+    missing_ops = sorted({op.name for op in op_db} - {op.name for op in shared_ops()})
+    missing_modules = [info.name for info in module_db if info.name not in ours]
+    lines = [_HEAD.format(version=torch.__version__.split("+")[0])]
+    lines += [_sum("Ops", ops), _sum("Layers", modules), "", "## Reasons", "", *_reasons((*ops, *modules))]
+    lines += ["", "## Ops", "", *_table(ops), "", "## Layers", "", *_table(modules), ""]
+    lines += ["## Not here", "", "Names in PyTorch's lists that minidl does not have.", ""]
+    lines += [f"Ops ({len(missing_ops)}): {', '.join(missing_ops)}.", ""]
+    lines += [f"Layers ({len(missing_modules)}): {', '.join(missing_modules)}.", ""]
+    return "\n".join(lines)
+
+
+def _sum(what: str, verdicts: list[Any]) -> str:
+    run = sum(v.samples for v in verdicts)
+    excused = sum(v.excused.total() for v in verdicts)
+    failed = sum(len(v.failed) for v in verdicts)
+    refused = sum(v.rejected for v in verdicts)
+    gradients = sum(v.gradients for v in verdicts)
+    wrong = f", {refused:,} wrong calls refused" if refused else ""
+    return (
+        f"- {what}: {len(verdicts)} entries, {run:,} samples; {run - excused - failed:,} pass{wrong}, "
+        f"{gradients:,} gradients compared, {failed} fail, {excused:,} ({excused / run:.1%}) are excused."
+    )
+
+
+def _reasons(verdicts: Iterable[Any]) -> Iterator[str]:
+    """The excuses, the most frequent first, and what is compared in part."""
+    from tests.minidl.oracle.excuses import SLACK, VALUES_ONLY
+
+    total: Counter[str] = sum((v.excused for v in verdicts), Counter())
+    yield from ("| excused samples | because |", "| --- | --- |")
+    yield from (f"| {count} | {reason} |" for reason, count in total.most_common())
+    yield ""
+    yield from (f"- {name}: values only: {reason}." for name, reason in VALUES_ONLY.items())
+    yield from (f"- {name}: {factor:.0f} times the bounds: {reason}." for name, (factor, reason) in SLACK.items())
+
+
+def _table(verdicts: list[Any]) -> Iterator[str]:
+    yield from ("| name | samples | pass | excused | gradients | reason |", "| --- | --- | --- | --- | --- | --- |")
+    for v in verdicts:
+        reasons = "; ".join(v.excused) + ("; FAILS" if v.failed else "")
+        passed = v.passed + v.rejected
+        yield f"| {v.name} | {v.samples} | {passed} | {v.excused.total() or ''} | {v.gradients or ''} | {reasons} |"
+
+
+def main() -> None:
+    """Write the page beside this file."""
+    PAGE.write_text(page(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

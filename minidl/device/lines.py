@@ -1,0 +1,127 @@
+"""Copying, adding and clearing lines of numbers between arrays, by flat index, for kernels that move many short ones.
+
+Numba compiles `target[a:b] = source[c:d]` anew for every pair of array types, and makes two array descriptors at every
+call. Here a line is an array of any number of dimensions, the index of a number counted through the whole of it, and a
+length; the loop is a function of the compiled kernel that all its calls share.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from minidl.device.inline import Intrinsic, intrinsic
+from minidl.device.vectors import CACHE_LINE, counted_loop, data_pointer, integer, load, store, vector_type, zeros
+
+
+def _lines(name: str, python: Any) -> Intrinsic:
+    """The function (target, to, source, at, count) called `name`."""
+
+    def emit(typing_context: Any, target: Any, to: Any, source: Any, at: Any, count: Any) -> Any:
+        from numba.core import types
+
+        def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            there = builder.gep(data_pointer(context, builder, target, args[0]), [args[1]])
+            here = builder.gep(data_pointer(context, builder, source, args[2]), [args[3]])
+            builder.call(_function(builder, vector_type(target), name), [there, here, args[4]])
+            return context.get_dummy_value()
+
+        return types.void(target, types.intp, source, types.intp, types.intp), code
+
+    return intrinsic(emit)(python)
+
+
+def _function(builder: Any, vector: Any, name: str) -> Any:
+    from llvmlite import ir
+
+    full_name = f"minidl.lines.{name}.{vector.element}"
+    if full_name in builder.module.globals:
+        return builder.module.globals[full_name]
+    pointer = vector.element.as_pointer()
+    function = ir.Function(
+        builder.module, ir.FunctionType(ir.VoidType(), [pointer, pointer, ir.IntType(64)]), full_name
+    )
+    function.linkage = "linkonce_odr"
+    function.attributes.add("noinline")
+    there, here, count = function.args
+    inner = ir.IRBuilder(function.append_basic_block())
+
+    def vectors(k: Any, nothing: list[Any]) -> list[Any]:
+        to, value = inner.gep(there, [k]), zeros(vector)
+        if name != "clear":
+            value = load(inner, vector, inner.gep(here, [k]))
+        store(inner, inner.fadd(load(inner, vector, to), value) if name == "add" else value, to)
+        return nothing
+
+    def singles(k: Any, nothing: list[Any]) -> list[Any]:
+        to, value = inner.gep(there, [k]), ir.Constant(vector.element, 0.0)
+        if name != "clear":
+            value = inner.load(inner.gep(here, [k]))
+        inner.store(inner.fadd(inner.load(to), value) if name == "add" else value, to)
+        return nothing
+
+    if name == "fetch":
+        _write_fetch(inner, here, count, CACHE_LINE * 8 // (32 if isinstance(vector.element, ir.FloatType) else 64))
+        return function
+    whole = inner.and_(count, integer(-vector.count))
+    counted_loop(inner, integer(0), whole, vector.count, [], vectors)
+    counted_loop(inner, whole, count, 1, [], singles)
+    inner.ret_void()
+    return function
+
+
+def _write_fetch(builder: Any, here: Any, count: Any, line: int) -> None:
+    from llvmlite import ir
+    from numba.core import cgutils
+
+    number = ir.IntType(32)
+    place = ir.IntType(8).as_pointer()
+    kind = ir.FunctionType(ir.VoidType(), [place, number, number, number])
+    prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    for_reading, near, data = (ir.Constant(number, value) for value in (0, 3, 1))
+
+    def one(k: Any, nothing: list[Any]) -> list[Any]:
+        builder.call(prefetch, [builder.bitcast(builder.gep(here, [k]), place), for_reading, near, data])
+        return nothing
+
+    counted_loop(builder, integer(0), count, line, [], one)
+    builder.ret_void()
+
+
+def _python_fetch(target: Any, to: int, source: Any, at: int, count: int) -> None:
+    pass
+
+
+def _python_move(target: Any, to: int, source: Any, at: int, count: int) -> None:
+    target.reshape(-1)[to : to + count] = source.reshape(-1)[at : at + count]
+
+
+def _python_add(target: Any, to: int, source: Any, at: int, count: int) -> None:
+    target.reshape(-1)[to : to + count] += source.reshape(-1)[at : at + count]
+
+
+def _python_clear(target: Any, to: int, source: Any, at: int, count: int) -> None:
+    target.reshape(-1)[to : to + count] = 0
+
+
+move_line = _lines("move", _python_move)
+add_line = _lines("add", _python_add)
+clear_line = _lines("clear", _python_clear)  # `source` and `at` are not looked at
+# Ask for the line of `source`, which need not exist, before it is needed; `target` and `to` are not looked at.
+fetch_line = _lines("fetch", _python_fetch)
+
+
+def _emit_first_aligned(typing_context: Any, array: Any) -> Any:
+    from numba.core import types
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        address = builder.ptrtoint(data_pointer(context, builder, array, args[0]), integer(0).type)
+        beyond = builder.and_(builder.neg(address), integer(CACHE_LINE - 1))
+        return builder.udiv(beyond, integer(array.dtype.bitwidth // 8))
+
+    return types.intp(array), code
+
+
+@intrinsic(_emit_first_aligned)
+def first_aligned(array: Any) -> int:
+    """The first index of a one-dimensional array whose element begins a cache line."""
+    return int(-array.ctypes.data % CACHE_LINE // array.itemsize)

@@ -1,0 +1,32 @@
+"""Linear algebra under PyTorch's names in `torch.linalg`."""
+
+from minidl.ops import cholesky, det, matmul, matrix_exp, matrix_power, slogdet
+from minidl.ops.decompositions import (
+    cond,
+    eigh,
+    eigvalsh,
+    matrix_norm,
+    matrix_rank,
+    multi_dot,
+    pinv,
+    solve,
+    solve_triangular,
+    svdvals,
+    tensorinv,
+    tensorsolve,
+    vander,
+    vecdot,
+)
+from minidl.ops.decompositions import cross_last as cross
+from minidl.ops.decompositions import inverse as inv
+from minidl.ops.decompositions import norm_of_either as norm
+from minidl.ops.decompositions import qr_by_mode as qr
+from minidl.ops.decompositions import svd_by_parts as svd
+from minidl.ops.diagonals import diagonal_last as diagonal
+from minidl.ops.norms import vector_norm
+
+__all__ = [
+    "cholesky", "cond", "cross", "det", "diagonal", "eigh", "eigvalsh", "inv", "matmul", "matrix_exp", "matrix_norm",
+    "matrix_power", "matrix_rank", "multi_dot", "norm", "pinv", "qr", "slogdet", "solve", "solve_triangular", "svd",
+    "svdvals", "tensorinv", "tensorsolve", "vander", "vecdot", "vector_norm",
+]  # fmt: skip

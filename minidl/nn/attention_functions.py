@@ -1,0 +1,130 @@
+"""Attention as functions: with dropout, and with the projections of many heads."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from minidl.core import Tensor
+from minidl.device.dtypes import is_floating
+from minidl.errors import ArgumentError, ShapeError
+from minidl.nn.random_functions import dropout
+from minidl.ops import attention_weights, cat, linear, matmul, mean, scaled_dot_product_attention_by, where
+
+__all__ = ["multi_head_attention_forward", "scaled_dot_product_attention"]
+
+
+def scaled_dot_product_attention(
+    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0,
+    is_causal: bool = False, scale: float | None = None, enable_gqa: bool = False,
+) -> Tensor:  # fmt: skip
+    """softmax(query @ key^T * scale + mask) @ value.
+
+    Args:
+        query, key, value: (..., L, E), (..., S, E) and (..., S, Ev).
+        attn_mask: broadcasts to (..., L, S); bool, True where a key counts, or floating and added to the scores.
+        dropout_p: share of the weights that is dropped; whether in training or not, as in PyTorch.
+        is_causal: key j counts for query i only where j <= i.
+        scale: 1 / sqrt(E) for None.
+        enable_gqa: heads (third dimension from the end) of key and value serve several of query's.
+
+    Returns:
+        (..., L, Ev).
+
+    Source: Vaswani et al., NeurIPS 2017, section 3.2.1.
+    """
+    drop = functools.partial(dropout, p=dropout_p)
+    return scaled_dot_product_attention_by(drop, query, key, value, attn_mask, is_causal, scale, enable_gqa)
+
+
+def multi_head_attention_forward(
+    query: Tensor, key: Tensor, value: Tensor, embed_dim_to_check: int, num_heads: int, in_proj_weight: Tensor | None,
+    in_proj_bias: Tensor | None, bias_k: Tensor | None, bias_v: Tensor | None, add_zero_attn: bool, dropout_p: float,
+    out_proj_weight: Tensor, out_proj_bias: Tensor | None, training: bool = True,
+    key_padding_mask: Tensor | None = None, need_weights: bool = True, attn_mask: Tensor | None = None,
+    use_separate_proj_weight: bool = False, q_proj_weight: Tensor | None = None, k_proj_weight: Tensor | None = None,
+    v_proj_weight: Tensor | None = None, static_k: Tensor | None = None, static_v: Tensor | None = None,
+    average_attn_weights: bool = True, is_causal: bool = False,
+) -> tuple[Tensor, Tensor | None]:  # fmt: skip
+    """Attention of several heads: each projects query, key and value, and the results are joined and projected.
+
+    Args:
+        query, key, value: (L, N, E), (S, N, Ek) and (S, N, Ev); without N for one sample.
+        in_proj_weight: (3 E, E), unless `use_separate_proj_weight`; in_proj_bias: (3 E,).
+        bias_k, bias_v: (1, 1, E), one key and value more for each sample.
+        add_zero_attn: one key and value of zeros more.
+        key_padding_mask: (N, S), True for keys that do not count, or floating and added.
+        attn_mask: (L, S) or (N heads, L, S), True where a key does not count, or floating and added.
+        need_weights: also give the weights, (N, L, S), or (N, heads, L, S) unless `average_attn_weights`.
+        static_k, static_v: refused.
+
+    Returns:
+        (L, N, E), and the weights or None.
+
+    Source: Vaswani et al., NeurIPS 2017, section 3.2.2.
+    """
+    if static_k is not None or static_v is not None:
+        raise ArgumentError(
+            "multi_head_attention_forward: static_k and static_v are not offered; project them as key, value"
+        )
+    single = query.ndim == 2
+    q, k, v = (x.unsqueeze(1) if single else x for x in (query, key, value))
+    if query.ndim not in (2, 3) or q.shape[2] != embed_dim_to_check or embed_dim_to_check % num_heads:
+        raise ShapeError(f"multi_head_attention_forward: query must be (L, N, {embed_dim_to_check}), a multiple of "
+                         f"num_heads {num_heads}; got {query.shape}")  # fmt: skip
+    if is_causal and attn_mask is None:
+        raise ArgumentError("multi_head_attention_forward: is_causal is a hint; it needs attn_mask too")
+    separate = (q_proj_weight, k_proj_weight, v_proj_weight) if use_separate_proj_weight else None
+    q, k, v = _projected(q, k, v, in_proj_weight, in_proj_bias, separate)
+    mask = _joined_masks(attn_mask, key_padding_mask, q, k, num_heads, single)
+    if bias_k is not None and bias_v is not None:
+        k, v = (cat([x, b.expand(1, *x.shape[1:])], 0) for x, b in ((k, bias_k), (v, bias_v)))
+    if add_zero_attn:
+        k, v = (cat([x, x.new_zeros((1, *x.shape[1:]))], 0) for x in (k, v))
+    if mask is not None and mask.shape[-1] < k.shape[0]:
+        mask = cat([mask, mask.new_zeros((*mask.shape[:-1], k.shape[0] - mask.shape[-1]))], -1)
+    heads = [x.reshape(len(x), x.shape[1], num_heads, x.shape[2] // num_heads).permute(1, 2, 0, 3) for x in (q, k, v)]
+    weights = dropout(attention_weights(heads[0], heads[1], mask), dropout_p, training)
+    joined = matmul(weights, heads[2]).permute(2, 0, 1, 3).reshape(*q.shape[:2], q.shape[2])
+    result = linear(joined, out_proj_weight, out_proj_bias)
+    shown = (mean(weights, 1) if average_attn_weights else weights) if need_weights else None
+    if single:
+        return result.squeeze(1), None if shown is None else shown.squeeze(0)
+    return result, shown
+
+
+def _projected(
+    q: Tensor, k: Tensor, v: Tensor, weight: Tensor | None, bias: Tensor | None, separate: Any
+) -> tuple[Tensor, ...]:
+    weights = separate if separate is not None else weight.chunk(3, 0)  # type: ignore[union-attr]
+    biases = (None, None, None) if bias is None else bias.chunk(3, 0)
+    return tuple(linear(x, w, b) for x, w, b in zip((q, k, v), weights, biases, strict=True))
+
+
+def _joined_masks(
+    attn_mask: Tensor | None, padding: Tensor | None, q: Tensor, k: Tensor, heads: int, single: bool
+) -> Tensor | None:
+    """Both masks as one that is added to the scores, (1 or N, 1 or heads, 1 or L, S)."""
+    total = None
+    if attn_mask is not None:
+        mask = _added(attn_mask, q)
+        if mask.shape not in ((len(q), len(k)), (q.shape[1] * heads, len(q), len(k))):
+            raise ShapeError(f"multi_head_attention_forward: attn_mask must be {(len(q), len(k))} or "
+                             f"{(q.shape[1] * heads, len(q), len(k))}, got {attn_mask.shape}")  # fmt: skip
+        total = mask.reshape(-1, heads if mask.ndim == 3 else 1, len(q), len(k))
+    if padding is not None:
+        mask = _added(padding.unsqueeze(0) if single else padding, q)
+        if mask.shape != (q.shape[1], len(k)):
+            raise ShapeError(f"multi_head_attention_forward: key_padding_mask must be {(q.shape[1], len(k))}, "
+                             f"got {padding.shape}")  # fmt: skip
+        mask = mask.reshape(q.shape[1], 1, 1, len(k))
+        total = mask if total is None else total + mask
+    return total
+
+
+def _added(mask: Tensor, like: Tensor) -> Tensor:
+    """A mask as numbers to add: True, which hides, as -inf."""
+    if is_floating(mask.dtype):
+        return mask.to(like.dtype)
+    zero = Tensor.of(like.device.xp.zeros((), like.dtype))
+    return where(mask, -float("inf"), zero)

@@ -1,0 +1,140 @@
+"""The rest of the activations, each a line or two of ops. `inplace` is taken for PyTorch's sake and ignored."""
+
+from __future__ import annotations
+
+import math
+
+from minidl.core import Tensor, as_tensor, dim_index
+from minidl.device.dtypes import DType, is_floating
+from minidl.errors import ArgumentError, ShapeError
+from minidl.ops.activation import elu, sigmoid, softplus, tanh
+from minidl.ops.compare import ge, gt, le
+from minidl.ops.elementwise import float_of
+from minidl.ops.indexing import where
+from minidl.ops.softmax import softmax
+from minidl.ops.unary import abs as abs_
+from minidl.ops.unary import expm1
+from minidl.ops.views import narrow
+
+__all__ = [
+    "celu", "glu", "hardshrink", "hardsigmoid", "hardswish", "logsigmoid", "mish", "prelu", "selu", "softmin",
+    "softshrink", "softsign", "tanhshrink", "threshold",
+]  # fmt: skip
+
+
+def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    """x above zero, alpha * (exp(x / alpha) - 1) below. Source: Barron, arXiv:1704.07483.
+
+    Raises:
+        ArgumentError: if `alpha` is 0.
+    """
+    if alpha == 0:
+        raise ArgumentError("celu: alpha must not be 0, for x is divided by it")
+    return where(gt(input, 0), input, alpha * expm1(where(gt(input, 0), 0.0, input) / alpha))
+
+
+# Source: Klambauer et al., NeurIPS 2017, equation 14.
+_SELU_ALPHA, _SELU_SCALE = 1.6732632423543772848, 1.0507009873554804934
+
+
+def selu(input: Tensor, inplace: bool = False) -> Tensor:
+    """A scaled elu that keeps mean 0 and variance 1 from layer to layer. Source: Klambauer et al., NeurIPS 2017.
+
+    >>> selu(Tensor([1.0]))
+    tensor([1.050701])
+    """
+    return elu(input, _SELU_ALPHA) * _SELU_SCALE
+
+
+def prelu(input: Tensor, weight: Tensor) -> Tensor:
+    """x above zero, weight * x below; one weight, or one for each channel (dimension 1). Source: He et al., ICCV 2015.
+
+    Raises:
+        ShapeError: if there are neither one nor as many weights as channels.
+    """
+    channels = input.shape[1] if input.ndim > 1 else 1
+    if weight.ndim > 1 or (weight.numel() != 1 and (weight.numel() != channels or input.ndim == 0)):
+        raise ShapeError(
+            f"prelu: weight must have 1 or {channels} elements beside input {input.shape}, got {weight.shape}"
+        )
+    if not is_floating(input.dtype) or weight.dtype != input.dtype:
+        raise ArgumentError(f"prelu: input and weight must be floating, of one type; got {input.dtype}, {weight.dtype}")
+    lengths = [weight.numel() if d == 1 else 1 for d in range(input.ndim)]
+    slope = weight.reshape(lengths if weight.numel() > 1 else [1] * input.ndim)
+    return where(gt(input, 0), input, slope * input)
+
+
+def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
+    """x / 6 + 1/2, held between 0 and 1."""
+    inside = gt(input, -3) * (input < 3)
+    return where(inside, input / 6 + 0.5, where(ge(input, 3), 1.0, where(le(input, -3), 0.0, input)))
+
+
+def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
+    """x * hardsigmoid(x). Source: Howard et al., ICCV 2019."""
+    return where(le(input, -3), input * 0, where(ge(input, 3), input, input * (input + 3) / 6))
+
+
+def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
+    """x where it is beyond ±lambd, zero between."""
+    return where(ge(input, -lambd) * le(input, lambd), 0.0, input)
+
+
+def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
+    """x moved towards zero by lambd, and zero where it would cross.
+
+    Raises:
+        ArgumentError: if `lambd` is negative.
+    """
+    if lambd < 0:
+        raise ArgumentError(f"softshrink: lambd must be 0 or more, got {lambd}")
+    return where(gt(input, lambd), input - lambd, where(input < -lambd, input + lambd, input * 0))
+
+
+def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
+    """x where it is above `threshold`, `value` elsewhere."""
+    return where(le(input, threshold), as_tensor(value, like=input).to(input.dtype), input)
+
+
+def mish(input: Tensor, inplace: bool = False) -> Tensor:
+    """x * tanh(softplus(x)). Source: Misra, BMVC 2020.
+
+    >>> mish(Tensor([1.0]))
+    tensor([0.8650984])
+    """
+    return input * tanh(softplus(input, threshold=math.inf))
+
+
+def logsigmoid(input: Tensor) -> Tensor:
+    """log(sigmoid(x)), exact where sigmoid would round to zero."""
+    return -softplus(-input, threshold=math.inf)
+
+
+def softsign(input: Tensor) -> Tensor:
+    """x / (1 + |x|)."""
+    return input / (1 + abs_(input))
+
+
+def tanhshrink(input: Tensor) -> Tensor:
+    """x - tanh(x)."""
+    return input - tanh(input)
+
+
+def softmin(input: Tensor, dim: int, *, dtype: DType | None = None) -> Tensor:
+    """softmax(-x) along `dim`."""
+    return softmax(-(float_of(input) if dtype is None else input.to(dtype)), dim)
+
+
+def glu(input: Tensor, dim: int = -1) -> Tensor:
+    """The first half along `dim` times the sigmoid of the second. Source: Dauphin et al., ICML 2017.
+
+    Raises:
+        ShapeError: if the length is odd.
+    """
+    if not input.ndim:
+        raise ShapeError("glu: a single number has no halves; input needs a dimension")
+    d = dim_index("glu", dim, input.ndim)
+    half, odd = divmod(input.shape[d], 2)
+    if odd:
+        raise ShapeError(f"glu: dimension {dim} must have an even length, got {input.shape[d]}")
+    return narrow(input, d, 0, half) * sigmoid(narrow(input, d, half, half))

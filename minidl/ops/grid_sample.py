@@ -1,0 +1,168 @@
+"""grid_sample and affine_grid: images read at any places between their pixels.
+
+Made of gathers and sums, so images and places have derivatives of any order.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+
+from minidl.core import Tensor
+from minidl.errors import ArgumentError, ShapeError
+from minidl.ops.concat import stack
+from minidl.ops.indexing import gather, where
+from minidl.ops.matmul import matmul
+from minidl.ops.unary import clamp, floor, round
+from minidl.ops.views import expand, reshape, unsqueeze
+
+__all__ = ["affine_grid", "grid_sample"]
+
+
+def grid_sample(
+    input: Tensor, grid: Tensor, mode: str = "bilinear", padding_mode: str = "zeros", align_corners: bool | None = None
+) -> Tensor:
+    """`input` read at the places of `grid`.
+
+    Args:
+        input: (N, C, H, W) or (N, C, D, H, W).
+        grid: (N, OH, OW, 2) or (N, OD, OH, OW, 3): x, y (and z), from -1 to 1 over the image.
+        mode: "bilinear" (trilinear in volumes), "nearest" or, for images, "bicubic".
+        padding_mode: what lies outside: "zeros", "border" (the nearest pixel) or "reflection".
+        align_corners: whether -1 and 1 are the centres of the outermost pixels, or their edges (False, None).
+
+    Returns:
+        (N, C, OH, OW) or (N, C, OD, OH, OW).
+
+    Raises:
+        ShapeError, ArgumentError: if shapes do not fit, or a mode is unknown.
+
+    Source: Jaderberg et al., NeurIPS 2015.
+    """
+    dims = input.ndim - 2
+    if dims not in (2, 3) or grid.ndim != input.ndim or grid.shape[-1] != dims or len(grid) != len(input):
+        raise ShapeError(f"grid_sample: needs (N, C, H, W) and (N, OH, OW, 2), or a dimension more; got {input.shape} "
+                         f"and {grid.shape}")  # fmt: skip
+    if not math.prod(input.shape[1:]) or input.dtype != grid.dtype:
+        raise ShapeError(f"grid_sample: input must not be empty, and grid have its type; got {input.dtype} "
+                         f"{input.shape} and {grid.dtype}")  # fmt: skip
+    if mode not in ("bilinear", "nearest", "bicubic") or (mode == "bicubic" and dims == 3):
+        raise ArgumentError(f"grid_sample: mode must be 'bilinear', 'nearest' or, for images, 'bicubic'; got {mode!r}")
+    if padding_mode not in ("zeros", "border", "reflection"):
+        raise ArgumentError(
+            f"grid_sample: padding_mode must be 'zeros', 'border' or 'reflection', got {padding_mode!r}"
+        )
+    image, aligned = input.shape[2:], bool(align_corners)
+    places = [_pixel(grid[..., dims - 1 - d], n, aligned) for d, n in enumerate(image)]
+    if mode != "bicubic":
+        places = [_inside(p, n, padding_mode, aligned) for p, n in zip(places, image, strict=True)]
+    pixels = reshape(input, *input.shape[:2], math.prod(image))
+    total: Any = 0
+    for corner in itertools.product(*[_neighbours(p, mode) for p in places]):
+        index, weight = [place for place, _ in corner], _product([w for _, w in corner])
+        if mode == "bicubic" and padding_mode != "zeros":
+            index = [round(_inside(i, n, padding_mode, aligned)) for i, n in zip(index, image, strict=True)]
+        total = total + _read(pixels, index, image) * unsqueeze(weight, 1)
+    return reshape(total, *input.shape[:2], *grid.shape[1:-1])
+
+
+def _pixel(x: Tensor, n: int, aligned: bool) -> Tensor:
+    """A place from -1 to 1 as a pixel's number."""
+    return (x + 1) * ((n - 1) / 2) if aligned else ((x + 1) * n - 1) * 0.5
+
+
+def _inside(p: Tensor, n: int, padding_mode: str, aligned: bool) -> Tensor:
+    """Places beyond the edge, moved onto the image as `padding_mode` says."""
+    if padding_mode == "reflection":
+        low, span = (0.0, float(n - 1)) if aligned else (-0.5, float(n))
+        if span == 0:
+            return p * 0
+        away = (p - low).abs()
+        turns = floor(away / span).detach()
+        rest = away - turns * span
+        p = where(turns.remainder(2) == 0, rest + low, span - rest + low)
+    if padding_mode == "zeros":
+        return p
+    return clamp(where(p == p, p, -1.0), 0.0, float(n - 1))
+
+
+def _neighbours(p: Tensor, mode: str) -> list[tuple[Tensor, Tensor]]:
+    """Along one dimension the pixels that count at `p`, and their weights."""
+    if mode == "nearest":
+        place = round(p).detach()
+        return [(place, place * 0 + 1)]
+    low = floor(p).detach()
+    share = p - low
+    if mode == "bilinear":
+        return [(low, 1 - share), (low + 1, share)]
+    return [(low + i, w) for i, w in zip((-1, 0, 1, 2), cubic_weights(share), strict=True)]
+
+
+def cubic_weights(t: Any, a: float = -0.75) -> tuple[Any, Any, Any, Any]:
+    """The weights of the four nearest pixels for a place `t` between the two middle ones.
+
+    Source: Keys, IEEE Trans. ASSP 29 (1981), with PyTorch's slope -3/4.
+    """
+
+    def near(x: Any) -> Any:
+        return ((a + 2) * x - (a + 3)) * x * x + 1
+
+    def far(x: Any) -> Any:
+        return ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
+
+    return far(t + 1), near(t), near(1 - t), far(2 - t)
+
+
+def _product(factors: list[Tensor]) -> Tensor:
+    result = factors[0]
+    for factor in factors[1:]:
+        result = result * factor
+    return reshape(result, len(result), math.prod(result.shape[1:]))
+
+
+def _read(pixels: Tensor, index: list[Tensor], image: tuple[int, ...]) -> Tensor:
+    """(N, C, P): the pixels at whole places, zero outside of the image."""
+    xp = pixels.device.xp
+    flat, inside = xp.zeros((), np.int64), xp.ones((), bool)
+    for place, n in zip(index, image, strict=True):
+        inside = inside & (place.array >= 0) & (place.array <= n - 1)
+        whole = xp.where((place.array >= 0) & (place.array <= n - 1), place.array, 0).astype(np.int64)
+        flat = flat * n + whole
+    flat = flat.reshape(len(pixels), 1, math.prod(flat.shape[1:]))
+    found = gather(pixels, 2, expand(Tensor.of(flat), (len(pixels), pixels.shape[1], flat.shape[2])))
+    return where(Tensor.of(inside.reshape(flat.shape)), found, 0.0)
+
+
+def affine_grid(theta: Tensor, size: Any, align_corners: bool | None = None) -> Tensor:
+    """The places that an affine map reads, for `grid_sample`.
+
+    Args:
+        theta: (N, 2, 3) or (N, 3, 4), from places of the result to places of the image.
+        size: (N, C, H, W) or (N, C, D, H, W) of the result.
+        align_corners: as for `grid_sample`.
+
+    Returns:
+        (N, H, W, 2) or (N, D, H, W, 3).
+
+    >>> affine_grid(Tensor([[[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]]), (1, 1, 1, 2))[0, 0, :, 0]
+    tensor([-0.5,  0.5])
+    """
+    lengths = tuple(int(n) for n in size)
+    dims = len(lengths) - 2
+    if dims not in (2, 3) or theta.shape != (lengths[0], dims, dims + 1):
+        raise ShapeError(f"affine_grid: theta must be (N, 2, 3) for size (N, C, H, W), or (N, 3, 4) with D; got "
+                         f"{theta.shape} and {lengths}")  # fmt: skip
+    xp = theta.device.xp
+    axes = []
+    for n in lengths[2:]:
+        ends = np.linspace(-1, 1, n) if n > 1 else np.zeros(n)
+        axes.append(Tensor.of(xp.asarray(ends if align_corners else ends * ((n - 1) / n if n else 1), theta.dtype)))
+    places = [
+        expand(reshape(axis, [-1 if i == d else 1 for i in range(dims)]), lengths[2:]) for d, axis in enumerate(axes)
+    ]
+    points = stack([*places[::-1], places[0] * 0 + 1], -1)
+    flat = reshape(points, math.prod(lengths[2:]), dims + 1)
+    return reshape(matmul(flat, theta.mT), lengths[0], *lengths[2:], dims)

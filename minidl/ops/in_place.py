@@ -1,0 +1,44 @@
+"""In-place forms of functions that have no kernel of their own for it: `x.exp_()` computes exp(x) and copies it to x.
+
+They save no memory; they are there because programs use them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from minidl.core import Tensor, is_recording, registry, update
+from minidl.device.dtypes import is_floating
+from minidl.errors import DTypeError
+from minidl.ops.binary import CopyInPlace
+from minidl.ops.unary import clone
+from minidl.ops.views import SlicePut
+
+NAMES = """
+    abs ceil clamp cos erf exp expm1 floor floor_divide log log1p masked_fill neg pow reciprocal relu remainder round
+    rsqrt scatter_add sigmoid sign sin sqrt square tanh
+""".split()  # noqa: SIM905 - a table to read
+
+__all__ = [f"{name}_" for name in NAMES]
+
+
+def _in_place(name: str) -> Callable[..., Tensor]:
+    """The in-place form of the public function `name`."""
+    op: type[CopyInPlace] = type(f"{name}_", (CopyInPlace,), {"name": f"{name}_"})
+
+    def function(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        is_needed = is_recording() and (input.grad_fn is not None or input.requires_grad)
+        # The step keeps what it needs of a copy: the memory of `input` is about to change.
+        result = registry.functions[name](clone(input) if is_needed else input, *args, **kwargs)
+        if is_floating(result.dtype) and not is_floating(input.dtype):
+            raise DTypeError(f"{name}_: a tensor of {input.dtype} cannot hold what {name} gives, {result.dtype}; "
+                             f"convert it first by .float(), or use {name}")  # fmt: skip
+        return update(op, SlicePut, (input, result), meaning_params={"index": ()})
+
+    function.__name__ = function.__qualname__ = f"{name}_"
+    function.__doc__ = f"`minidl.{name}`, in place: overwrites `input` and returns it."
+    return function
+
+
+globals().update({f"{name}_": _in_place(name) for name in NAMES})

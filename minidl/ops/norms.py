@@ -1,0 +1,153 @@
+"""Lengths of vectors and matrices, and distances between them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from minidl.core import Tensor, dim_index, registry
+from minidl.device.dtypes import DType, is_floating
+from minidl.errors import ArgumentError, DTypeError, ShapeError
+from minidl.ops.binary import maximum
+from minidl.ops.compare import eq, ne
+from minidl.ops.elementwise import broadcast
+from minidl.ops.indexing import where
+from minidl.ops.reduce import amax, amin, reduced_dims
+from minidl.ops.reduce import sum as sum_
+from minidl.ops.unary import abs as abs_
+from minidl.ops.unary import sqrt
+from minidl.ops.views import expand, unsqueeze
+
+__all__ = ["cdist", "cosine_similarity", "dist", "norm", "normalize", "pairwise_distance", "pdist", "renorm"]
+
+Dims = int | Sequence[int] | None
+
+
+def vector_norm(
+    x: Tensor, ord: float = 2, dim: Dims = None, keepdim: bool = False, *, dtype: DType | None = None
+) -> Tensor:
+    """The p-norm along `dim`: (sum |x|^p)^(1/p).
+
+    Args:
+        ord: p; inf and -inf for the largest and the smallest size, 0 for how many elements are not zero.
+        dim: None takes the whole tensor as one vector.
+
+    >>> vector_norm(Tensor([3.0, 4.0]))
+    tensor(5.)
+    """
+    x = x if dtype is None else x.to(dtype)
+    if not is_floating(x.dtype):
+        raise DTypeError(f"norm: input must be floating, got {x.dtype}; use input.float()")
+    if ord == math.inf:
+        return amax(abs_(x), dim, keepdim)
+    if ord == -math.inf:
+        return amin(abs_(x), dim, keepdim)
+    if ord == 0:
+        return sum_(ne(x, 0).to(x.dtype) + x * 0, dim, keepdim)
+    if ord == 1:
+        return sum_(abs_(x), dim, keepdim)
+    if ord == 2:
+        return root(sum_(x * x, dim, keepdim))
+    size = abs_(x)
+    if ord < 1:  # the slope at zero is infinite: zeros add nothing, and get no gradient
+        powers = where(eq(size, 0), size * 0 if ord > 0 else math.inf, where(eq(size, 0), 1.0, size) ** ord)
+        return sum_(powers, dim, keepdim) ** (1 / ord)
+    total = sum_(size**ord, dim, keepdim)
+    return where(eq(total, 0), total, where(eq(total, 0), 1.0, total) ** (1 / ord))
+
+
+def root(squares: Tensor) -> Tensor:
+    """The square root, with gradient 0 at 0, where PyTorch's norms have it too."""
+    zero = eq(squares, 0)
+    return where(zero, squares * 0, sqrt(where(zero, 1.0, squares)))
+
+
+def norm(
+    input: Tensor, p: Any = "fro", dim: Dims = None, keepdim: bool = False, *, dtype: DType | None = None
+) -> Tensor:
+    """The p-norm along `dim`: (sum |x|^p)^(1/p).
+
+    Args:
+        p: a number, inf and -inf included; "fro", the root of the sum of squares; "nuc", the sum of singular values.
+        dim: None for all elements.
+
+    >>> norm(Tensor([3.0, 4.0]))
+    tensor(5.)
+    """
+    if isinstance(p, str) and p == "nuc":
+        return registry.call("nuclear_norm", input, dim, keepdim, dtype)  # type: ignore[no-any-return]
+    if isinstance(p, str) and p != "fro":
+        raise ArgumentError(f"norm: p must be a number, 'fro' or 'nuc', got {p!r}")
+    dims = None if dim is None or dim == () else reduced_dims("norm", dim, input.ndim)
+    return vector_norm(input, 2 if p in ("fro", None) else float(p), dims, keepdim, dtype=dtype)
+
+
+def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
+    """The p-norm of input - other."""
+    return vector_norm(input - other, p)
+
+
+def pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> Tensor:
+    """The p-norm of x1 - x2 + eps along the last dimension.
+
+    Args:
+        x1, x2: (N, D) or (D,); they broadcast.
+        eps: added to each difference, against a division by zero in the gradient.
+    """
+    return vector_norm(x1 - x2 + eps, p, -1, keepdim)
+
+
+def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
+    """The cosine of the angle between x1 and x2 along `dim`; norms are held above `eps`.
+
+    >>> cosine_similarity(Tensor([1.0, 0.0]), Tensor([1.0, 1.0]), 0)
+    tensor(0.70710677)
+    """
+    shape = broadcast("cosine_similarity", x1.spec, x2.spec)
+    x1, x2 = expand(x1, shape), expand(x2, shape)
+    lengths = [maximum(vector_norm(x, 2, dim, True), x.device.xp.asarray(eps, x.dtype)) for x in (x1, x2)]
+    return sum_((x1 / lengths[0]) * (x2 / lengths[1]), dim)
+
+
+def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
+    """`input` divided by its p-norm along `dim`; the norm is held above `eps`."""
+    length = vector_norm(input, p, dim, True)
+    return input / where(length < eps, eps, length)
+
+
+def renorm(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
+    """The slices along `dim`, each shrunk to a p-norm of `maxnorm` if it is longer."""
+    if p <= 0 or maxnorm < 0:
+        raise ArgumentError(f"renorm: p must be above 0 and maxnorm not below, got {p} and {maxnorm}")
+    if input.ndim < 2:
+        raise ShapeError(f"renorm: input must have two dimensions or more, got {input.shape}")
+    d = dim_index("renorm", dim, input.ndim)
+    length = vector_norm(input, p, [i for i in range(input.ndim) if i != d], True)
+    return input * where(length > maxnorm, maxnorm / (length + 1e-7), 1.0)
+
+
+def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str = "use_mm_for_euclid_dist_if_necessary") -> Tensor:
+    """The p-norm distances between all rows of x1 and all rows of x2: (..., P, M) and (..., R, M) to (..., P, R).
+
+    Args:
+        compute_mode: taken for PyTorch's sake; differences are always formed, which is the exact way.
+    """
+    if x1.ndim < 2 or x2.ndim < 2 or x1.shape[-1] != x2.shape[-1]:
+        raise ShapeError(f"cdist: needs rows of one length in two dimensions or more, got {x1.shape} and {x2.shape}")
+    if p < 0:
+        raise ArgumentError(f"cdist: p must be 0 or more, got {p}")
+    difference = unsqueeze(x1, -2) - unsqueeze(x2, -3)
+    if not difference.shape[-1]:
+        return sum_(difference, -1)
+    return vector_norm(difference, p, -1)
+
+
+def pdist(input: Tensor, p: float = 2.0) -> Tensor:
+    """The p-norm distances between all pairs of rows, each pair once: (N, M) to N (N - 1) / 2."""
+    if input.ndim != 2:
+        raise ShapeError(f"pdist: input must be (N, M), got {input.shape}")
+    xp = input.device.xp
+    first, second = (Tensor.of(i) for i in xp.triu_indices(input.shape[0], 1))
+    difference = input[first] - input[second]
+    return vector_norm(difference, p, -1) if input.shape[1] else sum_(difference, -1)

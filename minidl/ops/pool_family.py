@@ -1,0 +1,168 @@
+"""More pooling: the largest of windows that cover the image, p-norms of windows, and the way back from max pooling."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+import numpy as np
+
+from minidl.core import Array, Tensor
+from minidl.errors import ShapeError
+from minidl.ops.activation import relu
+from minidl.ops.avg_pool import avg_pool1d, avg_pool2d, avg_pool3d
+from minidl.ops.indexing import gather, getitem
+from minidl.ops.picking import ScatterWrite
+from minidl.ops.reduce import argmax
+from minidl.ops.unary import abs as abs_
+from minidl.ops.unary import sign
+from minidl.ops.views import reshape
+from minidl.ops.windows import Sizes, sizes
+
+__all__ = [
+    "adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d", "lp_pool1d", "lp_pool2d", "lp_pool3d",
+    "max_unpool1d", "max_unpool2d", "max_unpool3d",
+]  # fmt: skip
+
+
+def adaptive_max_pool1d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
+    """`adaptive_max_pool2d` along one dimension."""
+    return _adaptive_max(1, input, output_size, return_indices)
+
+
+def adaptive_max_pool2d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
+    """The largest value of each of OH x OW windows that together cover the image.
+
+    Args:
+        input: (N, C, H, W) or (C, H, W).
+        output_size: (OH, OW), or one number for both; None keeps a length. Windows as in `adaptive_avg_pool2d`.
+        return_indices: give (values, places), places being row * W + column, int64.
+
+    Raises:
+        ShapeError: if `output_size` is no such size.
+    """
+    return _adaptive_max(2, input, output_size, return_indices)
+
+
+def adaptive_max_pool3d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
+    """`adaptive_max_pool2d` over volumes."""
+    return _adaptive_max(3, input, output_size, return_indices)
+
+
+def _adaptive_max(dims: int, input: Tensor, output_size: Any, return_indices: bool) -> Any:
+    name = f"adaptive_max_pool{dims}d"
+    if input.ndim not in (dims + 1, dims + 2) or not math.prod(input.shape[-dims - 1 :]):
+        raise ShapeError(f"{name}: input must be (N, C, {', '.join('DHW'[3 - dims :])}), not empty; got {input.shape}")
+    image = input.shape[-dims:]
+    if isinstance(output_size, (tuple, list)) and len(output_size) == dims:
+        output_size = tuple(n if o is None else o for n, o in zip(image, output_size, strict=True))
+    wanted = sizes(name, "output_size", output_size, dims, least=0)
+    if not math.prod(wanted):
+        empty = input.device.xp.empty((*input.shape[:-dims], *wanted), input.dtype)
+        places = input.device.xp.empty(empty.shape, np.int64)
+        return (Tensor.of(empty), Tensor.of(places)) if return_indices else Tensor.of(empty)
+    xp = input.device.xp
+    flat = xp.asarray(_window_pixels(image, wanted))
+    pixels = reshape(input, *input.shape[:-dims], math.prod(image))
+    seen = getitem(pixels, (..., Tensor.of(flat)))
+    best = argmax(seen.detach(), -1, keepdim=True)
+    places = Tensor.of(xp.take_along_axis(xp.broadcast_to(flat, seen.shape), best.array, -1))
+    values = reshape(gather(pixels, -1, reshape(places, *pixels.shape[:-1], -1)), *input.shape[:-dims], *wanted)
+    return (values, reshape(places, values.shape)) if return_indices else values
+
+
+@functools.lru_cache(maxsize=64)
+def _window_pixels(image: Sizes, wanted: Sizes) -> Array:
+    """(windows, largest window): the pixels of each window, its last ones repeated where it is smaller."""
+    rows = []
+    for n, o in zip(image, wanted, strict=True):
+        starts = np.arange(o) * n // o
+        stops = -(-(np.arange(o) + 1) * n // o)
+        steps = np.arange((stops - starts).max())
+        rows.append(np.minimum(starts[:, None] + steps, stops[:, None] - 1))
+    places = np.zeros((1, 1), np.int64)
+    for n, row in zip(image, rows, strict=True):
+        places = (places[:, None, :, None] * n + row[None, :, None, :]).reshape(len(places) * len(row), -1)
+    return places
+
+
+def lp_pool1d(input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Tensor:
+    """`lp_pool2d` along one dimension."""
+    return _lp_pool(avg_pool1d, 1, input, norm_type, kernel_size, stride, ceil_mode)
+
+
+def lp_pool2d(input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Tensor:
+    """The p-norm of each window: (sum x^p)^(1/p), 0 where the sum is not positive.
+
+    Args:
+        input: (N, C, H, W) or (C, H, W), floating.
+        norm_type: p.
+        kernel_size, stride, ceil_mode: as for `avg_pool2d`.
+    """
+    return _lp_pool(avg_pool2d, 2, input, norm_type, kernel_size, stride, ceil_mode)
+
+
+def lp_pool3d(input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Tensor:
+    """`lp_pool2d` over volumes."""
+    return _lp_pool(avg_pool3d, 3, input, norm_type, kernel_size, stride, ceil_mode)
+
+
+def _lp_pool(pool: Any, dims: int, input: Tensor, p: float, kernel: Any, stride: Any, ceil_mode: bool) -> Tensor:
+    count = math.prod(sizes("lp_pool", "kernel_size", kernel, dims, least=1))
+    means = pool(input**p, kernel, stride, 0, ceil_mode)
+    return (sign(means) * relu(abs_(means)) * count) ** (1 / p)
+
+
+def max_unpool1d(
+    input: Tensor, indices: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None
+) -> Tensor:
+    """`max_unpool2d` along one dimension."""
+    return _unpool(1, input, indices, kernel_size, stride, padding, output_size)
+
+
+def max_unpool2d(
+    input: Tensor, indices: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None
+) -> Tensor:
+    """Zeros, with each value of `input` at the pixel that `indices` names: undoes max pooling but for what lost.
+
+    Args:
+        input: (N, C, H, W) or (C, H, W).
+        indices: as `max_pool2d` gives them with return_indices, of the shape of `input`.
+        kernel_size, stride, padding: those of the pooling; the image is (H - 1) stride - 2 padding + kernel_size.
+        output_size: the spatial lengths, where several lead to the same pooled size.
+
+    Raises:
+        ShapeError: if shapes do not fit, or an index lies outside of the image.
+    """
+    return _unpool(2, input, indices, kernel_size, stride, padding, output_size)
+
+
+def max_unpool3d(
+    input: Tensor, indices: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None
+) -> Tensor:
+    """`max_unpool2d` over volumes."""
+    return _unpool(3, input, indices, kernel_size, stride, padding, output_size)
+
+
+def _unpool(
+    dims: int, input: Tensor, indices: Tensor, kernel_size: Any, stride: Any, padding: Any, output_size: Any
+) -> Tensor:
+    name = f"max_unpool{dims}d"
+    if input.ndim not in (dims + 1, dims + 2) or input.shape != indices.shape or indices.dtype.kind not in "iu":
+        raise ShapeError(f"{name}: input must have {dims + 1} or {dims + 2} dimensions and indices (int64) its shape, "
+                         f"got {input.shape} and {indices.dtype} {indices.shape}")  # fmt: skip
+    kernel = sizes(name, "kernel_size", kernel_size, dims, least=1)
+    steps = kernel if stride is None or stride in ([], ()) else sizes(name, "stride", stride, dims, least=1)
+    border = sizes(name, "padding", padding, dims, least=0)
+    least = [(n - 1) * s - 2 * p + k for n, s, p, k in zip(input.shape[-dims:], steps, border, kernel, strict=True)]
+    image = least if output_size is None else [int(n) for n in tuple(output_size)[-dims:]]
+    if len(image) != dims or any(abs(n - m) >= s for n, m, s in zip(image, least, steps, strict=True)):
+        raise ShapeError(f"{name}: output_size must lie within a stride of {least}, got {output_size}")
+    pixels, lead = math.prod(image), input.shape[:-dims]
+    places = reshape(indices, *lead, math.prod(input.shape[-dims:]))
+    if places.numel() and not 0 <= int(places.array.min()) <= int(places.array.max()) < pixels:
+        raise ShapeError(f"{name}: indices must lie from 0 to {pixels - 1}, the pixels of {tuple(image)}")
+    zeros = Tensor.of(input.device.xp.zeros((*lead, pixels), input.dtype))
+    spread: Tensor = ScatterWrite.apply(zeros, places, reshape(input, places.shape), dim=len(lead))
+    return reshape(spread, *lead, *image)

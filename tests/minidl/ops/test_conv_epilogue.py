@@ -1,0 +1,113 @@
+"""What convolutions add to their results before they store them, and that they write nothing beside them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from minidl.device import numba_status
+from minidl.ops.conv import depthwise, im2col, implicit, implicit_weights
+from minidl.ops.conv.epilogue import Epilogue
+
+pytestmark = [pytest.mark.numba, pytest.mark.skipif(not numba_status(), reason="Numba is not installed")]
+
+# image, filters, channels of a weight, kernel, stride, padding, dilation, groups
+SHAPES = [
+    ((2, 8, 9, 16), 24, 16, (1, 1), (1, 1), (0, 0), (1, 1), 1),
+    ((3, 7, 7, 20), 17, 20, (3, 3), (2, 2), (1, 1), (1, 1), 1),
+    ((1, 6, 5, 4, 6), 10, 3, (3, 2, 3), (1, 2, 1), (1, 1, 1), (1, 1, 2), 2),
+    ((2, 40, 5), 3, 5, (7,), (1,), (3,), (1,), 1),
+    ((1, 4, 4, 1300), 20, 1300, (1, 1), (1, 1), (0, 0), (1, 1), 1),
+    ((2, 8, 9, 24), 24, 1, (3, 3), (1, 1), (1, 1), (1, 1), 24),
+    ((2, 8, 9, 3), 3, 1, (5, 3), (2, 1), (2, 2), (1, 1), 3),
+    ((1, 8, 9, 5), 10, 1, (3, 3), (1, 1), (1, 1), (2, 1), 5),
+]
+
+
+def whole(*shape: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(-4, 5, shape).astype(np.float32)
+
+
+def guarded(*shape: int) -> tuple[np.ndarray, np.ndarray]:
+    """Fresh memory for a result, and the whole of which it is the middle: NaN all over."""
+    room = np.full(math.prod(shape) + 200, np.nan, np.float32)
+    return room[100:-100].reshape(shape), room
+
+
+def first(images: np.ndarray) -> np.ndarray:
+    return np.moveaxis(images, -1, 1)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_bias_residual_and_relu_are_as_one_after_the_other(shape) -> None:
+    image, filters, channels, kernel, stride, padding, dilation, groups = shape
+    x, weight, bias = whole(*image, seed=0), whole(filters, channels, *kernel, seed=1), whole(filters, seed=2)
+    spans = zip(image[1:-1], kernel, stride, padding, dilation, strict=True)
+    windows = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in spans]
+    plain = np.empty((image[0], filters, *windows), np.float32)
+    im2col.convolve(np, plain, first(x), weight, stride, padding, dilation, groups)
+    plain = np.moveaxis(plain, 1, -1)
+    residual = whole(*plain.shape, seed=3)
+    run = depthwise.convolve if channels == 1 else lambda *args: implicit.convolve(*args, groups)
+    for epilogue, wanted in [
+        (Epilogue(), plain),
+        (Epilogue(bias), plain + bias),
+        (Epilogue(bias, "relu"), np.maximum(plain + bias, 0)),
+        (Epilogue(None, "none", residual), plain + residual),
+        (Epilogue(bias, "relu", residual), np.maximum(plain + bias + residual, 0)),
+    ]:
+        out, room = guarded(*plain.shape)
+        run(out, x, weight, epilogue, stride, padding, dilation)
+        np.testing.assert_array_equal(out, wanted)
+        assert np.isnan(room[:100]).all()
+        assert np.isnan(room[-100:]).all()
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_gradients_write_nothing_beside_them(shape) -> None:
+    image, filters, channels, kernel, stride, padding, dilation, groups = shape
+    spans = zip(image[1:-1], kernel, stride, padding, dilation, strict=True)
+    windows = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in spans]
+    x, weight, g = (
+        whole(*image, seed=0),
+        whole(filters, channels, *kernel, seed=1),
+        whole(image[0], *windows, filters, seed=2),
+    )
+    steps = (stride, padding, dilation)
+    plain = np.empty_like(first(x), order="C")
+    im2col.convolve_back(np, plain, first(g), weight, *steps, groups)
+    plain, bias = np.moveaxis(plain, 1, -1), whole(image[-1], seed=3)
+    run = depthwise.convolve_back if channels == 1 else lambda *args: implicit.convolve_back(*args, groups)
+    for epilogue, wanted in [(Epilogue(), plain), (Epilogue(bias, "relu"), np.maximum(plain + bias, 0))]:
+        out, room = guarded(*image)
+        run(out, g, weight, epilogue, *steps)
+        np.testing.assert_array_equal(out, wanted)
+        assert np.isnan(room[:100]).all()
+        assert np.isnan(room[-100:]).all()
+    slopes, around = guarded(*weight.shape)
+    sums = np.empty_like(weight)
+    im2col.weight_gradient(np, sums, first(x), first(g), *steps, groups)
+    if channels == 1:
+        depthwise.weight_gradient(slopes, x, g, *steps)
+    else:
+        implicit_weights.weight_gradient(slopes, x, g, *steps, groups)
+    np.testing.assert_array_equal(slopes, sums)
+    assert np.isnan(around[:100]).all()
+    assert np.isnan(around[-100:]).all()
+
+
+def test_a_relu_keeps_a_nan() -> None:
+    x = np.zeros((1, 5, 5, 16), np.float32)
+    x[0, 2, 2, 3] = np.nan
+    for channels in (16, 1):
+        out = np.empty((1, 3, 3, 16), np.float32)
+        weight, steps = np.ones((16, channels, 3, 3), np.float32), ((1, 1), (0, 0), (1, 1))
+        if channels == 1:
+            depthwise.convolve(out, x, weight, Epilogue(None, "relu"), *steps)
+            assert np.isnan(out[..., 3]).all()
+            assert not np.isnan(np.delete(out, 3, -1)).any()
+        else:
+            implicit.convolve(out, x, weight, Epilogue(None, "relu"), *steps, 1)
+            assert np.isnan(out).all()

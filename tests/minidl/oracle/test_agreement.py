@@ -1,0 +1,80 @@
+"""Every op, layer and error that PyTorch's lists have under a name of ours does the same here."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
+from docs.reference.agreement import PAGE  # noqa: E402 - they need PyTorch
+from tests.minidl.oracle.excuses import SAMPLES, SLACK, VALUES_ONLY, WRONG_CALLS, Sample  # noqa: E402
+from tests.minidl.oracle.modules import judge_module, shared_modules  # noqa: E402
+from tests.minidl.oracle.pytorch import module_db, op_db  # noqa: E402
+from tests.minidl.oracle.samples import full_name, judge, shared_ops  # noqa: E402
+
+OPS, MODULES = shared_ops(), shared_modules()
+each_op = pytest.mark.parametrize("op", OPS, ids=full_name)
+each_module = pytest.mark.parametrize("info", MODULES, ids=lambda info: info.name)
+
+
+@each_op
+def test_first_samples_agree(op) -> None:
+    """The first two samples of each element type, and the first two wrong calls."""
+    assert judge(op, limit=2).failed == []
+
+
+@each_module
+def test_layers_agree(info) -> None:
+    """The first sample of each element type, in training and in eval."""
+    assert judge_module(info, limit=1).failed == []
+
+
+@pytest.mark.long
+@each_op
+def test_every_sample_agrees(op) -> None:
+    assert judge(op).failed == []
+
+
+@pytest.mark.long
+@each_module
+def test_every_sample_of_layers_agrees(info) -> None:
+    assert judge_module(info).failed == []
+
+
+def test_a_wrong_value_and_a_wrong_gradient_are_noticed(monkeypatch) -> None:
+    import minidl
+
+    (op,) = (op for op in op_db if op.name == "sinh")
+    right = minidl.sinh
+    monkeypatch.setattr(minidl, "sinh", lambda x: right(x) * (1 + 1e-5))
+    assert judge(op, limit=1).failed
+    monkeypatch.setattr(minidl, "sinh", lambda x: right(x) + (x - x.detach()) * 1e-5)
+    (failure, *_) = judge(op, limit=1).failed
+    assert "gradient" in failure
+
+
+def test_a_wrong_call_that_goes_through_is_noticed(monkeypatch) -> None:
+    import minidl
+
+    (op,) = (op for op in op_db if op.name == "dot")
+    monkeypatch.setattr(minidl, "dot", lambda x, y: x.sum() * y.sum())
+    assert any("was not refused" in failure for failure in judge(op).failed)
+
+
+def test_every_excuse_names_an_op_and_gives_one_sentence() -> None:
+    names = {full_name(op) for op in op_db} | {info.name for info in module_db}
+    for row in (*SAMPLES, *WRONG_CALLS):
+        assert row.op is None or row.op in names
+        assert len(row.reason) > 20
+        assert not row.reason.endswith(".")
+    assert set(SLACK) | set(VALUES_ONLY) <= names
+
+
+def test_the_page_lists_every_op_and_layer_that_is_compared() -> None:
+    listed = {line.split("|")[1].strip() for line in PAGE.read_text(encoding="utf-8").splitlines() if line[:2] == "| "}
+    assert {full_name(op) for op in OPS} | {info.name for info in MODULES} <= listed
+
+
+def test_samples_are_shown_in_one_line() -> None:
+    shown = str(Sample("add", torch.float32, torch.zeros(2, 3), (1,), {"alpha": 2}, None))
+    assert shown == "add(float32[2, 3], 1, alpha=2)"
