@@ -148,7 +148,8 @@ def randn(*shape: int, generator: Generator | None = None, dtype: DType = DEFAUL
 
 
 def randint(low: int, high: Any = None, size: Shape = (), *, generator: Generator | None = None,
-            dtype: DType = DEFAULT_INT, device: Device | str = "cpu", requires_grad: bool = False) -> Tensor:  # fmt: skip
+            dtype: DType = DEFAULT_INT, device: Device | str = "cpu",
+            requires_grad: bool = False) -> Tensor:  # fmt: skip
     """A tensor of whole numbers from `low` up to, not including, `high`; from 0 to `low` if that is all that is given.
 
     PyTorch's forms randint(high, size) and randint(low, high, size).

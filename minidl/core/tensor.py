@@ -305,6 +305,11 @@ class Tensor(OnTape):
         result: Tensor = registry.call("getitem", self, index)
         return result
 
+    def unfold(self, dimension: int, size: int, step: int) -> Tensor:
+        """All slices of `size` elements along `dimension`, `step` apart, with the elements as the last dimension."""
+        result: Tensor = registry.call("slices", self, dimension, size, step)
+        return result
+
     def where(self, condition: Tensor, other: Any) -> Tensor:
         """This tensor where `condition` holds, `other` elsewhere."""
         result: Tensor = registry.call("where", condition, self, other)

@@ -8,8 +8,9 @@ rounds to an integer, and the low bits of the sum are that integer. exp(r) - 1 i
 type: the first missing term is r**8 / 8! < 6e-9 (float32), r**14 / 14! < 5e-18 (float64). 2**n is put together from
 bits, in two halves, so that results near the largest and the smallest number come out right.
 
-x = 2**n m with m between sqrt(1/2) and sqrt(2), so log(x) = n ln 2 + log(1 + f) with f = m - 1; with s = f / (2 + f) that
-is f - s (f - R), where R = 2 s²/3 + 2 s⁴/5 + ...; the first missing term is below 2e-9 (float32) and 3e-17 (float64).
+x = 2**n m with m between sqrt(1/2) and sqrt(2), so log(x) = n ln 2 + log(1 + f) with f = m - 1; with s = f / (2 + f)
+that is f - s (f - R), where R = 2 s²/3 + 2 s⁴/5 + ...; the first missing term is below 2e-9 (float32) and 3e-17
+(float64).
 
 erf stands on two of Cody's rational approximations, both computed and one chosen: a branch would end the vectors.
 

@@ -182,7 +182,7 @@ class PReLU(Module):
 
 
 class RReLU(Module):
-    """x above zero, a drawn slope * x below in training, the mean slope in eval. Source: Xu et al., arXiv:1505.00853."""
+    """x above zero, a drawn slope * x below; in eval the mean slope. Source: Xu et al., arXiv:1505.00853."""
 
     def __init__(self, lower: float = 1.0 / 8, upper: float = 1.0 / 3, inplace: bool = False) -> None:
         if lower > upper:

@@ -74,8 +74,8 @@ def multi_head_attention_forward(
                          f"num_heads {num_heads}; got {query.shape}")  # fmt: skip
     if is_causal and attn_mask is None:
         raise ArgumentError("multi_head_attention_forward: is_causal is a hint; it needs attn_mask too")
-    q, k, v = _projected(q, k, v, in_proj_weight, in_proj_bias,
-                         (q_proj_weight, k_proj_weight, v_proj_weight) if use_separate_proj_weight else None)  # fmt: skip
+    separate = (q_proj_weight, k_proj_weight, v_proj_weight) if use_separate_proj_weight else None
+    q, k, v = _projected(q, k, v, in_proj_weight, in_proj_bias, separate)
     mask = _joined_masks(attn_mask, key_padding_mask, q, k, num_heads, single)
     if bias_k is not None and bias_v is not None:
         k, v = (cat([x, b.expand(1, *x.shape[1:])], 0) for x, b in ((k, bias_k), (v, bias_v)))

@@ -170,7 +170,7 @@ class TripletMarginWithDistanceLoss(_Loss):
 
 
 class CTCLoss(_Loss):
-    """Minus the log-probability of a label sequence, over all alignments with the input. Source: Graves et al., ICML 2006.
+    """Minus the log-probability of a label sequence over all alignments. Source: Graves et al., ICML 2006.
 
     Args:
         blank: the class that stands for no label.

@@ -34,9 +34,8 @@ class _Pad(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         if self.mode != "constant" and input.ndim not in (self.dims + 1, self.dims + 2):
-            raise ShapeError(
-                f"{type(self).__name__}: input must have {self.dims + 1} or {self.dims + 2} dimensions, got {input.shape}"
-            )
+            ranks = f"{self.dims + 1} or {self.dims + 2}"
+            raise ShapeError(f"{type(self).__name__}: input must have {ranks} dimensions, got {input.shape}")
         return F.pad(input, self.padding, self.mode, self.value)
 
     def extra_repr(self) -> str:

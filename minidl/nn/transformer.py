@@ -28,7 +28,7 @@ def _activation(name: str, given: Activation) -> Callable[[Tensor], Tensor]:
         return given
     if given not in ("relu", "gelu"):
         raise ArgumentError(f"{name}: activation must be 'relu', 'gelu' or a function, got {given!r}")
-    return {"relu": F.relu, "gelu": F.gelu}[given]
+    return F.relu if given == "relu" else F.gelu
 
 
 class TransformerEncoderLayer(Module):
@@ -67,17 +67,17 @@ class TransformerEncoderLayer(Module):
 
         def attend(x: Tensor) -> Tensor:
             found, _ = self.self_attn(x, x, x, src_key_padding_mask, False, src_mask)
-            return self.dropout1(found)  # type: ignore[no-any-return]
+            return self.dropout1(found)
 
         if self.norm_first:
             src = src + attend(self.norm1(src))
             return src + self._feed_forward(self.norm2(src))
         src = self.norm1(src + attend(src))
-        return self.norm2(src + self._feed_forward(src))  # type: ignore[no-any-return]
+        return self.norm2(src + self._feed_forward(src))
 
     def _feed_forward(self, x: Tensor) -> Tensor:
         hidden = self.dropout(self.activation(self.linear1(x)))
-        return self.dropout2(self.linear2(hidden))  # type: ignore[no-any-return]
+        return self.dropout2(self.linear2(hidden))
 
 
 class TransformerDecoderLayer(Module):
@@ -110,11 +110,11 @@ class TransformerDecoderLayer(Module):
         """Masks are as for `MultiheadAttention`."""
 
         def attend(x: Tensor) -> Tensor:
-            return self.dropout1(self.self_attn(x, x, x, tgt_key_padding_mask, False, tgt_mask)[0])  # type: ignore[no-any-return]
+            return self.dropout1(self.self_attn(x, x, x, tgt_key_padding_mask, False, tgt_mask)[0])
 
         def look_up(x: Tensor) -> Tensor:
             found, _ = self.multihead_attn(x, memory, memory, memory_key_padding_mask, False, memory_mask)
-            return self.dropout2(found)  # type: ignore[no-any-return]
+            return self.dropout2(found)
 
         if self.norm_first:
             tgt = tgt + attend(self.norm1(tgt))
@@ -122,11 +122,11 @@ class TransformerDecoderLayer(Module):
             return tgt + self._feed_forward(self.norm3(tgt))
         tgt = self.norm1(tgt + attend(tgt))
         tgt = self.norm2(tgt + look_up(tgt))
-        return self.norm3(tgt + self._feed_forward(tgt))  # type: ignore[no-any-return]
+        return self.norm3(tgt + self._feed_forward(tgt))
 
     def _feed_forward(self, x: Tensor) -> Tensor:
         hidden = self.dropout(self.activation(self.linear1(x)))
-        return self.dropout3(self.linear2(hidden))  # type: ignore[no-any-return]
+        return self.dropout3(self.linear2(hidden))
 
 
 class TransformerEncoder(Module):
@@ -152,4 +152,4 @@ class TransformerEncoder(Module):
         """Masks are as for `MultiheadAttention`."""
         for layer in self.layers:
             src = layer(src, mask, src_key_padding_mask)
-        return src if self.norm is None else self.norm(src)  # type: ignore[no-any-return]
+        return src if self.norm is None else self.norm(src)

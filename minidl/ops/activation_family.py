@@ -47,7 +47,7 @@ def selu(input: Tensor, inplace: bool = False) -> Tensor:
 
 
 def prelu(input: Tensor, weight: Tensor) -> Tensor:
-    """x above zero, weight * x below, with one weight or one for each channel (dimension 1). Source: He et al., ICCV 2015.
+    """x above zero, weight * x below; one weight, or one for each channel (dimension 1). Source: He et al., ICCV 2015.
 
     Raises:
         ShapeError: if there are neither one nor as many weights as channels.

@@ -20,7 +20,8 @@ __all__ = [
     "adjoint", "atleast_1d", "atleast_2d", "atleast_3d", "block_diag", "broadcast_shapes", "broadcast_tensors",
     "cartesian_prod", "column_stack", "combinations", "concat", "concatenate", "dsplit", "dstack", "fliplr", "flipud",
     "hsplit", "hstack", "meshgrid", "moveaxis", "ravel", "repeat_interleave", "reshape_as", "roll", "rot90",
-    "split_with_sizes", "sum_to_size", "swapaxes", "swapdims", "t", "tensor_split", "tile", "vsplit", "vstack",
+    "slices", "split_with_sizes", "sum_to_size", "swapaxes", "swapdims", "t", "tensor_split", "tile", "vsplit",
+    "vstack",
 ]  # fmt: skip
 
 
@@ -160,7 +161,7 @@ def repeat_interleave(
     """Each element (slice along `dim`) repeated, one behind the other; NumPy's `repeat`.
 
     Args:
-        repeats: how often, for all or, as a tensor, for each. Left out, `input` are counts, and the result their places.
+        repeats: how often, for all or, as a tensor, for each; without it `input` are counts, the result their places.
         dim: None works on the flattened tensor.
         output_size: taken and ignored; PyTorch saves a look at the counts by it.
 
@@ -272,6 +273,28 @@ def _equal_split(name: str, input: Tensor, sections: Any, dim: int) -> tuple[Ten
     if isinstance(sections, int) and (sections < 1 or input.shape[dim] % sections):
         raise ShapeError(f"{name}: {sections} sections do not divide dimension {dim} of length {input.shape[dim]}")
     return tensor_split(input, sections, dim)
+
+
+def slices(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
+    """All slices of `size` elements along `dimension`, `step` apart, with the elements as the last dimension.
+
+    It is `Tensor.unfold`; `nn.functional.unfold` is another thing.
+
+    >>> slices(Tensor([1.0, 2.0, 3.0]), 0, 2, 1)
+    tensor([[1., 2.],
+            [2., 3.]])
+    """
+    if not input.ndim:
+        return slices(reshape(input, 1), dimension, size, step)[0]
+    d = dim_index("unfold", dimension, input.ndim)
+    length = input.shape[d]
+    if not 0 <= size <= length or step < 1:
+        raise ShapeError(f"unfold: size must be from 0 to {length} and step 1 or more, got {size} and {step}")
+    xp, count = input.device.xp, (length - size) // step + 1
+    places = xp.arange(count).reshape(-1, 1) * step + xp.arange(size)
+    picked = index_select(input, d, Tensor.of(places.reshape(-1)))
+    split_up = reshape(picked, [*input.shape[:d], count, size, *input.shape[d + 1 :]])
+    return movedim(split_up, d + 1, -1)
 
 
 def block_diag(*tensors: Tensor) -> Tensor:

@@ -47,8 +47,8 @@ def grid_sample(
         raise ShapeError(f"grid_sample: needs (N, C, H, W) and (N, OH, OW, 2), or a dimension more; got {input.shape} "
                          f"and {grid.shape}")  # fmt: skip
     if not math.prod(input.shape[1:]) or input.dtype != grid.dtype:
-        raise ShapeError(f"grid_sample: input must not be empty, and grid have its type; got {input.dtype} {input.shape} "
-                         f"and {grid.dtype}")  # fmt: skip
+        raise ShapeError(f"grid_sample: input must not be empty, and grid have its type; got {input.dtype} "
+                         f"{input.shape} and {grid.dtype}")  # fmt: skip
     if mode not in ("bilinear", "nearest", "bicubic") or (mode == "bicubic" and dims == 3):
         raise ArgumentError(f"grid_sample: mode must be 'bilinear', 'nearest' or, for images, 'bicubic'; got {mode!r}")
     if padding_mode not in ("zeros", "border", "reflection"):

@@ -33,7 +33,7 @@ def kl_div(input: Tensor, target: Tensor, *, reduction: str = "mean", log_target
     """target * (log(target) - input), averaged: how far the log-probabilities `input` are from `target`.
 
     Args:
-        reduction: "mean" over all elements, "batchmean" over the first dimension (the divergence proper), "sum", "none".
+        reduction: "mean" over all elements, "batchmean" over the first dimension (the true divergence), "sum", "none".
         log_target: `target` holds log-probabilities too.
     """
     loss = exp(target) * (target - input) if log_target else xlogy(target, target) - target * input

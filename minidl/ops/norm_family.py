@@ -45,7 +45,7 @@ def instance_norm(
         raise ShapeError(f"instance_norm: needs more than one pixel in each channel, got input {input.shape}")
     samples = reshape(input, 1, n * c, *image)
     stats = [None if s is None else Tensor.of(s.device.xp.tile(s.array, n)) for s in (running_mean, running_var)]
-    result = reshape(batch_norm(samples, *stats, None, None, True, momentum, eps), input.shape)
+    result = reshape(batch_norm(samples, stats[0], stats[1], None, None, True, momentum, eps), input.shape)
     for kept, seen in zip((running_mean, running_var), stats, strict=True):
         if kept is not None and seen is not None:
             kept.array[...] = seen.array.reshape(n, c).mean(0)

@@ -127,7 +127,7 @@ def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: 
     d, flat, template = _at(input, dim, index)
     _same_type("index_add", input, source)
     _check_source("index_add", input, d, flat, source)
-    added = IndexAdjoint.apply(source, flat, shape=input.shape, template=template)
+    added: Tensor = IndexAdjoint.apply(source, flat, shape=input.shape, template=template)
     return input + (added if alpha == 1 else added * alpha)
 
 
@@ -163,7 +163,8 @@ def index_put(input: Tensor, indices: Sequence[Tensor], values: Tensor, accumula
         result: Tensor = IndexWrite.apply(input, values, *picks, template=template)
         return result
     places = (*broadcast("index_put", *[p.spec for p in picks]), *input.shape[len(picks) :])
-    return input + IndexAdjoint.apply(expand(values, places), *picks, shape=input.shape, template=template)
+    added: Tensor = IndexAdjoint.apply(expand(values, places), *picks, shape=input.shape, template=template)
+    return input + added
 
 
 def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) -> Tensor:

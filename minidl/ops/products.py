@@ -1,4 +1,4 @@
-"""Products of vectors and matrices beyond `matmul`, built on it: einsum, tensordot, outer, kron and the `add...` forms."""
+"""Products of vectors and matrices built on `matmul`: einsum, tensordot, outer, kron, `addmm` and its kin."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ Computed in float64 whatever the input, so that float32 results are right to the
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor, as_tensor
@@ -90,7 +91,9 @@ def _ndtri(xp: Any, p: Array) -> Array:
 
 erfc = smooth("erfc", "1 - erf(x), exact where erf rounds to 1.", _erfc,
               slope=lambda x: exp(-x * x) * (-2 / math.sqrt(math.pi)))  # fmt: skip
-erfcx = smooth("erfcx", "exp(x²) erfc(x).", _erfcx, slope=lambda x: 2 * x * erfcx(x) - 2 / math.sqrt(math.pi))
+erfcx: Callable[[Any], Tensor] = smooth(
+    "erfcx", "exp(x²) erfc(x).", _erfcx, slope=lambda x: 2 * x * erfcx(x) - 2 / math.sqrt(math.pi)
+)
 erfinv = smooth("erfinv", "The inverse of erf; infinite at ±1, NaN beyond.", _erfinv,
                 slope_of_result=lambda y: exp(y * y) * (math.sqrt(math.pi) / 2))  # fmt: skip
 ndtr = smooth("ndtr", "The normal distribution's cumulative probability.",
@@ -141,7 +144,9 @@ def _digamma(xp: Any, x: Array) -> Array:
 
 
 lgamma = smooth("lgamma", "log |gamma(x)|; infinite at 0, -1, -2, ...", _lgamma, slope=lambda x: digamma(x))
-digamma = smooth("digamma", "The derivative of lgamma; NaN at -1, -2, ...", _digamma, slope=lambda x: polygamma(1, x))
+digamma: Callable[[Any], Tensor] = smooth(
+    "digamma", "The derivative of lgamma; NaN at -1, -2, ...", _digamma, slope=lambda x: polygamma(1, x)
+)
 
 # B(2k) / (2k)!, for k from 1.
 _EULER_MACLAURIN = (1 / 12, -1 / 720, 1 / 30240, -1 / 1209600, 1 / 47900160, -691 / 1307674368000, 1 / 74724249600)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from minidl.core import Array, Tensor, as_tensor
@@ -24,7 +25,9 @@ acos = smooth("acos", "The angle whose cosine each element is; NaN beyond ±1.",
 atan = smooth("atan", "The angle whose tangent each element is.", lambda xp, x: xp.arctan(x),
               slope=lambda x: 1 / (1 + x * x))  # fmt: skip
 sinh = smooth("sinh", "The hyperbolic sine of each element.", lambda xp, x: xp.sinh(x), slope=lambda x: cosh(x))
-cosh = smooth("cosh", "The hyperbolic cosine of each element.", lambda xp, x: xp.cosh(x), slope=lambda x: sinh(x))
+cosh: Callable[[Any], Tensor] = smooth(
+    "cosh", "The hyperbolic cosine of each element.", lambda xp, x: xp.cosh(x), slope=lambda x: sinh(x)
+)
 asinh = smooth("asinh", "The inverse of sinh.", lambda xp, x: xp.arcsinh(x), slope=lambda x: rsqrt(x * x + 1))
 acosh = smooth("acosh", "The inverse of cosh; NaN below 1.", lambda xp, x: xp.arccosh(x),
                slope=lambda x: rsqrt(x - 1) * rsqrt(x + 1))  # fmt: skip

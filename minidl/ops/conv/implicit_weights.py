@@ -135,7 +135,8 @@ def _copy_slopes(slopes: Array, g: Array, windows: Array, count: int, first: int
     for j in range(first, last, panel):
         at, width = (j - first) * count, min(panel, last - j)
         if width < panel:
-            slopes[at : at + count * panel] = 0
+            for q in range(at, at + count * panel):
+                slopes[q] = 0
         gather_rows(slopes, at, panel, g, j, windows, 1, count, width)
 
 

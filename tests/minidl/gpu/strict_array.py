@@ -168,6 +168,13 @@ def call(name: str, function: Any, parameters: Sequence[str], *args: Any, **kwar
     return result if name in ("ndarray.item", "ndarray.tolist", "asnumpy") else wrap(result)
 
 
+# Of cupy.linalg, what the rooms use; all take batches.
+LINALG = {
+    "cholesky": ["a"], "det": ["a"], "eigh": ["a", "UPLO"], "inv": ["a"], "qr": ["a", "mode"], "slogdet": ["a"],
+    "solve": ["a", "b"], "svd": ["a", "full_matrices", "compute_uv"],
+}  # fmt: skip
+
+
 class Module:
     """What `import cupy` would give."""
 
@@ -180,6 +187,10 @@ class Module:
             driverGetVersion=lambda: 0,
             runtimeGetVersion=lambda: 0,
         )
+        self.linalg = SimpleNamespace(
+            **{name: functools.partial(call, f"linalg.{name}", getattr(np.linalg, name), parameters)
+               for name, parameters in LINALG.items()}
+        )  # fmt: skip
         self.cuda = SimpleNamespace(is_available=lambda: True, Device=Device, runtime=runtime)
 
     @functools.cache  # noqa: B019 - one module in the whole run

@@ -10,7 +10,6 @@ import numpy as np
 import minidl
 from minidl.testing import Case
 
-
 POSITIVE = {"low": 0.2, "high": 2.0}
 INSIDE = {"low": -0.9, "high": 0.9}
 MATRIX = [(3, 4)]
@@ -43,7 +42,8 @@ ELEMENTWISE = [
     Case(minidl.bitwise_not, MATRIX, integers={0: 9}, expected=np.invert),
     Case(minidl.lerp, [(3, 4), (4,)], args=(0.3,), expected=lambda x, y, w: x + w * (y - x)),
     Case(minidl.addcmul, [(3, 4), (4,), (3, 1)], {"value": 2.0}, expected=lambda x, y, z, value: x + 2 * y * z),
-    Case(minidl.addcdiv, [(3, 4), (4,), (3, 1)], {"value": 2.0}, low=0.5, expected=lambda x, y, z, value: x + 2 * y / z),
+    Case(minidl.addcdiv, [(3, 4), (4,), (3, 1)], {"value": 2.0}, low=0.5,
+         expected=lambda x, y, z, value: x + 2 * y / z),
     Case(minidl.isclose, [(3, 4), (4,)], {"rtol": 0.5}, expected=np.isclose),
 ]  # fmt: skip
 
@@ -129,12 +129,15 @@ PICKING = [
     Case(minidl.dstack, [(2, 3), (2, 3)], as_list=True, expected=lambda *xs: np.dstack(xs)),
     Case(minidl.tensor_split, [(2, 5)], args=(3, 1), expected=lambda x, n, d: tuple(np.array_split(x, n, d))),
     Case(minidl.meshgrid, [(2,), (3,)], {"indexing": "xy"}, expected=lambda x, y, indexing: tuple(np.meshgrid(x, y))),
+    Case(minidl.slices, [(2, 5)], {"dimension": 1, "size": 2, "step": 2},
+         expected=lambda x, dimension, size, step: np.stack([x[:, 0:2], x[:, 2:4]], 1)),
     Case(minidl.block_diag, [(2, 3), (1, 2)]),
     Case(minidl.movedim, [(2, 3, 4)], args=((0, 1), (2, 0)), expected=lambda x, a, b: np.moveaxis(x, a, b)),
 ]  # fmt: skip
 
 PRODUCTS = [
-    Case(minidl.mm, [(2, 3), (3, 4)], expected=np.matmul, rejects=[(((2,), (2, 2)), "mm: input must have 2 dimensions")]),
+    Case(minidl.mm, [(2, 3), (3, 4)], expected=np.matmul,
+         rejects=[(((2,), (2, 2)), "mm: input must have 2 dimensions")]),
     Case(minidl.mv, [(2, 3), (3,)], expected=np.matmul),
     Case(minidl.dot, [(3,), (3,)], expected=np.dot, rejects=[(((3,), (2,)), "dot: vectors must have one length")]),
     Case(minidl.inner, [(2, 3), (4, 3)], expected=np.inner),
@@ -144,12 +147,18 @@ PRODUCTS = [
     Case(minidl.addmm, [(4,), (2, 3), (3, 4)], {"beta": 0.5, "alpha": 2.0},
          expected=lambda c, x, y, beta, alpha: 0.5 * c + 2 * x @ y),
     Case(minidl.baddbmm, [(4,), (2, 2, 3), (2, 3, 4)]),
-    Case(minidl.tensordot, [(2, 3, 4), (4, 3, 2)], args=(([1, 2], [1, 0]),), expected=lambda x, y, d: np.tensordot(x, y, d)),
+    Case(minidl.tensordot, [(2, 3, 4), (4, 3, 2)], args=(([1, 2], [1, 0]),),
+         expected=lambda x, y, d: np.tensordot(x, y, d)),
     Case(minidl.det, [(2, 3, 3)], expected=np.linalg.det, rejects=[([(2, 3)], "det: needs square matrices")]),
     Case(minidl.slogdet, [(3, 3)], expected=lambda x: tuple(np.linalg.slogdet(x))),
     Case(minidl.inverse, [(2, 3, 3)], expected=np.linalg.inv),
     Case(minidl.matrix_power, [(3, 3)], {"n": 3}, expected=lambda x, n: x @ x @ x),
     Case(minidl.matrix_exp, [(3, 3)]),
+    Case(minidl.cholesky, [(2, 1, 1)], **POSITIVE, expected=np.linalg.cholesky),
+    Case(minidl.linalg.eigvalsh, [(2, 1, 1)], expected=np.linalg.eigvalsh),
+    Case(minidl.qr, [(4, 3)]),
+    Case(minidl.svd, [(4, 3)]),
+    Case(minidl.pinverse, [(4, 3)], expected=np.linalg.pinv),
     Case(minidl.bilinear, [(4, 2), (4, 3), (5, 2, 3), (5,)]),
 ]  # fmt: skip
 

@@ -123,4 +123,6 @@ def test_every_op_with_a_kernel_is_reached_by_a_case() -> None:
 
 
 def test_every_case_is_public() -> None:
-    assert all(getattr(minidl, case.function.__name__) is case.function for case in CASES)
+    for case in CASES:
+        name = case.function.__name__
+        assert case.function in (getattr(minidl, name, None), getattr(minidl.linalg, name, None))

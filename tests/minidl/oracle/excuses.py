@@ -56,13 +56,11 @@ class Excuse:
 
 
 # Results are random draws, or memory that is not set: shape and element type are compared, values cannot be.
-ONLY_SHAPES = frozenset(
-    """
-    empty empty_like new_empty randn randn_like rand_like randint randint_like bernoulli multinomial
-    nn.functional.dropout nn.functional.dropout2d nn.functional.dropout3d nn.functional.alpha_dropout
-    nn.functional.feature_alpha_dropout.with_train nn.functional.rrelu
-""".split()
-)  # noqa: SIM905 - a table to read
+ONLY_SHAPES = frozenset((
+    "empty", "empty_like", "new_empty", "randn", "randn_like", "rand_like", "randint", "randint_like", "bernoulli",
+    "multinomial", "nn.functional.dropout", "nn.functional.dropout2d", "nn.functional.dropout3d",
+    "nn.functional.alpha_dropout", "nn.functional.feature_alpha_dropout.with_train", "nn.functional.rrelu",
+))  # fmt: skip
 
 TIES = "which of equal elements is named is open in PyTorch; here it is the first in order"
 UNREAD = "the half of the matrix that is not read gets gradient zero here, and a number in PyTorch"
@@ -101,15 +99,15 @@ SAMPLES: tuple[Excuse, ...] = (
     Excuse("prod", "sums and products of bools are counts here", lambda s: s.kwargs.get("dtype") == torch.bool),
 )  # fmt: skip
 
-BINARY = frozenset(
-    """
-    eq ne lt le gt ge add sub mul div pow float_power remainder fmod atan2 copysign fmax fmin maximum minimum max.binary
-    min.binary logical_and logical_or logical_xor bitwise_and bitwise_or bitwise_xor bitwise_left_shift
-    bitwise_right_shift clamp_max clamp_min gcd lcm heaviside hypot ldexp logaddexp logaddexp2 xlogy special.xlog1py
-    nextafter __radd__ __rmul__ __rsub__ __rmod__ __rpow__ __rand__ __ror__ __rxor__ __rdiv__ true_divide floor_divide
-    div.no_rounding_mode div.trunc_rounding div.floor_rounding isclose polar
-""".split()
-)  # noqa: SIM905 - a table to read
+BINARY = frozenset((
+    "eq", "ne", "lt", "le", "gt", "ge", "add", "sub", "mul", "div", "pow", "float_power", "remainder", "fmod",
+    "atan2", "copysign", "fmax", "fmin", "maximum", "minimum", "max.binary", "min.binary", "logical_and",
+    "logical_or", "logical_xor", "bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_left_shift",
+    "bitwise_right_shift", "clamp_max", "clamp_min", "gcd", "lcm", "heaviside", "hypot", "ldexp", "logaddexp",
+    "logaddexp2", "xlogy", "special.xlog1py", "nextafter", "__radd__", "__rmul__", "__rsub__", "__rmod__",
+    "__rpow__", "__rand__", "__ror__", "__rxor__", "__rdiv__", "true_divide", "floor_divide",
+    "div.no_rounding_mode", "div.trunc_rounding", "div.floor_rounding", "isclose", "polar",
+))  # fmt: skip
 
 WRONG_CALLS: tuple[Excuse, ...] = (
     Excuse(None, "Python's numbers are taken here where PyTorch insists on a tensor",

@@ -11,11 +11,12 @@ from minidl.nn import functional as F
 
 
 def _with_our_distance(*inputs: Any, distance_function: Any = None, **options: Any) -> Any:
-    """PyTorch's distances take its own tensors; of them the list has the default and PairwiseDistance, which is that."""
+    """PyTorch's distances take its own tensors; the list has the default alone, and PairwiseDistance, which is it."""
     return F.triplet_margin_with_distance_loss(*inputs, **options)
 
 
 FORMS: dict[str, Callable[..., Any]] = {
+    "unfold": lambda x, *args: x.unfold(*args),
     "where": lambda x, condition, other: minidl.where(condition, x, other),
     "einsum": lambda tensors, equation: minidl.einsum(equation, *tensors),
     "zero_": lambda x: minidl.zero_(x.clone()),

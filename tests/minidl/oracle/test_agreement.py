@@ -57,7 +57,7 @@ def test_a_wrong_call_that_goes_through_is_noticed(monkeypatch) -> None:
     import minidl
 
     (op,) = (op for op in op_db if op.name == "dot")
-    monkeypatch.setattr(minidl, "dot", lambda x, y: (x.sum() * y.sum()))
+    monkeypatch.setattr(minidl, "dot", lambda x, y: x.sum() * y.sum())
     assert any("was not refused" in failure for failure in judge(op).failed)
 
 
