@@ -100,7 +100,7 @@ def hinge_embedding_loss(input: Tensor, target: Tensor, margin: float = 1.0, *, 
 def margin_ranking_loss(
     input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0.0, *, reduction: str = "mean"
 ) -> Tensor:
-    """max(0, -target * (input1 - input2) + margin), averaged: target 1 wants input1 the larger, -1 the smaller."""
+    """max(0, -target * (input1 - input2) + margin), averaged: `target` 1 wants input1 the larger, -1 the smaller."""
     return reduce_loss(_hinge(-target * (input1 - input2) + margin), reduction)
 
 
