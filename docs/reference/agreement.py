@@ -1,10 +1,12 @@
 """Write the page that says, op by op, how far results agree with PyTorch's on its own samples.
 
-`python -m docs.reference.agreement`; needs PyTorch, and takes about ten minutes.
+`python -m docs.reference.agreement` runs all samples, which takes some ten minutes; a number behind it is the most
+samples of each op and element type. Needs PyTorch.
 """
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,7 +17,7 @@ _HEAD = """# Agreement with PyTorch
 
 PyTorch brings lists of samples for its own tests: inputs for each op and layer, and wrong calls. Here all those of the
 names that are also ours are run against both, from the installed wheel of PyTorch {version}. Made by
-`python -m docs.reference.agreement`.
+`python -m docs.reference.agreement{limit}`{shown}.
 
 A sample passes when shapes, element types and values agree, and, where PyTorch has them, the gradients of all inputs
 (and parameters) for random weights of the results. Bounds are those of `torch.testing.assert_close`: 1.3e-6 relative
@@ -26,18 +28,19 @@ in float32 have eight times the bounds. A wrong call passes when it raises an er
 """
 
 
-def page() -> str:
-    """The page as Markdown."""
+def page(limit: int | None = None) -> str:
+    """The page as Markdown, of at most `limit` samples of each op and element type."""
     from tests.minidl.oracle.modules import judge_module, module_db, shared_modules
     from tests.minidl.oracle.pytorch import op_db, torch
     from tests.minidl.oracle.samples import judge, shared_ops
 
-    ops = [judge(op) for op in shared_ops()]
-    modules = [judge_module(info) for info in shared_modules()]
+    ops = [judge(op, limit) for op in shared_ops()]
+    modules = [judge_module(info, limit) for info in shared_modules()]
     ours = {info.name for info in shared_modules()}
     missing_ops = sorted({op.name for op in op_db} - {op.name for op in shared_ops()})
     missing_modules = [info.name for info in module_db if info.name not in ours]
-    lines = [_HEAD.format(version=torch.__version__.split("+")[0])]
+    shown = f": the first {limit} samples of each op and element type, of layers in training and in eval" if limit else ""
+    lines = [_HEAD.format(version=torch.__version__.split("+")[0], limit=f" {limit}" if limit else "", shown=shown)]
     lines += [_sum("Ops", ops), _sum("Layers", modules), "", "## Reasons", "", *_reasons((*ops, *modules))]
     lines += ["", "## Ops", "", *_table(ops), "", "## Layers", "", *_table(modules), ""]
     lines += ["## Not here", "", "Names in PyTorch's lists that minidl does not have.", ""]
@@ -81,7 +84,7 @@ def _table(verdicts: list[Any]) -> Iterator[str]:
 
 def main() -> None:
     """Write the page beside this file."""
-    PAGE.write_text(page(), encoding="utf-8")
+    PAGE.write_text(page(int(sys.argv[1]) if len(sys.argv) > 1 else None), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -34,7 +34,8 @@ logaddexp2 = smooth_pair(
 
 def _share(x: Tensor, y: Tensor) -> Tensor:
     """exp(x) / (exp(x) + exp(y)); a half where both are the same infinity."""
-    return where(eq(x, y), 0.5, sigmoid(x - y))
+    same = eq(x, y)  # the difference of equal infinities is NaN
+    return sigmoid(where(same, 0.0, x) - where(same, 0.0, y))
 
 
 def _times_log(log_of: str) -> Any:

@@ -100,7 +100,7 @@ def hinge_embedding_loss(input: Tensor, target: Tensor, margin: float = 1.0, *, 
 def margin_ranking_loss(
     input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0.0, *, reduction: str = "mean"
 ) -> Tensor:
-    """max(0, -target * (input1 - input2) + margin), averaged: target 1 wants input1 the larger, -1 the smaller."""
+    """max(0, -target * (input1 - input2) + margin), averaged: `target` 1 wants input1 the larger, -1 the smaller."""
     return reduce_loss(_hinge(-target * (input1 - input2) + margin), reduction)
 
 
@@ -159,7 +159,7 @@ def multilabel_margin_loss(input: Tensor, target: Tensor, *, reduction: str = "m
         input: scores, (N, C) or (C,).
         target: the true classes in front, -1 behind the last of them; in the shape of `input`.
     """
-    if input.shape != target.shape or input.ndim not in (0, 1, 2) or not math.prod(input.shape[1:]):
+    if input.shape != target.shape or input.ndim not in (0, 1, 2) or not math.prod(input.shape[-1:]):
         raise ShapeError(f"multilabel_margin_loss: needs input and target (N, C), got {input.shape} and {target.shape}")
     rows = input.reshape(1, -1) if input.ndim < 2 else input
     wanted = target.reshape(rows.shape)

@@ -79,7 +79,6 @@ SAMPLES: tuple[Excuse, ...] = (
            lambda s: s.dtype == torch.float64 and getattr(s.kwargs.get("aweights"), "dtype", None) == torch.float32),
     *(Excuse(op, UNREAD, lambda s: not _whole(s)) for op in ("cholesky_inverse", "cholesky_solve")),
     Excuse("sum_to_size", "sums and products of bools are counts here", lambda s: s.dtype == torch.bool),
-    Excuse("zero_", "a change in place is not recorded here", lambda s: not _whole(s)),
     *(
         Excuse(op, "PyTorch cuts fractional factors of whole numbers; here the result turns floating",
                lambda s: _whole(s) and any(v != int(v) for v in s.kwargs.values() if isinstance(v, float)))

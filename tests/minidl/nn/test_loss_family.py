@@ -1,0 +1,58 @@
+"""Losses that PyTorch's samples do not settle: CTC's gradient behind log_softmax, and what PyTorch does not have."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import minidl
+from minidl import nn
+from minidl.nn import functional as F
+
+
+def random(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape)
+
+
+def test_ctc_behind_log_softmax_has_pytorchs_gradient() -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    logits, targets = random(9, 2, 5), np.array([[1, 2, 2], [4, 1, 0]])
+    ours = minidl.tensor(logits).requires_grad_()
+    F.ctc_loss(F.log_softmax(ours, 2), minidl.tensor(targets), [9, 7], [3, 2]).backward()
+    theirs = torch.tensor(logits, requires_grad=True)
+    torch.nn.functional.ctc_loss(theirs.log_softmax(2), torch.tensor(targets), [9, 7], [3, 2]).backward()
+    np.testing.assert_allclose(ours.grad.numpy(), theirs.grad.numpy(), rtol=1e-9, atol=1e-12)
+
+
+def test_ctc_of_a_target_that_does_not_fit_is_infinite_or_zero() -> None:
+    log_probs = F.log_softmax(minidl.tensor(random(2, 1, 3)), 2)
+    target = minidl.tensor([[1, 1]])  # needs a blank between, three steps
+    assert F.ctc_loss(log_probs, target, [2], [2]).item() == np.inf
+    assert F.ctc_loss(log_probs, target, [2], [2], zero_infinity=True).item() == 0
+
+
+def test_tversky_with_equal_prices_is_dice() -> None:
+    p = minidl.tensor(1 / (1 + np.exp(-random(2, 3, 5))))
+    t = minidl.tensor((random(2, 3, 5, seed=1) > 0) * 1.0)
+    half = nn.TverskyLoss(alpha=0.5, beta=0.5, smooth=0.5)(p, t)  # numerator and denominator halved
+    assert half.item() == pytest.approx(nn.DiceLoss(smooth=1.0)(p, t).item(), rel=1e-12)
+
+
+def test_generalized_dice_weighs_a_region_by_the_inverse_square_of_its_size() -> None:
+    t = np.zeros((1, 2, 10))
+    t[0, 0, :8], t[0, 1, 8:] = 1, 1
+    p = np.full((1, 2, 10), 0.5)
+    w = np.array([1 / 64, 1 / 4])
+    overlap, total = (w * (p * t).sum((0, 2))).sum(), (w * (p + t).sum((0, 2))).sum()
+    given = F.generalized_dice_loss(minidl.tensor(p), minidl.tensor(t), smooth=0.0)
+    assert given.item() == pytest.approx(1 - 2 * overlap / total, rel=1e-12)
+
+
+def test_focal_loss_without_focus_and_balance_is_binary_cross_entropy() -> None:
+    x, t = minidl.tensor(random(20)), minidl.tensor((random(20, seed=1) > 0) * 1.0)
+    plain = F.sigmoid_focal_loss(x, t, alpha=-1, gamma=0, reduction="mean")
+    assert plain.item() == pytest.approx(F.binary_cross_entropy_with_logits(x, t).item(), rel=1e-12)
+    focused = F.sigmoid_focal_loss(x, t, alpha=0.25, gamma=2).array
+    p = 1 / (1 + np.exp(-x.array))
+    wanted = np.where(t.array == 1, -0.25 * (1 - p) ** 2 * np.log(p), -0.75 * p**2 * np.log(1 - p))
+    np.testing.assert_allclose(focused, wanted, rtol=1e-10)
