@@ -20,7 +20,8 @@ from minidl.core.tensor import Tensor
 from minidl.core.versions import note_change
 from minidl.device import CPU, Array, Device, device_of, empty, numba_enabled
 from minidl.device.background import compiles_in_background, run_or
-from minidl.device.layout import channels_last, channels_last_view, in_memory_order, is_channels_last
+from minidl.device.layout import channels_last_view, in_memory_order, is_channels_last
+from minidl.device.turn import channels_last
 from minidl.errors import DeviceError, GradError
 
 
