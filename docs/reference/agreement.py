@@ -39,7 +39,9 @@ def page(limit: int | None = None) -> str:
     ours = {info.name for info in shared_modules()}
     missing_ops = sorted({op.name for op in op_db} - {op.name for op in shared_ops()})
     missing_modules = [info.name for info in module_db if info.name not in ours]
-    shown = f": the first {limit} samples of each op and element type, of layers in training and in eval" if limit else ""
+    shown = (
+        f": the first {limit} samples of each op and element type, of layers in training and in eval" if limit else ""
+    )
     lines = [_HEAD.format(version=torch.__version__.split("+")[0], limit=f" {limit}" if limit else "", shown=shown)]
     lines += [_sum("Ops", ops), _sum("Layers", modules), "", "## Reasons", "", *_reasons((*ops, *modules))]
     lines += ["", "## Ops", "", *_table(ops), "", "## Layers", "", *_table(modules), ""]

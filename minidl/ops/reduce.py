@@ -277,8 +277,8 @@ def _spread(g: Tensor, node: Node) -> Tensor:
 def _exclusive_product(x: Tensor, dim: int) -> Tensor:
     """The product of all elements before each one along `dim`."""
     length = x.shape[dim]
-    ones = registry.call("narrow", x, dim, 0, min(length, 1)) * 0 + 1
-    before = registry.call("cumprod", registry.call("narrow", x, dim, 0, max(length - 1, 0)), dim)
+    ones = registry.call("narrow", x, dim, 0, 1 if length else 0) * 0 + 1
+    before = registry.call("cumprod", registry.call("narrow", x, dim, 0, length - 1 if length else 0), dim)
     return registry.call("cat", [ones, before], dim)  # type: ignore[no-any-return]
 
 
@@ -330,7 +330,7 @@ def var(
     tensor(1.25)
     """
     if isinstance(dim, bool):  # PyTorch's form var(input, unbiased)
-        dim, unbiased = None, dim
+        unbiased, dim = dim, None
     if not is_floating(input.dtype):
         raise DTypeError(f"var: input must be floating, got {input.dtype}; use input.float()")
     dims = reduced_dims("var", dim, input.ndim)
