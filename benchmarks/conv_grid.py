@@ -6,10 +6,10 @@
     python -m benchmarks.conv_grid --algorithms auto implicit winograd --json grid.json
 
 Every row is one pass (forward, gradient of the input, gradient of the weight): milliseconds of ours, the rate that
-they are of a plain sum's 2·N·K·L·C·k² operations (Winograd does fewer), and the ratio PyTorch / ours, above 1 where ours
-is faster. PyTorch counts in its faster layout, channels-first or channels-last. All arrays are there before; the
-sides take turns, and the least time of all rounds counts: on one thread of processor time, which a busy machine distorts
-least, else of the clock.
+they are of a plain sum's 2·N·K·L·C·k² operations (Winograd does fewer), and the ratio PyTorch / ours, above 1 where
+ours is faster. PyTorch counts in its faster layout, channels-first or channels-last. All arrays are there before; the
+sides take turns, and the least time of all rounds counts: on one thread of processor time, which a busy machine
+distorts least, else of the clock.
 """
 
 from __future__ import annotations
@@ -113,8 +113,9 @@ GRID: dict[str, list[Shape]] = {
         _shape(8, 64, 64, 32, groups=4), _shape(32, 128, 128, 28, groups=32), _shape(8, 32, 64, 32, groups=2),
     ],
     "depthwise": [
-        _shape(32, 64, 64, 28, groups=64), _shape(8, 32, 32, 112, groups=32), _shape(8, 96, 96, 56, stride=2, groups=96),
-        _shape(32, 512, 512, 7, groups=512), _shape(8, 100, 100, 30, 5, groups=100), _shape(1, 144, 144, 56, groups=144),
+        _shape(32, 64, 64, 28, groups=64), _shape(8, 32, 32, 112, groups=32), _shape(1, 144, 144, 56, groups=144),
+        _shape(32, 512, 512, 7, groups=512), _shape(8, 100, 100, 30, 5, groups=100),
+        _shape(8, 96, 96, 56, stride=2, groups=96),
     ],
     "1d": [
         _shape(16, 16, 16, 1024, 3, dims=1), _shape(16, 64, 64, 512, 5, dims=1), _shape(8, 128, 128, 256, 3, dims=1),

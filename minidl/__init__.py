@@ -30,7 +30,7 @@ from minidl.create import (
     zeros,
     zeros_like,
 )
-from minidl.device import device, get_num_threads, set_compile, set_num_threads, use_numba
+from minidl.device import device, get_num_threads, set_compile, set_num_threads, use_deterministic, use_numba
 from minidl.device.dtypes import (
     bool_,
     float16,
@@ -58,14 +58,14 @@ half, float, double = float16, float32, float64
 short, int, long, bool = int16, int32, int64, bool_
 
 __all__ = [
-    "Generator", "Tensor", "arange", "as_tensor", "autograd", "bool", "bool_", "cuda", "default_generator",
-    "device", "double", "empty", "empty_like", "enable_grad", "eye", "float", "float16", "float32", "float64",
-    "from_numpy", "full", "full_like", "func", "get_num_threads", "half", "inference_mode", "initial_seed", "int",
-    "int16", "int32", "int64", "int8", "is_grad_enabled", "is_inference_mode_enabled", "is_recording", "linalg",
-    "linspace", "load", "logspace", "long", "manual_seed", "nn", "no_grad", "ones", "ones_like", "ops", "optim",
-    "rand", "randint", "randn", "randperm", "recording", "save", "scalar_tensor", "set_compile", "set_grad_enabled",
-    "set_num_threads", "short", "special", "tensor", "tril_indices", "triu_indices", "uint16", "uint32", "uint64",
-    "uint8", "use_kernel", "use_numba", "utils", "zeros", "zeros_like",
+    "Generator", "Tensor", "arange", "as_tensor", "autograd", "bool", "bool_", "cuda", "default_generator", "device",
+    "double", "empty", "empty_like", "enable_grad", "eye", "float", "float16", "float32", "float64", "from_numpy",
+    "full", "full_like", "func", "get_num_threads", "half", "inference_mode", "initial_seed", "int", "int8", "int16",
+    "int32", "int64", "is_grad_enabled", "is_inference_mode_enabled", "is_recording", "linalg", "linspace", "load",
+    "logspace", "long", "manual_seed", "nn", "no_grad", "ones", "ones_like", "ops", "optim", "rand", "randint",
+    "randn", "randperm", "recording", "save", "scalar_tensor", "set_compile", "set_grad_enabled", "set_num_threads",
+    "short", "special", "tensor", "tril_indices", "triu_indices", "uint8", "uint16", "uint32", "uint64",
+    "use_deterministic", "use_kernel", "use_numba", "utils", "zeros", "zeros_like",
 ]  # fmt: skip
 __all__ += ops.__all__
 

@@ -111,7 +111,7 @@ class Op:
     def run(cls, inputs: tuple[Tensor, ...], params: dict[str, Any]) -> Any:
         """Run this op now and put the step on the tape."""
         arrays = tuple([t.array for t in inputs])
-        specs = tuple([spec_of(a) for a in arrays])
+        specs = tuple(map(spec_of, arrays))
         outs = cls.result_specs(*specs, **params)
         device = common_device(cls.name, arrays)
         several = type(outs) is tuple
@@ -260,7 +260,7 @@ def select_kernel(op: type[Op], device: Device, arrays: tuple[Array, ...], param
     overrides = _overrides.get()
     if op.name in overrides:
         return overrides[op.name]
-    if device.type == "cpu" and op.cpu is not None and numba_enabled() and op.cpu_takes(arrays, params):
+    if device.type == "cpu" and op.cpu is not None and op.cpu_takes(arrays, params) and numba_enabled():
         if op.strided:
             return op.cpu
         return functools.partial(_on_images if op.images else _in_one_order if op.elementwise else _on_contiguous, op)
@@ -278,6 +278,8 @@ def _allocate(specs: tuple[Spec, ...], device: Device, kernel: Kernel, arrays: t
         last = OUT in kernel.args[0].image_sources  # type: ignore[attr-defined]
     else:
         last = len(specs[0].shape) > 2 and any(_hands_on(a, specs[0].shape) for a in arrays)
+    if len(specs) == 1:
+        return (empty(device, *specs[0], channels_last=last),)
     return tuple([empty(device, *s, channels_last=last) for s in specs])
 
 

@@ -1,9 +1,9 @@
 """Recipes: a saved value that is cheap to compute again is not kept; what it is made of is.
 
-A batch-norm with its ReLU is one pass over memory, its input is kept for its own gradient in any case, and its result is
-kept by the convolution behind it alone. Computing that result anew in the backward pass halves what a network of such
-blocks holds at the end of the forward pass, for a few per cent of the time of a step (Bulò, Porzi and Kontschieder,
-CVPR 2018, "In-place activated BatchNorm", win the same by inverting the ReLU).
+A batch-norm with its ReLU is one pass over memory, its input is kept for its own gradient in any case, and its result
+is kept by the convolution behind it alone. Computing that result anew in the backward pass halves what a network of
+such blocks holds at the end of the forward pass, for a few per cent of the time of a step (Bulò, Porzi and
+Kontschieder, CVPR 2018, "In-place activated BatchNorm", win the same by inverting the ReLU).
 """
 
 from __future__ import annotations

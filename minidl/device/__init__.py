@@ -3,6 +3,7 @@
 from minidl.device.background import set_compile
 from minidl.device.compile import Kernel, kernel, kernels
 from minidl.device.cuda import CudaKernels
+from minidl.device.determinism import use_deterministic
 from minidl.device.device import CPU, Array, Device, device, device_of, to_device
 from minidl.device.gpu import cuda_status, gpu_name
 from minidl.device.inline import by_dtype, inline, intrinsic
@@ -34,6 +35,7 @@ __all__ = [
     "set_compile",
     "set_num_threads",
     "to_device",
+    "use_deterministic",
     "use_numba",
 ]
 

@@ -103,8 +103,6 @@ def _value_parts(
         yield from _value_parts(value.__wrapped__, name, function, seen, emits_code=True)
     elif isinstance(value, FunctionType) and emits_code:
         yield from _function_parts(value, seen, emits_code=True)
-    elif emits_code and isinstance(inner := getattr(value, "__wrapped__", None), FunctionType):  # functools.cache
-        yield from _function_parts(inner, seen, emits_code=True)
     elif isinstance(value, type) and emits_code:
         for method, body in vars(value).items():
             yield method

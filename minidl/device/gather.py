@@ -13,6 +13,7 @@ from minidl.device.vectors import (
     counted_loop,
     data_pointer,
     integer,
+    lanes_of,
     load,
     load_masked,
     mask_below,
@@ -22,8 +23,13 @@ from minidl.device.vectors import (
 )
 
 
-def _along_row(builder: Any, vector: Any, end: Any, begin: Any, count: Any, mask: Any, *, adds: bool) -> None:
-    """Copy, or add, `count` numbers; `mask` has the lanes that are left behind the whole vectors."""
+def _along_row(
+    builder: Any, vector: Any, end: Any, begin: Any, count: Any, mask: Any, *, adds: bool = False, rounds: bool = False
+) -> None:
+    """Copy, or add, `count` numbers; `mask` has the lanes that are left behind the whole vectors.
+
+    `rounds`: zeros may be written behind them, up to a whole vector. On a Zen 3 a masked store takes ten times as long.
+    """
     whole = builder.and_(count, integer(-vector.count))
 
     def body(k: Any, values: list[Any]) -> list[Any]:
@@ -36,7 +42,10 @@ def _along_row(builder: Any, vector: Any, end: Any, begin: Any, count: Any, mask
         value, place = load_masked(builder, vector, builder.gep(begin, [whole]), mask), builder.gep(end, [whole])
         if adds:
             value = builder.fadd(load_masked(builder, vector, place, mask), value)
-        store_masked(builder, value, place, mask)
+        if rounds:
+            store(builder, value, place)
+        else:
+            store_masked(builder, value, place, mask)
 
 
 def _rest(builder: Any, vector: Any, count: Any) -> Any:
@@ -84,7 +93,7 @@ def _emit_rows(
         def body(r: Any, values: list[Any]) -> list[Any]:
             offset = builder.load(builder.gep(offsets, [builder.mul(r, integer(2))]))
             place = builder.gep(end, [builder.mul(r, pitch)])
-            _along_row(builder, vector, place, builder.gep(begin, [offset]), count, mask, adds=False)
+            _along_row(builder, vector, place, builder.gep(begin, [offset]), count, mask, rounds=True)
             return values
 
         counted_loop(builder, integer(0), rows, 1, [], body)
@@ -98,7 +107,11 @@ def _emit_rows(
 def gather_rows(
     target: Any, it: int, pitch: int, source: Any, i: int, table: Any, column: int, rows: int, count: int
 ) -> None:
-    """target[it + r pitch + q] = source[i + table[2 r + column] + q] for r < rows and q < count."""
+    """target[it + r pitch + q] = source[i + table[2 r + column] + q] for r < rows and q < count.
+
+    Zeros follow behind the last q up to a whole vector.
+    """
     for r in range(rows):
-        begin = i + table[2 * r + column]
-        target[it + r * pitch : it + r * pitch + count] = source[begin : begin + count]
+        begin, at = i + table[2 * r + column], it + r * pitch
+        target[at : at + -(-count // lanes_of(target.dtype)) * lanes_of(target.dtype)] = 0
+        target[at : at + count] = source[begin : begin + count]

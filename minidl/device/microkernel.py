@@ -8,9 +8,9 @@ tile of one vector, 12×1.
 A rows are read in place, `lda` numbers apart: packing them gained nothing at these sizes. B is packed once by the
 caller, in panels of `panel` columns, so that it is read in order.
 
-A convolution is a sum of such products, one for each row of the window, each with A moved by `a_step` and B by `b_step`
-numbers: the tile runs over those "taps" inside, so that the sums never leave the registers (Dukhan 2019, "The indirect
-convolution algorithm", arXiv:1907.02129, does so with a pointer for each row).
+Sums may walk over "taps", each with A moved by `a_step` and B by `b_step` numbers, without leaving the registers.
+Its kin for other shapes of work: `gathered.py` (rows and taps by tables: convolutions), `outer.py` (weight gradients),
+`whole_tiles.py` (Winograd), `row_tiles.py` (recurrent steps).
 
 Source: Goto and van de Geijn 2008, "Anatomy of high-performance matrix multiplication"; Van Zee and van de Geijn 2015,
 "BLIS: a framework for rapidly instantiating BLAS functionality".
@@ -43,14 +43,9 @@ from minidl.device.vectors import (
 UNROLL = 4  # steps of k in one round: row addresses, of which there are more than registers, are fetched once a round
 
 
-def tile_rows(vectors: int, *, transposed: bool) -> int:
-    """MR, for a tile of so many vectors.
-
-    Rows of a transposed A are mostly channels, of which there are 8, 16, 32...: tiles of 8 leave nothing over.
-    """
-    if registers() == 16:
-        return 6 if vectors == 2 else 12
-    return (16 if vectors == 1 else 8) if transposed else 12
+def tile_rows(vectors: int) -> int:
+    """MR, for a tile of so many vectors."""
+    return 6 if vectors == 2 and registers() == 16 else 12
 
 
 class _Tile:
@@ -60,10 +55,9 @@ class _Tile:
         self.context, self.builder, self.types, self.args = context, builder, types, args
         self.vector = vector_type(types["c"])
         self.rows = self.vectors = 0
-        self.transposed = False
 
-    def write(self, rows: int, vectors: int, *, transposed: bool) -> None:
-        self.rows, self.vectors, self.transposed = rows, vectors, transposed
+    def write(self, rows: int, vectors: int) -> None:
+        self.rows, self.vectors = rows, vectors
         self.finish(self.over_taps(self.initial()))
 
     def at(self, pointer: Any, *offsets: Any) -> Any:
@@ -112,7 +106,7 @@ class _Tile:
     def over_taps(self, sums: list[Any]) -> list[Any]:
         builder, args = self.builder, self.args
         a, b = self.first("a", "ia"), self.first("b", "ib")
-        rows = [self.row(i) if self.transposed else builder.mul(self.row(i), args["lda"]) for i in range(self.rows)]
+        rows = [builder.mul(self.row(i), args["lda"]) for i in range(self.rows)]
 
         def tap(number: Any, sums: list[Any]) -> list[Any]:
             at_a = self.at(a, builder.mul(number, args["a_step"]))
@@ -131,8 +125,7 @@ class _Tile:
             number = builder.add(k, integer(step))
             row = self.at(b, builder.mul(number, args["ldb"]))
             right = [load(builder, self.vector, self.at(row, v * self.vector.count)) for v in range(self.vectors)]
-            along = (builder.mul(number, args["lda"]),) if self.transposed else (k, step)
-            left = [splat(builder, self.vector, builder.load(self.at(pointer, *along))) for pointer in pointers]
+            left = [splat(builder, self.vector, builder.load(self.at(pointer, k, step))) for pointer in pointers]
             pairs = [(one, other) for one in left for other in right]
             sums = [multiply_add(builder, *pair, total) for pair, total in zip(pairs, sums, strict=True)]
         return sums
@@ -161,7 +154,7 @@ class _Tile:
                         store_masked(builder, value, place, mask)
 
 
-def _tile(vectors: int, *, transposed: bool) -> Intrinsic:
+def _tile(vectors: int) -> Intrinsic:
     def emit(
         typing_context: Any, c: Any, ic: Any, ldc: Any, start: Any, i_start: Any, ld_start: Any, a: Any, ia: Any,
         lda: Any, b: Any, ib: Any, ldb: Any, m: Any, n: Any, taps: Any, a_step: Any, b_step: Any, run: Any,
@@ -177,7 +170,7 @@ def _tile(vectors: int, *, transposed: bool) -> Intrinsic:
 
         def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             tile = _Tile(context, builder, declared, dict(zip(kinds, args, strict=True)))
-            tile.write(tile_rows(vectors, transposed=transposed), vectors, transposed=transposed)
+            tile.write(tile_rows(vectors), vectors)
             return context.get_dummy_value()
 
         return types.void(*declared.values()), code
@@ -186,36 +179,33 @@ def _tile(vectors: int, *, transposed: bool) -> Intrinsic:
         c: Any, ic: int, ldc: int, start: Any, i_start: int, ld_start: int, a: Any, ia: int,
         lda: int, b: Any, ib: int, ldb: int, m: int, n: int, taps: int, a_step: int, b_step: int, run: int,
     ) -> None:  # fmt: skip
-        row_step, k_step = (1, lda) if transposed else (lda, 1)
         width = vectors * lanes_of(c.dtype)
-        for i in range(min(m, tile_rows(vectors, transposed=transposed))):
+        for i in range(min(m, tile_rows(vectors))):
             for j in range(min(n, width)):
                 total = start[i_start + i * ld_start + j]
                 for t in range(taps):
                     for k in range(run):
-                        left = a[ia + t * a_step + i * row_step + k * k_step]
+                        left = a[ia + t * a_step + i * lda + k]
                         total += left * b[ib + t * b_step + k * ldb + j]
                 c[ic + i * ldc + j] = total
 
     return intrinsic(emit)(python)
 
 
-_wide, _narrow = _tile(2, transposed=False), _tile(1, transposed=False)
-_wide_turned, _narrow_turned = _tile(2, transposed=True), _tile(1, transposed=True)
+_wide, _narrow = _tile(2), _tile(1)
 
 
-def _constant_rows(vectors: int, *, transposed: bool) -> Intrinsic:
+def _constant_rows(vectors: int) -> Intrinsic:
     def emit(typing_context: Any) -> Any:
         from numba.core import types
 
-        rows = tile_rows(vectors, transposed=transposed)
+        rows = tile_rows(vectors)
         return types.intp(), lambda context, builder, signature, args: integer(rows)
 
-    return intrinsic(emit)(lambda: tile_rows(vectors, transposed=transposed))
+    return intrinsic(emit)(lambda: tile_rows(vectors))
 
 
-_rows_wide, _rows_narrow = _constant_rows(2, transposed=False), _constant_rows(1, transposed=False)
-_rows_wide_turned, _rows_narrow_turned = _constant_rows(2, transposed=True), _constant_rows(1, transposed=True)
+_rows_wide, _rows_narrow = _constant_rows(2), _constant_rows(1)
 
 
 @inline
@@ -241,26 +231,6 @@ def gemm_taps(
             for i in range(0, m, _rows_narrow()):
                 _narrow(c, ic + i * ldc + j, ldc, start, i_start + i * ld_start + j, ld_start, a, ia + i * lda, lda,
                         b, panel, ldb, m - i, n - j, taps, a_step, b_step, run)  # fmt: skip
-        j += 2 * lanes(c)
-
-
-@inline
-def gemm_taps_transposed(
-    c: Any, ic: int, ldc: int, start: Any, i_start: int, ld_start: int, a: Any, ia: int, lda: int,
-    b: Any, ib: int, panel_step: int, ldb: int, m: int, n: int, taps: int, a_step: int, b_step: int, run: int,
-) -> None:  # fmt: skip
-    """`gemm_taps` with A_t given as its transpose: number (i, k) is a[ia + t a_step + k lda + i]."""
-    j = 0
-    while j < n:
-        panel = ib + j // (2 * lanes(c)) * panel_step
-        if n - j > lanes(c):
-            for i in range(0, m, _rows_wide_turned()):
-                _wide_turned(c, ic + i * ldc + j, ldc, start, i_start + i * ld_start + j, ld_start, a, ia + i, lda,
-                             b, panel, ldb, m - i, n - j, taps, a_step, b_step, run)  # fmt: skip
-        else:
-            for i in range(0, m, _rows_narrow_turned()):
-                _narrow_turned(c, ic + i * ldc + j, ldc, start, i_start + i * ld_start + j, ld_start, a, ia + i, lda,
-                               b, panel, ldb, m - i, n - j, taps, a_step, b_step, run)  # fmt: skip
         j += 2 * lanes(c)
 
 

@@ -1,7 +1,7 @@
 """Short lines in vectors: copied, mixed of two, or summed.
 
-A loop over 16 numbers that is left to the compiler spends more time on finding out whether its arrays overlap than on the
-numbers (copying lines of 16: 10 ns each, these 3).
+A loop over 16 numbers that is left to the compiler spends more time on finding out whether its arrays overlap than on
+the numbers (copying lines of 16: 10 ns each, these 3).
 """
 
 from __future__ import annotations

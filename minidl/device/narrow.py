@@ -1,8 +1,9 @@
 """Turning narrow matrices: places with a few numbers each, side by side in memory, to vectors of places and back.
 
-For as many rows as a vector has lanes, every row is read in whole vectors, of which the last may have surplus lanes; squares
-are turned in registers. On the way back every row is written as a whole vector, whose surplus the next row writes over: so
-rows go in order, and those at the end one number at a time. (With masks instead, 4 columns cost 11 ns a number.)
+For as many rows as a vector has lanes, every row is read in whole vectors, of which the last may have surplus lanes;
+squares are turned in registers. On the way back every row is written as a whole vector, whose surplus the next row
+writes over: so rows go in order, and those at the end one number at a time. (With masks instead, 4 columns cost 11 ns a
+number.)
 """
 
 from __future__ import annotations

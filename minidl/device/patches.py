@@ -149,8 +149,8 @@ def patch_transform(matrix: Matrix, groups: Groups, *, bounded: bool = False) ->
         target: Any, it: int, down: int, along: int, source: Any, i: int, source_down: int, source_along: int,
         top: int, bottom: int, left: int, right: int, zeros: Any,
     ) -> None:  # fmt: skip
-        ahead = (top, bottom, left, right) if bounded else (0, size, 0, size)
-        ahead = tuple(min(max(0, bound), size) for bound in ahead)
+        bounds = (top, bottom, left, right) if bounded else (0, size, 0, size)
+        ahead = [min(max(0, bound), size) for bound in bounds]
         for lane in range(lanes_of(target.dtype)):
             for r, q, total in _in_python(matrix, source, i + lane, source_down, source_along, ahead):
                 target[it + r * down + q * along + lane] = total
@@ -217,8 +217,7 @@ def tile_transform(matrix: Matrix, groups: Groups, *, careful: bool = False) -> 
     The intrinsic takes (target, it, down, along, source, i, source_down, source_along, lift, i_lift, bottom, right,
     residual, i_residual, residual_down, residual_along, floor, spare). If `careful`, it also adds the grid of vectors
     at residual[i_residual:], raises what is below `floor` to it (a NaN stays), and does not write rows from `bottom`
-    and columns from `right` on; `spare` has room for a vector. A branch for that in the plain transform instead made it
-    four times as slow, because results had to go by the stack.
+    and columns from `right` on; `spare` has room for a vector.
     """
     rows = len(matrix)
 

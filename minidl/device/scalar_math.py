@@ -8,8 +8,9 @@ rounds to an integer, and the low bits of the sum are that integer. exp(r) - 1 i
 type: the first missing term is r**8 / 8! < 6e-9 (float32), r**14 / 14! < 5e-18 (float64). 2**n is put together from
 bits, in two halves, so that results near the largest and the smallest number come out right.
 
-x = 2**n m with m between sqrt(1/2) and sqrt(2), so log(x) = n ln 2 + log(1 + f) with f = m - 1; with s = f / (2 + f) that
-is f - s (f - R), where R = 2 s²/3 + 2 s⁴/5 + ...; the first missing term is below 2e-9 (float32) and 3e-17 (float64).
+x = 2**n m with m between sqrt(1/2) and sqrt(2), so log(x) = n ln 2 + log(1 + f) with f = m - 1; with s = f / (2 + f)
+that is f - s (f - R), where R = 2 s²/3 + 2 s⁴/5 + ...; the first missing term is below 2e-9 (float32) and 3e-17
+(float64).
 
 erf stands on two of Cody's rational approximations, both computed and one chosen: a branch would end the vectors.
 
@@ -208,7 +209,30 @@ def _family(real: Any, integer: Any, mantissa: int, bias: int, series: Inline, l
     }  # fmt: skip
 
 
+def _normal32(exp_below: Inline) -> Inline:
+    """`normal` with a single division and no second formula near 0, where only the error beside 1/2 counts.
+
+    exp(y²) erfc(y) / 2 is a polynomial in t = 1 / (1 + 0.36 y), as in Hastings, Approximations for Digital Computers,
+    1955, sheet 43; these coefficients are least squares with weights that even out the error: 9e-9 of the value for y
+    up to 10, behind which exp(-y²) is 0.
+    """
+    f = np.float32
+    a, b, c, d, e = f(0.0347292153), f(-0.187855299), f(0.35220635), f(-0.275910295), f(0.257725002)
+    g, h, i, j, k = f(0.00332092513), f(0.115880559), f(0.0980210378), f(0.101897035), f(-1.45373108e-5)
+    one, half, slope = f(1), f(0.5), f(0.36 * 0.7071067811865476)
+
+    @inline
+    def normal(x: Any) -> Any:
+        bell = exp_below(-(half * x * x))
+        t = one / (one + slope * abs(x))
+        tail = (((((((((a * t + b) * t + c) * t + d) * t + e) * t + g) * t + h) * t + i) * t + j) * t + k) * bell
+        return one - tail if x > f(0) else tail, bell
+
+    return normal
+
+
 _narrow = _family(np.float32, np.int32, 23, 127, _series32, _log_series32)
+_narrow["normal"] = _normal32(_narrow["exp_below"])
 _wide = _family(np.float64, np.int64, 52, 1023, _series64, _log_series64)
 
 exp = by_dtype(float32=_narrow["exp"], float64=_wide["exp"])

@@ -10,11 +10,12 @@ A loop over numbers is turned into one over vectors by LLVM only where it can pr
 read and write a dozen. Here the vectors are written out, so nothing is left to prove. All places lie in one
 array, whose lines are filled up to whole vectors (`whole_vectors`), so there is no rest to treat apart.
 
-exp(x) - 1 is 2**n (exp(r) - 1) + (2**n - 1) as in `scalar_math`, whose limits and errors it shares; sums and products
-of the series are fused. Sigmoid and tanh need no results near the ends of the range, so 2**n is put together at once:
-x + 1.5 * 2**(bits of the mantissa) has n in its low bits, which are shifted to the place of the exponent.
+exp(x) - 1 is 2**n (exp(r) - 1) + (2**n - 1) as in `scalar_math`; sums and products of the series are fused. Sigmoid
+and tanh need no results near the ends of the range, so 2**n is put together at once: x + 1.5 * 2**(bits of the
+mantissa) has n in its low bits, which are shifted to the place of the exponent.
 
-Costs on Zen 3, one core, float32, numbers in the first-level cache: sigmoid 0.25 ns, tanh 0.27 ns.
+Costs on Zen 3, one core, float32, numbers in the first-level cache: sigmoid 0.35 ns, tanh 0.36 ns (float64 1.5).
+Errors: tanh up to 1.9 units in the last place, sigmoid up to 0.8 units of the number 1.
 """
 
 from __future__ import annotations
@@ -162,7 +163,7 @@ def lanewise(formula: Callable[..., Any]) -> Intrinsic:
 
 
 @inline
-def whole_vectors(array: Any, count: int) -> int:
+def whole_vectors(array: Any, count: int) -> Any:
     """`count` numbers rounded up to whole vectors."""
     return -(-count // lanes(array)) * lanes(array)
 

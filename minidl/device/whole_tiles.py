@@ -1,12 +1,12 @@
 """C = A·B for matrices that are cut to fit: rows in fours, columns in whole vectors, so that nothing is masked.
 
-`gemm_taps` (`microkernel.py`) takes any number of rows and columns, reads a row to begin from and walks over taps; for
-short sums that costs more than the sum: 16 steps for 24×16 results run at 72 GFLOP/s there and at 86 here (one core of
-a Zen 3; at 256 steps both reach 92). Whoever owns the memory of all three matrices, as Winograd's convolution does, can
-round it up and take this.
+`gemm_taps` (`microkernel.py`) takes any number of rows and columns, reads a row to begin from and walks over taps; that
+costs most where sums are short: 16 steps for 24×16 results run at 72 GFLOP/s there and at 81 here, 256 steps at 92 and
+at 98 (one core of a Zen 3). Whoever owns the memory of all three matrices, as Winograd's convolution does, can round it
+up and take this.
 
 Columns go in strips of two vectors; an odd number of them ends with a strip of three, because a strip of one has too
-few sums at work (24 columns: 61 GFLOP/s as 16 + 8, 88 as one strip of 24).
+few sums at work (24 columns, 16 steps: 59 GFLOP/s as 16 + 8, 80 as one strip of 24).
 """
 
 from __future__ import annotations

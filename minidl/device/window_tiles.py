@@ -1,8 +1,8 @@
 """Register tiles for convolutions with few channels: the windows are read where they lie, by a table of offsets.
 
-All windows of a row see the same pattern: number s of window i is at i·step + offset[s]. So one loop over s serves every
-size, dilation and number of channels, and short sums (9 products for one channel and 3×3) pay for one loop, not for
-three nested ones.
+All windows of a row see the same pattern: number s of window i is at i·step + offset[s]. So one loop over s serves
+every size, dilation and number of channels, and short sums (9 products for one channel and 3×3) pay for one loop, not
+for three nested ones.
 
 | intrinsic | lanes are | one step is |
 |---|---|---|
@@ -47,7 +47,8 @@ def _start(context: Any, builder: Any, array: Any, value: Any, *offsets: Any) ->
 def filters_tile(vectors: int) -> Intrinsic:
     """The intrinsic (c, ic, ldc, x, ix, step, table, steps, weight, iw, lift, i_lift), with filters in the lanes.
 
-    For i < `main_rows(vectors)` windows and f < vectors · lanes filters, c[ic + i ldc + f] = lift[i_lift + f] + Σ over s < steps of x[ix + i step + table[s]] · weight[iw + s width + f].
+    For i < `main_rows(vectors)` windows and f < vectors · lanes filters,
+    c[ic + i ldc + f] = lift[i_lift + f] + Σ over s < steps of x[ix + i step + table[s]] · weight[iw + s width + f].
     """
 
     def emit(
@@ -75,7 +76,7 @@ def filters_tile(vectors: int) -> Intrinsic:
                     new += [multiply_add(builder, one, weights[v], sums[i * vectors + v]) for v in range(vectors)]
                 return new
 
-            sums = counted_loop(builder, integer(0), steps_, 1, lifted * windows, body, hide=True)[1]
+            sums = counted_loop(builder, integer(0), steps_, 1, lifted * windows, body)[1]
             end = _start(context, builder, c, c_, ic_)
             for i in range(windows):
                 for v in range(vectors):
@@ -166,8 +167,9 @@ def channels_tile(filters: int) -> Intrinsic:
 
 
 def outer_tile(rows: int, vectors: int) -> Intrinsic:
-    """The intrinsic (c, ic, a, ia, a_down, a_step, a_table, i_row, b, ib, b_down, b_step, b_table, i_vector, down, count).
+    """A tile of sums of numbers times vectors.
 
+    The intrinsic (c, ic, a, ia, a_down, a_step, a_table, i_row, b, ib, b_down, b_step, b_table, i_vector, down, count):
     c[ic + (r vectors + v) lanes:] += Σ over y < down, i < count of a[ia + y a_down + i a_step + a_table[i_row + r]]
     times the vector b[ib + y b_down + i b_step + b_table[i_vector + v]:].
     """

@@ -1,15 +1,16 @@
 """The largest numbers, or the sums, of all pixels of a window, channels side by side in vectors.
 
-The pixels of a window lie on a grid of three dimensions: `counts` of them, `steps` apart, the first one at `pixel`. For each
-vector of channels the loop over the grid runs with its result in registers. (With the loop over channels inside, left to
-the compiler, the results went through memory once for each pixel: pooling 2×2 of 32 channels took 2.2 times as long.)
+The pixels of a window lie on a grid of three dimensions: `counts` of them, `steps` apart, the first one at `pixel`. For
+each vector of channels the loop over the grid runs with its result in registers. (With the loop over channels inside,
+left to the compiler, the results went through memory once for each pixel: pooling 2×2 of 32 channels took 2.2 times as
+long.)
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -35,7 +36,7 @@ def _over_grid(builder: Any, pixel: Any, counts: Any, steps: Any, values: list[A
     def along(dim: int, first: Any, values: list[Any]) -> list[Any]:
         def inner(k: Any, values: list[Any]) -> list[Any]:
             p = builder.add(first, builder.mul(k, steps[dim]))
-            return body(p, values) if dim == 2 else along(dim + 1, p, values)  # type: ignore[no-any-return]
+            return body(p, values) if dim == 2 else along(dim + 1, p, values)
 
         return counted_loop(builder, integer(0), counts[dim], 1, values, inner)[1]
 
@@ -113,7 +114,7 @@ def _emit_max(
         tops, wheres, numbers = (
             data_pointer(context, builder, kind, args[i]) for kind, i in ((best, 0), (place, 1), (x, 3))
         )
-        grid = [cgutils.unpack_tuple(builder, t, 3) for t in (counts, steps)]
+        counts, steps = (cgutils.unpack_tuple(builder, t, 3) for t in (counts, steps))
 
         def narrow(p: Any) -> Any:
             return p if place.dtype.bitwidth == 64 else builder.trunc(p, places.element)
@@ -135,10 +136,10 @@ def _emit_max(
             _write_integers(builder, where, builder.gep(wheres, [target]), mask, place.dtype.bitwidth // 8)
 
         use = functools.partial(for_vectors, builder, vector, channels)
-        _for_grid(builder, pixel, *grid, lambda loop: use(functools.partial(work, loop)))
+        _for_grid(builder, pixel, counts, steps, lambda loop: use(functools.partial(work, loop)))
         return context.get_dummy_value()
 
-    grid = types.UniTuple(types.intp, 3)
+    grid = cast(Any, types).UniTuple(types.intp, 3)
     return types.void(best, place, types.intp, x, types.intp, types.intp, grid, grid, types.intp), code
 
 
@@ -166,7 +167,7 @@ def _emit_sum(
         _, at, _, image, pixel, counts, steps, channels, count = args
         vector = vector_type(x)
         means, numbers = (data_pointer(context, builder, kind, args[i]) for kind, i in ((out, 0), (x, 2)))
-        grid = [cgutils.unpack_tuple(builder, t, 3) for t in (counts, steps)]
+        counts, steps = (cgutils.unpack_tuple(builder, t, 3) for t in (counts, steps))
 
         def work(loop: Loop, c: Any, mask: Any) -> None:
             def see(p: Any, values: list[Any]) -> list[Any]:
@@ -178,10 +179,10 @@ def _emit_sum(
             write(builder, mean, builder.gep(means, [builder.add(at, c)]), mask)
 
         use = functools.partial(for_vectors, builder, vector, channels)
-        _for_grid(builder, pixel, *grid, lambda loop: use(functools.partial(work, loop)))
+        _for_grid(builder, pixel, counts, steps, lambda loop: use(functools.partial(work, loop)))
         return context.get_dummy_value()
 
-    grid = types.UniTuple(types.intp, 3)
+    grid = cast(Any, types).UniTuple(types.intp, 3)
     return types.void(out, types.intp, x, types.intp, types.intp, grid, grid, types.intp, x.dtype), code
 
 

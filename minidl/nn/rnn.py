@@ -134,8 +134,8 @@ class _Recurrent(Module, Generic[State]):
                     f"got {state.shape}"
                 )
         steps = None if lengths is None else Tensor.of(lengths).to(x.device)
-        start = Tensor.of(x.device.xp.zeros((self._directions, *shape[1:]), promote(x.dtype, self.weight_ih_l0.dtype)))
         weights = self.all_weights
+        start = Tensor.of(x.device.xp.zeros((self._directions, *shape[1:]), promote(x.dtype, weights[0][0].dtype)))
         last: list[tuple[Tensor, ...]] = []
         for place in range(0, places, self._directions):
             whole = slice(place, place + self._directions)
@@ -246,8 +246,8 @@ class LSTM(_Recurrent["tuple[Tensor, Tensor]"]):
     def _sweep(
         self, x: Tensor, starts: Sequence[Tensor], weights: Sequence[Tensor], lengths: Tensor | None
     ) -> tuple[Tensor, ...]:
-        weight_ih, weight_hh, bias_ih, bias_hh = weights
-        return lstm_sequence(x, *starts, weight_ih, weight_hh, bias_ih + bias_hh, lengths)
+        (h, c), (weight_ih, weight_hh, bias_ih, bias_hh) = starts, weights
+        return lstm_sequence(x, h, c, weight_ih, weight_hh, bias_ih + bias_hh, lengths)
 
     def _split(self, hx: Any) -> Sequence[Tensor]:
         if hx is not None and not (isinstance(hx, (tuple, list)) and len(hx) == 2):
@@ -271,4 +271,5 @@ class GRU(_Recurrent[Tensor]):
     def _sweep(
         self, x: Tensor, starts: Sequence[Tensor], weights: Sequence[Tensor], lengths: Tensor | None
     ) -> tuple[Tensor, ...]:
-        return gru_sequence(x, *starts, *weights, lengths)
+        weight_ih, weight_hh, bias_ih, bias_hh = weights
+        return gru_sequence(x, starts[0], weight_ih, weight_hh, bias_ih, bias_hh, lengths)

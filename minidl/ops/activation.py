@@ -1,7 +1,7 @@
 """Activations: the element-wise functions between layers, a row each.
 
-Each is one pass forward and one backward: 8 and 12 bytes a number in float32, so memory decides, as long as the formulas run
-in vectors.
+Each is one pass forward and one backward: 8 and 12 bytes a number in float32, so memory decides, as long as the
+formulas run in vectors.
 """
 
 from __future__ import annotations
@@ -228,7 +228,7 @@ class SoftplusGrad(Slope):
     @staticmethod
     def bend(x: Tensor, beta: float, threshold: float) -> Tensor:
         s = sigmoid(x * beta)
-        return s * (1 - s) * beta * (x * beta <= threshold).to(x.dtype)  # type: ignore[no-any-return]
+        return s * (1 - s) * beta * (x * beta <= threshold).to(x.dtype)
 
 
 @inline
@@ -446,7 +446,7 @@ class EluGrad(Slope):
 
     @staticmethod
     def bend(x: Tensor, alpha: float) -> Tensor:
-        return exp(clamp(x, max=0.0)) * alpha * (x <= 0).to(x.dtype)  # type: ignore[no-any-return]
+        return exp(clamp(x, max=0.0)) * alpha * (x <= 0).to(x.dtype)
 
 
 relu = unary_function(Relu)

@@ -1,7 +1,8 @@
 """cross_entropy and nll_loss: how far predicted class probabilities are from the true classes.
 
-With classes as the target, cross_entropy is one op: each logit is read once forward and once backward, and nothing of their
-size is kept. Forward keeps log(sum(exp(x))) of each place, so backward is g * weight * (exp(x - that) - 1 at the target).
+With classes as the target, cross_entropy is one op: each logit is read once forward and once backward, and nothing of
+their size is kept. Forward keeps log(sum(exp(x))) of each place, so backward is g * weight * (exp(x - that) - 1 at the
+target).
 """
 
 from __future__ import annotations

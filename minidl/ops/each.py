@@ -2,8 +2,8 @@
 
 `each` maps a formula over arrays that lie alike; `each_pair` over two arrays that broadcast. A formula is compiled into
 the loop and turned into vector instructions; it is written for one type, so its constants take the type of its argument
-(`typed(0.5, x)`). What rounds once only (a sum, a sign) is left to NumPy where arrays are small: the bits are the same, and
-a call of a kernel costs 3 us, which is what NumPy takes for `SMALL` numbers.
+(`typed(0.5, x)`). What rounds once only (a sum, a sign) is left to NumPy where arrays are small: the bits are the same,
+and a call of a kernel costs 3 us, which is what NumPy takes for `SMALL` numbers.
 """
 
 from __future__ import annotations

@@ -56,6 +56,8 @@ class Slope(Op):
     saves = ("g", "at")
     elementwise = True
     least: ClassVar[int] = 0
+    # (at, **params) -> the derivative of the derivative by what was saved, in ops; None where it is zero.
+    bend: ClassVar[Callable[..., Tensor] | None] = None
 
     @staticmethod
     def infer(g: Spec, at: Spec, **params: Any) -> Spec:
@@ -66,16 +68,11 @@ class Slope(Op):
         g, at = arrays
         return super().cpu_takes(arrays, params) and g.dtype == at.dtype and g.size >= cls.least
 
-    @staticmethod
-    def bend(at: Tensor, **params: Any) -> Tensor | None:
-        """The derivative of the derivative by what was saved, in ops; None where it is zero."""
-        return None
-
     @classmethod
     def vjp(cls, node: Node, g: Tensor) -> Grads:
         inner, at = node.saved
-        bend = cls.bend(at, **node.params) if node.needs[1] else None
-        return cls.apply(g, at, **node.params), None if bend is None else g * inner * bend
+        across = g * inner * cls.bend(at, **node.params) if cls.bend is not None and node.needs[1] else None
+        return cls.apply(g, at, **node.params), across
 
 
 def quiet() -> np.errstate:
@@ -118,13 +115,13 @@ class Binary(Op):
     @classmethod
     def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
         x, y = arrays
-        if x.size < cls.least and y.size < cls.least or x.dtype != y.dtype or not super().cpu_takes(arrays, params):
+        if (x.size < cls.least and y.size < cls.least) or x.dtype != y.dtype or not super().cpu_takes(arrays, params):
             return False
         if x.shape == y.shape:
             return True
         if not (x.flags.c_contiguous and y.flags.c_contiguous) and x.ndim != y.ndim:
             return False  # in another order of memory, dimensions that are not there would have no place
-        return x.size > 0 and y.size > 0
+        return bool(x.size and y.size)
 
     @classmethod
     def __init_subclass__(cls) -> None:

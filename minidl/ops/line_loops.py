@@ -1,8 +1,9 @@
 """Compiled loops over lines: the stretches of memory that lie behind one index of one dimension.
 
-An array is seen as (outer, length, inner), inner being all that lies behind the dimension in memory: for images that lie
-channels-last a line is the channels of a pixel, or a row of pixels. `combine` makes each line of the result a weighted sum of
-lines (resizing, and its adjoint); `copy_runs` copies stretches of lines (joining arrays, and cutting them apart).
+An array is seen as (outer, length, inner), inner being all that lies behind the dimension in memory: for images that
+lie channels-last a line is the channels of a pixel, or a row of pixels. `combine` makes each line of the result a
+weighted sum of lines (resizing, and its adjoint); `copy_runs` copies stretches of lines (joining arrays, and cutting
+them apart).
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def combine(out: Array, x: Array, dim: int, mix: Mix) -> None:
 
 
 def combine_planes(out: Array, x: Array, rows: Mix, columns: Mix) -> None:
-    """Planes (..., H, W, C) of `out` from those of `x`: rows are mixed to a row in the first cache, its pixels mixed then."""
+    """Planes (..., H, W, C) of `out` from those of `x`: rows are mixed to one in the first cache, its pixels then."""
     height, width, channels = out.shape[-3:]
     shape = x.shape[-3], x.shape[-2], height, width, channels
     mixes = [a if a.dtype == np.int64 else a.astype(out.dtype) for a in (*rows, *columns)]

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor, as_tensor, dim_index, registry
+from minidl.device.determinism import is_batch_invariant
 from minidl.device.dtypes import DEFAULT_INT, DType, accumulator, as_float, bool_, is_floating
 from minidl.errors import DTypeError, ShapeError
 from minidl.ops.compare import eq
@@ -41,7 +42,8 @@ class Adding(Reduce):
     @classmethod
     def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
         (x,) = arrays
-        return x.size >= SMALL and super().cpu_takes(arrays, params) and can_sum(x, params["dims"])
+        is_worth_it = x.size >= SMALL and not is_batch_invariant()  # the loops are cut by the size of the whole
+        return is_worth_it and super().cpu_takes(arrays, params) and can_sum(x, params["dims"])
 
 
 class Sum(Adding):
@@ -277,8 +279,8 @@ def _spread(g: Tensor, node: Node) -> Tensor:
 def _exclusive_product(x: Tensor, dim: int) -> Tensor:
     """The product of all elements before each one along `dim`."""
     length = x.shape[dim]
-    ones = registry.call("narrow", x, dim, 0, 1 if length else 0) * 0 + 1
-    before = registry.call("cumprod", registry.call("narrow", x, dim, 0, length - 1 if length else 0), dim)
+    ones = registry.call("narrow", x, dim, 0, int(length > 0)) * 0 + 1
+    before = registry.call("cumprod", registry.call("narrow", x, dim, 0, length - int(length > 0)), dim)
     return registry.call("cat", [ones, before], dim)  # type: ignore[no-any-return]
 
 
@@ -330,7 +332,7 @@ def var(
     tensor(1.25)
     """
     if isinstance(dim, bool):  # PyTorch's form var(input, unbiased)
-        unbiased, dim = dim, None
+        return var(input, None, dim, keepdim, correction=correction)
     if not is_floating(input.dtype):
         raise DTypeError(f"var: input must be floating, got {input.dtype}; use input.float()")
     dims = reduced_dims("var", dim, input.ndim)

@@ -1,8 +1,9 @@
 """Sums along dimensions by compiled loops, for arrays in any dense order of memory.
 
-Dimensions that lie side by side in memory and are both kept or both summed count as one. What is left are rows whose numbers
-are summed, or matrices whose rows are: vectors then hold what stays apart. Runs of a few thousand numbers are added in the
-array's own type, the runs in float64 and in their order, so the bits do not depend on the number of threads.
+Dimensions that lie side by side in memory and are both kept or both summed count as one. What is left are rows whose
+numbers are summed, or matrices whose rows are: vectors then hold what stays apart. Runs of a few thousand numbers are
+added in the array's own type, the runs in float64 and in their order, so the bits do not depend on the number of
+threads.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """The compiled loops of softmax, log_softmax and cross_entropy.
 
-All exponentials are of numbers from which the largest of their place was taken off. Vectors hold the classes of one place
-where they lie side by side and are many; else they hold places. Where few classes lie side by side (the logits of an image
-that lies channels-last: a place may have two), a block of places is turned, worked on in the first cache, and turned back: a
-loop over two classes would cost more to begin than to run (log_softmax of 2 classes: 10 ns a number). Results go to a block of
-their own: where a loop may write over what it reads, the compiler leaves vectors (4 ns a number instead of 2).
+All exponentials are of numbers from which the largest of their place was taken off. Vectors hold the classes of one
+place where they lie side by side and are many; else they hold places. Where few classes lie side by side (the logits of
+an image that lies channels-last: a place may have two), a block of places is turned, worked on in the first cache, and
+turned back: a loop over two classes would cost more to begin than to run (log_softmax of 2 classes: 10 ns a number).
+Results go to a block of their own: where a loop may write over what it reads, the compiler leaves vectors (4 ns a
+number instead of 2).
 """
 
 from __future__ import annotations

@@ -20,13 +20,13 @@ __all__ = [
     "reciprocal", "round", "rsqrt", "sign", "sin", "sqrt", "square",
 ]  # fmt: skip
 
-# `reference` and `vjp` are the whole of a row; its docstring becomes that of the public function. Where a compiled loop is
-# faster than NumPy, `cpu` has the formula for one number.
+# `reference` and `vjp` are the whole of a row; its docstring becomes that of the public function. Where a compiled loop
+# is faster than NumPy, `cpu` has the formula for one number.
 
 
 @inline
 def _abs(x: Any) -> Any:
-    return abs(x)
+    return np.abs(x)
 
 
 @inline

@@ -1,7 +1,7 @@
 """The compiled loops of pooling, for one to three dimensions, on images that lie channels-last.
 
-A vector holds channels, so no window is too small and no border special. Backward gathers: each pixel asks the windows that
-can see it, always in the same order, so threads never meet and every sum has one order.
+A vector holds channels, so no window is too small and no border special. Backward gathers: each pixel asks the windows
+that can see it, always in the same order, so threads never meet and every sum has one order.
 
 `shape` has, three numbers each, D, H and W last: the image, the windows, kernel, stride, padding and dilation.
 """

@@ -6,14 +6,18 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from minidl.core import Tensor, recording
+from minidl.core import Array, Tensor, recording
+from minidl.device import device_of
 from minidl.errors import ArgumentError
 from minidl.ops import cat
+from minidl.ops.many import AddAll
 from minidl.optim.line_search import Point, strong_wolfe
 from minidl.optim.optimizer import Group, Optimizer, check_at_least_zero, require
 
 __all__ = ["LBFGS"]
 
+_LONG = 1 << 15  # numbers from which passes over memory cost more than calls
+_RUN = 4096
 _CURVED = 1e-10  # curvature along a step below which it is not remembered
 
 
@@ -118,9 +122,9 @@ class _Run:
             direction, before = state["d"], loss
             state["prev_flat_grad"], state["prev_loss"] = grad, loss
             is_first = state["n_iter"] == 1
-            length = min(1.0, 1.0 / abs(grad).sum().item()) * group["lr"] if is_first else float(group["lr"])
+            length = min(1.0, 1.0 / float(abs(grad.array).sum())) * group["lr"] if is_first else float(group["lr"])
             state["t"] = length
-            slope = _dot(grad, direction)
+            slope = _dot(grad.array, direction.array)
             if slope > -group["tolerance_change"]:
                 break
             evaluated = self.evaluations
@@ -142,26 +146,29 @@ class _Run:
             state.update(old_dirs=[], old_stps=[], ro=[], H_diag=1.0, d=-grad)
             return
         change, step = grad - state["prev_flat_grad"], state["d"] * float(state["t"])
-        curvature = _dot(change, step)
+        curvature = _dot(change.array, step.array)
         if curvature > _CURVED:
             for name, value in (("old_dirs", change), ("old_stps", step), ("ro", 1.0 / curvature)):
                 state[name] = [*state[name], value][-self.group["history_size"] :]
-            state["H_diag"] = curvature / _dot(change, change)
+            state["H_diag"] = curvature / _dot(change.array, change.array)
         state["d"] = self.newton(grad)
 
     def newton(self, grad: Tensor) -> Tensor:
         """The two loops over what is remembered: minus the inverse Hessian, as far as it is known, times `grad`."""
         state = self.state
-        pairs = list(zip(state["old_dirs"], state["old_stps"], state["ro"], strict=True))
-        direction, shares = -grad, []
+        pairs = [
+            (change.array, step.array, float(inverse))
+            for change, step, inverse in zip(state["old_dirs"], state["old_stps"], state["ro"], strict=True)
+        ]
+        direction, shares = -grad.array, []
         for change, step, inverse in reversed(pairs):
-            share = _dot(step, direction) * float(inverse)
+            share = _dot(step, direction) * inverse
             shares.append(share)
-            direction = direction - change * share
-        direction = direction * float(state["H_diag"])
+            _add(direction, -share, change)
+        direction *= float(state["H_diag"])
         for (change, step, inverse), share in zip(pairs, reversed(shares), strict=True):
-            direction = direction + step * (share - _dot(change, direction) * float(inverse))
-        return direction
+            _add(direction, share - _dot(change, direction) * inverse, step)
+        return Tensor.of(direction)
 
     def moved(self, start: Point, length: float, *, is_last: bool) -> tuple[float, Tensor, float]:
         """Go along the direction; gives the loss and the gradient there, and how far it was."""
@@ -179,7 +186,7 @@ class _Run:
             _, loss, grad = self.evaluate()
             for weight, value in zip(weights, kept, strict=True):
                 weight.copy_(value)
-            return Point(t, loss, grad, _dot(grad, self.state["d"]))
+            return Point(t, loss, grad, _dot(grad.array, self.state["d"].array))
 
         left = self.group["max_eval"] - self.evaluations
         end = strong_wolfe(at, start, length, _largest(self.state["d"]), left)
@@ -204,9 +211,23 @@ class _Run:
         return result, float(result), cat([g.reshape(-1) for g in grads])
 
 
-def _dot(a: Tensor, b: Tensor) -> float:
-    return float((a * b).sum().item())
+def _add(vector: Array, share: float, other: Array) -> None:
+    """vector += share * other; in one pass where they are long."""
+    if vector.size < _LONG:
+        vector += share * other
+    else:
+        AddAll.apply([Tensor.of(vector)], [Tensor.of(other)], share=share)
+
+
+def _dot(a: Array, b: Array) -> float:
+    """The inner product; not by BLAS, whose sums depend on threads. Long ones in runs, which are added in float64."""
+    if a.size < _LONG:
+        return float((a * b).sum())
+    whole = a.size // _RUN * _RUN
+    xp = device_of(a).xp
+    runs = xp.einsum("ij,ij->i", a[:whole].reshape(-1, _RUN), b[:whole].reshape(-1, _RUN))
+    return float(runs.sum(dtype=xp.float64)) + float((a[whole:] * b[whole:]).sum())
 
 
 def _largest(a: Tensor) -> float:
-    return float(abs(a).amax().item())
+    return float(abs(a.array).max())

@@ -4,7 +4,7 @@
 |---|---|---|
 | depthwise | as many groups as channels | all of them |
 | winograd | 3×3, stride 1, one group, two dimensions | most of them, unless the precision is "exact" |
-| direct | one or two dimensions, one group, up to 8 channels or filters; gradient of the image for stride 1 | first layers and output heads |
+| direct | one group, up to 8 channels or filters, 1-d and 2-d; input gradient: stride 1 | first layers, output heads |
 | implicit | anything of float32 or float64 | the rest |
 | im2col | anything | other number types; no Numba |
 
@@ -19,6 +19,7 @@ import functools
 import math
 from typing import Any, NamedTuple
 
+from minidl.device.determinism import is_batch_invariant
 from minidl.errors import KernelError
 from minidl.ops.conv.times import Factors, factors, on_change
 from minidl.ops.windows import Sizes, sizes, window_count
@@ -112,6 +113,7 @@ def algorithm(
     what: str, images: int, weight: Sizes, windows: Sizes, stride: Sizes, dilation: Sizes, groups: int
 ) -> str:
     """The kernels for one pass of a convolution with a weight (K, C / groups, *kernel) and so many windows."""
+    images = 1 if is_batch_invariant() else images
     work = Work(what, images, weight[1], weight[0], weight[2:], windows, stride, dilation, groups)
     return _taken(work, **_chosen)
 

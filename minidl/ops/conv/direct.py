@@ -48,9 +48,7 @@ def convolve(
     _run(out, x, weight.transpose(2, 3, 1, 0), epilogue, stride, padding, dilation)
 
 
-def convolve_back(
-    out: Array, g: Array, weight: Array, epilogue: Epilogue, padding: Sizes, dilation: Sizes
-) -> None:
+def convolve_back(out: Array, g: Array, weight: Array, epilogue: Epilogue, padding: Sizes, dilation: Sizes) -> None:
     """Its adjoint in the image for stride 1: g (N, OH, OW, K) to out (N, H, W, C)."""
     around = [d * (k - 1) - p for k, d, p in zip(weight.shape[2:], dilation, padding, strict=True)]
     _run(out, g, weight[:, :, ::-1, ::-1].transpose(2, 3, 0, 1), epilogue, (1, 1), tuple(around), dilation)

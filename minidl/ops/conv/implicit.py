@@ -159,7 +159,8 @@ def _pack(
         source = unit // panels * (weight.size // groups) + p * panel * filter_step
         columns = min(panel, filters - p * panel)
         if columns < panel:
-            turned[:] = 0
+            for q in range(len(turned)):
+                turned[q] = 0
         for first in range(0, channels, at_once):
             count = min(at_once, channels - first)
             if filter_step == 1 and columns == panel:

@@ -51,6 +51,7 @@ from minidl.ops.windows import Sizes
 CHUNK_BYTES = 64 << 10  # of the pixels of a chunk of windows
 FEWEST, MOST = 96, 128  # windows in a chunk
 ROWS = 48  # of weights at once
+PITCH = ROWS + 24  # from window to window in their copy: a last vector may reach behind; no power of two, for the cache
 COLLECTED = 16  # channels whose weights are turned at once
 COLLECT_COST = 8  # a sum of pieces takes as long as so many operations
 TILE_WINDOWS = 24  # a tile of sums is read and written in the time of so many windows
@@ -129,14 +130,11 @@ def weight_gradient(
 
 
 @inline
-def _copy_slopes(slopes: Array, g: Array, windows: Array, count: int, first: int, last: int) -> None:
-    """slopes[panel, window, filter] from the filters first to last of the windows in a table; zeros behind them."""
+def _copy_slopes(slopes: Array, chunk: int, g: Array, windows: Array, count: int, first: int, last: int) -> None:
+    """slopes[panel, window, filter] from the filters first to last of the windows in a table; chunk windows a panel."""
     panel = 2 * lanes(g)
     for j in range(first, last, panel):
-        at, width = (j - first) * count, min(panel, last - j)
-        if width < panel:
-            slopes[at : at + count * panel] = 0
-        gather_rows(slopes, at, panel, g, j, windows, 1, count, width)
+        gather_rows(slopes, (j - first) * chunk, panel, g, j, windows, 1, count, min(panel, last - j))
 
 
 @inline
@@ -164,7 +162,7 @@ def _sum_windows(begin: int, end: int, sums: Array, x: Array, g: Array, sizes: A
     copies = (channels + ROWS - 1) // ROWS
     per_copy = ((channels + copies - 1) // copies + 5) // 6 * 6  # whole tiles
     windows, taps = np.empty(2 * chunk + 2, np.int64), np.empty(2 * kernel[0] * kernel[1] * kernel[2] + 2, np.int64)
-    slopes, seen = np.empty(chunk * share * panel, x.dtype), np.empty(chunk * ROWS + SPARE_COLUMNS, x.dtype)
+    slopes, seen = np.empty(chunk * share * panel, x.dtype), np.empty(chunk * PITCH + SPARE_COLUMNS, x.dtype)
     for item in range(begin, end):
         owner, piece = item // pieces % parts, item % pieces
         group, part = item // pieces // parts // shares, item // pieces // parts % shares
@@ -174,6 +172,9 @@ def _sum_windows(begin: int, end: int, sums: Array, x: Array, g: Array, sizes: A
             if (i // channels * copies + i % channels // per_copy) % parts == owner:
                 for j in range(first_filter, last_filter):
                     sums[at_sums + i * pitch + j] = 0
+        if last_filter > filters:  # the last panel is not full: what lies behind its filters stays zero
+            for q in range((last_filter - first_filter - panel) * chunk, (last_filter - first_filter) * chunk):
+                slopes[q] = 0
         last_filter = min(filters, last_filter)
         for unit in range(units * piece // pieces, units * (piece + 1) // pieces):
             region = regions[region_of(regions, unit % each)]
@@ -183,7 +184,9 @@ def _sum_windows(begin: int, end: int, sums: Array, x: Array, g: Array, sizes: A
             count = last - first
             list_windows(windows, region, first, last, 0, pixels, depth, results, groups * filters)
             used = list_taps(taps, region, pixels, depth, kernel, channels, False)
-            _copy_slopes(slopes, g, windows, count, group * filters + first_filter, group * filters + last_filter)
+            _copy_slopes(
+                slopes, chunk, g, windows, count, group * filters + first_filter, group * filters + last_filter
+            )
             tap = 0
             while tap < used:
                 beside = _taps_beside(taps, used, tap, channels)
@@ -192,11 +195,11 @@ def _sum_windows(begin: int, end: int, sums: Array, x: Array, g: Array, sizes: A
                         continue
                     rows = min(per_copy, channels - row)
                     for t in range(beside):
-                        gather_rows(seen, t * channels, ROWS, x, taps[2 * (tap + t)] + group * channels + row, windows,
+                        gather_rows(seen, t * channels, PITCH, x, taps[2 * (tap + t)] + group * channels + row, windows,
                                     0, count, rows)  # fmt: skip
                     rows, at = (beside - 1) * channels + rows, at_sums + (taps[2 * tap + 1] + row) * pitch
                     for j in range(first_filter, last_filter, panel):
-                        add_outer(sums, at + j, pitch, seen, 0, ROWS, slopes, (j - first_filter) * count, panel, rows,
+                        add_outer(sums, at + j, pitch, seen, 0, PITCH, slopes, (j - first_filter) * chunk, panel, rows,
                                   last_filter - j, count)  # fmt: skip
                 tap += beside
 

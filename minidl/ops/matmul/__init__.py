@@ -1,18 +1,22 @@
 """matmul and linear: products of matrices, alone and in batches.
 
 2·M·N·K floating-point operations on M·K + K·N + M·N numbers. The reference hands each product to the array module's
-BLAS, which is already near the machine's peak for large float32 matrices.
+BLAS, which is already near the machine's peak for large float32 matrices; kernels of our own (`cpu.py`) take over where
+a row's result must not depend on the other rows.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor
+from minidl.device.determinism import is_batch_invariant
 from minidl.device.dtypes import promote
 from minidl.errors import ShapeError
+from minidl.ops.matmul.cpu import product
 
 __all__ = ["bmm", "linear", "matmul"]
 
@@ -23,6 +27,7 @@ class MatMul(Op):
     name = "matmul"
     saves = ("x", "y")
     saves_for = {"x": ("y",), "y": ("x",)}  # noqa: RUF012 - never changed
+    strided = True
 
     @staticmethod
     def infer(x: Spec, y: Spec) -> Spec:
@@ -38,6 +43,14 @@ class MatMul(Op):
     def reference(xp: Any, out: Array, x: Array, y: Array) -> None:
         xp.matmul(x, y, out=out)
 
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        return is_batch_invariant() and arrays[0].dtype == arrays[1].dtype and super().cpu_takes(arrays, params)
+
+    @staticmethod
+    def cpu(out: Array, x: Array, y: Array) -> None:
+        product(out, x, y)
+
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
         x, y = node.saved
@@ -50,6 +63,7 @@ class Linear(Op):
     name = "linear"
     saves = ("x", "weight")
     saves_for = {"x": ("weight",), "weight": ("x",)}  # noqa: RUF012 - never changed
+    strided = True
 
     @staticmethod
     def infer(x: Spec, weight: Spec, bias: Spec | None = None) -> Spec:
@@ -70,6 +84,15 @@ class Linear(Op):
         xp.matmul(x, weight.T, out=out)
         if bias is not None:
             xp.add(out, bias, out=out)
+
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        one_type = len({a.dtype for a in arrays}) == 1
+        return is_batch_invariant() and one_type and super().cpu_takes(arrays, params)
+
+    @staticmethod
+    def cpu(out: Array, x: Array, weight: Array, bias: Array | None = None) -> None:
+        product(out, x, weight.mT, bias)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:

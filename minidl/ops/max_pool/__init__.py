@@ -1,9 +1,9 @@
 """max_pool1d to 3d: the largest value of each window.
 
 Forward notes where each maximum came from; backward needs only those places. Each output reads k² values, so both
-directions are bound by memory, not by arithmetic. Backward gathers: each pixel visits the windows that can see it, and adds
-up those it won. Windows that scattered to their winners would meet there: atomic additions on a GPU, whose order changes
-from run to run, or a single thread for each image on the CPU.
+directions are bound by memory, not by arithmetic. Backward gathers: each pixel visits the windows that can see it, and
+adds up those it won. Windows that scattered to their winners would meet there: atomic additions on a GPU, whose order
+changes from run to run, or a single thread for each image on the CPU.
 """
 
 from __future__ import annotations

@@ -126,7 +126,8 @@ def sweep_back(
     turned_x, turned_h = _packed_turned(weight_ih, cell.order_x), _packed_turned(weight_hh, cell.order_h)
     steps, nothing = output.shape[:2], np.empty((0, 0, 0, 0), x.dtype)
     states = output.reshape(*steps, directions, hidden)
-    gates, kept = (*saved, *(nothing, states)[len(saved) :])
+    gates = saved[0] if saved else nothing
+    kept = saved[1] if len(saved) > 1 else states
     none = np.empty((0, 0, 0), x.dtype)
     for d in range(directions):
         shares = np.zeros((tasks, (inputs + hidden) * wide + cell.columns * size), x.dtype)
@@ -212,7 +213,7 @@ def _bias_lines(bias: Array, cell: Cell, dtype: Any) -> Array:
 
 
 @inline
-def _pitch(array: Array, count: int) -> int:
+def _pitch(array: Array, count: int) -> Any:
     """`count` numbers rounded up to an odd number of cache lines: columns must not fall on one place of a cache."""
     line = 64 // array.itemsize
     return ((count + line - 1) // line | 1) * line

@@ -11,6 +11,7 @@ from minidl.utils.data.dataset import Subset, TensorDataset
 from minidl.utils.data.randomness import Draws, drawing
 
 END = object()  # what a stream gives when it is over
+WARN_AFTER_S = 5.0  # a batch that takes longer is named in a warning: a worker may hang
 
 Collate = Callable[[list[Any]], Any]
 

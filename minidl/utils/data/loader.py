@@ -22,11 +22,9 @@ from minidl.errors import ArgumentError, MinidlError, StateDictError
 from minidl.random import Generator, default_generator
 from minidl.utils.data.arguments import asks_for_processes, check_order, check_workers
 from minidl.utils.data.dataset import Dataset, IterableDataset
-from minidl.utils.data.fetch import END, IndexedFetch, StreamFetch, named
+from minidl.utils.data.fetch import END, WARN_AFTER_S, IndexedFetch, StreamFetch, named
 from minidl.utils.data.sampler import BatchSampler, RandomSampler, SequentialSampler
 from minidl.utils.data.workers import Workers
-
-_WARN_AFTER_S = 5.0
 
 
 class DataLoader:
@@ -216,16 +214,18 @@ class DataLoader:
 
     def _result(self, future: Future[Any], indices: Any, epoch: int) -> Any:
         """What the future brings; a warning, then an error, if it does not come."""
-        limit = None if self.has_processes else self.timeout or None  # processes count for themselves
         what = f"{'a batch' if indices is None else named(indices)} of epoch {epoch}"
+        limit = self.timeout or None
         try:
-            if limit is None or limit > _WARN_AFTER_S:
-                concurrent.futures.wait([future], _WARN_AFTER_S)
+            if self.has_processes:  # they count for themselves
+                return future.result()
+            if limit is None or limit > WARN_AFTER_S:
+                concurrent.futures.wait([future], WARN_AFTER_S)
                 if not future.done():
                     warnings.warn(
-                        f"DataLoader: {what} took more than {_WARN_AFTER_S:g} s; it hangs, or is slow", stacklevel=4
+                        f"DataLoader: {what} took more than {WARN_AFTER_S:g} s; it hangs, or is slow", stacklevel=4
                     )
-                limit = limit and limit - _WARN_AFTER_S
+                limit = limit and limit - WARN_AFTER_S
             return future.result(limit)
         except TimeoutError:
             if future.done():  # the data set raised it

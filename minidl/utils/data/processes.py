@@ -13,13 +13,14 @@ import os
 import signal
 import threading
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from multiprocessing import connection, reduction
 from typing import Any
 
 from minidl.device import set_num_threads
 from minidl.errors import ArgumentError, MinidlError
-from minidl.utils.data.fetch import END, named
+from minidl.utils.data.fetch import END, WARN_AFTER_S, named
 from minidl.utils.data.packing import Packed, inlined, unpacked
 
 Maker = Callable[[Any], Callable[[Any], Any]]  # from a data set to what fetches from it: one pass over the data
@@ -65,19 +66,37 @@ class WorkerProcess:
         with self._busy:
             with _sendable("collate_fn or the indices"), self._dying(what):
                 self.connection.send((make if make is not self._pass else None, indices))
-            with self._dying(what):
-                if self._pass is None:
-                    self.connection.recv()  # it says when it has started, which no timeout counts
-                self._pass = make
-                if not connection.wait([self.connection, self.process.sentinel], self.timeout or None):
-                    self.process.kill()
-                    raise MinidlError(f"DataLoader: {self} gave nothing within {self.timeout} s while fetching {what}; "
-                                      "it hangs, or is slow, and was ended")  # fmt: skip
-                kind, *content = self.connection.recv()
-                memory = self._memory(content[1]) if kind == "batch" and content[1] else None
+            try:
+                with self._dying(what):
+                    if self._pass is None:
+                        self.connection.recv()  # it says when it has started, which no timeout counts
+                    self._pass = make
+                    self._await(what)
+                    kind, *content = self.connection.recv()
+                    memory = self._memory(content[1]) if kind == "batch" and content[1] else None
+            except BaseException:
+                self.process.kill()  # its answer may still come, and would be taken for that to another question
+                raise
         if kind == "end":
             return END
         return unpacked(content[0], memory) if kind == "batch" else _raised(self, kind, *content)
+
+    def _await(self, what: str) -> None:
+        """Wait until the process answers or dies; warn after some seconds, and raise after `timeout`."""
+        ends: list[Any] = [self.connection, self.process.sentinel]
+        patience = min(WARN_AFTER_S, self.timeout or WARN_AFTER_S)
+        if connection.wait(ends, patience):
+            return
+        if patience < self.timeout or not self.timeout:
+            warnings.warn(
+                f"DataLoader: {self} has been fetching {what} for {patience:g} s; it hangs, or is slow", stacklevel=2
+            )
+            if connection.wait(ends, self.timeout - patience if self.timeout else None):
+                return
+        raise MinidlError(
+            f"DataLoader: {self} gave nothing within {self.timeout} s while fetching {what}; it hangs, or is slow, "
+            "and was ended"
+        )
 
     @contextlib.contextmanager
     def _dying(self, what: str) -> Iterator[None]:

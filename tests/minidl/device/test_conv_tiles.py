@@ -1,4 +1,4 @@
-"""What the convolution kernels are made of, against NumPy: whole tiles, patch transforms, window tiles, runs, scratch."""
+"""What the convolution kernels are made of, against NumPy: whole tiles, patch transforms, runs, scratch."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""exp, expm1, sigmoid, tanh and fma against NumPy in a wider type, over the whole range."""
+"""The functions of scalar_math against NumPy and math in a wider type, over the whole range."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy.typing as npt
 import pytest
 
 from minidl.device import kernel, numba_status
-from minidl.device.scalar_math import exp, expm1, fma, sigmoid, tanh
+from minidl.device.scalar_math import erf, exp, exp_below, expm1, fma, log, log1p, normal, sigmoid, tanh
 
 pytestmark = [pytest.mark.numba, pytest.mark.skipif(not numba_status(), reason="Numba is not installed")]
 
@@ -106,3 +107,69 @@ def test_fma_rounds_once() -> None:
         out = np.empty_like(eps)
         fused(0, len(eps), out, 1 + eps, 1 - eps, -np.ones_like(eps))
         np.testing.assert_array_equal(out, -(eps**2))
+
+
+@kernel("T[:, ::1], const T[::1]", T=("float32", "float64"))
+def the_others(begin: int, end: int, out: Any, x: Any) -> None:
+    for i in range(begin, end):
+        out[0, i] = log(x[i])
+    for i in range(begin, end):
+        out[1, i] = log1p(x[i])
+    for i in range(begin, end):
+        out[2, i] = erf(x[i])
+    for i in range(begin, end):
+        share, bell = normal(x[i])
+        out[3, i], out[4, i] = share, bell
+    for i in range(begin, end):
+        out[5, i] = exp_below(-abs(x[i]))
+
+
+def others(x: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    out = np.empty((6, len(x)), x.dtype)
+    the_others(0, len(x), out, x)
+    return out
+
+
+def relative(got: npt.NDArray[Any], right: npt.NDArray[Any]) -> float:
+    return float(np.max(np.abs(got.astype(right.dtype) - right) / np.abs(right)))
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [(np.float32, 2.5e-7), (np.float64, 5e-16)])
+def test_logarithms_are_within_two_roundings_or_three(dtype: Any, bound: float) -> None:
+    wide = np.float64 if dtype == np.float32 else np.longdouble
+    if np.finfo(wide).eps >= np.finfo(dtype).eps:
+        pytest.skip("no type wider than float64 on this machine")
+    positive = np.concatenate([np.logspace(-37, 38, 100_001), np.linspace(0.5, 2, 100_000)]).astype(dtype)
+    positive = positive[positive != 1]
+    assert relative(others(positive)[0], np.log(positive.astype(wide))) <= bound
+    near = np.concatenate([np.linspace(-0.999, 9, 100_000), np.logspace(-30, 20, 9999), -np.logspace(-30, -1, 9999)])
+    near = near.astype(dtype)
+    assert relative(others(near)[1], np.log1p(near.astype(wide))) <= bound
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [(np.float32, 2.5e-7), (np.float64, 6e-16)])
+def test_erf_and_the_normal_distribution_follow_math(dtype: Any, bound: float) -> None:
+    """erf and the bell relative to themselves; the share of the left tail relative to 1, as products with it need."""
+    x = np.concatenate([np.linspace(-6, 6, 50_000), np.logspace(-30, 0, 5001), -np.logspace(-30, 0, 5001)]).astype(
+        dtype
+    )
+    got = others(x).astype(np.float64)
+    wide = x.astype(np.float64)
+    assert relative(got[2], np.array([math.erf(v) for v in wide])) <= bound
+    np.testing.assert_allclose(got[3], [math.erfc(-v * math.sqrt(0.5)) / 2 for v in wide], rtol=0, atol=bound)
+    # x² / 2 is rounded before the exponential, which makes that rounding 18 times as large at 6
+    np.testing.assert_allclose(got[4], np.exp(-0.5 * wide * wide), rtol=20 * bound)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_others_at_the_ends_of_the_range(dtype: Any) -> None:
+    smallest = np.finfo(dtype).smallest_subnormal
+    x = np.array([np.nan, np.inf, -np.inf, 0, -1, -2, smallest], dtype)
+    got = others(x)
+    nan, inf = np.nan, np.inf
+    log_smallest = float(np.log(np.longdouble(smallest)))
+    assert got[0].tolist() == pytest.approx([nan, inf, nan, -inf, nan, nan, log_smallest], nan_ok=True)
+    assert got[1].tolist() == pytest.approx([nan, inf, nan, 0, -inf, nan, smallest], rel=1e-6, abs=0, nan_ok=True)
+    assert got[2][:4].tolist() == pytest.approx([nan, 1, -1, 0], nan_ok=True)
+    assert got[3][:4].tolist() == pytest.approx([nan, 1, 0, 0.5], nan_ok=True)
+    assert got[5][:4].tolist() == pytest.approx([nan, 0, 0, 1], nan_ok=True)

@@ -208,38 +208,6 @@ CASES = [
         ],
     ),
     Case(
-        minidl.batch_norm,
-        [(3, 2, 4), (2,), (2,)],
-        {"running_mean": None, "running_var": None, "training": True, "eps": 0.1, "activation": "relu"},
-        expected=lambda x, w, b, eps, **_: np.maximum(
-            (x - x.mean((0, 2), keepdims=True)) / np.sqrt(x.var((0, 2), keepdims=True) + eps) * w[:, None] + b[:, None],
-            0,
-        ),
-        names=("input", "weight", "bias"),
-    ),
-    Case(
-        minidl.batch_norm,
-        [(3, 2, 4), (2,), (2,), (3, 2, 4)],
-        {"running_mean": None, "running_var": None, "training": True, "eps": 0.1, "activation": "relu"},
-        expected=lambda x, w, b, r, eps, **_: np.maximum(
-            (x - x.mean((0, 2), keepdims=True)) / np.sqrt(x.var((0, 2), keepdims=True) + eps) * w[:, None]
-            + b[:, None]
-            + r,
-            0,
-        ),
-        names=("input", "weight", "bias", "residual"),
-    ),
-    Case(
-        minidl.batch_norm,
-        [(3, 2, 4), (2,), (2,), (2,), (2,), (3, 2, 4)],
-        {"training": False, "eps": 0.1, "activation": "relu"},
-        expected=lambda x, mean, var, w, b, r, training, eps, activation: np.maximum(
-            (x - mean[:, None]) / np.sqrt(var[:, None] + eps) * w[:, None] + b[:, None] + r, 0
-        ),
-        names=("input", "running_mean", "running_var", "weight", "bias", "residual"),
-        low=0.5,
-    ),
-    Case(
         minidl.group_norm,
         [(2, 4, 3)],
         {"num_groups": 2, "eps": 0.1},

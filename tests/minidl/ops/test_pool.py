@@ -10,7 +10,7 @@ import pytest
 
 import minidl
 from minidl.errors import DTypeError, ShapeError
-from minidl.testing import check_gradient, check_kernel
+from minidl.testing import check_gradient
 
 each_way = pytest.mark.parametrize("compiled", [True, False], ids=["compiled", "reference"])
 OPTIONS = [

@@ -183,6 +183,7 @@ SETTINGS = {
     "scale_all_": {"factor": -0.3},
     "clamp_all_": {"low": -0.5, "high": 0.25},
     "mix_all_": {"share": 0.3},
+    "add_all_": {"share": -0.7},
 }
 ROWS = {op.name: op for op in Step.__subclasses__()}
 SHAPES = [(3, 5), (0, 2), (), (70_001,), (1,), (8, 8, 3, 3), (0,)]

@@ -70,6 +70,30 @@ def test_it_goes_pytorchs_way(loss_of: Any, options: dict[str, Any]) -> None:
         assert state[key] == their_state[key]
 
 
+def test_long_vectors_go_pytorchs_way_and_take_the_same_bits_on_any_number_of_threads() -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    n, results, before = 70_001, [], minidl.get_num_threads()
+    scale, start = np.linspace(0.1, 4.0, n), np.random.default_rng(0).standard_normal(n)
+    try:
+        for lib, threads in ((minidl, 1), (minidl, 3), (torch, None)):
+            if threads:
+                minidl.set_num_threads(threads)
+            weight = lib.nn.Parameter(lib.tensor(start))
+            optimizer = lib.optim.LBFGS([weight], max_iter=8, history_size=4, line_search_fn="strong_wolfe")
+
+            def closure(lib: Any = lib, weight: Any = weight) -> float:
+                pull = scale * (weight.detach().numpy() - 1)
+                weight.grad = lib.tensor(pull)
+                return float(0.5 * (pull * pull / scale).sum())
+
+            optimizer.step(closure)
+            results.append(weight.detach().numpy())
+    finally:
+        minidl.set_num_threads(before)
+    np.testing.assert_array_equal(results[0], results[1])
+    np.testing.assert_allclose(results[0], results[2], rtol=1e-9, atol=1e-9)
+
+
 def test_the_line_search_finds_the_bottom_of_the_valley() -> None:
     weights, optimizer, closure = started(minidl, rosenbrock, {"line_search_fn": "strong_wolfe", "max_iter": 100})
     optimizer.step(closure)
