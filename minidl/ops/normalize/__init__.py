@@ -112,6 +112,9 @@ class NormalizeGrad(Op):
         *, lead: int, groups: int,
     ) -> None:  # fmt: skip
         gx, gw, gb = out
+        if not x.size:
+            gw[...], gb[...] = 0, 0
+            return
         wide, dims = accumulator(x.dtype), tuple(range(lead, x.ndim))
         by_row = (*x.shape[:lead], *[1] * (x.ndim - lead))
         xhat = (x - mean.reshape(by_row)) * rstd.reshape(by_row)
