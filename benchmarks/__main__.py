@@ -41,6 +41,7 @@ def main() -> int:
     parser.add_argument(
         "--others", nargs="+", default=[], choices=["compile", "onnxruntime"], help="further rivals of the networks"
     )
+    parser.add_argument("--seconds", type=float, default=4.0, help="time for a row, beyond three rounds (default: 4)")
     parser.add_argument("--quick", action="store_true", help="three rounds each, to see that it runs")
     parser.add_argument(
         "--out", type=Path, default=Path("docs/benchmarks"), help="folder for results.json and index.md"
@@ -49,7 +50,7 @@ def main() -> int:
     if importlib.util.find_spec("torch") is None:
         print('benchmarks: PyTorch, the rival, is not installed; pip install "minidl[bench]"', file=sys.stderr)
         return 2
-    rounds, seconds = (3, 0.0) if args.quick else (15, 4.0)
+    rounds, seconds = (3, 0.0) if args.quick else (15, args.seconds)
     results: dict[str, Any] = {"agreement": {}, "networks": [], "ops": []}
     options = {"only": args.only, "rounds": rounds, "seconds": seconds, "others": args.others}
     for position, threads in enumerate(args.threads):

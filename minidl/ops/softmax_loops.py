@@ -229,45 +229,49 @@ SOFTMAX_SLOPE = _slope_loops(_softmax_slope_row, _softmax_slope_places)
 LOG_SOFTMAX_SLOPE = _slope_loops(_log_softmax_slope_row, _log_softmax_slope_places)
 
 
-@kernel("T[::1], T[::1], const T[::1], const int64[::1], const T[::1], intp", T=FLOATS)
+@kernel("T[::1], T[::1], T[::1], const T[::1], const int64[::1], const T[::1], intp", T=FLOATS)
 def cross_entropy_rows(
-    begin: int, end: int, loss: Array, level: Array, x: Array, target: Array, weight: Array, ignored: int
+    begin: int, end: int, loss: Array, top: Array, level: Array, x: Array, target: Array, weight: Array, ignored: int
 ) -> None:
-    """level = log(sum(exp(x))) of each row, loss = weight * (level - x) at its target."""
+    """top = max(x) of each row, level = log(sum(exp(x - top))), loss = weight * (level - (x - top)) at its target."""
     classes = len(weight)
     size = classes * PLACES if classes < MANY else classes
-    block, other, top = np.empty(size, x.dtype), np.empty(size, x.dtype), np.empty(PLACES, x.dtype)
+    block, other, most = np.empty(size, x.dtype), np.empty(size, x.dtype), np.empty(PLACES, x.dtype)
     for start in range(begin, end, PLACES):
         count = min(PLACES, end - start)
-        levels, sums = level[start : start + count], loss[start : start + count]
+        tops, sums = top[start : start + count], loss[start : start + count]
         if classes >= MANY:
             for i in range(count):
                 at = (start + i) * classes
                 a = x[at : at + classes]
-                levels[i] = row_max(x, at, classes)
+                tops[i] = row_max(x, at, classes)
                 for k in range(classes):
-                    block[k] = exp_below(a[k] - levels[i])
+                    block[k] = exp_below(a[k] - tops[i])
                 sums[i] = row_sum(block, 0, classes)
         else:
             columns_apart(block, PLACES, x, start * classes, count, classes)
-            _tops(top, block, 0, PLACES, classes, count)
-            _exponentials(sums, other, 0, PLACES, block, 0, PLACES, top, classes, count)
+            _tops(most, block, 0, PLACES, classes, count)
+            _exponentials(sums, other, 0, PLACES, block, 0, PLACES, most, classes, count)
             for i in range(count):
-                levels[i] = top[i]
+                tops[i] = most[i]
+        levels = level[start : start + count]
         for i in range(count):
-            levels[i] += log(sums[i])
+            levels[i] = log(sums[i])
         for i in range(count):
             t = target[start + i]
             if t == ignored:
                 sums[i] = 0
             else:
-                sums[i] = weight[t] * (levels[i] - x[(start + i) * classes + t])
+                sums[i] = weight[t] * (levels[i] - (x[(start + i) * classes + t] - tops[i]))
 
 
-@kernel("T[::1], const T[::1], const T[::1], const int64[::1], const T[::1], const T[::1], intp", T=FLOATS)
+@kernel(
+    "T[::1], const T[::1], const T[::1], const int64[::1], const T[::1], const T[::1], const T[::1], intp", T=FLOATS
+)
 def cross_entropy_slope_rows(
-    begin: int, end: int, gx: Array, g: Array, x: Array, target: Array, weight: Array, level: Array, ignored: int
-) -> None:
+    begin: int, end: int, gx: Array, g: Array, x: Array, target: Array, weight: Array, top: Array, level: Array,
+    ignored: int,
+) -> None:  # fmt: skip
     """gx = g * weight[t] * (softmax(x) - 1 at t)."""
     classes, zero = len(weight), x.dtype.type(0)
     size = classes * PLACES if classes < MANY else 1
@@ -279,17 +283,17 @@ def cross_entropy_slope_rows(
             factor[i] = zero if t == ignored else g[start + i] * weight[t]
         if classes >= MANY:
             for i in range(count):
-                at, highest, scale = (start + i) * classes, level[start + i], factor[i]
+                at, highest, scale, rest = (start + i) * classes, top[start + i], factor[i], level[start + i]
                 a, into = x[at : at + classes], gx[at : at + classes]
                 for k in range(classes):
-                    into[k] = exp_below(a[k] - highest) * scale
+                    into[k] = exp_below((a[k] - highest) - rest) * scale
         else:
             columns_apart(block, PLACES, x, start * classes, count, classes)
-            levels = level[start : start + count]
+            tops, levels = top[start : start + count], level[start : start + count]
             for k in range(classes):
                 part, into = block[k * PLACES : k * PLACES + count], other[k * PLACES : k * PLACES + count]
                 for i in range(count):
-                    into[i] = exp_below(part[i] - levels[i]) * factor[i]
+                    into[i] = exp_below((part[i] - tops[i]) - levels[i]) * factor[i]
             columns_together(gx, start * classes, other, PLACES, count, classes)
         for i in range(count):
             t = target[start + i]

@@ -59,7 +59,7 @@ def test_python_m_minidl_is_the_command() -> None:
 
 def test_an_unknown_command_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["brew"]) == 2
-    assert capsys.readouterr().err == "minidl: there is no command 'brew'; known: info, warmup\n"
+    assert capsys.readouterr().err == "minidl: there is no command 'brew'; known: info, tune, warmup\n"
 
 
 def test_commands_of_other_packages_are_found(

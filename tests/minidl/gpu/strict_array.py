@@ -151,7 +151,8 @@ def wrap(value: Any) -> Any:
     if isinstance(value, (np.ndarray, np.generic)):
         return StrictArray(np.asarray(value))
     if isinstance(value, (tuple, list)) and any(isinstance(v, np.ndarray) for v in value):
-        return type(value)(map(wrap, value))
+        made = map(wrap, value)
+        return type(value)(*made) if hasattr(value, "_fields") else type(value)(made)  # as NumPy's linalg names results
     return value
 
 

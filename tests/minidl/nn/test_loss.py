@@ -87,3 +87,21 @@ def test_class_weights_move_with_the_module_and_are_saved_as_in_pytorch() -> Non
 def test_bad_arguments_are_named(call, error, message: str) -> None:
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("classes", [2, 10, 200])
+def test_a_small_cross_entropy_keeps_its_digits(classes: int) -> None:
+    """Logits of 50 and losses of 1e-4: log(sum(exp)) minus a logit would keep one digit of the loss in float32."""
+    logits = np.random.default_rng(0).uniform(40, 41, (64, classes))
+    target = np.arange(64) % classes
+    logits[np.arange(64), target] += 9 + np.log(classes)
+    logits = logits.astype(np.float32)
+    x = minidl.tensor(logits).requires_grad_()
+    loss = nn.functional.cross_entropy(x, minidl.tensor(target), reduction="none")
+    loss.sum().backward()
+    wide = logits.astype(np.float64)
+    off = wide - wide[np.arange(64), target][:, None]
+    off[np.arange(64), target] = -np.inf
+    rest = np.exp(off).sum(1)  # of all other classes, over that of the target
+    np.testing.assert_allclose(loss.detach().numpy(), np.log1p(rest), rtol=2e-3)  # 1 + 1e-4 is rounded to 6e-8
+    np.testing.assert_allclose(x.grad.numpy()[np.arange(64), target], -rest / (1 + rest), rtol=2e-3)
