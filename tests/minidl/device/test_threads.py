@@ -180,7 +180,7 @@ def test_an_interrupt_stops_the_work_before_the_caller_goes_on() -> None:
 
 
 def test_an_interrupt_while_waiting_leaves_a_working_pool(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(worker: object) -> None:
+    def interrupt(worker: object, job: object) -> None:
         raise KeyboardInterrupt
 
     still_writing: list[int] = []
