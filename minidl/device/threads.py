@@ -11,6 +11,7 @@ result. A reduction keeps that promise by writing one partial result for each bl
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import queue
 import threading
@@ -27,14 +28,15 @@ from minidl.device.spin import wait_while
 
 _BLOCKS = 32  # enough to share out on 16 threads
 _BLOCK_BYTES = 32768  # a block costs 1 us to start, about as long as it takes to read this much
-_CHUNKS_PER_THREAD = 4
+_CHUNKS_PER_THREAD = 4  # at most, and fewer of short work:
+_CHUNK_S = 300e-6  # between two chunks a thread needs Python's lock, and sleeps if the other one has it just then
 _APART = 16  # numbers from one flag to the other: each has a cache line of its own
 _CALLED, _LEFT = 0, _APART
 _PATIENCE = 60_000  # rounds of some 15 ns, 1 ms: longer than most gaps between the kernels of a step
-_LINGER = 500  # rounds in which the caller gets from its call into its own kernel, and lets go of Python's lock
+_LINGER = 800  # rounds in which the caller gets from its call into its own kernel, and lets go of Python's lock
 _NAP_S = 50e-6
 # Help is called when a kernel has this much to do: waking a worker costs the caller 1 us, but it needs 10 to come.
-_WORTH_S = 40e-6
+_WORTH_S = 80e-6
 
 
 def parallel(
@@ -244,14 +246,14 @@ class _Pool:
 
     def do(self, job: _Job, kernel: Kernel | None, size: int) -> None:
         """Run `job`, on arrays of `size` bytes, with help if it is worth it and there are threads to help."""
-        is_small = kernel in self.seconds_per_byte and self.seconds_per_byte[kernel] * size < _WORTH_S
+        expected = self.seconds_per_byte[kernel] * size if kernel in self.seconds_per_byte else math.inf
         helpers = min(self.threads, job.blocks) - 1
-        if is_small or getattr(_here, "is_busy", False):
+        if expected < _WORTH_S or getattr(_here, "is_busy", False):
             helpers = 0
         started = time.perf_counter()
         if helpers and self.lock.acquire(blocking=False):
             try:
-                self._share(job, helpers)
+                self._share(job, helpers, expected)
             finally:
                 self.lock.release()
         else:
@@ -261,10 +263,11 @@ class _Pool:
             self.seconds_per_byte[kernel] = (time.perf_counter() - started) * (1 + helpers) / size
         job.finish()
 
-    def _share(self, job: _Job, helpers: int) -> None:
+    def _share(self, job: _Job, helpers: int, expected: float) -> None:
         while len(self.workers) < helpers:
             self.workers.append(_Worker(len(self.workers) + 1))
-        job.chunks = min(job.blocks, _CHUNKS_PER_THREAD * (helpers + 1))
+        wanted = min(_CHUNKS_PER_THREAD * (helpers + 1), expected / _CHUNK_S)
+        job.chunks = min(job.blocks, max(helpers + 1, int(wanted)))
         _here.is_busy = True
         try:
             for worker in self.workers[:helpers]:

@@ -1,8 +1,9 @@
 """matmul and linear: products of matrices, alone and in batches.
 
 2·M·N·K floating-point operations on M·K + K·N + M·N numbers. The reference hands each product to the array module's
-BLAS, which is already near the machine's peak for large float32 matrices; kernels of our own (`cpu.py`) take over where
-a row's result must not depend on the other rows.
+BLAS, which is already near the machine's peak for large float32 matrices. On the CPU large products go to that BLAS in
+blocks, on our threads (`device/blas.py`), and to kernels of our own (`cpu.py`) where a row's result must not depend on
+the other rows.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor
+from minidl.device import blas
 from minidl.device.determinism import is_batch_invariant
 from minidl.device.dtypes import promote
 from minidl.errors import ShapeError
@@ -45,11 +47,15 @@ class MatMul(Op):
 
     @classmethod
     def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
-        return is_batch_invariant() and arrays[0].dtype == arrays[1].dtype and super().cpu_takes(arrays, params)
+        x, y = arrays
+        is_worth_it = is_batch_invariant() or blas.is_large(
+            x.size // x.shape[-1] if x.size else 0, y.shape[-1], x.shape[-1]
+        )
+        return is_worth_it and x.dtype == y.dtype and super().cpu_takes(arrays, params)
 
     @staticmethod
     def cpu(out: Array, x: Array, y: Array) -> None:
-        product(out, x, y)
+        (product if is_batch_invariant() else blas.product)(out, x, y)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
@@ -87,12 +93,13 @@ class Linear(Op):
 
     @classmethod
     def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
-        one_type = len({a.dtype for a in arrays}) == 1
-        return is_batch_invariant() and one_type and super().cpu_takes(arrays, params)
+        x, weight = arrays[:2]
+        is_worth_it = is_batch_invariant() or blas.is_large(len(x), len(weight), x.shape[1])
+        return is_worth_it and len({a.dtype for a in arrays}) == 1 and super().cpu_takes(arrays, params)
 
     @staticmethod
     def cpu(out: Array, x: Array, weight: Array, bias: Array | None = None) -> None:
-        product(out, x, weight.mT, bias)
+        (product if is_batch_invariant() else blas.product)(out, x, weight.mT, bias)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
