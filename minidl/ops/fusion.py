@@ -97,8 +97,9 @@ def conv_then_scale(waits: Waiting, position: int, inputs: Inputs, params: dict[
     if position or waits.requires_grad or any(t.requires_grad for t in inputs):
         return None
     (_, scale, shift), (x, weight, bias) = inputs, _then(waits).inputs
-    scaled = weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
-    return waiting(ConvThen, waits.spec, (x, scaled, bias * scale + shift), {**waits.params, "activation": "none"})
+    scaled = Tensor.of(weight.array * scale.array.reshape(-1, *[1] * (weight.ndim - 1)))  # no op each: 10 us
+    moved = Tensor.of(bias.array * scale.array + shift.array)
+    return waiting(ConvThen, waits.spec, (x, scaled, moved), {**waits.params, "activation": "none"})
 
 
 @absorbs("relu", "conv_transpose")
@@ -112,8 +113,8 @@ def transpose_then_scale(waits: Waiting, position: int, inputs: Inputs, params: 
     if position or waits.params["groups"] > 1 or waits.requires_grad or any(t.requires_grad for t in inputs):
         return None
     (_, scale, shift), (x, weight, *bias) = inputs, waits.inputs
-    scaled = weight * scale.reshape(-1, *[1] * (weight.ndim - 2))
-    moved = bias[0] * scale + shift if bias else shift
+    scaled = Tensor.of(weight.array * scale.array.reshape(-1, *[1] * (weight.ndim - 2)))
+    moved = Tensor.of(bias[0].array * scale.array + shift.array) if bias else shift
     return waiting(ConvTranspose, waits.spec, (x, scaled, moved), waits.params)
 
 
