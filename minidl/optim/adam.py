@@ -7,19 +7,12 @@ from typing import Any
 
 from minidl.core import Tensor
 from minidl.ops.adam_step import AdamStep, AMSGradStep
-from minidl.optim.optimizer import (
-    Group,
-    Optimizer,
-    check_at_least_zero,
-    check_betas,
-    check_not_differentiable,
-    gradients,
-)
+from minidl.optim.optimizer import Group, MomentOptimizer, check_not_differentiable, gradients
 
 __all__ = ["Adam", "AdamW"]
 
 
-class Adam(Optimizer):
+class Adam(MomentOptimizer):
     """Adam; the formula is that of `minidl.ops.adam_step`.
 
     Args:
@@ -60,16 +53,8 @@ class Adam(Optimizer):
         }  # fmt: skip
         super().__init__(params, defaults)
 
-    def check(self, group: Group) -> None:
-        check_at_least_zero(self, group, "lr", "eps", "weight_decay")
-        check_betas(self, group)
-
     def change(self, weights: list[Tensor], group: Group) -> None:
-        settings = {
-            "lr": float(group["lr"]), "beta1": group["betas"][0], "beta2": group["betas"][1], "eps": group["eps"],
-            "weight_decay": group["weight_decay"], "decoupled": group["decoupled_weight_decay"],
-            "maximize": group["maximize"],
-        }  # fmt: skip
+        settings = self.moment_settings(group)
         for step, some in self.counted(weights):
             state = [self.remembered("exp_avg", some), self.remembered("exp_avg_sq", some)]
             if group["amsgrad"]:

@@ -7,19 +7,12 @@ from typing import Any
 
 from minidl.core import Tensor
 from minidl.ops.steps import AdamaxStep
-from minidl.optim.optimizer import (
-    Group,
-    Optimizer,
-    check_at_least_zero,
-    check_betas,
-    check_not_differentiable,
-    gradients,
-)
+from minidl.optim.optimizer import Group, MomentOptimizer, check_not_differentiable, gradients
 
 __all__ = ["Adamax"]
 
 
-class Adamax(Optimizer):
+class Adamax(MomentOptimizer):
     """Adamax; the formula is that of `minidl.ops.steps.AdamaxStep`.
 
     Args:
@@ -52,15 +45,7 @@ class Adamax(Optimizer):
         defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "maximize": maximize}
         super().__init__(params, defaults)
 
-    def check(self, group: Group) -> None:
-        check_at_least_zero(self, group, "lr", "eps", "weight_decay")
-        check_betas(self, group)
-
     def change(self, weights: list[Tensor], group: Group) -> None:
-        beta1, beta2 = group["betas"]
-        settings = {key: group[key] for key in ("eps", "weight_decay", "maximize")}
         for step, some in self.counted(weights):
             state = self.remembered("exp_avg", some), self.remembered("exp_inf", some)
-            AdamaxStep.apply(
-                some, *state, gradients(some), step=step, lr=float(group["lr"]), beta1=beta1, beta2=beta2, **settings
-            )
+            AdamaxStep.apply(some, *state, gradients(some), step=step, **self.moment_settings(group))

@@ -11,12 +11,12 @@ from minidl.create import zeros_like
 from minidl.ops.many import sums_of_squares
 from minidl.ops.sgd_step import SGDStep
 from minidl.ops.steps import LAMBStep
-from minidl.optim.optimizer import Group, Optimizer, check_at_least_zero, check_betas, gradients
+from minidl.optim.optimizer import Group, MomentOptimizer, gradients
 
 __all__ = ["LAMB"]
 
 
-class LAMB(Optimizer):
+class LAMB(MomentOptimizer):
     """LAMB, for large batches: the direction of `minidl.ops.steps.LAMBStep`, scaled to the norm of each tensor.
 
         param -= lr * |param| / |change| * change           (a ratio of 1 where either norm is 0)
@@ -51,20 +51,16 @@ class LAMB(Optimizer):
         defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "maximize": maximize}
         super().__init__(params, defaults)
 
-    def check(self, group: Group) -> None:
-        check_at_least_zero(self, group, "lr", "eps", "weight_decay")
-        check_betas(self, group)
-
     def change(self, weights: list[Tensor], group: Group) -> None:
-        beta1, beta2 = group["betas"]
-        settings = {key: group[key] for key in ("eps", "weight_decay", "maximize")}
+        settings = self.moment_settings(group)
+        lr = settings.pop("lr")
         for step, some in self.counted(weights):
             state = self.remembered("exp_avg", some), self.remembered("exp_avg_sq", some)
             changes = [zeros_like(w) for w in some]
-            LAMBStep.apply(some, *state, changes, gradients(some), step=step, beta1=beta1, beta2=beta2, **settings)
+            LAMBStep.apply(some, *state, changes, gradients(some), step=step, **settings)
             squares = sums_of_squares([*some, *changes]).tolist()
             for i, (weight, change) in enumerate(zip(some, changes, strict=True)):
-                rate = float(group["lr"]) * _ratio(squares[i], squares[i + len(some)])
+                rate = lr * _ratio(squares[i], squares[i + len(some)])
                 SGDStep.apply([weight], [change], lr=rate, weight_decay=0.0, maximize=False)
 
 

@@ -9,19 +9,12 @@ import numpy as np
 
 from minidl.core import Tensor
 from minidl.ops.steps import NAdamStep, nadam_momentum
-from minidl.optim.optimizer import (
-    Group,
-    Optimizer,
-    check_at_least_zero,
-    check_betas,
-    check_not_differentiable,
-    gradients,
-)
+from minidl.optim.optimizer import Group, MomentOptimizer, check_not_differentiable, gradients
 
 __all__ = ["NAdam"]
 
 
-class NAdam(Optimizer):
+class NAdam(MomentOptimizer):
     """NAdam; the formula is that of `minidl.ops.steps.NAdamStep`.
 
     Args:
@@ -38,6 +31,8 @@ class NAdam(Optimizer):
 
     Source: Dozat, ICLR 2016 workshop.
     """
+
+    others = ("momentum_decay",)
 
     def __init__(
         self,
@@ -61,21 +56,10 @@ class NAdam(Optimizer):
         }  # fmt: skip
         super().__init__(params, defaults)
 
-    def check(self, group: Group) -> None:
-        check_at_least_zero(self, group, "lr", "eps", "weight_decay", "momentum_decay")
-        check_betas(self, group)
-
     def change(self, weights: list[Tensor], group: Group) -> None:
-        beta1, beta2 = group["betas"]
-        settings = {key: group[key] for key in ("eps", "weight_decay", "momentum_decay", "maximize")}
-        settings |= {
-            "lr": float(group["lr"]),
-            "beta1": beta1,
-            "beta2": beta2,
-            "decoupled": group["decoupled_weight_decay"],
-        }
+        settings = {**self.moment_settings(group), "momentum_decay": group["momentum_decay"]}
         for step, counted in self.counted(weights):
-            mu = nadam_momentum(step, beta1, group["momentum_decay"])
+            mu = nadam_momentum(step, settings["beta1"], group["momentum_decay"])
             for product, some in self._multiplied(counted, mu):
                 state = self.remembered("exp_avg", some), self.remembered("exp_avg_sq", some)
                 NAdamStep.apply(some, *state, gradients(some), step=step, mu_product=product, **settings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -168,6 +168,25 @@ class Optimizer:
             lines.append(f"Parameter Group {position}")
             lines += [f"    {key}: {group[key]}" for key in sorted(group) if key != "params"]
         return "\n".join([*lines, ")"])
+
+
+class MomentOptimizer(Optimizer):
+    """Base of Adam and its relatives, which keep running means: groups have lr, betas, eps, weight_decay, maximize."""
+
+    others: ClassVar[tuple[str, ...]] = ()  # further settings that are 0 or more
+
+    def check(self, group: Group) -> None:
+        check_at_least_zero(self, group, "lr", "eps", "weight_decay", *self.others)
+        check_betas(self, group)
+
+    def moment_settings(self, group: Group) -> dict[str, Any]:
+        """What all their steps take, from a group."""
+        beta1, beta2 = group["betas"]
+        settings = {key: group[key] for key in ("eps", "weight_decay", "maximize")}
+        settings |= {"lr": float(group["lr"]), "beta1": beta1, "beta2": beta2}
+        if "decoupled_weight_decay" in group:
+            settings["decoupled"] = group["decoupled_weight_decay"]
+        return settings
 
 
 def require(optimizer: Optimizer, setting: str, value: Any, allowed: bool, words: str) -> None:

@@ -7,19 +7,12 @@ from typing import Any
 
 from minidl.core import Tensor
 from minidl.ops.steps import RAdamStep
-from minidl.optim.optimizer import (
-    Group,
-    Optimizer,
-    check_at_least_zero,
-    check_betas,
-    check_not_differentiable,
-    gradients,
-)
+from minidl.optim.optimizer import Group, MomentOptimizer, check_not_differentiable, gradients
 
 __all__ = ["RAdam"]
 
 
-class RAdam(Optimizer):
+class RAdam(MomentOptimizer):
     """RAdam; the formula is that of `minidl.ops.steps.RAdamStep`.
 
     Args:
@@ -57,19 +50,7 @@ class RAdam(Optimizer):
         }  # fmt: skip
         super().__init__(params, defaults)
 
-    def check(self, group: Group) -> None:
-        check_at_least_zero(self, group, "lr", "eps", "weight_decay")
-        check_betas(self, group)
-
     def change(self, weights: list[Tensor], group: Group) -> None:
-        beta1, beta2 = group["betas"]
-        settings = {key: group[key] for key in ("eps", "weight_decay", "maximize")}
-        settings |= {
-            "lr": float(group["lr"]),
-            "beta1": beta1,
-            "beta2": beta2,
-            "decoupled": group["decoupled_weight_decay"],
-        }
         for step, some in self.counted(weights):
             state = self.remembered("exp_avg", some), self.remembered("exp_avg_sq", some)
-            RAdamStep.apply(some, *state, gradients(some), step=step, **settings)
+            RAdamStep.apply(some, *state, gradients(some), step=step, **self.moment_settings(group))
