@@ -44,7 +44,7 @@ class AdamStep(Step):
         param, grad = descent(param, grad, sign, l2, keep)
         mean = mean + new_mean * (grad - mean)
         square = old_square * square + new_square * grad * grad
-        return param - rate * mean / (root(square) + eps), mean, square
+        return param - rate * (mean / (root(square) + eps)), mean, square
 
 
 class AMSGradStep(Step):
@@ -62,7 +62,7 @@ class AMSGradStep(Step):
         mean = mean + new_mean * (grad - mean)
         square = old_square * square + new_square * grad * grad
         largest = chosen(square <= largest, largest, square)  # so NaN wins
-        return param - rate * mean / (root(largest) + eps), mean, square, largest
+        return param - rate * (mean / (root(largest) + eps)), mean, square, largest
 
 
 def adam_step(
@@ -104,9 +104,9 @@ def adam_step(
     PyTorch's form, where decay is scaled by lr); Reddi et al., ICLR 2018, algorithm 2 (AMSGrad).
 
     >>> weight, zeros = Tensor([1.0]), [Tensor([0.0]), Tensor([0.0])]
-    >>> adam_step(weight, Tensor([5.0]), *zeros, step=1, lr=0.1)
-    >>> round(weight.item(), 6)
-    0.9
+    >>> adam_step(weight, Tensor([5.0]), *zeros, step=1, lr=0.5)
+    >>> weight
+    tensor([0.5])
     """
     state = [[mean], [square]] if largest is None else [[mean], [square], [largest]]
     op = AdamStep if largest is None else AMSGradStep
