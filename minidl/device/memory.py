@@ -9,6 +9,7 @@ to which only this pool refers is free.
 from __future__ import annotations
 
 import math
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -97,6 +98,10 @@ def _recycled(shape: tuple[int, ...], dtype: DType) -> Array:
         return np.empty(shape, dtype)
     block = _pool.lend(size)
     return np.ndarray(shape, dtype, block, -block.ctypes.data % ALIGNMENT)
+
+
+if hasattr(os, "register_at_fork"):  # the child has no thread that could let go of the lock
+    os.register_at_fork(after_in_child=lambda: setattr(_pool, "lock", threading.Lock()))
 
 
 def release_memory() -> None:

@@ -15,7 +15,8 @@ import numpy as np
 
 from minidl.core import Array
 from minidl.device import kernel, parallel
-from minidl.device.mixed_lines import copy_line, mix_lines, sum_lines
+from minidl.device.lines import move_line
+from minidl.device.mixed_lines import mix_lines, sum_lines
 from minidl.ops.reduce_loops import dense_order
 
 FLOATS = ("float32", "float64")
@@ -73,7 +74,7 @@ def _combine_planes(
                 a, b = places[k] * channels, places[k + 1] * channels
                 mix_lines(out, at, row, a, weights[k], b, weights[k + 1], channels)
             elif last - k == 1 and weights[k] == 1:
-                copy_line(out, at, row, places[k] * channels, channels)
+                move_line(out, at, row, places[k] * channels, channels)
             elif channels >= SHORT:
                 sum_lines(out, at, row, 0, places, weights, k, last, channels)
             else:
@@ -109,4 +110,4 @@ def _copy_runs(
     begin: int, end: int, out: Array, x: Array, step_out: int, at_out: int, step_x: int, at_x: int, length: int
 ) -> None:
     for run in range(begin, end):
-        copy_line(out, run * step_out + at_out, x, run * step_x + at_x, length)
+        move_line(out, run * step_out + at_out, x, run * step_x + at_x, length)

@@ -25,7 +25,7 @@ import numpy as np
 from minidl.core import Array
 from minidl.device import kernel, parallel
 from minidl.device.inline import separate
-from minidl.device.runs import clear_run, copy_run
+from minidl.device.lines import clear_line, move_line
 from minidl.device.vectors import lanes, lanes_of
 from minidl.device.whole_tiles import rows_1, rows_2
 from minidl.device.window_tiles import channels_tile, filters_tile
@@ -163,11 +163,11 @@ def fill_band(
     for r in range(rows):
         row, begin = first_row + r, at + r * columns * channels
         if row < 0 or row >= height:
-            clear_run(band, begin, columns * channels)
+            clear_line(band, begin, band, 0, columns * channels)
             continue
-        clear_run(band, begin, left * channels)
-        clear_run(band, begin + stop * channels, (columns - stop) * channels)
-        copy_run(band, begin + left * channels, x, image + (row * width + first_column + left) * channels,
+        clear_line(band, begin, band, 0, left * channels)
+        clear_line(band, begin + stop * channels, band, 0, (columns - stop) * channels)
+        move_line(band, begin + left * channels, x, image + (row * width + first_column + left) * channels,
                  (stop - left) * channels)  # fmt: skip
 
 
@@ -243,7 +243,7 @@ def _slide(
                 _row_over_filters(c, ic, filters, room, source, along * channels, table, weight, strips, lift,
                                   out_width)  # fmt: skip
             if by_line and not is_more:
-                copy_run(out, target, room, at_line, out_width * filters)
+                move_line(out, target, room, at_line, out_width * filters)
             elif by_line:
                 _finish(out[target : target + out_width * filters], room[at_line:], residual[target:], floor)
 

@@ -26,8 +26,8 @@ import numpy as np
 from minidl.core import Array
 from minidl.device import CPU, empty, kernel, parallel
 from minidl.device.dtypes import DType
-from minidl.device.gather import copy_row
 from minidl.device.gathered import SPARE_ROWS, panel_of_runs, tile_rows
+from minidl.device.lines import move_line
 from minidl.device.microkernel import panel_columns, panel_count
 from minidl.device.transpose import transpose
 from minidl.device.vectors import lanes
@@ -164,12 +164,12 @@ def _pack(
         for first in range(0, channels, at_once):
             count = min(at_once, channels - first)
             if filter_step == 1 and columns == panel:
-                copy_row(turned, 0, weight, source + first * channel_step, panel)
+                move_line(turned, 0, weight, source + first * channel_step, panel)
             else:
                 transpose(turned, 0, panel, weight, source + first * channel_step, filter_step, columns, count * taps)
             for c in range(count):
                 for t in range(taps):
-                    copy_row(packed, at + places[t] + (first + c) * panel, turned, (c * taps + t) * panel, panel)
+                    move_line(packed, at + places[t] + (first + c) * panel, turned, (c * taps + t) * panel, panel)
 
 
 @kernel(

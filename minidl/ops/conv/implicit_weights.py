@@ -24,7 +24,8 @@ import numpy as np
 from minidl.core import Array
 from minidl.device import CPU, empty, inline, kernel, parallel
 from minidl.device.dtypes import DType
-from minidl.device.gather import add_row, copy_row, gather_rows
+from minidl.device.gather import gather_rows
+from minidl.device.lines import add_line, move_line
 from minidl.device.microkernel import panel_columns, panel_count
 from minidl.device.outer import SPARE_COLUMNS, add_outer
 from minidl.device.transpose import transpose
@@ -217,10 +218,10 @@ def _collect(begin: int, end: int, out: Array, sums: Array, sizes: Array) -> Non
         for t in range(taps):
             for c in range(count):
                 at = ((group * taps + t) * channels + first + c) * panels * panel + p * panel
-                copy_row(total, (c * taps + t) * panel, sums, at, panel)
+                move_line(total, (c * taps + t) * panel, sums, at, panel)
                 for piece in range(1, pieces):
                     more = at + piece * groups * taps * channels * panels * panel
-                    add_row(total, (c * taps + t) * panel, sums, more, panel)
+                    add_line(total, (c * taps + t) * panel, sums, more, panel)
         filter_ = group * filters + p * panel
         transpose(out, (filter_ * channels + first) * taps, channels * taps, total, 0, panel, count * taps,
                   min(panel, filters - p * panel))  # fmt: skip

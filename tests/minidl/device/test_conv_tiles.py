@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from minidl.device import kernel, numba_status, parallel
+from minidl.device.lines import clear_line, move_line
 from minidl.device.patches import gathered_transform, patch_transform, tile_transform
-from minidl.device.runs import clear_run, copy_run
 from minidl.device.scratch import scratch
 from minidl.device.vectors import lanes, lanes_of
 from minidl.device.whole_tiles import product, product_turned, strip_width
@@ -104,8 +104,8 @@ def test_transforms_equal_matrix_products(dtype) -> None:
 
 @kernel("T[::1], const T[::1]", T=FLOATS)
 def runs(begin: int, end: int, out: Any, x: Any) -> None:
-    copy_run(out, 2, x, 1, 5)
-    clear_run(out, 8, 3)
+    move_line(out, 2, x, 1, 5)
+    clear_line(out, 8, out, 0, 3)
 
 
 @pytest.mark.numba

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from minidl.device import kernel, numba_status
-from minidl.device.gather import add_row, copy_row, gather_rows
+from minidl.device.gather import gather_rows
 from minidl.device.gathered import SPARE_ROWS, add_apart, panel_of_runs
+from minidl.device.lines import add_line, move_line
 from minidl.device.outer import SPARE_COLUMNS, add_outer
 from minidl.device.vectors import lanes, lanes_of
 
@@ -131,8 +132,8 @@ def rows_of(
     pitch: int,
 ) -> None:  # fmt: skip
     gather_rows(gathered, 1, pitch, source, 2, places, 1, rows, count)
-    copy_row(copied, 1, source, 2, count)
-    add_row(added, 1, source, 2, count)
+    move_line(copied, 1, source, 2, count)
+    add_line(added, 1, source, 2, count)
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
