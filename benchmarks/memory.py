@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 CODE = """
 import importlib, sys
@@ -20,7 +22,7 @@ print(peak_over(trainer.train_step))
 """
 
 
-def peak_over(step: object) -> float:
+def peak_over(step: Callable[[], Any]) -> float:
     """MiB at the peak of three calls of `step` over what the process holds when no step runs and caches are empty.
 
     Linux counts the peak; writing 5 to clear_refs sets it back to what is held now.
@@ -36,7 +38,7 @@ def peak_over(step: object) -> float:
     held = _status("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")
     for _ in range(3):
-        step()  # type: ignore[operator]
+        step()
     return (_status("VmHWM") - held) / 1024
 
 

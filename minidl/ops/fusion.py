@@ -14,10 +14,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from minidl.core import Tensor, Waiting, absorbs, waiting
+from minidl.core import Op, Tensor, Waiting, absorbs, waiting
 from minidl.ops.batch_norm import BatchNormalize, BatchNormalizeAddRelu, BatchScale
-from minidl.ops.batch_norm.activation import NONE, RELU, Activation
-from minidl.ops.conv.then import ConvThen
+from minidl.ops.batch_norm.activation import RELU, Activation
+from minidl.ops.conv.then import ConvThen, ConvThenRelu
 from minidl.ops.conv_transpose import ConvTranspose, ConvTransposeRelu
 
 __all__: list[str] = []
@@ -33,8 +33,7 @@ _PLAIN = {BatchNormalize: 5, BatchScale: 3, ConvThen: 3}
 def add_residual(waits: Waiting, position: int, inputs: Inputs, params: dict[str, Any]) -> Tensor | None:
     """f(x) + residual as one op, which waits for a ReLU yet."""
     residual, op = inputs[1 - position], waits.op
-    is_free = op is not None and len(waits.inputs) == _PLAIN[op] and waits.params["activation"] in (NONE, "none")
-    if op is None or not is_free or residual.spec != waits.spec:
+    if op is None or _is_added(waits) or residual.spec != waits.spec:
         return None
     return waiting(op, waits.spec, (*waits.inputs, residual), waits.params)
 
@@ -43,9 +42,8 @@ def add_residual(waits: Waiting, position: int, inputs: Inputs, params: dict[str
 @absorbs("relu", "batch_scale")
 def norm_then_relu(waits: Waiting, position: int, inputs: Inputs, params: dict[str, Any]) -> Tensor | None:
     """relu(batch_norm(x) [+ residual]) as one op."""
-    if waits.op is BatchNormalize and len(waits.inputs) > _PLAIN[BatchNormalize]:
-        return BatchNormalizeAddRelu.run(waits.inputs, {**waits.params, "activation": RELU})  # type: ignore[no-any-return]
-    return _activated(waits, RELU)
+    op = BatchNormalizeAddRelu if waits.op is BatchNormalize and _is_added(waits) else waits.op
+    return _activated(op, waits, RELU)
 
 
 @absorbs("leaky_relu", "batch_normalize")
@@ -62,23 +60,20 @@ def norm_then_clamp(waits: Waiting, position: int, inputs: Inputs, params: dict[
     return _unless_added(waits, ("clamp", float(params["max"]))) if is_from_zero else None
 
 
-@absorbs("relu", "conv_then")
-def then_relu(waits: Waiting, position: int, inputs: Inputs, params: dict[str, Any]) -> Tensor | None:
-    """relu(conv(x) [+ residual]) as one op."""
-    return _activated(waits, "relu")
+def _is_added(waits: Waiting) -> bool:
+    """Whether a residual is among its inputs."""
+    return waits.op is not None and len(waits.inputs) > _PLAIN[waits.op]
 
 
 def _unless_added(waits: Waiting, activation: Activation) -> Tensor | None:
     """Their backward passes need the sum with the residual, which is not kept."""
-    is_added = waits.op is not None and len(waits.inputs) > _PLAIN[waits.op]
-    return None if is_added or (waits.op is BatchScale and waits.requires_grad) else _activated(waits, activation)
+    is_kept = _is_added(waits) or (waits.op is BatchScale and waits.requires_grad)
+    return None if is_kept else _activated(waits.op, waits, activation)
 
 
-def _activated(waits: Waiting, activation: Activation | str) -> Tensor | None:
-    """What waits, with an activation at its end, unless it has one."""
-    if waits.op is None or waits.params["activation"] not in (NONE, "none"):
-        return None
-    return waits.op.run(waits.inputs, {**waits.params, "activation": activation})  # type: ignore[no-any-return]
+def _activated(op: type[Op] | None, waits: Waiting, activation: Activation) -> Tensor | None:
+    """`op` on what waits, with an activation at its end."""
+    return None if op is None else op.run(waits.inputs, {**waits.params, "activation": activation})
 
 
 @absorbs("add", "conv")
@@ -91,15 +86,10 @@ def conv_then_relu(waits: Waiting, position: int, inputs: Inputs, params: dict[s
     return then_relu(_then(waits), position, inputs, params)
 
 
-@absorbs("batch_scale", "conv")
-def conv_then_scale(waits: Waiting, position: int, inputs: Inputs, params: dict[str, Any]) -> Tensor | None:
-    """conv(x, weight) * scale + shift as a convolution by scaled weights; where gradients are wanted, as it is."""
-    if position or waits.requires_grad or any(t.requires_grad for t in inputs):
-        return None
-    (_, scale, shift), (x, weight, bias) = inputs, _then(waits).inputs
-    scaled = Tensor.of(weight.array * scale.array.reshape(-1, *[1] * (weight.ndim - 1)))  # no op each: 10 us
-    moved = Tensor.of(bias.array * scale.array + shift.array)
-    return waiting(ConvThen, waits.spec, (x, scaled, moved), {**waits.params, "activation": "none"})
+@absorbs("relu", "conv_then")
+def then_relu(waits: Waiting, position: int, inputs: Inputs, params: dict[str, Any]) -> Tensor | None:
+    """relu(conv(x) [+ residual]) as one op."""
+    return ConvThenRelu.run(waits.inputs, waits.params)  # type: ignore[no-any-return]
 
 
 @absorbs("relu", "conv_transpose")
@@ -107,19 +97,35 @@ def transpose_then_relu(waits: Waiting, position: int, inputs: Inputs, params: d
     return ConvTransposeRelu.run(waits.inputs, waits.params)  # type: ignore[no-any-return]
 
 
+@absorbs("batch_scale", "conv")
+def conv_then_scale(waits: Waiting, position: int, inputs: Inputs, params: dict[str, Any]) -> Tensor | None:
+    """conv(x, weight) * scale + shift as a convolution by scaled weights; where gradients are wanted, as it is."""
+    return _scaled(ConvThen, waits, _biased(waits), inputs, filters=0)
+
+
 @absorbs("batch_scale", "conv_transpose")
 def transpose_then_scale(waits: Waiting, position: int, inputs: Inputs, params: dict[str, Any]) -> Tensor | None:
-    """As `conv_then_scale`; the weight is (C, K / groups, *kernel)."""
-    if position or waits.params["groups"] > 1 or waits.requires_grad or any(t.requires_grad for t in inputs):
+    """The same for its adjoint, whose weight is (C, K / groups, *kernel)."""
+    return None if waits.params["groups"] > 1 else _scaled(ConvTranspose, waits, _biased(waits), inputs, filters=1)
+
+
+def _scaled(op: type[Op], waits: Waiting, given: Inputs, inputs: Inputs, filters: int) -> Tensor | None:
+    """`op` on `given` (image, weight, bias), by weights that are scaled along the dimension `filters`."""
+    first, scale, shift, *residual = inputs
+    if first is not waits or residual or waits.requires_grad or any(t.requires_grad for t in inputs):
         return None
-    (_, scale, shift), (x, weight, *bias) = inputs, waits.inputs
-    scaled = Tensor.of(weight.array * scale.array.reshape(-1, *[1] * (weight.ndim - 2)))
-    moved = Tensor.of(bias[0].array * scale.array + shift.array) if bias else shift
-    return waiting(ConvTranspose, waits.spec, (x, scaled, moved), waits.params)
+    x, weight, bias = given
+    factor = scale.array.reshape(-1, *[1] * (weight.ndim - 1 - filters))
+    scaled, moved = Tensor.of(weight.array * factor), Tensor.of(bias.array * scale.array + shift.array)  # no op each
+    return waiting(op, waits.spec, (x, scaled, moved), waits.params)
 
 
 def _then(waits: Waiting) -> Waiting:
     """A waiting convolution as one that can take more along."""
-    x, weight, *rest = waits.inputs
-    bias = rest[0] if rest else Tensor.of(x.device.xp.zeros(weight.shape[0], waits.dtype))
-    return waiting(ConvThen, waits.spec, (x, weight, bias), {**waits.params, "activation": "none"})
+    return waiting(ConvThen, waits.spec, _biased(waits), waits.params)
+
+
+def _biased(waits: Waiting) -> Inputs:
+    """Image, weight and bias of a waiting convolution; zeros if it has none."""
+    x, weight, *bias = waits.inputs
+    return x, weight, bias[0] if bias else Tensor.of(x.device.xp.zeros(waits.shape[1], waits.dtype))

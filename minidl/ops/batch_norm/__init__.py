@@ -25,7 +25,15 @@ from minidl.ops.unary import rsqrt
 __all__ = ["batch_norm"]
 
 
-class BatchMoments(Op):
+class ByChannel(Op):
+    """What the ops share: when there are fast kernels for them."""
+
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        return super().cpu_takes(arrays, params) and len({a.dtype for a in arrays}) == 1 and arrays[0].size > 0
+
+
+class BatchMoments(ByChannel):
     """Mean and variance of each channel; constants to the tape: `batch_normalize` has the gradient through them."""
 
     name = "batch_moments"
@@ -44,16 +52,12 @@ class BatchMoments(Op):
         # deviations first: the mean square minus the squared mean would cancel
         var[...] = xp.mean(xp.square(x - centre, dtype=wide), axis=dims)
 
-    @classmethod
-    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
-        return super().cpu_takes(arrays, params) and arrays[0].size > 0
-
     @staticmethod
     def cpu(out: tuple[Array, Array], x: Array) -> None:
         cpu.moments(x, *out)
 
 
-class BatchNormalize(Op):
+class BatchNormalize(ByChannel):
     """act((x - mean) / sqrt(var + eps) * weight + bias), mean and var being the moments of x itself."""
 
     name = "batch_normalize"
@@ -82,10 +86,6 @@ class BatchNormalize(Op):
         if residual is not None:
             out += residual
         activate(xp, out, activation)
-
-    @classmethod
-    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
-        return super().cpu_takes(arrays, params) and len({a.dtype for a in arrays}) == 1 and arrays[0].size > 0
 
     @staticmethod
     def cpu(
@@ -131,7 +131,7 @@ def _gradients(
     return gx, sum_(g * xhat, dims), sum_(g, dims), None, None, *((g,) if has_residual else ())
 
 
-class BatchNormalizeGrad(Op):
+class BatchNormalizeGrad(ByChannel):
     """The gradients of x, weight and bias in one go; for a second derivative they are written in ops instead."""
 
     name = "batch_normalize_grad"
@@ -154,10 +154,6 @@ class BatchNormalizeGrad(Op):
             g = g * slope_at(xp, y, activation)
         _reference_gradients(xp, out, g, x, weight, mean, var, eps)
 
-    @classmethod
-    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
-        return super().cpu_takes(arrays, params) and len({a.dtype for a in arrays}) == 1 and arrays[0].size > 0
-
     @staticmethod
     def cpu(
         out: tuple[Array, Array, Array], g: Array, x: Array, weight: Array, bias: Array, mean: Array, var: Array,
@@ -168,7 +164,7 @@ class BatchNormalizeGrad(Op):
         _finish(out, sums, g, x, weight, var, eps, affine, activation)
 
 
-class BatchNormalizeAddReluGrad(Op):
+class BatchNormalizeAddReluGrad(ByChannel):
     """The gradients of x, weight, bias and residual, y being the result."""
 
     name = "batch_normalize_add_relu_grad"
@@ -187,10 +183,6 @@ class BatchNormalizeAddReluGrad(Op):
     ) -> None:  # fmt: skip
         xp.multiply(g, y > 0, out=out[3])
         _reference_gradients(xp, out[:3], out[3], x, weight, mean, var, eps)
-
-    @classmethod
-    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
-        return super().cpu_takes(arrays, params) and len({a.dtype for a in arrays}) == 1 and arrays[0].size > 0
 
     @staticmethod
     def cpu(
@@ -246,7 +238,7 @@ def _by_channel(ndim: int) -> tuple[int, ...]:
     return (1, -1, *[1] * (ndim - 2))
 
 
-class BatchScale(Op):
+class BatchScale(ByChannel):
     """act(x * scale + shift) for each channel, in one pass over memory: batch-norm by running statistics."""
 
     name = "batch_scale"
@@ -277,10 +269,6 @@ class BatchScale(Op):
         if residual is not None:
             out += residual
         activate(xp, out, activation)
-
-    @classmethod
-    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
-        return super().cpu_takes(arrays, params) and len({a.dtype for a in arrays}) == 1 and arrays[0].size > 0
 
     @staticmethod
     def cpu(

@@ -6,7 +6,7 @@ write the whole image once more for one operation on each number.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from minidl.core import Array, Grads, Node, Spec, Tensor
 from minidl.errors import ShapeError
@@ -17,46 +17,54 @@ from minidl.ops.windows import Sizes
 
 
 class ConvThen(Convolution):
-    """act(conv(x, weight) + bias [+ residual])."""
+    """conv(x, weight) + bias [+ residual]."""
 
     name = "conv_then"
-    saves = ("x", "weight", "out")
+    saves: ClassVar[tuple[str, ...]] = ("x", "weight")
     saves_for = {"x": ("weight",), "weight": ("x",)}  # noqa: RUF012 - never changed
     images = ("x", "residual", "out")
     defers = True
+    activation = "none"
 
     @staticmethod
     def infer(
         x: Spec, weight: Spec, bias: Spec, residual: Spec | None = None,
-        *, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int, activation: str,
+        *, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
     ) -> Spec:  # fmt: skip
         out = Conv.infer(x, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups)
         if residual is not None and residual != out:
             raise ShapeError(f"conv: residual must be like the result {out.shape}, got {residual.shape}")
         return out
 
-    @staticmethod
+    @classmethod
     def reference(
-        xp: Any, out: Array, x: Array, weight: Array, bias: Array, residual: Array | None = None,
-        *, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int, activation: str,
+        cls, xp: Any, out: Array, x: Array, weight: Array, bias: Array, residual: Array | None = None,
+        *, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
     ) -> None:  # fmt: skip
         Conv.reference(xp, out, x, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups)
         if residual is not None:
             out += residual
-        if activation == "relu":
+        if cls.activation == "relu":
             xp.maximum(out, 0, out=out)
 
-    @staticmethod
+    @classmethod
     def cpu(
-        out: Array, x: Array, weight: Array, bias: Array, residual: Array | None = None,
-        *, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int, activation: str,
+        cls, out: Array, x: Array, weight: Array, bias: Array, residual: Array | None = None,
+        *, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
     ) -> None:  # fmt: skip
-        convolve(out, x, weight, Epilogue(bias, activation, residual), stride, padding, dilation, groups)
+        convolve(out, x, weight, Epilogue(bias, cls.activation, residual), stride, padding, dilation, groups)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
-        x, weight, y = node.saved
-        params = {name: value for name, value in node.params.items() if name != "activation"}
-        if node.params["activation"] == "relu":
-            g = ReluGrad.apply(g, y.detach())
-        return *gradients(node, x, weight, g, params), *((g,) if len(node.needs) > 3 else ())
+        x, weight, *result = node.saved
+        if result:
+            g = ReluGrad.apply(g, result[0].detach())
+        return *gradients(node, x, weight, g, node.params), *((g,) if len(node.needs) > 3 else ())
+
+
+class ConvThenRelu(ConvThen):
+    """The same, with the ReLU behind it."""
+
+    name = "conv_then_relu"
+    saves = ("x", "weight", "out")
+    activation = "relu"

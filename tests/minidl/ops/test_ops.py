@@ -106,7 +106,8 @@ def test_bad_input_is_named(case: Case, shapes, message: str) -> None:
 # Ops that no function of the table asks for, and where they are tested.
 ELSEWHERE = {
     "ops/test_fusion.py": {
-        "batch_normalize_add_relu", "batch_normalize_add_relu_grad", "conv_then", "conv_transpose_relu",
+        "batch_normalize_add_relu", "batch_normalize_add_relu_grad", "conv_then", "conv_then_relu",
+        "conv_transpose_relu",
     },
     "core/test_in_place.py": {"index_put", "slice_put"},
 }  # fmt: skip
