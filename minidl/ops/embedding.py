@@ -6,9 +6,8 @@ import math
 
 from minidl.core import Tensor, recording
 from minidl.errors import ArgumentError, DTypeError, ShapeError
-from minidl.ops.indexing import GatherAdjoint, getitem, where
+from minidl.ops.indexing import GatherAdjoint, IndexPut, getitem, where
 from minidl.ops.norms import vector_norm
-from minidl.ops.picking import IndexWrite
 from minidl.ops.reduce import amax
 from minidl.ops.views import expand, reshape, unsqueeze
 
@@ -66,7 +65,7 @@ def _without_gradient(table: Tensor, row: int) -> Tensor:
     """`table` with a row that is constant for the tape."""
     place = Tensor.of(table.device.xp.asarray([row]))
     kept = Tensor.of(table.array[row : row + 1])
-    result: Tensor = IndexWrite.apply(table, kept, place, template=("pick",))
+    result: Tensor = IndexPut.apply(table, kept, place, template=("pick",))
     return result
 
 

@@ -1,6 +1,6 @@
 """More ways to pick elements and to write, fill and add at the places picked; PyTorch's names.
 
-Whatever writes gives a new tensor. Two ops do it, `ScatterWrite` along a dimension and `IndexWrite` at any places, and
+Whatever writes gives a new tensor. Two ops do it, `ScatterWrite` along a dimension and `IndexPut` at any places, and
 the gradients of both are picks.
 """
 
@@ -16,8 +16,8 @@ from minidl.ops.indexing import (
     PICK,
     Gather,
     IndexAdjoint,
+    IndexPut,
     _check_range,
-    _numpy_index,
     _whole_numbers,
     check_bounds,
     gather,
@@ -58,30 +58,6 @@ class ScatterWrite(Op):
         nothing = Tensor.of(g.device.xp.zeros(index.shape, g.dtype))
         gx = ScatterWrite.apply(g, index, nothing, dim=dim) if node.needs[0] else None
         return gx, None, Gather.apply(g, index, dim=dim) if node.needs[2] else None
-
-
-class IndexWrite(Op):
-    """x with values, which broadcast, written at x[indices]."""
-
-    name = "index_write"
-    saves = ("*indices",)
-
-    @staticmethod
-    def infer(x: Spec, values: Spec, *indices: Spec, template: tuple[Any, ...]) -> Spec:
-        return x
-
-    @staticmethod
-    def reference(xp: Any, out: Array, x: Array, values: Array, *indices: Array, template: tuple[Any, ...]) -> None:
-        out[...] = x
-        out[_numpy_index(template, indices)] = values
-
-    @staticmethod
-    def vjp(node: Node, g: Tensor) -> Grads:
-        (indices,) = node.saved
-        nothing = Tensor.of(g.device.xp.zeros((), g.dtype))
-        gx = IndexWrite.apply(g, nothing, *indices, **node.params) if node.needs[0] else None
-        gv = getitem(g, _numpy_index(node.params["template"], indices)) if node.needs[1] else None
-        return (gx, gv, *[None] * len(indices))
 
 
 def _at(input: Tensor, dim: int, index: Tensor) -> tuple[int, Tensor, tuple[Any, ...]]:
@@ -138,7 +114,7 @@ def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor
     d, flat, template = _at(input, dim, index)
     _same_type("index_copy", input, source)
     _check_source("index_copy", input, d, flat, source)
-    result: Tensor = IndexWrite.apply(input, source, flat, template=template)
+    result: Tensor = IndexPut.apply(input, source, flat, template=template)
     return result
 
 
@@ -149,8 +125,7 @@ def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
     if isinstance(value, Tensor) and value.ndim:
         raise ShapeError(f"index_fill: value must be one number, got a tensor of shape {value.shape}")
     _, flat, template = _at(input, dim, index)
-    flat = Tensor.of(input.device.xp.unique(flat.array))  # written once each, so that the gradient counts each once
-    result: Tensor = IndexWrite.apply(input, as_tensor(value, like=input), flat, template=template)
+    result: Tensor = IndexPut.apply(input, as_tensor(value, like=input), flat, template=template)
     return result
 
 
@@ -160,7 +135,7 @@ def index_put(input: Tensor, indices: Sequence[Tensor], values: Tensor, accumula
     template = (PICK,) * len(picks)
     _check_range(input, list(template), picks)
     if not accumulate:
-        result: Tensor = IndexWrite.apply(input, values, *picks, template=template)
+        result: Tensor = IndexPut.apply(input, values, *picks, template=template)
         return result
     places = (*broadcast("index_put", *[p.spec for p in picks]), *input.shape[len(picks) :])
     added: Tensor = IndexAdjoint.apply(expand(values, places), *picks, shape=input.shape, template=template)

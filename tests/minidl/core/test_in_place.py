@@ -366,3 +366,12 @@ def test_views_know_their_base() -> None:
     assert x._base is None
     assert x[0][1:]._base is x
     assert x.permute(1, 0).reshape(6)._base is None  # a copy
+
+
+def test_a_value_that_was_overwritten_has_no_gradient() -> None:
+    """Of values put at one place the last one stays: a difference quotient of the others is 0."""
+    values = minidl.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    y = minidl.index_put(minidl.zeros(3), (minidl.tensor([1, 1, 2]),), values)
+    assert y.tolist() == [0.0, 2.0, 3.0]
+    y.sum().backward()
+    assert values.grad.tolist() == [0.0, 1.0, 1.0]

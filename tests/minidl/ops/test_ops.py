@@ -109,7 +109,7 @@ ELSEWHERE = {
         "batch_normalize_add_relu", "batch_normalize_add_relu_grad", "conv_then", "conv_then_relu",
         "conv_transpose_relu",
     },
-    "core/test_in_place.py": {"index_put", "slice_put"},
+    "core/test_in_place.py": {"slice_put"},
 }  # fmt: skip
 
 
