@@ -1,28 +1,14 @@
 """Linear algebra under PyTorch's names in `torch.linalg`."""
 
 from minidl.ops import cholesky, det, matmul, matrix_exp, matrix_power, slogdet
-from minidl.ops.decompositions import (
-    cond,
-    eigh,
-    eigvalsh,
-    matrix_norm,
-    matrix_rank,
-    multi_dot,
-    pinv,
-    solve,
-    solve_triangular,
-    svdvals,
-    tensorinv,
-    tensorsolve,
-    vander,
-    vecdot,
-)
-from minidl.ops.decompositions import cross_last as cross
+from minidl.ops.decompositions import eigh, eigvalsh, matrix_rank, pinv, solve, solve_triangular, svdvals
 from minidl.ops.decompositions import inverse as inv
-from minidl.ops.decompositions import norm_of_either as norm
 from minidl.ops.decompositions import qr_by_mode as qr
 from minidl.ops.decompositions import svd_by_parts as svd
 from minidl.ops.diagonals import diagonal_last as diagonal
+from minidl.ops.matrix_functions import cond, matrix_norm, multi_dot, tensorinv, tensorsolve, vander, vecdot
+from minidl.ops.matrix_functions import cross_last as cross
+from minidl.ops.matrix_functions import norm_of_either as norm
 from minidl.ops.norms import vector_norm
 
 __all__ = [

@@ -35,6 +35,7 @@ from minidl.ops.indexing import *
 from minidl.ops.many import *
 from minidl.ops.margin_losses import *
 from minidl.ops.matmul import *
+from minidl.ops.matrix_functions import *
 from minidl.ops.max_pool import *
 from minidl.ops.norm_family import *
 from minidl.ops.normalize import *
