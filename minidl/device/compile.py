@@ -22,7 +22,7 @@ from minidl.device import numba_backend
 from minidl.device.background import compile_later
 from minidl.device.fingerprint import Helper, fingerprint
 from minidl.device.numba_status import numba_status
-from minidl.device.signature import Choice, mismatch, parse
+from minidl.device.signature import Choice, Parameter, mismatch, parse
 from minidl.errors import KernelError
 
 Outcome = Literal["compiled", "loaded"]
@@ -56,13 +56,38 @@ class Kernel(Helper):
 
     def __call__(self, begin: int, end: int, *args: Any) -> None:
         """Run the compiled kernel over range(begin, end), in this thread."""
+        self.run(0, 0, 0, 0, 0, begin, end, *args)
+
+    def run(self, share: int, board: int, helpers: int, block: int, apart: int, begin: int, end: int,
+            *args: Any) -> None:  # fmt: skip
+        """Run the compiled kernel over range(begin, end), in blocks that a crew shares out (`crew.py`).
+
+        Args:
+            share: the address of `crew.share`; 0 to run it at once, in one piece, by this thread.
+            board: the address of a board.
+            helpers: how many workers may help.
+            block: length of a block.
+            apart: each thread gets the last array of `args` from so many numbers behind that of the thread before it.
+
+        Raises:
+            KernelError: if the arguments do not fit.
+            Exception: what the kernel raised; of several blocks that raised, the first one's.
+        """
         try:
-            self.compiled_for(args)(begin, end, *args)
+            failed = self.compiled_for(args)(share, board, helpers, block, apart, begin, end, *args)
         except TypeError as error:
             raise self.explained(error, args) from error
+        if failed:
+            self._fail(begin, end, block or end - begin, args)
+
+    def _fail(self, begin: int, end: int, block: int, args: tuple[Any, ...]) -> None:
+        """Raise what the kernel has raised: compiled code tells only that it did, so Python runs it once more."""
+        for at in range(begin, end, block):
+            self.py_func(at, min(at + block, end), *args)
+        raise KernelError(f"kernel {self.name}: it raised an exception that its Python function does not raise")
 
     def compiled_for(self, args: Sequence[Any]) -> Callable[..., Any]:
-        """The compiled function for the types of `args`; compiles or loads it if this is the first call."""
+        """What runs the kernel for the types of `args`; compiles or loads it if this is the first call."""
         try:
             return self._by_codes[tuple([args[position].dtype.char for position in self.signature.positions])]
         except (KeyError, AttributeError, IndexError):
@@ -143,13 +168,41 @@ class Kernel(Helper):
         key = self.key(choice)
         parameters = self.signature.with_types(choice)
         stored = cache.load(self._file_name, key)
-        if stored is not None and (loaded := numba_backend.unpack(self.py_func, stored, parameters)) is not None:
-            return loaded, "loaded"
+        if stored is not None and (result := numba_backend.unpack(stored)) is not None:
+            return self._entry(result, parameters), "loaded"
         with _announced(self.name):
-            compiled, payload = numba_backend.compile_kernel(self.py_func, parameters, self.name)
-        if payload is not None:
-            cache.store(self._file_name, key, payload)
-        return compiled, "compiled"
+            result = self._compile(parameters)
+        if (packed := numba_backend.pack(result)) is not None:
+            cache.store(self._file_name, key, packed)
+        return self._entry(result, parameters), "compiled"
+
+    def _compile(self, parameters: Sequence[Parameter]) -> Any:
+        return numba_backend.compile_kernel(self.py_func, parameters, self.name)
+
+    def _entry(self, result: Any, parameters: Sequence[Parameter]) -> Callable[..., Any]:
+        return numba_backend.entry(result, parameters)
+
+
+class Routine(Kernel):
+    """A compiled function of whole numbers, which gives one; Python may call it, and so may compiled code."""
+
+    address = 0  # where its code lies in memory, once it is ready
+
+    def __call__(self, *args: int) -> int:  # type: ignore[override]
+        return int(self.ready()(*args))
+
+    def ready(self) -> Callable[..., Any]:
+        """Compile or load it, if that is still to be done; nothing can stand in for it meanwhile."""
+        if () not in self._compiled:
+            self.prepare(())
+        return self._compiled[()]
+
+    def _compile(self, parameters: Sequence[Parameter]) -> Any:
+        return numba_backend.compile_routine(self.py_func, parameters, self.name)
+
+    def _entry(self, result: Any, parameters: Sequence[Parameter]) -> Callable[..., Any]:
+        self.address = numba_backend.address(result)
+        return cast("Callable[..., Any]", result.entry_point)
 
 
 def kernel(signature: str, **variables: Sequence[str]) -> Callable[[Callable[..., None]], Kernel]:
@@ -173,6 +226,11 @@ def kernel(signature: str, **variables: Sequence[str]) -> Callable[[Callable[...
     array([0., 2., 4.])
     """
     return lambda function: Kernel(cast(FunctionType, function), signature, variables)
+
+
+def routine(signature: str) -> Callable[[Callable[..., int]], Routine]:
+    """Declare a function of whole numbers, the first two of which `signature` leaves out, as for a kernel."""
+    return lambda function: Routine(cast(FunctionType, function), signature, {})
 
 
 def kernels() -> tuple[Kernel, ...]:

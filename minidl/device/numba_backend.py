@@ -18,52 +18,54 @@ from minidl.device.fingerprint import Helper, references
 from minidl.device.signature import Parameter
 from minidl.errors import KernelError
 
-_FORMAT = 1  # to be raised when this file or pipeline.py changes what a kernel is compiled to
+_FORMAT = 2  # to be raised when this file or pipeline.py changes what a kernel is compiled to
 # No fastmath: isnan must stay true, and the order of sums is part of the result. Division by zero is as in NumPy.
 _FLAGS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": False, "boundscheck": False}
 
 Compiled = Callable[..., None]
 
 
-def compile_kernel(function: FunctionType, parameters: Sequence[Parameter], name: str) -> tuple[Compiled, bytes | None]:
-    """`function` compiled for (begin, end, *parameters), and its packed form for `unpack` (None: cannot be kept).
+def compile_kernel(function: FunctionType, parameters: Sequence[Parameter], name: str) -> Any:
+    """What Numba makes of a kernel (begin, end, *parameters): `run` of `pipeline.py`.
 
     Raises:
         KernelError: with Numba's reason, if it cannot be compiled.
     """
-    import numba
-
     from minidl.device.pipeline import KernelCompiler
 
-    dispatcher: Any = numba.njit(pipeline_class=KernelCompiler, **_FLAGS)(for_numba(function))
-    try:
-        dispatcher.compile(_numba_types(parameters))
-    except numba.core.errors.NumbaError as error:
-        types, reason = ", ".join(map(str, parameters)), re.sub(r"\x1b\[\d*m", "", str(error))  # without colours
-        raise KernelError(f"kernel {name}: Numba cannot compile it for ({types}): {reason}") from error
-    packed = _pack(dispatcher)
-    return _closed(dispatcher, parameters), packed
+    return _compiled(function, parameters, name, pipeline_class=KernelCompiler)
 
 
-def unpack(function: FunctionType, packed: bytes, parameters: Sequence[Parameter]) -> Compiled | None:
-    """The compiled kernel that `packed` holds; None if this Numba cannot read it.
+def compile_routine(function: FunctionType, parameters: Sequence[Parameter], name: str) -> Any:
+    """What Numba makes of a function of whole numbers.
+
+    Raises:
+        KernelError: with Numba's reason, if it cannot be compiled.
+    """
+    return _compiled(function, parameters, name)
+
+
+def address(result: Any) -> int:
+    """Where the code of a compiled function lies, for callers that follow C's rules."""
+    return int(result.library.get_pointer_to_function(result.fndesc.llvm_cfunc_wrapper_name))
+
+
+def unpack(packed: bytes) -> Any | None:
+    """What was compiled, from its packed form; None if this Numba cannot read it.
 
     `packed` is in Numba's own format, which can run code: it must come from a place that only this user can write.
     """
     import pickle
 
-    import numba
     from numba.core.compiler import CompileResult
+    from numba.core.registry import cpu_target
 
-    dispatcher: Any = numba.njit(**_FLAGS)(function)
-    context = dispatcher.targetctx
+    context = cpu_target.target_context
     context.refresh()
     try:
-        result = cast(Any, CompileResult)._rebuild(context, *pickle.loads(packed))
+        return cast(Any, CompileResult)._rebuild(context, *pickle.loads(packed))
     except Exception:  # an unreadable copy is worth a new compile, whatever the reason
         return None
-    dispatcher.add_overload(result)
-    return _closed(dispatcher, parameters)
 
 
 def callee(function: FunctionType) -> Any:
@@ -154,22 +156,42 @@ def _numba_types(parameters: Sequence[Parameter], *, const: bool = True) -> tupl
     return (types.intp, types.intp, *map(of, parameters))
 
 
-def _closed(dispatcher: Any, parameters: Sequence[Parameter]) -> Compiled:
-    """`dispatcher`, ready to be called and closed to further types."""
+def _compiled(function: FunctionType, parameters: Sequence[Parameter], name: str, **how: Any) -> Any:
+    import numba
+
+    dispatcher: Any = numba.njit(**how, **_FLAGS)(for_numba(function))
+    try:
+        return dispatcher._compiler.compile(_numba_types(parameters), None)
+    except numba.core.errors.NumbaError as error:
+        types, reason = ", ".join(map(str, parameters)), re.sub(r"\x1b\[\d*m", "", str(error))  # without colours
+        raise KernelError(f"kernel {name}: Numba cannot compile it for ({types}): {reason}") from error
+
+
+def entry(result: Any, parameters: Sequence[Parameter]) -> Compiled:
+    """What calls a compiled kernel, after a look at the types of the arguments, and nothing else."""
+    import numba
+
+    names = tuple(f"a{i}" for i in range(len(result.signature.args)))
+    code = _nothing.__code__.replace(co_argcount=len(names), co_nlocals=len(names), co_varnames=names)
+    dispatcher: Any = numba.njit(**_FLAGS)(FunctionType(code, {}, result.fndesc.qualname))
+    dispatcher.add_overload(result)
     if any(parameter.const for parameter in parameters):
-        (result,) = dispatcher.overloads.values()
         # The same code once more under writable types: finding that those convert to const costs 6 us at each call.
-        writable = [numba_type._code for numba_type in _numba_types(parameters, const=False)]
-        dispatcher._insert(writable, result.entry_point, False)
+        fixed = len(names) - len(parameters)
+        writable = (*result.signature.args[:fixed], *_numba_types(parameters, const=False)[2:])
+        dispatcher._insert([numba_type._code for numba_type in writable], result.entry_point, False)
     dispatcher.disable_compile()
     return cast(Compiled, dispatcher)
 
 
-def _pack(dispatcher: Any) -> bytes | None:
+def _nothing() -> None:
+    """The body of a function that is never compiled: it lends its form to those that are."""
+
+
+def pack(result: Any) -> bytes | None:
     """The compiled code as bytes; None if it holds addresses of this process and so cannot be kept."""
     from numba.core import serialize
 
-    (result,) = dispatcher.overloads.values()
     if result.library.has_dynamic_globals or result.lifted:
         return None
     return cast(bytes, cast(Any, serialize).dumps(result._reduce()))

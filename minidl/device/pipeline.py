@@ -1,7 +1,21 @@
-"""Numba's compiler with one thing added: it knows that the range a kernel works on does not start below zero.
+"""Numba's compiler with two things added.
 
-Otherwise every `x[i]` might mean `x[len(x) + i]`, so LLVM reads each element through a choice between two addresses
-instead of loading eight at once (float32 exp: 1.9 ns a number instead of 0.5). Imported only when a kernel is compiled.
+It knows that the range a kernel works on does not start below zero. Otherwise every `x[i]` might mean `x[len(x) + i]`,
+so LLVM reads each element through a choice between two addresses instead of loading eight at once (float32 exp: 1.9 ns
+a number instead of 0.5).
+
+And what Python calls is not the kernel but `run`, which lets a crew of threads (`crew.py`) share out its blocks. Two
+small functions are written beside each kernel for that:
+
+    run(share, board, helpers, block, apart, begin, end, *args):
+        place = args, as they lie in registers, in memory
+        return share(board, piece, place, begin, end, block, helpers) if share else piece(place, 0, begin, end)
+
+    piece(place, number, begin, end):      # number: of the thread
+        the last array of the args = `apart` numbers of it, from number * apart on; all of it if `apart` is 0
+        return status of kernel(begin, end, *args)
+
+Imported only when a kernel is compiled.
 """
 
 from __future__ import annotations
@@ -9,13 +23,15 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir as llvm
-from numba.core import ir
+from numba.core import ir, types
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import register_pass
 from numba.core.lowering import Lower
 from numba.core.typed_passes import BaseNativeLowering, NativeLowering
 
 _LARGEST_INDEX = (1 << 47) - 1  # addresses have no more bits; small enough that begin + (end - begin) cannot overflow
+_WORD = llvm.IntType(64)
+RUN = ("share", "board", "helpers", "block", "apart", "begin", "end")  # what `run` takes before the args
 
 
 class _KernelLower(Lower):
@@ -25,6 +41,64 @@ class _KernelLower(Lower):
             return self.builder.and_(value, llvm.Constant(value.type, _LARGEST_INDEX))
         return value
 
+    def create_cpython_wrapper(self, release_gil: bool = False) -> None:
+        """Wrap `run` for Python, and not the kernel: from here on `fndesc` describes that."""
+        module = self.context.create_module("run")
+        args = self.fndesc.argtypes[2:]
+        piece = _write_piece(self.context, module, self.context.declare_function(module, self.fndesc), args)
+        self.fndesc.mangled_name += "_run"
+        self.fndesc.args = [*RUN, *self.fndesc.args[2:]]
+        self.fndesc.argtypes = (*[types.intp] * len(RUN), *args)
+        self.fndesc.restype = types.intp
+        _write_run(self.context, self.context.declare_function(module, self.fndesc), self.fndesc.argtypes, piece)
+        self.library.add_ir_module(module)
+        super().create_cpython_wrapper(release_gil)
+
+
+def _write_piece(context: Any, module: Any, kernel: Any, args: tuple[Any, ...]) -> Any:
+    """piece(place, number, begin, end, apart), which calls the kernel on arguments that lie in memory."""
+    piece = llvm.Function(module, llvm.FunctionType(_WORD, [_WORD] * 4), f"{kernel.name}_piece")
+    piece.linkage = "internal"
+    builder = llvm.IRBuilder(piece.append_basic_block())
+    place, number, begin, end = piece.args
+    kept = builder.load(builder.inttoptr(place, _kept_type(context, args).as_pointer()))
+    apart, *values = (builder.extract_value(kept, i) for i in range(len(args) + 1))
+    if args and isinstance(args[-1], types.Array) and args[-1].ndim == 1:
+        array = context.make_array(args[-1])(context, builder, values[-1])
+        array.data = builder.gep(array.data, [builder.mul(number, apart)])
+        is_shared = builder.icmp_unsigned("==", apart, _WORD(0))
+        array.nitems = builder.select(is_shared, array.nitems, apart)
+        array.shape = builder.insert_value(array.shape, array.nitems, 0)
+        values[-1] = array._getvalue()
+    status, _ = context.call_conv.call_function(
+        builder, kernel, types.none, (types.intp, types.intp, *args), [begin, end, *values]
+    )
+    builder.ret(builder.zext(status.is_error, _WORD))
+    return piece
+
+
+def _write_run(context: Any, run: Any, argtypes: tuple[Any, ...], piece: Any) -> None:
+    """run(share, board, helpers, block, apart, begin, end, *args)."""
+    builder = llvm.IRBuilder(run.append_basic_block())
+    given = context.call_conv.decode_arguments(builder, argtypes, run)
+    share, board, helpers, block, apart, begin, end, *args = given
+    kept = llvm.Constant(_kept_type(context, argtypes[len(RUN) :]), llvm.Undefined)
+    for i, value in enumerate((apart, *args)):
+        kept = builder.insert_value(kept, value, i)
+    room = builder.alloca(kept.type)
+    builder.store(kept, room)
+    place = builder.ptrtoint(room, _WORD)
+    with builder.if_then(builder.icmp_unsigned("==", share, _WORD(0))):
+        context.call_conv.return_value(builder, builder.call(piece, [place, _WORD(0), begin, end]))
+    shared = builder.inttoptr(share, llvm.FunctionType(_WORD, [_WORD] * 7).as_pointer())
+    code = builder.ptrtoint(piece, _WORD)
+    context.call_conv.return_value(builder, builder.call(shared, [board, code, place, begin, end, block, helpers]))
+
+
+def _kept_type(context: Any, args: tuple[Any, ...]) -> Any:
+    """`apart` and the arguments of a kernel, side by side in memory."""
+    return llvm.LiteralStructType([_WORD, *(context.get_value_type(t) for t in args)])
+
 
 @register_pass(mutates_CFG=True, analysis_only=False)
 class _KernelLowering(BaseNativeLowering):
@@ -33,6 +107,12 @@ class _KernelLowering(BaseNativeLowering):
     @property
     def lowering_class(self) -> type[Lower]:
         return _KernelLower
+
+    def run_pass(self, state: Any) -> bool:
+        state.flags.no_cfunc_wrapper = True
+        super().run_pass(state)
+        state.args, state.return_type = state["cr"].fndesc.argtypes, types.intp
+        return True
 
 
 class KernelCompiler(CompilerBase):

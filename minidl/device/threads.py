@@ -6,10 +6,14 @@ result. A reduction keeps that promise by writing one partial result for each bl
     partial = numpy.empty((block_count(n, block), c))
     parallel(_sums, n, partial, x, block, block=block)    # the kernel writes partial[begin // block]
     total = partial.sum(axis=0)
+
+Compiled kernels are shared out without Python (`crew.py`): a call with help takes 1.3 us, without 1.1. Any other
+function needs Python's lock for each block, so it pays only if it gives the lock up for long, as NumPy's BLAS does.
 """
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import math
 import os
@@ -21,22 +25,20 @@ from typing import Any
 
 import numpy as np
 
+from minidl.device import crew
 from minidl.device.compile import Kernel
-from minidl.device.numba_status import numba_status
 from minidl.device.scratch import scratch
-from minidl.device.spin import wait_while
+from minidl.device.vectors import CACHE_LINE
 
 _BLOCKS = 32  # enough to share out on 16 threads
-_BLOCK_BYTES = 32768  # a block costs 1 us to start, about as long as it takes to read this much
-_CHUNKS_PER_THREAD = 4  # at most, and fewer of short work:
-_CHUNK_S = 300e-6  # between two chunks a thread needs Python's lock, and sleeps if the other one has it just then
-_APART = 16  # numbers from one flag to the other: each has a cache line of its own
-_CALLED, _LEFT = 0, _APART
-_PATIENCE = 60_000  # rounds of some 15 ns, 1 ms: longer than most gaps between the kernels of a step
-_LINGER = 800  # rounds in which the caller gets from its call into its own kernel, and lets go of Python's lock
+_BLOCK_BYTES = 32768  # about what one microsecond is enough to read
+_PATIENCE = 60_000  # rounds of some 15 ns, 1 ms, that a worker waits for its next call before it goes to sleep
 _NAP_S = 50e-6
-# Help is called when a kernel has this much to do: waking a worker costs the caller 1 us, but it needs 10 to come.
-_WORTH_S = 80e-6
+_LONGEST_END_S = 0.1
+_LINE = CACHE_LINE // 4  # numbers: where the scratch memory of a thread begins
+# What a kernel must have to do for help to be called: one that waits for a call is there in 0.3 us, one that sleeps
+# must be woken, which takes the caller 5 us and the worker up to 200.
+_WORTH_S, _WORTH_WAKING_S = 10e-6, 40e-6
 
 
 def parallel(
@@ -50,11 +52,10 @@ def parallel(
         n: length of the range.
         args: what the kernel takes after (begin, end).
         block: length of a block (the last one may be shorter). When None, a block has 32 KiB of the arrays in `args`,
-            there are at most 32, and a compiled kernel may get neighbours in one call: right for work that is soon done
-            with each number, and whose result does not depend on the cut. Work that is long for the size of its
-            arrays, and reductions, should give it.
-        scratch_size: if not 0, every call gets one argument more: memory for so many numbers of the type of the first
-            array in `args`, of any values; each thread has its own (`minidl.device.scratch`).
+            and there are at most 32: right for work that is soon done with each number. Work that is long for the size
+            of its arrays, and reductions, should give it.
+        scratch_size: if not 0, a compiled kernel gets one argument more: memory for so many numbers of the type of the
+            first array in `args`, of any values; each thread has its own (`minidl.device.scratch`).
         size: bytes that the kernel works on, where the arrays in `args` do not tell: they hold addresses of others.
 
     Raises:
@@ -72,18 +73,14 @@ def parallel(
         return
     if size is None:
         size = sum([a.nbytes for a in args if type(a) is np.ndarray])
-    may_join = block is None and isinstance(kernel, Kernel)
     if block is None:
         block = -(-n // max(1, min(_BLOCKS, size // _BLOCK_BYTES)))
-    if n <= block and not scratch_size:  # nothing to share out: 5 us less than by way of a job
+    if isinstance(kernel, Kernel):
+        _pool.run(kernel, n, block, args, scratch_size, size)
+    elif n <= block:
         kernel(0, n, *args)
-    elif not isinstance(kernel, Kernel):
-        _pool.do(_Job(kernel, n, block, args, may_join, scratch_size), None, size)
     else:
-        try:
-            _pool.do(_Job(kernel.compiled_for(args), n, block, args, may_join, scratch_size), kernel, size)
-        except TypeError as error:
-            raise kernel.explained(error, args) from error
+        _pool.do(_Job(kernel, n, block, args))
 
 
 def block_count(n: int, block: int) -> int:
@@ -118,37 +115,21 @@ def _usable_cores() -> int:
 
 
 class _Job:
-    """One call of `parallel`: blocks, handed out in chunks to whoever asks next."""
+    """One call of `parallel` with a Python function: blocks, handed out to whoever asks next."""
 
-    def __init__(
-        self, run: Callable[..., None], n: int, block: int, args: tuple[Any, ...], may_join: bool, scratch_size: int
-    ) -> None:
-        self.run, self.n, self.block, self.args, self.may_join = run, n, block, args, may_join
-        self.scratch_size = scratch_size
+    def __init__(self, run: Callable[..., None], n: int, block: int, args: tuple[Any, ...]) -> None:
+        self.run, self.n, self.block, self.args = run, n, block, args
         self.blocks = block_count(n, block)
-        self.chunks = 1
         self.tickets = itertools.count()  # next() is one step that no other thread can interrupt
         self.helping: set[_Worker] = set()
         self.failures: list[tuple[int, BaseException]] = []
 
     def work(self) -> None:
-        """Take chunks until none is left; a failure stops the rest."""
-        if not self.scratch_size:
-            self._work(self.args)
-            return
-        dtype = next(a.dtype for a in self.args if isinstance(a, np.ndarray))
-        with scratch(self.scratch_size, dtype) as memory:
-            self._work((*self.args, memory))
-
-    def _work(self, args: tuple[Any, ...]) -> None:
-        while (ticket := next(self.tickets)) < self.chunks and not self.failures:
-            begin = self.block * (ticket * self.blocks // self.chunks)
-            stop = min(self.n, self.block * ((ticket + 1) * self.blocks // self.chunks))
+        """Take blocks until none is left; a failure stops the rest."""
+        while (ticket := next(self.tickets)) < self.blocks and not self.failures:
+            begin = ticket * self.block
             try:
-                while begin < stop:
-                    end = stop if self.may_join else min(begin + self.block, stop)
-                    self.run(begin, end, *args)
-                    begin = end
+                self.run(begin, min(begin + self.block, self.n), *self.args)
             except BaseException as error:
                 self.failures.append((begin, error))
 
@@ -159,75 +140,71 @@ class _Job:
 
 
 class _Worker:
-    """A waiting thread, and a place for a job.
+    """A thread that serves the crew of a board, and comes back to Python for a job or to sleep."""
 
-    Two numbers say how many jobs it was called to and how many it has left. Each side watches the other's number for a
-    while before it goes to sleep (`spin.py`): on two virtual cores of an AMD EPYC a kernel of 0.7 ms is 1.3 times as
-    fast on two threads when the worker sleeps between calls, as it did before, and 1.7 times when it watches.
-    """
-
-    def __init__(self, number: int) -> None:
-        self.flags = np.zeros(2 * _APART, np.int64)
+    def __init__(self, board: Any, number: int) -> None:
+        self.board, self.number = board, number
+        self.state = crew.place_of(number)
         self.bell: queue.SimpleQueue[None] = queue.SimpleQueue()
         self.is_asleep = False
         self.job: _Job | None = None
         self.retired = False
-        threading.Thread(target=self._serve, name=f"minidl-{number}", daemon=True).start()
+        self.thread = threading.Thread(target=self._live, name=f"minidl-{number + 1}", daemon=True)
+        self.thread.start()
 
     def call(self, job: _Job) -> None:
         self.job = job
-        self._wake()
+        self.board[self.state] = crew.ASKED
+        self.wake()
 
     def join(self, job: _Job) -> None:
         """Wait until the worker has no part in the job any more; if it has not come yet, it will find nothing to do."""
         self.job = None
         while self in job.helping:
-            left = int(self.flags[_LEFT])
-            if self in job.helping:
-                _watch(self.flags, _LEFT, left, _PATIENCE, _LINGER)
+            left = int(self.board[self.state + 1])
+            if self in job.helping and crew.is_ready():
+                crew.watch(self.board.ctypes.data + crew.WORD * (self.state + 1), left, _PATIENCE)
             if self in job.helping:
                 time.sleep(_NAP_S)
 
     def retire(self) -> None:
         self.retired = True
-        self._wake()
+        self.board[self.state] = crew.ASKED
+        self.wake()
 
-    def _wake(self) -> None:
-        self.flags[_CALLED] += 1
+    def wake(self) -> None:
         if self.is_asleep:
             self.is_asleep = False
             self.bell.put(None)
 
-    def _serve(self) -> None:
+    def _live(self) -> None:
         _here.is_busy = True  # a function that calls `parallel` inside `parallel` does its work alone
-        served = 0
-        while True:
-            served = self._called_after(served)
-            if self.retired:
-                return
-            if (job := self.job) is not None:
-                job.helping.add(self)
-                job.work()
-                job.helping.discard(self)
-            del job  # else a sleeping worker would keep the arrays alive
-            self.flags[_LEFT] += 1
+        while not self.retired:
+            if self._is_asked():
+                job = self.job
+                if job is not None:
+                    job.helping.add(self)
+                    job.work()
+                    job.helping.discard(self)
+                    self.board[self.state + 1] += 1
+                del job  # else a sleeping worker would keep the arrays alive
+            else:
+                self._sleep()
 
-    def _called_after(self, served: int) -> int:
-        """Wait for the next call, and give its number."""
-        if self.flags[_CALLED] == served and _pool.may_watch:
-            _watch(self.flags, _CALLED, served, _PATIENCE, _LINGER)
-        while self.flags[_CALLED] == served:
-            self.is_asleep = True
-            if self.flags[_CALLED] == served:  # nobody called before the line above
-                self.bell.get()  # a bell for a call that was seen without it is one round more
-            self.is_asleep = False
-        return int(self.flags[_CALLED])
+    def _is_asked(self) -> bool:
+        """Help compiled kernels for as long as they come; True when a Python function wants help."""
+        if crew.is_ready():
+            rounds = _PATIENCE if _pool.may_watch else 0
+            return crew.serve(self.board.ctypes.data, self.number, rounds) == crew.ASKED
+        is_asked = bool(self.board[self.state] == crew.ASKED)
+        self.board[self.state] = crew.IDLE
+        return is_asked
 
-
-def _watch(flags: Any, i: int, old: int, rounds: int, linger: int) -> None:
-    """Wait a while for flags[i] to change, outside of Python's lock."""
-    if numba_status():
-        wait_while(i, i + 1, flags, old, rounds, linger)
+    def _sleep(self) -> None:
+        self.is_asleep = True
+        if self.board[self.state] == crew.IDLE:  # nobody called before the line above
+            self.bell.get()  # a bell for a call that was seen without it is one round more
+        self.is_asleep = False
 
 
 class _Pool:
@@ -236,6 +213,8 @@ class _Pool:
     def __init__(self, threads: int) -> None:
         self.threads = threads
         self.lock = threading.Lock()
+        self.board = crew.new_board()
+        self.address = self.board.ctypes.data
         self.workers: list[_Worker] = []
         self.seconds_per_byte: dict[Kernel, float] = {}  # what each kernel took when it last ran
 
@@ -244,36 +223,55 @@ class _Pool:
         """Whether waiting workers may keep their cores busy: there is one for each."""
         return self.threads <= _CORES
 
-    def do(self, job: _Job, kernel: Kernel | None, size: int) -> None:
-        """Run `job`, on arrays of `size` bytes, with help if it is worth it and there are threads to help."""
-        expected = self.seconds_per_byte[kernel] * size if kernel in self.seconds_per_byte else math.inf
-        helpers = min(self.threads, job.blocks) - 1
-        if expected < _WORTH_S or getattr(_here, "is_busy", False):
+    def run(self, kernel: Kernel, n: int, block: int, args: tuple[Any, ...], scratch_size: int, size: int) -> None:
+        """Run a kernel on arrays of `size` bytes, with help if it is worth it and there are threads to help."""
+        expected = self.seconds_per_byte.get(kernel, math.inf) * size
+        if not crew.is_ready():
+            crew.get_ready()
+        helpers = min(self.threads, block_count(n, block), 1 + crew.MOST_WORKERS) - 1
+        if helpers and (expected < _WORTH_S or not self._enter()):
             helpers = 0
         started = time.perf_counter()
-        if helpers and self.lock.acquire(blocking=False):
+        try:
+            for worker in self._hire(helpers):
+                if expected > _WORTH_WAKING_S:
+                    worker.wake()
+            if scratch_size:
+                apart = -(-scratch_size // _LINE) * _LINE
+                dtype = next(a.dtype for a in args if type(a) is np.ndarray)
+                with scratch((1 + helpers) * apart, dtype) as room:
+                    kernel.run(crew.share.address, self.address, helpers, block, apart, 0, n, *args, room)
+            else:
+                kernel.run(crew.share.address, self.address, helpers, block, 0, 0, n, *args)
+        finally:
+            if helpers:
+                self.lock.release()
+        if size:
+            self.seconds_per_byte[kernel] = (time.perf_counter() - started) * (1 + helpers) / size
+
+    def _enter(self) -> bool:
+        """Whether the workers are free for this thread, which then has the lock."""
+        return not getattr(_here, "is_busy", False) and self.lock.acquire(blocking=False)
+
+    def do(self, job: _Job) -> None:
+        """Run a Python function with the help of all threads."""
+        if self.threads == 1 or not self._enter():
+            job.work()
+        else:
             try:
-                self._share(job, helpers, expected)
+                self._share(job)
             finally:
                 self.lock.release()
-        else:
-            helpers = 0
-            job.work()
-        if kernel is not None and size:
-            self.seconds_per_byte[kernel] = (time.perf_counter() - started) * (1 + helpers) / size
         job.finish()
 
-    def _share(self, job: _Job, helpers: int, expected: float) -> None:
-        while len(self.workers) < helpers:
-            self.workers.append(_Worker(len(self.workers) + 1))
-        wanted = min(_CHUNKS_PER_THREAD * (helpers + 1), expected / _CHUNK_S)
-        job.chunks = min(job.blocks, max(helpers + 1, int(wanted)))
+    def _share(self, job: _Job) -> None:
+        helping = self._hire(min(self.threads, job.blocks) - 1)
         _here.is_busy = True
         try:
-            for worker in self.workers[:helpers]:
+            for worker in helping:
                 worker.call(job)
             job.work()
-            for worker in self.workers[:helpers]:
+            for worker in helping:
                 worker.join(job)
         except BaseException:
             self._abandon(job)
@@ -281,12 +279,18 @@ class _Pool:
         finally:
             _here.is_busy = False
 
+    def _hire(self, helpers: int) -> list[_Worker]:
+        while len(self.workers) < helpers:
+            self.workers.append(_Worker(self.board, len(self.workers)))
+        return self.workers[:helpers]
+
     def _abandon(self, job: _Job) -> None:
         """After Ctrl-C between two locks: trust none of them, but let nobody write when the caller goes on."""
-        job.chunks = 0
-        workers, self.workers = self.workers, []
-        for worker in workers:
+        job.blocks = 0
+        for worker in self.workers:
             worker.retire()
+        self.workers, self.board = [], crew.new_board()
+        self.address = self.board.ctypes.data
         while job.helping:
             time.sleep(0.001)
 
@@ -294,6 +298,17 @@ class _Pool:
 _CORES = _usable_cores()
 _here = threading.local()
 _pool = _Pool(_CORES)
+
+
+def _end() -> None:
+    """Before Python ends: compiled code must not run when its memory goes."""
+    for worker in _pool.workers:
+        worker.retire()
+    for worker in _pool.workers:
+        worker.thread.join(timeout=_LONGEST_END_S)
+
+
+atexit.register(_end)
 
 
 def _start_afresh() -> None:
