@@ -92,6 +92,8 @@ def _ratio(rival: list[float], ours: list[float]) -> Ratio:
 
 
 def _seconds(step: Step, repeats: int) -> float:
+    """Seconds of a step. One goes first without being timed: the threads of the side before stay busy for a while."""
+    step()
     start = time.perf_counter()
     for _ in range(repeats):
         step()
@@ -100,7 +102,6 @@ def _seconds(step: Step, repeats: int) -> float:
 
 def _repeats(step: Step) -> int:
     """Warm up, and choose how often to call a step so that one measurement takes about 20 ms."""
-    step()
     step()
     once = _seconds(step, 1)
     return max(1, min(1000, int(0.02 / max(once, 1e-7))))

@@ -65,6 +65,12 @@ def _forget(key: int, _memory: weakref.ref[Any]) -> None:
     _changes.pop(key, None)
 
 
+def last_change(array: Array) -> int:
+    """The tick of the last change of the memory of `array`; 0 if there was none."""
+    change = _changes.get(id(array if array.base is None else memory_of(array)))
+    return 0 if change is None else change.tick
+
+
 def change_of(array: Array) -> Change | None:
     """The last change of the memory of `array`; None if there was none."""
     return _changes.get(id(memory_of(array)))

@@ -238,8 +238,10 @@ class Module:
 
     def train(self, mode: bool = True) -> Self:
         """Switch dropout and batch statistics on; returns the module."""
-        for module in self.modules():
-            module.training = mode
+        object.__setattr__(self, "training", mode)
+        for part in vars(self).values():
+            if isinstance(part, Module):
+                part.train(mode)
         return self
 
     def eval(self) -> Self:

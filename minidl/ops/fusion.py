@@ -12,9 +12,13 @@ A transposed convolution takes batch-norm at rest and the ReLU. How an op waits:
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
-from minidl.core import Op, Tensor, Waiting, absorbs, waiting
+from minidl.core import Array, Op, Tensor, Waiting, absorbs, waiting
+from minidl.core.remember import remembered
+from minidl.device import Device
+from minidl.device.dtypes import DType
 from minidl.ops.batch_norm import BatchNormalize, BatchNormalizeAddRelu, BatchScale
 from minidl.ops.batch_norm.activation import RELU, Activation
 from minidl.ops.conv.then import ConvThen, ConvThenRelu
@@ -115,9 +119,14 @@ def _scaled(op: type[Op], waits: Waiting, given: Inputs, inputs: Inputs, filters
     if first is not waits or residual or waits.requires_grad or any(t.requires_grad for t in inputs):
         return None
     x, weight, bias = given
-    factor = scale.array.reshape(-1, *[1] * (weight.ndim - 1 - filters))
-    scaled, moved = Tensor.of(weight.array * factor), Tensor.of(bias.array * scale.array + shift.array)  # no op each
+    arrays = (weight.array, bias.array, scale.array, shift.array)
+    scaled, moved = remembered(("scaled", filters), arrays, lambda: _scaled_weights(*arrays, filters))
     return waiting(op, waits.spec, (x, scaled, moved), waits.params)
+
+
+def _scaled_weights(weight: Array, bias: Array, scale: Array, shift: Array, filters: int) -> tuple[Tensor, Tensor]:
+    factor = scale.reshape(-1, *[1] * (weight.ndim - 1 - filters))
+    return Tensor.of(weight * factor), Tensor.of(bias * scale + shift)
 
 
 def _then(waits: Waiting) -> Waiting:
@@ -128,4 +137,9 @@ def _then(waits: Waiting) -> Waiting:
 def _biased(waits: Waiting) -> Inputs:
     """Image, weight and bias of a waiting convolution; zeros if it has none."""
     x, weight, *bias = waits.inputs
-    return x, weight, bias[0] if bias else Tensor.of(x.device.xp.zeros(waits.shape[1], waits.dtype))
+    return x, weight, bias[0] if bias else _zeros(x.device, waits.shape[1], waits.dtype)
+
+
+@functools.lru_cache(maxsize=64)
+def _zeros(device: Device, count: int, dtype: DType) -> Tensor:
+    return Tensor.of(device.xp.zeros(count, dtype))

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor, UpdateOp, is_recording
+from minidl.core.remember import remembered
 from minidl.device.dtypes import accumulator
 from minidl.errors import ShapeError
 from minidl.ops.batch_norm import cpu
@@ -357,8 +358,13 @@ def _at_rest(weight: Tensor, bias: Tensor, mean: Tensor, var: Tensor, eps: float
     if is_recording() and any(t.requires_grad for t in (weight, bias, mean, var)):
         scale = weight * rsqrt(var + eps)
         return scale, bias - mean * scale
-    factor = _scale(weight.array, var.array, eps).astype(weight.dtype)
-    return Tensor.of(factor), Tensor.of(bias.array - mean.array * factor)
+    arrays = (weight.array, bias.array, mean.array, var.array)
+    return remembered(("batch_norm at rest", eps), arrays, lambda: _factor_and_shift(*arrays, eps))
+
+
+def _factor_and_shift(weight: Array, bias: Array, mean: Array, var: Array, eps: float) -> tuple[Tensor, Tensor]:
+    factor = _scale(weight, var, eps).astype(weight.dtype)
+    return Tensor.of(factor), Tensor.of(bias - mean * factor)
 
 
 def _check(

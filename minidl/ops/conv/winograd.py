@@ -33,11 +33,11 @@ from typing import NamedTuple
 import numpy as np
 
 from minidl.core import Array
+from minidl.core.remember import prepared
 from minidl.device import kernel, parallel
 from minidl.device.dtypes import DType
 from minidl.device.inline import separate
 from minidl.device.patches import gathered_transform, tile_transform
-from minidl.device.scratch import scratch
 from minidl.device.vectors import lanes, lanes_of
 from minidl.device.whole_tiles import product, strip_width
 from minidl.ops.conv.epilogue import Epilogue
@@ -112,8 +112,10 @@ def _run(out: Array, x: Array, weight: Array, epilogue: Epilogue, padding: Sizes
         (*x.shape, height, width, filters, *padding, *work, epilogue.is_more, epilogue.activation == "relu"), np.int64
     )
     slot = work.tiles * max(rounded(x.shape[3], line), min(work.share, vectors) * line) + 2 * line
-    with scratch(36 * (vectors * line * x.shape[3] + 2 * line), out.dtype) as transformed:
-        transform_weights(transformed, weight, work.share, is_turned=is_turned)
+    with prepared(
+        ("winograd", work.share, is_turned), weight, 36 * (vectors * line * x.shape[3] + 2 * line),
+        lambda transformed: transform_weights(transformed, weight, work.share, is_turned=is_turned),
+    ) as transformed:  # fmt: skip
         parallel(_convolve_tiles, work.blocks * work.parts, out.reshape(-1), x.reshape(-1), transformed, lift,
                  epilogue.added(out.dtype), sizes, block=1, scratch_size=37 * slot + 4 * line)  # fmt: skip
 

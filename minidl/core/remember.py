@@ -1,0 +1,94 @@
+"""Remembering: what is made of weights alone is made once, for as long as they do not change.
+
+In inference a layer meets the same weights at every call, and turning them into the form that its kernel wants can take
+longer than the kernel: with one image, Winograd's convolution of 512 channels transforms 9.4 MB of weights into 37.7 MB
+for 16 tiles. In training weights change between any two calls, so keeping their forms would only take memory. Hence
+something is kept when it is asked for the second time and no op has changed what it is made of since the first.
+
+Whether an op has changed an array is known at once (`versions.py`). Whatever else writes to it, through `x.numpy()` or
+`x.array`, shows in its numbers: they are read at each call (`digest.py`), which still costs a tenth of making the form.
+"""
+
+from __future__ import annotations
+
+import functools
+import weakref
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from minidl.core import versions
+from minidl.device import Array, numba_enabled
+from minidl.device.digest import digest
+from minidl.device.scratch import scratch
+from minidl.device.vectors import aligned_empty
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class _Memory:
+    """What was made of some arrays: when an op had changed them last, what they were then, and the watch over them."""
+
+    ticks: tuple[int, ...]
+    watch: tuple[weakref.ref[Any], ...]
+    digests: list[bytes] | None = None
+    made: Any = None
+
+
+_memories: dict[tuple[Hashable, ...], _Memory] = {}
+
+
+def remembered(what: Hashable, arrays: tuple[Array, ...], make: Callable[[], T]) -> T:
+    """`make()`, or what it gave before: it may depend on `what` and on `arrays`, and on nothing else.
+
+    The result must not be changed by anyone.
+    """
+    memory = _memory_of(what, arrays)
+    if memory is None:
+        return make()
+    if memory.made is None:
+        memory.made = make()
+    return memory.made  # type: ignore[no-any-return]
+
+
+@contextmanager
+def prepared(what: Hashable, weight: Array, size: int, fill: Callable[[Array], None]) -> Iterator[Array]:
+    """At least `size` numbers that `fill` writes, which depend on `what` and `weight` alone; for reading, inside only.
+
+    While the weight keeps changing this is scratch memory.
+    """
+    memory = _memory_of(what, (weight,))
+    if memory is None:
+        with scratch(size, weight.dtype) as room:
+            fill(room)
+            yield room
+        return
+    if memory.made is None:
+        room = aligned_empty(size, weight.dtype)
+        fill(room)
+        memory.made = room
+    yield memory.made
+
+
+def _memory_of(what: Hashable, arrays: tuple[Array, ...]) -> _Memory | None:
+    """Where to keep it; None if it is asked for the first time since an op changed an array."""
+    ticks = tuple(map(versions.last_change, arrays))
+    key = (what, *map(id, arrays))
+    known = _memories.get(key)
+    if known is None or known.ticks != ticks:
+        if numba_enabled() and all(type(a) is np.ndarray and a.flags.c_contiguous for a in arrays):
+            forget = functools.partial(_forget, key)
+            _memories[key] = _Memory(ticks, tuple([weakref.ref(a, forget) for a in arrays]))
+        return None
+    digests = [digest(a) for a in arrays]
+    if digests != known.digests:  # the second call, or somebody else has written to an array
+        known = _memories[key] = _Memory(ticks, known.watch, digests)
+    return known
+
+
+def _forget(key: tuple[Hashable, ...], _array: weakref.ref[Any]) -> None:
+    _memories.pop(key, None)
