@@ -146,4 +146,4 @@ def _emit_call_piece(typing_context: Any, piece: Any, args: Any, number: Any, be
 def call_piece(piece: int, args: int, number: int, begin: int, end: int) -> int:
     """Call the function at address `piece` (`pipeline.py` writes it), and give its result."""
     words = [ctypes.c_int64] * 4
-    return ctypes.CFUNCTYPE(ctypes.c_int64, *words)(piece)(args, number, begin, end)
+    return int(ctypes.CFUNCTYPE(ctypes.c_int64, *words)(piece)(args, number, begin, end))

@@ -98,7 +98,8 @@ def share(board: int, piece: int, args: int, begin: int, end: int, block: int, h
                 pause()
                 if rounds % ROUNDS == 0:
                     make_way()
-    return get(board + FAILED)
+    failed: int = get(board + FAILED)
+    return failed
 
 
 @routine("intp")
@@ -128,4 +129,4 @@ def watch(address: int, old: int, rounds: int) -> int:
         rounds -= 1
         pause()
         found = get(address)
-    return found
+    return int(found)

@@ -28,12 +28,12 @@ _HALF = np.uint64(32)
 def digest(array: Array) -> bytes:
     """Bytes that differ when the numbers of this C-contiguous array of the CPU do."""
     if array.nbytes <= FEW_BYTES:
-        return array.tobytes()
+        return bytes(array.tobytes())
     flat = array.reshape(-1).view(np.uint8)
     words = flat[: array.nbytes // 8 * 8].view(np.uint64)
     mixed = np.empty((block_count(len(words), _BLOCK), _LANES), np.uint64)
     parallel(_mix, len(words), mixed, words, block=_BLOCK)
-    return mixed.tobytes() + flat[8 * len(words) :].tobytes()
+    return bytes(mixed.tobytes() + flat[8 * len(words) :].tobytes())
 
 
 @kernel("uint64[:, ::1], const uint64[::1]")

@@ -59,7 +59,7 @@ def filters_tile(vectors: int) -> Intrinsic:
 
         def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             c_, ic_, ldc_, x_, ix_, step_, table_, steps_, weight_, iw_, lift_, i_lift_ = args
-            vector, windows = vector_type(c), main_rows(vectors)
+            vector, windows = vector_type(c), main_rows(vectors, turned=False)
             begin = _start(context, builder, x, x_, ix_)
             rows = [_moved(builder, begin, builder.mul(integer(i), step_)) for i in range(windows)]
             offsets, right = _start(context, builder, table, table_), _start(context, builder, weight, weight_, iw_)
@@ -92,7 +92,7 @@ def filters_tile(vectors: int) -> Intrinsic:
         i_lift: int,
     ) -> None:  # fmt: skip
         width = vectors * lanes_of(c.dtype)
-        for i in range(main_rows(vectors)):
+        for i in range(main_rows(vectors, turned=False)):
             for f in range(width):
                 total = lift[i_lift + f]
                 for s in range(steps):

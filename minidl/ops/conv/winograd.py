@@ -36,22 +36,21 @@ from minidl.core import Array
 from minidl.core.remember import prepared
 from minidl.device import kernel, parallel
 from minidl.device.dtypes import DType
-from minidl.device.inline import separate
-from minidl.device.patches import gathered_transform, tile_transform
+from minidl.device.patches import gathered_transform
 from minidl.device.vectors import lanes, lanes_of
 from minidl.device.whole_tiles import product, strip_width
+from minidl.ops.conv import winograd_many
 from minidl.ops.conv.epilogue import Epilogue
-from minidl.ops.conv.winograd_tiles import AT, G, fill_patches, rounded, widened
+from minidl.ops.conv.winograd_tiles import G, fill_patches, rounded, widened, write_tiles
 from minidl.ops.windows import Sizes
 
 _weight_patch = gathered_transform(G)
-_whole_tile = tile_transform(AT, ((0, 2), (1, 3)))
-_careful_tile = tile_transform(AT, ((0, 2), (1, 3)), careful=True)
 
 BLOCK_BYTES = 1 << 19  # of transformed patches
 TILES = (24, 96)  # of a block: fewer use each weight too seldom, more gain nothing
 ITEMS = 16  # pieces for threads at least, if need be with part of the filters each
 PART_VECTORS = 4  # of filters in a part, at least
+STEP_PARTS = 4  # parts of the filters for each of 36 positions, if the work goes by steps
 BLOCKS = 32  # pieces of the work on weights
 WEIGHTS = 256  # strips times channels in one, at least: 0.02 ms of work
 
@@ -73,17 +72,25 @@ class Cut(NamedTuple):
     blocks: int
     share: int  # vectors of filters in a part
     parts: int
+    by_steps: bool  # all tiles go through one step at a time (`winograd_many.py`)
 
 
 def cut(images: int, tiles: int, channels: int, vectors: int, dtype: DType) -> Cut:
-    """The cut for so many images with so many tiles each, from `channels` channels to `vectors` vectors of filters."""
+    """The cut for so many images with so many tiles each, from `channels` channels to `vectors` vectors of filters.
+
+    Step by step, patches and products are written to memory and read again; block by block, every block reads all
+    weights. Whichever moves fewer numbers is taken.
+    """
     total, line = images * tiles, lanes_of(dtype)
-    widest = max(rounded(channels, line), vectors * line)
+    filters = vectors * line
+    widest = max(rounded(channels, line), filters)
     room = max(TILES[0], min(TILES[1], BLOCK_BYTES // (37 * widest * dtype.itemsize)))
     size = rounded(min(room, max(TILES[0], -(-total // ITEMS)), total), 4)
     blocks = -(-total // size)
-    share = part_of(vectors, max(1, min(ITEMS // blocks, vectors // PART_VECTORS)))
-    return Cut(size, blocks, share, -(-vectors // share))
+    by_steps = blocks * channels * filters > 2 * total * (channels + filters) + channels * filters
+    parts = STEP_PARTS if by_steps else ITEMS // blocks
+    share = part_of(vectors, max(1, min(parts, vectors // PART_VECTORS)))
+    return Cut(size, blocks, share, -(-vectors // share), by_steps)
 
 
 def part_of(vectors: int, parts: int) -> int:
@@ -109,15 +116,19 @@ def _run(out: Array, x: Array, weight: Array, epilogue: Epilogue, padding: Sizes
     work = cut(images, tiles, x.shape[3], vectors, out.dtype)
     lift = epilogue.lift(vectors * line, out.dtype)
     sizes = np.array(
-        (*x.shape, height, width, filters, *padding, *work, epilogue.is_more, epilogue.activation == "relu"), np.int64
+        (*x.shape, height, width, filters, *padding, *work[:-1], epilogue.is_more, epilogue.activation == "relu"),
+        np.int64,
     )
     slot = work.tiles * max(rounded(x.shape[3], line), min(work.share, vectors) * line) + 2 * line
     with prepared(
         ("winograd", work.share, is_turned), weight, 36 * (vectors * line * x.shape[3] + 2 * line),
         lambda transformed: transform_weights(transformed, weight, work.share, is_turned=is_turned),
     ) as transformed:  # fmt: skip
-        parallel(_convolve_tiles, work.blocks * work.parts, out.reshape(-1), x.reshape(-1), transformed, lift,
-                 epilogue.added(out.dtype), sizes, block=1, scratch_size=37 * slot + 4 * line)  # fmt: skip
+        given = (out.reshape(-1), x.reshape(-1), transformed, lift, epilogue.added(out.dtype), sizes)
+        if work.by_steps:
+            winograd_many.convolve(*given)
+        else:
+            parallel(_convolve_tiles, work.blocks * work.parts, *given, block=1, scratch_size=37 * slot + 4 * line)
 
 
 def _run_widened(
@@ -209,33 +220,5 @@ def _convolve_tiles(
         for p in range(36):
             product(room, at + p * slot, out_pitch, room, at + (p + 1) * slot, pitch,
                     weight, p * position + part * line * channels, (count + 3) // 4 * 4, wide, channels)  # fmt: skip
-        _write_tiles(out, room, at, slot, out_pitch, lift, residual, sizes, first, count, part, wide, across, tiles)
-
-
-@separate
-def _write_tiles(
-    out: Array, products: Array, at: int, slot: int, pitch: int, lift: Array, residual: Array, sizes: Array,
-    first: int, count: int, part: int, wide: int, across: int, tiles: int,
-) -> None:  # fmt: skip
-    """Aᵀ·products·A, and the epilogue, for vectors part to part + wide of the filters of `count` tiles."""
-    height, width, filters, more = sizes[4], sizes[5], sizes[6], sizes[13] != 0
-    line = lanes(out)
-    floor = out.dtype.type(0 if sizes[14] else -np.inf)
-    last = min(filters - line, (part + wide - 1) * line)
-    zeros, spare = products[:line], products[line : 2 * line]
-    others, added = (residual, 1) if residual.size else (zeros, 0)
-    for t in range(count):
-        image, tile = (first + t) // tiles, (first + t) % tiles
-        row, column = 4 * (tile // across), 4 * (tile % across)
-        target = ((image * height + row) * width + column) * filters
-        is_plain = row + 4 <= height and column + 4 <= width and not more
-        for k in range(part, part + wide):
-            f = min(k * line, last)
-            source = at + t * pitch + f - part * line
-            if is_plain:
-                _whole_tile(out, target + f, width * filters, filters, products, source, 6 * slot, slot, lift, f,
-                            4, 4, zeros, 0, 0, 0, floor, spare)  # fmt: skip
-            else:
-                _careful_tile(out, target + f, width * filters, filters, products, source, 6 * slot, slot, lift, f,
-                              height - row, width - column, others, added * (target + f),
-                              added * width * filters, added * filters, floor, spare)  # fmt: skip
+        write_tiles(out, room, at, slot, out_pitch, lift, residual, sizes, first, count, part, wide, across, tiles,
+                    room[: 2 * line])  # fmt: skip

@@ -10,7 +10,7 @@ import numpy as np
 
 from minidl.core import Array
 from minidl.device.inline import separate
-from minidl.device.patches import patch_transform
+from minidl.device.patches import patch_transform, tile_transform
 from minidl.device.vectors import lanes
 
 BT = (
@@ -41,6 +41,8 @@ _border_patch = patch_transform(BT, PAIRS, bounded=True)
 _A = tuple(zip(*AT, strict=True))
 _slope_patch = patch_transform(_A, PAIRS)
 _border_slope_patch = patch_transform(_A, PAIRS, bounded=True)
+_whole_tile = tile_transform(AT, ((0, 2), (1, 3)))
+_careful_tile = tile_transform(AT, ((0, 2), (1, 3)), careful=True)
 
 
 def widened(x: Array, channels: int) -> Array:
@@ -106,3 +108,35 @@ def fill_slopes(
             else:
                 _border_slope_patch(slopes, to + f, 6 * slot, slot, g, source + f, width * filters, filters,
                                     0, height - row, 0, width - column, zeros)  # fmt: skip
+
+
+@separate
+def write_tiles(
+    out: Array, products: Array, at: int, slot: int, pitch: int, lift: Array, residual: Array, sizes: Array,
+    first: int, count: int, part: int, wide: int, across: int, tiles: int, edge: Array,
+) -> None:  # fmt: skip
+    """Aᵀ·products·A, and the epilogue, for vectors part to part + wide of the filters of `count` tiles.
+
+    `edge` has a vector of zeros, and room for another, where results outside of the image go.
+    """
+    height, width, filters, more = sizes[4], sizes[5], sizes[6], sizes[13] != 0
+    line = lanes(out)
+    floor = out.dtype.type(0 if sizes[14] else -np.inf)
+    last = min(filters - line, (part + wide - 1) * line)
+    zeros, spare = edge[:line], edge[line : 2 * line]
+    others, added = (residual, 1) if residual.size else (zeros, 0)
+    for t in range(count):
+        image, tile = (first + t) // tiles, (first + t) % tiles
+        row, column = 4 * (tile // across), 4 * (tile % across)
+        target = ((image * height + row) * width + column) * filters
+        is_plain = row + 4 <= height and column + 4 <= width and not more
+        for k in range(part, part + wide):
+            f = min(k * line, last)
+            source = at + t * pitch + f - part * line
+            if is_plain:
+                _whole_tile(out, target + f, width * filters, filters, products, source, 6 * slot, slot, lift, f,
+                            4, 4, zeros, 0, 0, 0, floor, spare)  # fmt: skip
+            else:
+                _careful_tile(out, target + f, width * filters, filters, products, source, 6 * slot, slot, lift, f,
+                              height - row, width - column, others, added * (target + f),
+                              added * width * filters, added * filters, floor, spare)  # fmt: skip
