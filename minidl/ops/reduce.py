@@ -146,7 +146,7 @@ class Amin(Amax):
 
     @staticmethod
     def reference(xp: Any, out: Array, x: Array, *, dims: tuple[int, ...], keepdim: bool) -> None:
-        xp.amin(x, axis=dims, out=out, keepdims=keepdim)
+        out[...] = xp.amin(x, axis=dims, keepdims=keepdim)  # CuPy 14.2 takes `out` for a dtype here
 
 
 class Any_(Reduce):

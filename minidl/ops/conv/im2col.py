@@ -14,11 +14,14 @@ import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from minidl.core import Array
 from minidl.device.dtypes import DType
 from minidl.ops.windows import Sizes, taps
 
-COLUMN_BYTES = 2 << 20
+COLUMN_BYTES = 2 << 20  # of a block on the CPU
+GPU_COLUMN_BYTES = 256 << 20  # a GPU has no use for caches here, but each block costs it a dozen launches
 
 
 def convolve(
@@ -68,7 +71,7 @@ def _spread(
     matrix = weight.reshape(groups, weight.shape[0] // groups, -1).swapaxes(1, 2)
     scratch, columns = Scratch(xp, g.dtype), Scratch(xp, out.dtype)
     out[...] = 0
-    for block in _blocks(len(g), g.shape[2:], out.shape[1] * math.prod(kernel) * out.itemsize, weight.nbytes):
+    for block in _blocks(xp, len(g), g.shape[2:], out.shape[1] * math.prod(kernel) * out.itemsize, weight.nbytes):
         rows = scratch.copy_of(block.of(g))
         products = columns.of_shape(out.shape[1], *kernel, *rows.shape[1:])
         flat = products.reshape(groups, matrix.shape[1], -1)
@@ -115,13 +118,13 @@ class Scratch:
         return copy
 
 
-def _blocks(images: int, windows: Sizes, bytes_each: int, weight_bytes: int) -> Iterator[Block]:
-    """Blocks whose columns, `bytes_each` a window, stay in the caches.
+def _blocks(xp: Any, images: int, windows: Sizes, bytes_each: int, weight_bytes: int) -> Iterator[Block]:
+    """Blocks whose columns, `bytes_each` a window, stay in the caches; on a GPU, as large as its memory allows.
 
     They are no smaller than the weights, which every block reads once. Their cut depends on sizes alone, so sums always
     run in one order.
     """
-    room = max(COLUMN_BYTES, weight_bytes)
+    room = max(COLUMN_BYTES if xp is np else GPU_COLUMN_BYTES, weight_bytes)
     row_bytes = max(1, bytes_each * math.prod(windows[1:]))
     bands = -(-windows[0] // max(1, room // row_bytes))
     rows = -(-windows[0] // bands)
@@ -138,7 +141,7 @@ def _columns(
     channels, kernel = x.shape[1], weight.shape[2:]
     none = (0,) * len(kernel)
     borders, scratch = Scratch(xp, x.dtype), Scratch(xp, x.dtype)
-    for block in _blocks(len(x), windows, channels * math.prod(kernel) * x.itemsize, weight.nbytes):
+    for block in _blocks(xp, len(x), windows, channels * math.prod(kernel) * x.itemsize, weight.nbytes):
         share = (block.rows.stop - block.rows.start, *windows[1:])
         seen = tuple((w - 1) * s + d * (k - 1) + 1 for w, s, d, k in zip(share, stride, dilation, kernel, strict=True))
         before = (padding[0] - block.rows.start * stride[0], *padding[1:])
