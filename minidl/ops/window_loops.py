@@ -8,6 +8,8 @@ that can see it, always in the same order, so threads never meet and every sum h
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from minidl.core import Array
@@ -19,8 +21,9 @@ FLOATS = ("float32", "float64")
 PLACES = ("int32", "int64")
 
 
+@functools.lru_cache(maxsize=256)
 def geometry(*lengths: Sizes) -> Array:
-    """`shape`, from image, windows, kernel, stride, padding and dilation of one to three dimensions."""
+    """`shape`, from image, windows, kernel, stride, padding and dilation of one to three dimensions; for reading."""
     fill = (1, 1, 1, 1, 0, 1)
     return np.array([(f,) * (3 - len(n)) + n for f, n in zip(fill, lengths, strict=True)], np.int64).reshape(-1)
 

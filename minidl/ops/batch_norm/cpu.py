@@ -148,21 +148,26 @@ def _moments_of_blocks(begin: int, end: int, parts: Array, x: Array, rows: int) 
 def _merge_moments(begin: int, end: int, mean: Array, var: Array, parts: Array, all_rows: int, rows: int) -> None:
     channels, width = len(mean), parts.shape[2]
     total = all_rows * (width // channels)
-    centre, squares = np.zeros(channels), np.zeros(channels)
+    lanes, squares, centre, sums = np.zeros(width), np.zeros(width), np.zeros(channels), np.zeros(channels)
     for block in range(len(parts)):
-        count = min(rows, all_rows - block * rows) / total
-        for at in range(0, width, channels):
-            part = parts[block, 0, at : at + channels]
-            for c in range(channels):
-                centre[c] += count * part[c]
+        count, part = min(rows, all_rows - block * rows), parts[block, 0]
+        for i in range(width):
+            lanes[i] += count * part[i]
+    for at in range(0, width, channels):
+        for c in range(channels):
+            centre[c] += lanes[at + c] / total
+    for at in range(0, width, channels):
+        for c in range(channels):
+            lanes[at + c] = centre[c]
     for block in range(len(parts)):
-        count = min(rows, all_rows - block * rows)
-        for at in range(0, width, channels):
-            part, square = parts[block, 0, at : at + channels], parts[block, 1, at : at + channels]
-            for c in range(channels):
-                squares[c] += square[c] + count * (part[c] - centre[c]) * (part[c] - centre[c])
+        count, part, square = min(rows, all_rows - block * rows), parts[block, 0], parts[block, 1]
+        for i in range(width):
+            squares[i] += square[i] + count * (part[i] - lanes[i]) * (part[i] - lanes[i])
+    for at in range(0, width, channels):
+        for c in range(channels):
+            sums[c] += squares[at + c]
     for c in range(channels):
-        mean[c], var[c] = centre[c], squares[c] / total
+        mean[c], var[c] = centre[c], sums[c] / total
 
 
 # What an activation makes of v, and of the gradient g that arrives at it; `level` is its parameter.
