@@ -18,11 +18,13 @@ import numpy as np
 
 from minidl.core import Tensor, is_recording
 from minidl.errors import ArgumentError
+from minidl.ops.matmul import matmul
 from minidl.ops.rnn.elman import RNNSequence
 from minidl.ops.rnn.gru import GRUSequence
 from minidl.ops.rnn.lstm import LSTMSequence
+from minidl.ops.rnn.projected import check_projection, projected, with_first_state
 
-__all__ = ["gru_sequence", "lstm_sequence", "rnn_sequence"]
+__all__ = ["gru_sequence", "lstm_sequence", "projected_lstm_sequence", "rnn_sequence"]
 
 
 def rnn_sequence(
@@ -97,6 +99,42 @@ def lstm_sequence(
     tensors = (input, h0, c0, weight_ih, weight_hh, bias, *_lengths("lstm_sequence", input, lengths))
     output, h, c, _, _ = LSTMSequence.apply(*tensors, keep=_is_differentiated(tensors))
     return output, h, c
+
+
+def projected_lstm_sequence(
+    input: Tensor,
+    h0: Tensor,
+    c0: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias: Tensor,
+    weight_hr: Tensor,
+    lengths: Tensor | Sequence[int] | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`lstm_sequence` with h = weight_hr @ (o * tanh(c)), so that the state h has P numbers where the cell has H.
+
+    Args:
+        input, c0, weight_ih, bias, lengths: as in `lstm_sequence`.
+        h0: (D, N, P).
+        weight_hh: (D, 4 H, P).
+        weight_hr: (D, P, H).
+
+    Returns:
+        The states h (T, N, D P), and each row's last h (D, N, P) and c (D, N, H).
+
+    Raises:
+        ShapeError: if shapes do not fit.
+        ArgumentError: for a length that is not from 1 to T.
+
+    Source: Sak, Senior and Beaufays, arXiv:1402.1128.
+    """
+    check_projection(h0, c0, weight_hh, weight_hr)
+    rows = _lengths("projected_lstm_sequence", input, lengths)
+    if h0.requires_grad or h0.array.any():
+        input, weight_ih = with_first_state(input, h0, weight_ih, weight_hh, *rows)
+    start = Tensor.of(c0.device.xp.zeros(c0.shape, c0.dtype))
+    m, last, c = lstm_sequence(input, start, c0, weight_ih, matmul(weight_hh, weight_hr), bias, *rows)
+    return projected(m, weight_hr), matmul(last, weight_hr.mT), c
 
 
 def gru_sequence(
