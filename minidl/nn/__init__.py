@@ -36,6 +36,20 @@ from minidl.nn.activation_family import (
 from minidl.nn.attention import MultiheadAttention
 from minidl.nn.containers import ModuleDict, ModuleList, ParameterList, Sequential
 from minidl.nn.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
+from minidl.nn.conv_rnn import (
+    ConvGRU1d,
+    ConvGRU2d,
+    ConvGRU3d,
+    ConvGRUCell1d,
+    ConvGRUCell2d,
+    ConvGRUCell3d,
+    ConvLSTM1d,
+    ConvLSTM2d,
+    ConvLSTM3d,
+    ConvLSTMCell1d,
+    ConvLSTMCell2d,
+    ConvLSTMCell3d,
+)
 from minidl.nn.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, FeatureAlphaDropout
 from minidl.nn.embedding import Embedding, EmbeddingBag
 from minidl.nn.flatten import Flatten, Unflatten
@@ -154,6 +168,18 @@ __all__ = [
     "Conv1d",
     "Conv2d",
     "Conv3d",
+    "ConvGRU1d",
+    "ConvGRU2d",
+    "ConvGRU3d",
+    "ConvGRUCell1d",
+    "ConvGRUCell2d",
+    "ConvGRUCell3d",
+    "ConvLSTM1d",
+    "ConvLSTM2d",
+    "ConvLSTM3d",
+    "ConvLSTMCell1d",
+    "ConvLSTMCell2d",
+    "ConvLSTMCell3d",
     "ConvTranspose1d",
     "ConvTranspose2d",
     "ConvTranspose3d",

@@ -268,8 +268,8 @@ class LSTM(_Recurrent["tuple[Tensor, Tensor]"]):
         self, x: Tensor, starts: Sequence[Tensor], weights: Sequence[Tensor], lengths: Tensor | None
     ) -> tuple[Tensor, ...]:
         weight_ih, weight_hh, bias_ih, bias_hh, *weight_hr = weights
-        sweep = projected_lstm_sequence if weight_hr else lstm_sequence
-        return sweep(x, *starts, weight_ih, weight_hh, bias_ih + bias_hh, *weight_hr, lengths)
+        sweep: Any = projected_lstm_sequence if weight_hr else lstm_sequence
+        return sweep(x, *starts, weight_ih, weight_hh, bias_ih + bias_hh, *weight_hr, lengths)  # type: ignore[no-any-return]
 
     @property
     def _state_sizes(self) -> tuple[int, ...]:

@@ -63,7 +63,7 @@ def rnn_sequence(
     """
     if nonlinearity not in ("tanh", "relu"):
         raise ArgumentError(f"rnn_sequence: nonlinearity must be 'tanh' or 'relu', got {nonlinearity!r}")
-    rows = _lengths("rnn_sequence", input, lengths)
+    rows = _given_lengths("rnn_sequence", input, lengths)
     output, last = RNNSequence.apply(input, h0, weight_ih, weight_hh, bias, *rows, nonlinearity=nonlinearity)
     return output, last
 
@@ -96,7 +96,7 @@ def lstm_sequence(
 
     Source: Hochreiter and Schmidhuber, Neural Computation 9 (1997); Gers et al., Neural Computation 12 (2000).
     """
-    tensors = (input, h0, c0, weight_ih, weight_hh, bias, *_lengths("lstm_sequence", input, lengths))
+    tensors = (input, h0, c0, weight_ih, weight_hh, bias, *_given_lengths("lstm_sequence", input, lengths))
     output, h, c, _, _ = LSTMSequence.apply(*tensors, keep=_is_differentiated(tensors))
     return output, h, c
 
@@ -129,7 +129,7 @@ def projected_lstm_sequence(
     Source: Sak, Senior and Beaufays, arXiv:1402.1128.
     """
     check_projection(h0, c0, weight_hh, weight_hr)
-    rows = _lengths("projected_lstm_sequence", input, lengths)
+    rows = _given_lengths("projected_lstm_sequence", input, lengths)
     if h0.requires_grad or h0.array.any():
         input, weight_ih = with_first_state(input, h0, weight_ih, weight_hh, *rows)
     start = Tensor.of(c0.device.xp.zeros(c0.shape, c0.dtype))
@@ -165,7 +165,7 @@ def gru_sequence(
 
     Source: Cho et al., EMNLP 2014.
     """
-    tensors = (input, h0, weight_ih, weight_hh, bias_ih, bias_hh, *_lengths("gru_sequence", input, lengths))
+    tensors = (input, h0, weight_ih, weight_hh, bias_ih, bias_hh, *_given_lengths("gru_sequence", input, lengths))
     output, last, _ = GRUSequence.apply(*tensors, keep=_is_differentiated(tensors))
     return output, last
 
@@ -174,14 +174,21 @@ def _is_differentiated(tensors: Sequence[Tensor]) -> bool:
     return is_recording() and any(t.requires_grad for t in tensors)
 
 
-def _lengths(name: str, input: Tensor, lengths: Tensor | Sequence[int] | None) -> tuple[Tensor, ...]:
+def _given_lengths(name: str, input: Tensor, lengths: Tensor | Sequence[int] | None) -> tuple[Tensor, ...]:
     """The lengths as one more input, checked; none if there are none."""
-    if lengths is None:
-        return ()
+    return () if lengths is None else (row_lengths(name, input, lengths),)
+
+
+def row_lengths(name: str, input: Tensor, lengths: Tensor | Sequence[int]) -> Tensor:
+    """The lengths (N,) of the rows of `input` (T, N, ...) as whole numbers.
+
+    Raises:
+        ArgumentError: if one is not from 1 to T.
+    """
     given = lengths if isinstance(lengths, Tensor) else Tensor.of(np.asarray(lengths, np.int64)).to(input.device)
     if input.ndim and given.numel() and not (given.array.min() >= 1 and given.array.max() <= input.shape[0]):
         raise ArgumentError(
             f"{name}: lengths must be from 1 to the {input.shape[0]} steps of input, "
             f"got {given.array.min()} to {given.array.max()}"
         )
-    return (given.to(np.int64) if given.dtype.kind in "iu" else given,)
+    return given.to(np.int64) if given.dtype.kind in "iu" else given

@@ -74,7 +74,7 @@ def layer_gradients(
 ) -> Grads:  # fmt: skip
     """The gradients of a sweep's inputs, x, states and weights in this order, on the tape."""
     if lengths is not None:  # whatever padding holds, times a gradient of zero must be zero
-        x = where(_has_step(x, lengths), x, 0.0)
+        x = where(has_step(x, lengths), x, 0.0)
     count = 1 + len(states)
 
     def layer(*inputs: Tensor) -> Sequence[Tensor]:
@@ -99,7 +99,7 @@ def _layer(
     return cat(outputs, dim=-1), *[stack(of_kind) for of_kind in last]
 
 
-def _has_step(x: Tensor, lengths: Tensor) -> Tensor:
+def has_step(x: Tensor, lengths: Tensor) -> Tensor:
     """(T, N, 1, ...), whether row n has step t."""
     steps = Tensor.of(x.device.xp.arange(x.shape[0])[:, None])
     return (steps < lengths).reshape(*x.shape[:2], *[1] * (x.ndim - 2))

@@ -259,7 +259,7 @@ def test_cells_have_second_derivatives() -> None:
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("kind", [*KINDS, "LSTM-projected"])
 def test_second_derivatives_of_sequences_are_pytorchs(kind: str, packed: bool) -> None:
-    """The gradients of the squared gradients: of the input, which both layers and directions pass on, and of weights."""
+    """The gradients of the squared gradients: of the input and of all weights, through two layers and directions."""
     options = {"proj_size": 2} if kind == "LSTM-projected" else {}
     ours, theirs = both(kind.removesuffix("-projected"), num_layers=2, bidirectional=True, **options)
     (x,) = draws((T, N, I))

@@ -424,5 +424,70 @@ CASES = [
         ],
     ),
     Case(minidl.gru_sequence, [(5, 3, 4), (1, 3, 2), (1, 6, 4), (1, 6, 2), (1, 6), (1, 6)]),
+    # convolutional recurrent layers: values are compared with PyTorch in tests/minidl/nn/test_conv_rnn.py
+    Case(
+        minidl.conv_lstm_sequence,
+        [(3, 2, 2, 4, 3), (2, 2, 4, 3), (2, 2, 4, 3), (8, 2, 3, 1), (8, 2, 1, 3), (8,), (8,)],
+        {"lengths": (3, 2)},
+        rejects=[
+            (
+                ((3, 2, 2), (2, 2, 4), (2, 2, 4), (8, 2, 3), (8, 2, 3), (8,), (8,)),
+                r"input must be \(steps, batch, channels, \*image\) .* got \(3, 2, 2\)",
+            ),
+            (
+                ((3, 2, 2, 4), (2, 2, 4), (2, 2, 4), (8, 2, 3), (8, 3, 3), (8,), (8,)),
+                r"weight_hh must be \(4 \* hidden, hidden, \*kernel\) .* got \(8, 3, 3\)",
+            ),
+            (
+                ((3, 2, 2, 4), (2, 2, 4), (2, 2, 4), (8, 3, 3), (8, 2, 3), (8,), (8,)),
+                r"weight_ih must be \(8, 2, \*kernel\) .* an input of 2 channels, got \(8, 3, 3\)",
+            ),
+            (
+                ((3, 2, 2, 4), (2, 2, 4), (2, 2, 4), (8, 2, 3), (8, 2, 2), (8,), (8,)),
+                r"weight_hh must have a kernel of odd lengths, .* got \(8, 2, 2\)",
+            ),
+            (
+                ((3, 2, 2, 4), (2, 2, 4), (2, 2, 5), (8, 2, 3), (8, 2, 3), (8,), (8,)),
+                r"c0 must be \(batch, hidden, \*image\) = \(2, 2, 4\), got \(2, 2, 5\)",
+            ),
+            (
+                ((3, 2, 2, 4), (2, 2, 4), (2, 2, 4), (8, 2, 3), (8, 2, 3), (8,), (2,)),
+                r"bias_hh must be \(8,\), got \(2,\)",
+            ),
+            (
+                ((3, 2, 2, 0), (2, 2, 0), (2, 2, 0), (8, 2, 3), (8, 2, 3), (8,), (8,)),
+                r"input must have pixels, got images of \(0,\)",
+            ),
+            (
+                ((2, 2, 2, 4), (2, 2, 4), (2, 2, 4), (8, 2, 3), (8, 2, 3), (8,), (8,)),
+                "lengths must be from 1 to the 2 steps of input, got 2 to 3",
+            ),
+        ],
+    ),
+    Case(
+        minidl.conv_lstm_sequence,
+        [(3, 2, 1, 4), (2, 2, 4), (2, 2, 4), (8, 1, 3), (8, 2, 3), (8,), (8,)],
+        {"reverse": True, "lengths": (1, 3)},
+    ),
+    Case(
+        minidl.conv_lstm_sequence,
+        [(2, 1, 1, 4, 3, 3), (1, 1, 4, 3, 3), (1, 1, 4, 3, 3), (4, 1, 3, 1, 3), (4, 1, 1, 3, 1)],
+    ),
+    Case(
+        minidl.conv_gru_sequence,
+        [(3, 2, 2, 4, 3), (2, 2, 4, 3), (6, 2, 3, 1), (6, 2, 1, 3), (6,), (6,)],
+        {"lengths": (3, 2)},
+        rejects=[
+            (
+                ((3, 2, 2, 4), (2, 2, 4), (8, 2, 3), (8, 2, 3), (8,), (8,)),
+                r"weight_hh must be \(3 \* hidden, hidden, \*kernel\) .* got \(8, 2, 3\)",
+            )
+        ],
+    ),
+    Case(
+        minidl.conv_gru_sequence,
+        [(3, 2, 1, 4), (2, 2, 4), (6, 1, 3), (6, 2, 3), (6,), (6,)],
+        {"reverse": True, "lengths": (1, 3)},
+    ),
 ]
 CASES += COMPARED
