@@ -25,14 +25,12 @@ def default_collate(batch: Sequence[Any]) -> Any:
     [tensor([1, 3]), tensor([2., 4.])]
     """
     first = batch[0]
-    if isinstance(first, Tensor):
-        return stack(batch)
-    if isinstance(first, np.ndarray):
+    if isinstance(first, (Tensor, np.ndarray)):
         if any(a.shape != first.shape for a in batch):
             raise ShapeError(
                 f"collate: samples must have one shape, got {sorted({a.shape for a in batch})}; pass collate_fn"
             )
-        return _numbers(np.stack(batch))
+        return stack(batch) if isinstance(first, Tensor) else _numbers(np.stack(batch))
     if isinstance(first, np.generic) and not isinstance(first, (str, bytes)):
         return _numbers(np.array(batch))
     if isinstance(first, (bool, int, float)):
@@ -45,7 +43,8 @@ def default_collate(batch: Sequence[Any]) -> Any:
         return {key: default_collate([sample[key] for sample in batch]) for key in first}
     if isinstance(first, (tuple, list)):
         if any(len(sample) != len(first) for sample in batch):
-            raise ShapeError("collate: samples must have as many parts as each other; pass collate_fn")
+            counts = sorted({len(sample) for sample in batch})
+            raise ShapeError(f"collate: samples must have as many parts as each other, got {counts}; pass collate_fn")
         parts = [default_collate(part) for part in zip(*batch, strict=True)]
         return type(first)(*parts) if hasattr(first, "_fields") else parts
     raise DTypeError(f"collate: cannot batch samples of type {type(first).__name__}; pass collate_fn")
