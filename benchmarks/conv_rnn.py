@@ -2,7 +2,7 @@
 
 PyTorch has neither, and whoever needs one writes a loop. Three are timed, with the same weights, and the fastest
 counts: "cat", one convolution of [x, h] at each step (ConvLSTM only), and "loop", the input's convolution for all steps
-first, in both layouts. Results and gradients are compared before. Ratios are PyTorch / ours, above 1 where ours is faster.
+first, in both layouts. Results and gradients are compared before. Ratios are PyTorch / ours; above 1, ours is faster.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ from minidl.nn.activation_family import (
     Threshold,
 )
 from minidl.nn.attention import MultiheadAttention
-from minidl.nn.containers import ModuleDict, ModuleList, ParameterList, Sequential
+from minidl.nn.containers import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
 from minidl.nn.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from minidl.nn.conv_rnn import (
     ConvGRU1d,
@@ -130,7 +130,13 @@ from minidl.nn.rearrange import ChannelShuffle, Fold, PixelShuffle, PixelUnshuff
 from minidl.nn.resize import Upsample, UpsamplingBilinear2d, UpsamplingNearest2d
 from minidl.nn.rnn import GRU, LSTM, RNN
 from minidl.nn.rnn_cells import GRUCell, LSTMCell, RNNCell
-from minidl.nn.transformer import TransformerDecoderLayer, TransformerEncoder, TransformerEncoderLayer
+from minidl.nn.transformer import (
+    Transformer,
+    TransformerDecoder,
+    TransformerDecoderLayer,
+    TransformerEncoder,
+    TransformerEncoderLayer,
+)
 
 __all__ = [
     "CELU",
@@ -243,6 +249,7 @@ __all__ = [
     "PReLU",
     "PairwiseDistance",
     "Parameter",
+    "ParameterDict",
     "ParameterList",
     "PixelShuffle",
     "PixelUnshuffle",
@@ -272,6 +279,8 @@ __all__ = [
     "Tanh",
     "Tanhshrink",
     "Threshold",
+    "Transformer",
+    "TransformerDecoder",
     "TransformerDecoderLayer",
     "TransformerEncoder",
     "TransformerEncoderLayer",

@@ -50,6 +50,21 @@ def default_collate(batch: Sequence[Any]) -> Any:
     raise DTypeError(f"collate: cannot batch samples of type {type(first).__name__}; pass collate_fn")
 
 
+def default_convert(data: Any) -> Any:
+    """Arrays and NumPy's numbers in a sample as tensors, tuples, lists and dicts item by item; all else as it is.
+
+    >>> default_convert({"x": np.ones(2), "name": "a"})
+    {'x': tensor([1., 1.], dtype=float64), 'name': 'a'}
+    """
+    if isinstance(data, (np.ndarray, np.generic)) and not isinstance(data, (str, bytes)):
+        return as_tensor(np.asarray(data)) if np.asarray(data).dtype.kind in "biuf" else data
+    if isinstance(data, Mapping):
+        return {key: default_convert(value) for key, value in data.items()}
+    if isinstance(data, tuple) and hasattr(data, "_fields"):
+        return type(data)(*map(default_convert, data))
+    return type(data)(map(default_convert, data)) if type(data) in (tuple, list) else data
+
+
 def _numbers(array: np.ndarray[Any, Any]) -> Tensor:
     if array.dtype.kind not in "biuf":
         raise DTypeError(f"collate: cannot make a tensor of element type {array.dtype}; pass collate_fn")
