@@ -236,7 +236,7 @@ _WEIGHTS = """
 """
 _PEEPHOLE = """
     `peephole=True` lets the gates see the cell: i and f the one before, o the one after, by a weight for each channel,
-    weight_ch (3, hidden_channels). It is made of plain ops, and takes twice the time.
+    weight_ch (3, hidden_channels). It is made of plain ops, and takes nearly twice the time.
 """
 
 

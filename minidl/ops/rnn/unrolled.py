@@ -15,7 +15,7 @@ from minidl.ops.activation import relu, sigmoid, tanh
 from minidl.ops.concat import cat, stack
 from minidl.ops.indexing import where
 from minidl.ops.matmul import linear
-from minidl.ops.views import chunk
+from minidl.ops.views import chunk, unbind
 
 # (the input's share of the sums, the state's share, the states before) to the states after it, h first. Gates lie along
 # dimension 1, behind that of the batch; one row alone has no other.
@@ -55,10 +55,10 @@ def unroll(
         product: the state's share of them.
         lengths: (N,), how many steps each row has; all of them when None.
     """
-    count = of_x.shape[0]
+    count, sums = of_x.shape[0], unbind(of_x)
     output: dict[int, Tensor] = {}
     for t in reversed(range(count)) if reverse else range(count):
-        new = step(of_x[t], product(states[0]), states)
+        new = step(sums[t], product(states[0]), states)
         if lengths is None:
             output[t], states = new[0], new
         else:
