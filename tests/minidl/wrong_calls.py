@@ -163,6 +163,13 @@ def not_for_numba(begin: int, end: int, out: Any) -> None:
         out[i] = str.casefold(out[i])
 
 
+@kernel("T[::1]", T=("float32", "float64"))
+def divided(begin: int, end: int, out: Any) -> None:
+    for i in range(begin, end):
+        if out[i] == 0:
+            raise ZeroDivisionError("a number is zero")
+
+
 def fails(begin: int, end: int) -> None:
     raise ZeroDivisionError("block 0")
 
@@ -668,6 +675,10 @@ WRONG_CALLS = [
               "steps are recorded; use the op without the underscore, or no_grad()"),
     WrongCall("minidl.device.Kernel.prepare", KernelError, lambda: not_for_numba.prepare(("float64",)),
               "kernel not_for_numba: "),
+    WrongCall("minidl.device.Kernel.run", KernelError, lambda: doubled.run(0, 0, 0, 3, 0, 0, 3, np.zeros((3, 1))),
+              "kernel doubled: out must be float64[::1], got float64 of shape (3, 1)"),
+    WrongCall("minidl.device.Kernel.run", Exception, lambda: divided.run(0, 0, 0, 3, 0, 0, 3, np.zeros(3)),
+              "a number is zero"),
     WrongCall("minidl.device.kernel", KernelError, lambda: kernel("T[::1], U[::1]", T=("float32",))(fails),
               "kernel fails: 'U[::1]' is not a type; write for example 'T[:, ::1]' or 'intp'"),
     WrongCall("minidl.device.kernel", KernelError, lambda: kernel("T[::1]", T=("float32",))(fails),

@@ -5,8 +5,8 @@ LSTM whose recurrent weight is the product of both, and the outputs are projecte
 state h0 that is not zero is no W_hr m in general: it enters as a further input that is zero but at a row's first step.
 
 The sweep then multiplies by H numbers of state instead of P: 2·T·N·4H·H operations, where steps with a projection in
-each take 2·T·N·5H·P. What one compiled sweep saves pays for that up to a factor of some 5 between H and P. Training step,
-T 64, N 32, I 64, P 64, one core of a busy Zen 5, PyTorch / ours: H 128 1.8, H 256 1.3, H 512 0.7; P 32 and H 512 0.7.
+each take 2·T·N·5H·P. What one compiled sweep saves pays for that up to some 5 between H and P. Training step, T 64,
+N 32, I 64, P 64, one core of a busy Zen 5, PyTorch / ours: H 128 1.8, H 256 1.3, H 512 0.7; P 32 and H 512 0.7.
 
 Source: Sak, Senior and Beaufays, arXiv:1402.1128.
 """
