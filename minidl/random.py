@@ -106,7 +106,9 @@ class Generator:
             seed, key = int(state["seed"]), tuple(int(k) for k in state["key"])
             self._bits.state = fresh
         except (KeyError, TypeError, ValueError) as error:
-            raise FileFormatError(f"random state: not one that get_state gave ({error!r})") from error
+            raise FileFormatError(
+                f"set_state: the random state must be what get_state gave; this one fails with {error!r}"
+            ) from error
         self.seed, self.key = seed, key
 
 

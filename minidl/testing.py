@@ -128,7 +128,7 @@ def check_gradient(
         # Terms that cancel leave rounding errors of their own size, so 1 % of it counts as well.
         if not abs(given - expected) <= atol + rtol * max(abs(expected), size / 100):
             raise GradError(
-                f"gradient along direction {seed}: backward gives {given:.12g}, differences {expected:.12g}"
+                f"check_gradient: along direction {seed} backward gives {given:.12g}, differences {expected:.12g}"
             )
     if order > 1:
         check_gradient(_gradient_of(function), *inputs, rtol=10 * rtol, atol=10 * atol, step=step, order=order - 1)

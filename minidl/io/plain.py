@@ -36,7 +36,7 @@ def pack(value: Any, place: str, arrays: dict[str, Array]) -> Any:
     if plain is None or isinstance(plain, (bool, int, float, str)):
         return plain
     raise FileFormatError(
-        f"checkpoint: {place} is a {type(value).__name__}, which is neither a number, text, list, dict nor array"
+        f"checkpoint: {place} is of type {type(value).__name__}, which is neither a number, text, list, dict nor array"
     )
 
 

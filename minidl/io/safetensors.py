@@ -39,7 +39,10 @@ def save(tensors: Mapping[str, Any], path: str | os.PathLike[str], metadata: Map
 
     texts = dict(metadata or {})
     if not all(isinstance(text, str) for text in (*tensors, *texts, *texts.values())) or "__metadata__" in tensors:
-        raise ArgumentError("save: names and metadata must be texts, and no tensor may be named '__metadata__'")
+        other = next((t for t in (*tensors, *texts, *texts.values()) if not isinstance(t, str)), "__metadata__")
+        raise ArgumentError(
+            f"save: names and metadata must be texts, and no tensor may be named '__metadata__'; got {other!r}"
+        )
     content = to_bytes({name: _storable(name, value) for name, value in tensors.items()})
     header, data = _with_metadata(content, texts)
     check(header, len(header) + len(data), str(path), LIMITS)
@@ -77,7 +80,9 @@ def _storable(name: str, value: Any) -> Array:
     array = value.detach().cpu().array if isinstance(value, Tensor) else np.asarray(value)
     array = array.astype(array.dtype.newbyteorder("<"), order="C", copy=False)
     if array.dtype.str not in DTYPES.values():
-        raise DTypeError(f"save: {name!r} has element type {array.dtype}, which safetensors files do not have")
+        raise DTypeError(
+            f"save: {name!r} has element type {array.dtype}, which safetensors files do not have; convert it first"
+        )
     return array
 
 

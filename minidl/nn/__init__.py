@@ -34,8 +34,22 @@ from minidl.nn.activation_family import (
     Threshold,
 )
 from minidl.nn.attention import MultiheadAttention
-from minidl.nn.containers import ModuleDict, ModuleList, ParameterList, Sequential
+from minidl.nn.containers import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
 from minidl.nn.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
+from minidl.nn.conv_rnn import (
+    ConvGRU1d,
+    ConvGRU2d,
+    ConvGRU3d,
+    ConvGRUCell1d,
+    ConvGRUCell2d,
+    ConvGRUCell3d,
+    ConvLSTM1d,
+    ConvLSTM2d,
+    ConvLSTM3d,
+    ConvLSTMCell1d,
+    ConvLSTMCell2d,
+    ConvLSTMCell3d,
+)
 from minidl.nn.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, FeatureAlphaDropout
 from minidl.nn.embedding import Embedding, EmbeddingBag
 from minidl.nn.flatten import Flatten, Unflatten
@@ -116,7 +130,13 @@ from minidl.nn.rearrange import ChannelShuffle, Fold, PixelShuffle, PixelUnshuff
 from minidl.nn.resize import Upsample, UpsamplingBilinear2d, UpsamplingNearest2d
 from minidl.nn.rnn import GRU, LSTM, RNN
 from minidl.nn.rnn_cells import GRUCell, LSTMCell, RNNCell
-from minidl.nn.transformer import TransformerDecoderLayer, TransformerEncoder, TransformerEncoderLayer
+from minidl.nn.transformer import (
+    Transformer,
+    TransformerDecoder,
+    TransformerDecoderLayer,
+    TransformerEncoder,
+    TransformerEncoderLayer,
+)
 
 __all__ = [
     "CELU",
@@ -154,6 +174,18 @@ __all__ = [
     "Conv1d",
     "Conv2d",
     "Conv3d",
+    "ConvGRU1d",
+    "ConvGRU2d",
+    "ConvGRU3d",
+    "ConvGRUCell1d",
+    "ConvGRUCell2d",
+    "ConvGRUCell3d",
+    "ConvLSTM1d",
+    "ConvLSTM2d",
+    "ConvLSTM3d",
+    "ConvLSTMCell1d",
+    "ConvLSTMCell2d",
+    "ConvLSTMCell3d",
     "ConvTranspose1d",
     "ConvTranspose2d",
     "ConvTranspose3d",
@@ -217,6 +249,7 @@ __all__ = [
     "PReLU",
     "PairwiseDistance",
     "Parameter",
+    "ParameterDict",
     "ParameterList",
     "PixelShuffle",
     "PixelUnshuffle",
@@ -246,6 +279,8 @@ __all__ = [
     "Tanh",
     "Tanhshrink",
     "Threshold",
+    "Transformer",
+    "TransformerDecoder",
     "TransformerDecoderLayer",
     "TransformerEncoder",
     "TransformerEncoderLayer",

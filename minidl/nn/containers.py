@@ -1,14 +1,16 @@
-"""Modules that hold modules: one after the other, in a list, or by name; and a list of weights."""
+"""Modules that hold modules: one after the other, in a list, or by name; and weights in a list or by name."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Self, cast, overload
+from typing import Any, ClassVar, Generic, Self, TypeVar, cast, overload
 
 from minidl.errors import ArgumentError
 from minidl.nn.module import Module, Parameter
 
-__all__ = ["ModuleDict", "ModuleList", "ParameterList", "Sequential"]
+__all__ = ["ModuleDict", "ModuleList", "ParameterDict", "ParameterList", "Sequential"]
+
+Entry = TypeVar("Entry")
 
 
 class _Numbered(Module):
@@ -137,25 +139,32 @@ class ModuleList(_Numbered):
         ]
 
 
-class ModuleDict(Module):
-    """Modules by name, all of them parts of the network. It has no `forward`."""
+class _Named(Module, Generic[Entry]):
+    """Entries by name: they are attributes, so their names are those of the state_dict."""
 
-    def __init__(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]] = ()) -> None:
-        self.update(modules)
+    _kind: ClassVar[type]
+    _word: ClassVar[str]
 
-    def __getitem__(self, key: str) -> Module:
+    def __init__(self, entries: Mapping[str, Any] | Iterable[tuple[str, Any]] | None = None) -> None:
+        self.update(entries or {})
+
+    def _put(self, key: str, value: Any) -> None:
+        raise NotImplementedError
+
+    def __getitem__(self, key: str) -> Entry:
         if key not in self:
-            raise KeyError(f"ModuleDict: there is no module {key!r}; it holds {', '.join(self.keys()) or 'none'}")
-        return cast(Module, vars(self)[key])
+            known = ", ".join(self.keys()) or "none"
+            raise KeyError(f"{type(self).__name__}: there is no {self._word} {key!r}; it holds {known}")
+        return cast(Entry, vars(self)[key])
 
-    def __setitem__(self, key: str, module: Module) -> None:
-        self.add_module(key, _checked(self, module))
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._put(key, value)
 
     def __delitem__(self, key: str) -> None:
         self.pop(key)
 
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, str) and isinstance(vars(self).get(key), Module)
+        return isinstance(key, str) and isinstance(vars(self).get(key), self._kind)
 
     def __len__(self) -> int:
         return len(self.keys())
@@ -164,29 +173,50 @@ class ModuleDict(Module):
         return iter(self.keys())
 
     def keys(self) -> list[str]:
-        return [name for name, value in vars(self).items() if isinstance(value, Module)]
+        return [name for name, value in vars(self).items() if isinstance(value, self._kind)]
 
-    def values(self) -> list[Module]:
+    def values(self) -> list[Entry]:
         return [vars(self)[name] for name in self.keys()]
 
-    def items(self) -> list[tuple[str, Module]]:
+    def items(self) -> list[tuple[str, Entry]]:
         return [(name, vars(self)[name]) for name in self.keys()]
 
-    def update(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]]) -> None:
-        """Add all `modules`, in place of those with the same names."""
-        for key, module in dict(modules).items():
-            self[key] = module
+    def update(self, entries: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
+        """Add all `entries`, in place of those with the same names."""
+        for key, value in dict(entries).items():
+            self[key] = value
 
-    def pop(self, key: str) -> Module:
-        """Take out the module `key` and return it."""
-        module = self[key]
+    def pop(self, key: str) -> Entry:
+        """Take out the entry `key` and return it."""
+        value = self[key]
         delattr(self, key)
-        return module
+        return value
 
     def clear(self) -> None:
-        """Take out all modules."""
+        """Take out all entries."""
         for key in self.keys():
             delattr(self, key)
+
+
+class ModuleDict(_Named[Module]):
+    """Modules by name, all of them parts of the network. It has no `forward`."""
+
+    _kind, _word = Module, "module"
+
+    def _put(self, key: str, value: Any) -> None:
+        self.add_module(key, _checked(self, value))
+
+
+class ParameterDict(_Named[Parameter]):
+    """Weights by name, all of them trained; tensors become Parameters."""
+
+    _kind, _word = Parameter, "parameter"
+
+    def _put(self, key: str, value: Any) -> None:
+        self.register_parameter(key, _parameter(value))
+
+    def _repr_children(self) -> list[str]:
+        return [f"({key}): Parameter of {p.dtype} and shape {p.shape}" for key, p in self.items()]
 
 
 class ParameterList(Module):

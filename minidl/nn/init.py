@@ -16,8 +16,8 @@ from minidl.errors import ArgumentError, ShapeError
 from minidl.random import Generator, default_generator
 
 __all__ = [
-    "calculate_gain", "constant_", "eye_", "kaiming_normal_", "kaiming_uniform_", "normal_", "ones_", "orthogonal_",
-    "trunc_normal_", "uniform_", "xavier_normal_", "xavier_uniform_", "zeros_",
+    "calculate_gain", "constant_", "dirac_", "eye_", "kaiming_normal_", "kaiming_uniform_", "normal_", "ones_",
+    "orthogonal_", "sparse_", "trunc_normal_", "uniform_", "xavier_normal_", "xavier_uniform_", "zeros_",
 ]  # fmt: skip
 
 _GAINS = {
@@ -159,6 +159,37 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator | None = N
     q, r = np.linalg.qr(draws)
     q = q * np.where(np.diag(r) < 0, -1.0, 1.0)
     return _fill(tensor, gain * (q.T if rows < columns else q).reshape(tensor.shape))
+
+
+def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
+    """A convolution's weight (K, C, *kernel) that hands on its channels: 1 in the middle of the kernel, 0 elsewhere.
+
+    Args:
+        groups: each group of filters begins again with the first channel.
+    """
+    if tensor.ndim not in (3, 4, 5) or groups < 1 or tensor.shape[0] % groups:
+        raise ShapeError(
+            f"dirac_: needs a weight (K, C, *kernel) of 3 to 5 dimensions whose K is a multiple of groups={groups}, "
+            f"got shape {tensor.shape}"
+        )
+    values, each = np.zeros(tensor.shape), tensor.shape[0] // groups
+    middle = tuple(k // 2 for k in tensor.shape[2:])
+    for group in range(groups):
+        for channel in range(min(each, tensor.shape[1])):
+            place: tuple[int, ...] = (group * each + channel, channel, *middle)
+            values[place] = 1
+    return _fill(tensor, values)
+
+
+def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Generator | None = None) -> Tensor:
+    """A matrix of normal numbers, of which the share `sparsity` of each column is zero. Source: Martens, ICML 2010."""
+    if tensor.ndim != 2 or not 0 <= sparsity <= 1:
+        raise ShapeError(f"sparse_: needs a matrix and a sparsity from 0 to 1, got {tensor.shape} and {sparsity}")
+    rng = generator or default_generator()
+    values, count = rng.normal(tensor.shape, std=std, dtype=np.dtype("f8")), math.ceil(sparsity * tensor.shape[0])
+    for column in range(tensor.shape[1]):
+        values[rng.permutation(tensor.shape[0])[:count], column] = 0
+    return _fill(tensor, values)
 
 
 def fans(tensor: Tensor) -> tuple[int, int]:

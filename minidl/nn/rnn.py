@@ -18,7 +18,7 @@ from minidl.nn.linear import blank
 from minidl.nn.module import Module, Parameter
 from minidl.nn.rnn_cells import check_nonlinearity, check_sizes, reset_uniform
 from minidl.nn.utils.rnn import PackedSequence, lengths_of, packed_rows, padded_rows
-from minidl.ops import cat, gru_sequence, lstm_sequence, rnn_sequence, stack
+from minidl.ops import cat, gru_sequence, lstm_sequence, projected_lstm_sequence, rnn_sequence, stack
 
 __all__ = ["GRU", "LSTM", "RNN"]
 
@@ -53,14 +53,22 @@ class _Recurrent(Module, Generic[State]):
             warnings.warn(f"{name}: dropout acts between layers, so it does nothing with one layer", stacklevel=3)
         self.input_size, self.hidden_size, self.num_layers, self.bias = input_size, hidden_size, num_layers, bias
         self.batch_first, self.dropout, self.bidirectional = batch_first, dropout, bidirectional
-        rows = self._gates * hidden_size
         for place, suffix in enumerate(self._suffixes()):
-            width = input_size if place < self._directions else hidden_size * self._directions
-            shapes: dict[str, tuple[int, ...]] = {"weight_ih": (rows, width), "weight_hh": (rows, hidden_size)}
-            shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)} if bias else {}
-            for weight, shape in shapes.items():
+            width = input_size if place < self._directions else self._state_sizes[0] * self._directions
+            for weight, shape in self._shapes(width).items():
                 setattr(self, weight + suffix, blank(*shape, device=device, dtype=dtype))
         self.reset_parameters()
+
+    @property
+    def _state_sizes(self) -> tuple[int, ...]:
+        """How many numbers a row has in each state."""
+        return (self.hidden_size,) * len(self._state_names)
+
+    def _shapes(self, width: int) -> dict[str, tuple[int, ...]]:
+        """The weights of one layer and direction, whose input has `width` numbers."""
+        rows = self._gates * self.hidden_size
+        biases = {"bias_ih": (rows,), "bias_hh": (rows,)} if self.bias else {}
+        return {"weight_ih": (rows, width), "weight_hh": (rows, self._state_sizes[0]), **biases}
 
     if TYPE_CHECKING:
 
@@ -81,9 +89,8 @@ class _Recurrent(Module, Generic[State]):
 
     @property
     def all_weights(self) -> list[list[Parameter]]:
-        """For each layer and direction weight_ih, weight_hh and, if there are biases, bias_ih and bias_hh."""
-        kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")[: 4 if self.bias else 2]
-        return [[getattr(self, kind + suffix) for kind in kinds] for suffix in self._suffixes()]
+        """For each layer and direction weight_ih, weight_hh and, where there are, bias_ih, bias_hh and weight_hr."""
+        return [[getattr(self, kind + suffix) for kind in self._shapes(0)] for suffix in self._suffixes()]
 
     def reset_parameters(self) -> None:
         """Draw the starting values again."""
@@ -126,27 +133,32 @@ class _Recurrent(Module, Generic[State]):
     def _layers(self, x: Tensor, states: Sequence[Tensor], lengths: Array | None) -> tuple[Tensor, list[Tensor]]:
         """All layers on (steps, N, input_size): the last one's output, and the last states of all."""
         places = self.num_layers * self._directions
-        shape = (places, x.shape[1], self.hidden_size)
-        for name, state in zip(self._state_names, states, strict=False):
-            if state.shape != shape:
-                raise ShapeError(
-                    f"{type(self).__name__}: {name} must be (num_layers * directions, batch, hidden_size) = {shape}, "
-                    f"got {state.shape}"
-                )
+        self._check_states(states, places, x.shape[1])
         steps = None if lengths is None else Tensor.of(lengths).to(x.device)
         weights = self.all_weights
-        start = Tensor.of(x.device.xp.zeros((self._directions, *shape[1:]), promote(x.dtype, weights[0][0].dtype)))
+        shapes = [(self._directions, x.shape[1], size) for size in self._state_sizes]
+        dtype = promote(x.dtype, weights[0][0].dtype)
+        zeros = [Tensor.of(x.device.xp.zeros(shape, dtype)) for shape in shapes]
         last: list[tuple[Tensor, ...]] = []
         for place in range(0, places, self._directions):
             whole = slice(place, place + self._directions)
-            starts = [s[whole] for s in states] or [start] * len(self._state_names)
+            starts = [s[whole] for s in states] or zeros
             kinds = [_joined(of_kind) for of_kind in zip(*weights[whole], strict=True)]
             if not self.bias:
-                kinds += [Tensor.of(x.device.xp.zeros(kinds[0].shape[:2], kinds[0].dtype))] * 2
+                kinds[2:2] = [Tensor.of(x.device.xp.zeros(kinds[0].shape[:2], kinds[0].dtype))] * 2
             x, *ends = self._sweep(x, starts, kinds, steps)
             last.append(tuple(ends))
             x = F.dropout(x, self.dropout, self.training and whole.stop < places)
         return x, [ends[0] if len(ends) == 1 else cat(ends, 0) for ends in zip(*last, strict=True)]
+
+    def _check_states(self, states: Sequence[Tensor], places: int, batch: int) -> None:
+        for name, state, size in zip(self._state_names, states, self._state_sizes, strict=False):
+            shape, word = (places, batch, size), "hidden_size" if size == self.hidden_size else "proj_size"
+            if state.shape != shape:
+                raise ShapeError(
+                    f"{type(self).__name__}: {name} must be (num_layers * directions, batch, {word}) = {shape}, "
+                    f"got {state.shape}"
+                )
 
     def _ranked(self, states: Sequence[Tensor], ndim: int) -> Sequence[Tensor]:
         """The given states, after a look at their number of dimensions."""
@@ -163,7 +175,8 @@ class _Recurrent(Module, Generic[State]):
     ) -> tuple[Tensor, ...]:
         """One layer: its states (steps, N, D hidden_size), and what it ends with.
 
-        `weights` are weight_ih, weight_hh, bias_ih and bias_hh of all its directions, (D, ...).
+        `weights` are weight_ih, weight_hh, bias_ih, bias_hh and, in a layer that has one, weight_hr of all its
+        directions, (D, ...).
         """
         raise NotImplementedError
 
@@ -174,9 +187,11 @@ class _Recurrent(Module, Generic[State]):
         return states[0]
 
     def extra_repr(self) -> str:
-        defaults = {"num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False}
+        defaults = {
+            "proj_size": 0, "num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False,
+        }  # fmt: skip
         own = vars(self)
-        changed = [f"{name}={own[name]}" for name, default in defaults.items() if own[name] != default]
+        changed = [f"{name}={own[name]}" for name, usual in defaults.items() if own.get(name, usual) != usual]
         return ", ".join([str(self.input_size), str(self.hidden_size), *changed])
 
 
@@ -224,9 +239,12 @@ class LSTM(_Recurrent["tuple[Tensor, Tensor]"]):
     """A long short-term memory along sequences; the formulas are in `minidl/ops/rnn/lstm.py`.
 
     Shapes and weights as in `RNN`, with four gates, in the order i f g o. States are pairs: `hx` is (h_0, c_0), and the
-    second result is (h_n, c_n). A `proj_size` is refused.
+    second result is (h_n, c_n).
 
-    Source: Hochreiter and Schmidhuber, Neural Computation 9 (1997).
+    With a `proj_size`, from 1 to hidden_size - 1, the state h is weight_hr_l0 (proj_size, hidden_size) times what it
+    would be otherwise: outputs, h_0 and h_n have `proj_size` numbers where they had `hidden_size`, c has not.
+
+    Source: Hochreiter and Schmidhuber, Neural Computation 9 (1997); projections: Sak et al., arXiv:1402.1128.
     """
 
     _gates = 4
@@ -237,8 +255,11 @@ class LSTM(_Recurrent["tuple[Tensor, Tensor]"]):
         dropout: float = 0.0, bidirectional: bool = False, proj_size: int = 0, device: Device | str | None = None,
         dtype: DType | None = None,
     ) -> None:  # fmt: skip
-        if proj_size:
-            raise ArgumentError("LSTM: proj_size is not built; put a Linear(hidden_size, proj_size) behind the LSTM")
+        if not 0 <= proj_size < max(hidden_size, 1):
+            raise ArgumentError(
+                f"LSTM: proj_size must be from 0 (none) to less than hidden_size {hidden_size}, got {proj_size}"
+            )
+        self.proj_size = proj_size
         super().__init__(
             input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, device=device, dtype=dtype
         )
@@ -246,8 +267,17 @@ class LSTM(_Recurrent["tuple[Tensor, Tensor]"]):
     def _sweep(
         self, x: Tensor, starts: Sequence[Tensor], weights: Sequence[Tensor], lengths: Tensor | None
     ) -> tuple[Tensor, ...]:
-        (h, c), (weight_ih, weight_hh, bias_ih, bias_hh) = starts, weights
-        return lstm_sequence(x, h, c, weight_ih, weight_hh, bias_ih + bias_hh, lengths)
+        weight_ih, weight_hh, bias_ih, bias_hh, *weight_hr = weights
+        sweep: Any = projected_lstm_sequence if weight_hr else lstm_sequence
+        return sweep(x, *starts, weight_ih, weight_hh, bias_ih + bias_hh, *weight_hr, lengths)  # type: ignore[no-any-return]
+
+    @property
+    def _state_sizes(self) -> tuple[int, ...]:
+        return self.proj_size or self.hidden_size, self.hidden_size
+
+    def _shapes(self, width: int) -> dict[str, tuple[int, ...]]:
+        projection = {"weight_hr": (self.proj_size, self.hidden_size)} if self.proj_size else {}
+        return {**super()._shapes(width), **projection}
 
     def _split(self, hx: Any) -> Sequence[Tensor]:
         if hx is not None and not (isinstance(hx, (tuple, list)) and len(hx) == 2):

@@ -16,7 +16,7 @@ from minidl.nn import functional as F
 from minidl.nn import init
 from minidl.nn.linear import blank
 from minidl.nn.module import Module, Parameter
-from minidl.ops import chunk, relu, sigmoid, tanh
+from minidl.ops.rnn.unrolled import gru_step, lstm_step, rnn_step
 
 __all__ = ["GRUCell", "LSTMCell", "RNNCell"]
 
@@ -110,8 +110,8 @@ class RNNCell(_Cell):
         self.nonlinearity = nonlinearity
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
-        total = self._projected(input) + self._recurrent(self._state(input, hx))
-        return tanh(total) if self.nonlinearity == "tanh" else relu(total)
+        h = self._state(input, hx)
+        return rnn_step(self.nonlinearity)(self._projected(input), self._recurrent(h), (h,))[0]
 
     def extra_repr(self) -> str:
         return super().extra_repr() + ("" if self.nonlinearity == "tanh" else f", nonlinearity={self.nonlinearity}")
@@ -133,9 +133,8 @@ class LSTMCell(_Cell):
 
     def forward(self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
         h, c = (self._state(input, state) for state in hx or (None, None))
-        i, f, g, o = chunk(self._projected(input) + self._recurrent(h), 4, dim=-1)
-        c = sigmoid(f) * c + sigmoid(i) * tanh(g)
-        return sigmoid(o) * tanh(c), c
+        h, c = lstm_step(self._projected(input), self._recurrent(h), (h, c))
+        return h, c
 
 
 class GRUCell(_Cell):
@@ -148,7 +147,4 @@ class GRUCell(_Cell):
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
         h = self._state(input, hx)
-        x_r, x_z, x_n = chunk(self._projected(input), 3, dim=-1)
-        h_r, h_z, h_n = chunk(self._recurrent(h), 3, dim=-1)
-        n = tanh(x_n + sigmoid(x_r + h_r) * h_n)
-        return n + sigmoid(x_z + h_z) * (h - n)
+        return gru_step(self._projected(input), self._recurrent(h), (h,))[0]

@@ -6,11 +6,15 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from minidl.core import Tensor
 from minidl.device import Device
-from minidl.device.dtypes import DType
+from minidl.device import device as find_device
+from minidl.device.dtypes import DEFAULT_FLOAT, DType
 from minidl.errors import ArgumentError
 from minidl.nn import functional as F
+from minidl.nn import init
 from minidl.nn.attention import MultiheadAttention
 from minidl.nn.containers import ModuleList
 from minidl.nn.dropout import Dropout
@@ -18,7 +22,9 @@ from minidl.nn.linear import Linear
 from minidl.nn.module import Module
 from minidl.nn.norm import LayerNorm
 
-__all__ = ["TransformerDecoderLayer", "TransformerEncoder", "TransformerEncoderLayer"]
+__all__ = [
+    "Transformer", "TransformerDecoder", "TransformerDecoderLayer", "TransformerEncoder", "TransformerEncoderLayer",
+]  # fmt: skip
 
 Activation = str | Callable[[Tensor], Tensor]
 
@@ -153,3 +159,85 @@ class TransformerEncoder(Module):
         for layer in self.layers:
             src = layer(src, mask, src_key_padding_mask)
         return src if self.norm is None else self.norm(src)
+
+
+class TransformerDecoder(Module):
+    """`num_layers` copies of a decoder layer, one behind the other, and a norm behind them.
+
+    Args:
+        decoder_layer: copied, starting values included, as in PyTorch.
+        norm: a layer behind the last one, or None.
+    """
+
+    def __init__(self, decoder_layer: Module, num_layers: int, norm: Module | None = None) -> None:
+        self.layers = ModuleList([copy.deepcopy(decoder_layer) for _ in range(num_layers)])
+        self.num_layers, self.norm = num_layers, norm
+
+    def forward(
+        self, tgt: Tensor, memory: Tensor, tgt_mask: Tensor | None = None, memory_mask: Tensor | None = None,
+        tgt_key_padding_mask: Tensor | None = None, memory_key_padding_mask: Tensor | None = None,
+        tgt_is_causal: bool | None = None, memory_is_causal: bool = False,
+    ) -> Tensor:  # fmt: skip
+        """Masks are as for `MultiheadAttention`."""
+        for layer in self.layers:
+            tgt = layer(tgt, memory, tgt_mask, memory_mask, tgt_key_padding_mask, memory_key_padding_mask)
+        return tgt if self.norm is None else self.norm(tgt)
+
+
+class Transformer(Module):
+    """An encoder and a decoder. Maps src (S, N, d_model) and tgt (T, N, d_model) to (T, N, d_model).
+
+    Args:
+        d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps, batch_first, norm_first, bias: of all
+            layers, see `TransformerEncoderLayer`.
+        num_encoder_layers, num_decoder_layers: how many there are.
+        custom_encoder, custom_decoder: take their place.
+
+    Source: Vaswani et al., NeurIPS 2017, figure 1, without embeddings and the last projection.
+    """
+
+    def __init__(
+        self, d_model: int = 512, nhead: int = 8, num_encoder_layers: int = 6, num_decoder_layers: int = 6,
+        dim_feedforward: int = 2048, dropout: float = 0.1, activation: Activation = F.relu,
+        custom_encoder: Module | None = None, custom_decoder: Module | None = None, layer_norm_eps: float = 1e-5,
+        batch_first: bool = False, norm_first: bool = False, bias: bool = True, device: Device | str | None = None,
+        dtype: DType | None = None,
+    ) -> None:  # fmt: skip
+        made: dict[str, Any] = {"bias": bias, "device": device, "dtype": dtype}
+        layer = (d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps, batch_first, norm_first)
+
+        def norm() -> LayerNorm:
+            return LayerNorm(d_model, layer_norm_eps, **made)
+
+        self.encoder = custom_encoder or TransformerEncoder(
+            TransformerEncoderLayer(*layer, **made), num_encoder_layers, norm()
+        )
+        self.decoder = custom_decoder or TransformerDecoder(
+            TransformerDecoderLayer(*layer, **made), num_decoder_layers, norm()
+        )
+        self.d_model, self.nhead, self.batch_first = d_model, nhead, batch_first
+        for parameter in self.parameters():
+            if parameter.ndim > 1:
+                init.xavier_uniform_(parameter)
+
+    def forward(
+        self, src: Tensor, tgt: Tensor, src_mask: Tensor | None = None, tgt_mask: Tensor | None = None,
+        memory_mask: Tensor | None = None, src_key_padding_mask: Tensor | None = None,
+        tgt_key_padding_mask: Tensor | None = None, memory_key_padding_mask: Tensor | None = None,
+        src_is_causal: bool | None = None, tgt_is_causal: bool | None = None, memory_is_causal: bool = False,
+    ) -> Tensor:  # fmt: skip
+        """Masks are as for `MultiheadAttention`."""
+        memory = self.encoder(src, src_mask, src_key_padding_mask)
+        return self.decoder(
+            tgt, memory, tgt_mask, memory_mask, tgt_key_padding_mask, memory_key_padding_mask
+        )  # fmt: skip
+
+    @staticmethod
+    def generate_square_subsequent_mask(sz: int, device: Device | str = "cpu", dtype: DType = DEFAULT_FLOAT) -> Tensor:
+        """(sz, sz), to be added to scores: minus infinity where a step would look ahead, 0 elsewhere.
+
+        >>> Transformer.generate_square_subsequent_mask(2)
+        tensor([[0., -inf],
+                [0., 0.]])
+        """
+        return Tensor.of(np.triu(np.full((sz, sz), -np.inf, dtype), k=1)).to(find_device(device))

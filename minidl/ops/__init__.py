@@ -17,6 +17,7 @@ from minidl.ops.bounds import *
 from minidl.ops.compare import *
 from minidl.ops.concat import *
 from minidl.ops.conv import *
+from minidl.ops.conv_rnn import *
 from minidl.ops.conv_transpose import *
 from minidl.ops.cross_entropy import *
 from minidl.ops.ctc import *

@@ -384,7 +384,9 @@ def sum_to_size(input: Tensor, *size: Any) -> Tensor:
     shape = tuple(size[0]) if len(size) == 1 and not isinstance(size[0], int) else tuple(size)
     lead = input.ndim - len(shape)
     if lead < 0 or any(n not in (1, m) for n, m in zip(shape, input.shape[lead:], strict=True)):
-        raise ShapeError(f"sum_to_size: {shape} does not broadcast to input {input.shape}")
+        raise ShapeError(
+            f"sum_to_size: size must have lengths of input {input.shape} or 1, from the last on, got {shape}"
+        )
     if shape == input.shape:
         return input
     return sum_to(input.long() if input.dtype == bool_ else input, shape)  # sums of bools are counts

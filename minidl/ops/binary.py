@@ -285,20 +285,22 @@ def pow(input: Any, exponent: Any) -> Tensor:
 class InPlace(UpdateOp):
     """Change the first tensor by the second."""
 
-    @staticmethod
-    def infer(x: Spec, y: Spec) -> None:
-        if broadcast("in-place update", x, y) != x.shape:
-            raise ShapeError(f"in-place update: a tensor of shape {x.shape} cannot take one of shape {y.shape}")
+    @classmethod
+    def infer(cls, x: Spec, y: Spec) -> None:
+        if broadcast(cls.name, x, y) != x.shape:
+            raise ShapeError(
+                f"{cls.name}: a tensor of shape {x.shape} cannot take one of shape {y.shape}; it keeps its shape"
+            )
 
 
 class Arithmetic(InPlace):
     """One that computes: the result must be of the kind of the first tensor."""
 
-    @staticmethod
-    def infer(x: Spec, y: Spec) -> None:
-        InPlace.infer(x, y)
+    @classmethod
+    def infer(cls, x: Spec, y: Spec) -> None:
+        super().infer(x, y)
         if is_floating(y.dtype) and not is_floating(x.dtype):
-            raise DTypeError(f"in-place update: a tensor of {x.dtype} cannot hold what {y.dtype} gives; "
+            raise DTypeError(f"{cls.name}: a tensor of {x.dtype} cannot hold what {y.dtype} gives; "
                              "convert it first by .float(), or use the op without the underscore")  # fmt: skip
 
 

@@ -113,7 +113,7 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     if bad := [x for x in tensors if not isinstance(x, Tensor)]:
         raise DTypeError(f"cat: needs tensors, got {type(bad[0]).__name__}")
     if not len(tensors):
-        raise ShapeError("cat: needs at least one tensor")
+        raise ShapeError("cat: tensors must hold at least one tensor, got none")
     if any(x.ndim > 1 for x in tensors):  # as PyTorch has it, an empty row joins anything
         tensors = [x for x in tensors if x.shape != (0,)]
     if not tensors[0].ndim:
@@ -125,7 +125,7 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Tensors of one shape, joined along a new dimension `dim`."""
     if not len(tensors):
-        raise ShapeError("stack: needs at least one tensor")
+        raise ShapeError("stack: tensors must hold at least one tensor, got none")
     if any(t.shape != tensors[0].shape for t in tensors):
         raise ShapeError(f"stack: shapes must be equal, got {sorted({t.shape for t in tensors})}")
     return cat([unsqueeze(t, dim) for t in tensors], dim_index("stack", dim, tensors[0].ndim + 1))

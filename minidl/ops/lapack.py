@@ -71,7 +71,10 @@ def run(op: type[Op], *inputs: Tensor, **params: Any) -> Any:
     try:
         return op.apply(*inputs, **params)
     except np.linalg.LinAlgError as error:
-        raise ArgumentError(f"{op.name}: {str(error).lower()}; the matrix allows no answer") from None
+        reason = str(error).lower()
+        raise ArgumentError(
+            f"{op.name}: {reason}; the matrix allows no answer: add a little to its diagonal, or use pinv or lstsq"
+        ) from None
 
 
 class Inverse(Op):

@@ -162,7 +162,10 @@ def _unpool(
     pixels, lead = math.prod(image), input.shape[:-dims]
     places = reshape(indices, *lead, math.prod(input.shape[-dims:]))
     if places.numel() and not 0 <= int(places.array.min()) <= int(places.array.max()) < pixels:
-        raise ShapeError(f"{name}: indices must lie from 0 to {pixels - 1}, the pixels of {tuple(image)}")
+        raise ShapeError(
+            f"{name}: indices must lie from 0 to {pixels - 1}, the pixels of {tuple(image)}, "
+            f"got {int(places.array.min())} to {int(places.array.max())}"
+        )
     zeros = Tensor.of(input.device.xp.zeros((*lead, pixels), input.dtype))
     spread: Tensor = ScatterWrite.apply(zeros, places, reshape(input, places.shape), dim=len(lead))
     return reshape(spread, *lead, *image)

@@ -287,7 +287,7 @@ def _wanted(
     """The scale (None where a size is given) and the new length of each spatial dimension."""
     image = input.shape[2:]
     if (size is None) == (scale_factor is None):
-        raise ShapeError("interpolate: give either size or scale_factor")
+        raise ShapeError(f"interpolate: give either size or scale_factor, got {'neither' if size is None else 'both'}")
     if size is not None:
         return [None] * dims, sizes("interpolate", "size", size, dims, least=1)
     given: Any = scale_factor

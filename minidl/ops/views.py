@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-from minidl.core import Array, Grads, Node, Op, Spec, Tensor, ViewOp, dim_index
+from minidl.core import Array, Grads, Node, Op, Spec, Tensor, ViewOp, dim_index, is_recording, registry
 from minidl.device import device_of
 from minidl.errors import ShapeError
 from minidl.ops.reduce import sum_to
@@ -151,6 +151,44 @@ class SlicePut(Op):
         taken = Slice.apply(g, index=node.params["index"])
         nothing = Tensor.of(g.device.xp.zeros((), g.dtype))
         return SlicePut.apply(g, nothing, **node.params) if node.needs[0] else None, taken
+
+
+class SideBySide(Op):
+    """Slices that cover a tensor side by side along `dim`, as the results of one step.
+
+    Their gradients are joined by one copy; slices on their own would each fill a tensor of the whole's size, which of
+    T steps of a sequence costs T² steps. In-place changes still go by the origin that each slice has.
+    """
+
+    name = "side_by_side"
+
+    @staticmethod
+    def infer(x: Spec, *, dim: int, sizes: tuple[int | None, ...]) -> tuple[Spec, ...]:
+        before, after = x.shape[:dim], x.shape[dim + 1 :]
+        return tuple([x.with_shape(*before, *(() if n is None else (n,)), *after) for n in sizes])
+
+    @staticmethod
+    def vjp(node: Node, g: tuple[Tensor | None, ...]) -> Grads:
+        known = next(part for part in g if part is not None)
+        zeros = known.device.xp.zeros
+        parts = [Tensor.of(zeros(*spec)) if part is None else part for part, spec in zip(g, node.outs, strict=True)]
+        join = "stack" if node.params["sizes"][0] is None else "cat"
+        return (registry.call(join, parts, node.params["dim"]),)
+
+
+def _side_by_side(input: Tensor, dim: int, sizes: Sequence[int | None]) -> tuple[Tensor, ...]:
+    """The parts of these lengths along `dim`, or without that dimension where it is None."""
+    parts, start = [], 0
+    for size in sizes:
+        place: Any = start if size is None else slice(start, start + size)
+        parts.append(basic_slice(input, (slice(None),) * dim + (place,)))
+        start += 1 if size is None else size
+    if len(parts) > 1 and is_recording() and input.requires_grad:
+        params = {"dim": dim, "sizes": tuple(sizes)}
+        node = Node(SideBySide, (input,), params, (input.spec,), tuple([p.spec for p in parts]), tuple(parts))
+        for slot, part in enumerate(parts):
+            part.link(node, slot)
+    return tuple(parts)
 
 
 def _thawed(index: tuple[Entry, ...]) -> tuple[Any, ...]:
@@ -377,14 +415,16 @@ def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """The slices along `dim`, one tensor each."""
     if not input.ndim:
         raise ShapeError("unbind: a single number has no dimension to unbind")
-    return tuple(select(input, dim, i) for i in range(input.shape[dim_index("unbind", dim, input.ndim)]))
+    d = dim_index("unbind", dim, input.ndim)
+    return _side_by_side(input, d, [None] * input.shape[d])
 
 
 def split(input: Tensor, split_size: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
     """Pieces of `split_size` along `dim` (the last may be shorter), or of the lengths listed."""
     if not input.ndim:
         raise ShapeError("split: a single number has no dimension to split")
-    length = input.shape[dim_index("split", dim, input.ndim)]
+    d = dim_index("split", dim, input.ndim)
+    length = input.shape[d]
     if isinstance(split_size, int) and (split_size < 0 or (split_size == 0 and length)):
         raise ShapeError(f"split: split_size must be 1 or more, got {split_size}")
     if isinstance(split_size, int):
@@ -393,8 +433,9 @@ def split(input: Tensor, split_size: int | Sequence[int], dim: int = 0) -> tuple
         sizes = list(split_size)
         if sum(sizes) != length:
             raise ShapeError(f"split: sizes {sizes} must add up to {length}, the length of dimension {dim}")
-    starts = [sum(sizes[:i]) for i in range(len(sizes))]
-    return tuple(narrow(input, dim, start, size) for start, size in zip(starts, sizes, strict=True))
+        if min(sizes, default=0) < 0:
+            raise ShapeError(f"split: sizes must be 0 or more, got {sizes}")
+    return _side_by_side(input, d, sizes)
 
 
 def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from minidl.core import Node, Tensor, deferring, is_recording, recording, settle
 from minidl.core.tape import check_unchanged, noting
-from minidl.core.versions import tick
+from minidl.core.versions import change_of, tick
 from minidl.errors import ArgumentError, GradError
 from minidl.random import default_generator
 
@@ -46,7 +46,8 @@ def checkpoint(
     if not is_recording():
         return function(*args, **kwargs)
     settle()  # what waits belongs to the steps before
-    frame = _Frame(lambda: function(*args, **kwargs), preserve_rng_state)
+    inputs = [t for t in (*args, *kwargs.values()) if isinstance(t, Tensor)]
+    frame = _Frame(lambda: function(*args, **kwargs), inputs, preserve_rng_state)
     return frame.run(frame.empty)
 
 
@@ -78,12 +79,12 @@ def _run(layers: Sequence[Callable[..., Any]], value: Any) -> Any:
 class _Frame:
     """One checkpoint: its function, its steps, and those of the second run that were not asked for yet."""
 
-    def __init__(self, function: Callable[[], Any], preserve_rng_state: bool) -> None:
-        self.function = function
+    def __init__(self, function: Callable[[], Any], inputs: Sequence[Tensor], preserve_rng_state: bool) -> None:
+        self.function, self.inputs = function, inputs
         self.random_state = default_generator().get_state() if preserve_rng_state else None
         self.specs: list[Any] = []
         self.again: dict[int, Node] = {}
-        self.started = 0
+        self.started = self.ended = 0
 
     def empty(self, node: Node) -> None:
         """Take from a step what it keeps; it asks for it by its number."""
@@ -106,9 +107,22 @@ class _Frame:
         with noting(note), deferring():
             result = self.function()
             settle()
+        self.ended = tick()
         return result
 
+    def check_inputs(self) -> None:
+        """See that the second run starts from the same numbers as the first: not every step would notice it."""
+        for t in self.inputs:
+            change = change_of(t.array)
+            if change is not None and change.tick > self.ended:
+                raise GradError(
+                    f"checkpoint: its input of shape {t.shape} must be as it was in the forward pass to run again, but "
+                    f"{change.op} has changed it in place since; change a clone() of it, or use the op without the "
+                    "underscore"
+                )
+
     def run_again(self) -> None:
+        self.check_inputs()
         nodes: list[Node] = []
         generator = default_generator()
         here = generator.get_state()

@@ -9,7 +9,7 @@ from minidl.core import Tensor, recording
 from minidl.errors import ArgumentError, GradError
 from minidl.ops.many import ClampAll, ScaleAll, sums_of_squares
 
-__all__ = ["clip_grad_norm_", "clip_grad_value_"]
+__all__ = ["clip_grad_norm_", "clip_grad_value_", "clip_grads_with_norm_", "get_total_norm"]
 
 
 def clip_grad_norm_(
@@ -31,19 +31,30 @@ def clip_grad_norm_(
     Source: Pascanu et al., ICML 2013, algorithm 1; the 1e-6 below is PyTorch's.
     """
     grads = _gradients(parameters)
-    if not max_norm >= 0 or not norm_type > 0:
-        raise ArgumentError(
-            f"clip_grad_norm_: max_norm must be 0 or more and norm_type above 0, got {max_norm} and {norm_type}"
-        )
-    with recording(False):
-        total = _length(grads) if norm_type == 2 else _norm([_norm([abs(g)], norm_type) for g in grads], norm_type)
-    size = total.item()
-    if error_if_nonfinite and not math.isfinite(size):
-        raise GradError("clip_grad_norm_: a gradient is NaN or infinite; lower the learning rate or find the cause")
-    factor = float(max_norm) / (size + 1e-6)
-    if not factor >= 1.0:
-        ScaleAll.apply(grads, factor=factor)
+    total = _total("clip_grad_norm_", grads, norm_type, error_if_nonfinite)
+    _scale("clip_grad_norm_", grads, max_norm, total)
     return total
+
+
+def get_total_norm(
+    tensors: Tensor | Iterable[Tensor], norm_type: float = 2.0, error_if_nonfinite: bool = False
+) -> Tensor:
+    """The norm of all elements of some tensors, gradients say, taken as one long vector; arguments as above.
+
+    Raises:
+        GradError: for a norm that is not finite, if asked to.
+    """
+    given = [tensors] if isinstance(tensors, Tensor) else list(tensors)
+    return _total("get_total_norm", given, norm_type, error_if_nonfinite)
+
+
+def clip_grads_with_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, total_norm: Tensor) -> None:
+    """Scale all gradients as `clip_grad_norm_` does, where their norm is known already.
+
+    Raises:
+        ArgumentError: for a negative `max_norm`.
+    """
+    _scale("clip_grads_with_norm_", _gradients(parameters), max_norm, total_norm)
 
 
 def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
@@ -55,6 +66,24 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
     if not clip_value >= 0:
         raise ArgumentError(f"clip_grad_value_: clip_value must be 0 or more, got {clip_value}")
     ClampAll.apply(_gradients(parameters), low=-float(clip_value), high=float(clip_value))
+
+
+def _total(name: str, tensors: list[Tensor], norm_type: float, error_if_nonfinite: bool) -> Tensor:
+    if not norm_type > 0:
+        raise ArgumentError(f"{name}: norm_type must be above 0, got {norm_type}")
+    with recording(False):
+        total = _length(tensors) if norm_type == 2 else _norm([_norm([abs(t)], norm_type) for t in tensors], norm_type)
+    if error_if_nonfinite and not math.isfinite(total.item()):
+        raise GradError(f"{name}: a gradient is NaN or infinite; lower the learning rate or find the cause")
+    return total
+
+
+def _scale(name: str, grads: list[Tensor], max_norm: float, total: Tensor) -> None:
+    if not max_norm >= 0:
+        raise ArgumentError(f"{name}: max_norm must be 0 or more, got {max_norm}")
+    factor = float(max_norm) / (total.item() + 1e-6)
+    if not factor >= 1.0:
+        ScaleAll.apply(grads, factor=factor)
 
 
 def _gradients(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:

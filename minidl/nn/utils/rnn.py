@@ -16,7 +16,10 @@ from minidl.device import Array
 from minidl.errors import ArgumentError, ShapeError
 from minidl.ops import cat, getitem
 
-__all__ = ["PackedSequence", "pack_padded_sequence", "pack_sequence", "pad_packed_sequence", "pad_sequence"]
+__all__ = [
+    "PackedSequence", "pack_padded_sequence", "pack_sequence", "pad_packed_sequence", "pad_sequence", "unpack_sequence",
+    "unpad_sequence",
+]  # fmt: skip
 
 
 class PackedSequence(NamedTuple):
@@ -119,6 +122,25 @@ def pad_sequence(
 def pack_sequence(sequences: Sequence[Tensor], enforce_sorted: bool = True) -> PackedSequence:
     """Sequences of unequal length (L, *), packed; the longest first unless `enforce_sorted` is False."""
     return pack_padded_sequence(pad_sequence(sequences), [len(s) for s in sequences], enforce_sorted=enforce_sorted)
+
+
+def unpad_sequence(
+    padded_sequences: Tensor, lengths: Tensor | Sequence[int], batch_first: bool = False
+) -> list[Tensor]:
+    """The rows of a padded batch (T, N, *), each as long as it is, (L, *)."""
+    rows = padded_sequences if batch_first else padded_sequences.transpose(0, 1)
+    counts = as_tensor(lengths).numpy()
+    if counts.shape != rows.shape[:1]:
+        raise ShapeError(
+            f"unpad_sequence: lengths must be one whole number for each of {len(rows)} rows, got shape {counts.shape}"
+        )
+    return [rows[n, : int(count)] for n, count in enumerate(counts)]
+
+
+def unpack_sequence(packed_sequences: PackedSequence) -> list[Tensor]:
+    """The inverse of `pack_sequence`: the sequences, in the order of the batch."""
+    padded, lengths = pad_packed_sequence(packed_sequences)
+    return unpad_sequence(padded, lengths)
 
 
 def lengths_of(sequence: PackedSequence) -> Array:

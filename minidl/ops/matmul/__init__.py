@@ -34,7 +34,9 @@ class MatMul(Op):
     @staticmethod
     def infer(x: Spec, y: Spec) -> Spec:
         if x.shape[-1] != y.shape[-2]:
-            raise ShapeError(f"matmul: {x.shape} times {y.shape}: inner lengths {x.shape[-1]} and {y.shape[-2]} differ")
+            raise ShapeError(
+                f"matmul: input {x.shape} times other {y.shape}: inner lengths {x.shape[-1]} and {y.shape[-2]} differ"
+            )
         try:
             batch = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
         except ValueError:
@@ -127,7 +129,10 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
     tensor([[11.]])
     """
     if not input.ndim or not other.ndim:
-        raise ShapeError("matmul: both operands need at least one dimension; multiply a single number with *")
+        raise ShapeError(
+            f"matmul: both operands need at least one dimension, got {input.shape} and {other.shape}; "
+            "multiply by a single number with *"
+        )
     if other.ndim == 1:
         return matmul(input, other.unsqueeze(1)).squeeze(-1)
     if input.ndim == 1:

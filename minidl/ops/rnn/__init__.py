@@ -18,11 +18,13 @@ import numpy as np
 
 from minidl.core import Tensor, is_recording
 from minidl.errors import ArgumentError
+from minidl.ops.matmul import matmul
 from minidl.ops.rnn.elman import RNNSequence
 from minidl.ops.rnn.gru import GRUSequence
 from minidl.ops.rnn.lstm import LSTMSequence
+from minidl.ops.rnn.projected import check_projection, projected, with_first_state
 
-__all__ = ["gru_sequence", "lstm_sequence", "rnn_sequence"]
+__all__ = ["gru_sequence", "lstm_sequence", "projected_lstm_sequence", "rnn_sequence"]
 
 
 def rnn_sequence(
@@ -61,7 +63,7 @@ def rnn_sequence(
     """
     if nonlinearity not in ("tanh", "relu"):
         raise ArgumentError(f"rnn_sequence: nonlinearity must be 'tanh' or 'relu', got {nonlinearity!r}")
-    rows = _lengths("rnn_sequence", input, lengths)
+    rows = _given_lengths("rnn_sequence", input, lengths)
     output, last = RNNSequence.apply(input, h0, weight_ih, weight_hh, bias, *rows, nonlinearity=nonlinearity)
     return output, last
 
@@ -94,9 +96,45 @@ def lstm_sequence(
 
     Source: Hochreiter and Schmidhuber, Neural Computation 9 (1997); Gers et al., Neural Computation 12 (2000).
     """
-    tensors = (input, h0, c0, weight_ih, weight_hh, bias, *_lengths("lstm_sequence", input, lengths))
+    tensors = (input, h0, c0, weight_ih, weight_hh, bias, *_given_lengths("lstm_sequence", input, lengths))
     output, h, c, _, _ = LSTMSequence.apply(*tensors, keep=_is_differentiated(tensors))
     return output, h, c
+
+
+def projected_lstm_sequence(
+    input: Tensor,
+    h0: Tensor,
+    c0: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias: Tensor,
+    weight_hr: Tensor,
+    lengths: Tensor | Sequence[int] | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`lstm_sequence` with h = weight_hr @ (o * tanh(c)), so that the state h has P numbers where the cell has H.
+
+    Args:
+        input, c0, weight_ih, bias, lengths: as in `lstm_sequence`.
+        h0: (D, N, P).
+        weight_hh: (D, 4 H, P).
+        weight_hr: (D, P, H).
+
+    Returns:
+        The states h (T, N, D P), and each row's last h (D, N, P) and c (D, N, H).
+
+    Raises:
+        ShapeError: if shapes do not fit.
+        ArgumentError: for a length that is not from 1 to T.
+
+    Source: Sak, Senior and Beaufays, arXiv:1402.1128.
+    """
+    check_projection(h0, c0, weight_hh, weight_hr)
+    rows = _given_lengths("projected_lstm_sequence", input, lengths)
+    if h0.requires_grad or h0.array.any():
+        input, weight_ih = with_first_state(input, h0, weight_ih, weight_hh, *rows)
+    start = Tensor.of(c0.device.xp.zeros(c0.shape, c0.dtype))
+    m, last, c = lstm_sequence(input, start, c0, weight_ih, matmul(weight_hh, weight_hr), bias, *rows)
+    return projected(m, weight_hr), matmul(last, weight_hr.mT), c
 
 
 def gru_sequence(
@@ -127,7 +165,7 @@ def gru_sequence(
 
     Source: Cho et al., EMNLP 2014.
     """
-    tensors = (input, h0, weight_ih, weight_hh, bias_ih, bias_hh, *_lengths("gru_sequence", input, lengths))
+    tensors = (input, h0, weight_ih, weight_hh, bias_ih, bias_hh, *_given_lengths("gru_sequence", input, lengths))
     output, last, _ = GRUSequence.apply(*tensors, keep=_is_differentiated(tensors))
     return output, last
 
@@ -136,14 +174,21 @@ def _is_differentiated(tensors: Sequence[Tensor]) -> bool:
     return is_recording() and any(t.requires_grad for t in tensors)
 
 
-def _lengths(name: str, input: Tensor, lengths: Tensor | Sequence[int] | None) -> tuple[Tensor, ...]:
+def _given_lengths(name: str, input: Tensor, lengths: Tensor | Sequence[int] | None) -> tuple[Tensor, ...]:
     """The lengths as one more input, checked; none if there are none."""
-    if lengths is None:
-        return ()
+    return () if lengths is None else (row_lengths(name, input, lengths),)
+
+
+def row_lengths(name: str, input: Tensor, lengths: Tensor | Sequence[int]) -> Tensor:
+    """The lengths (N,) of the rows of `input` (T, N, ...) as whole numbers.
+
+    Raises:
+        ArgumentError: if one is not from 1 to T.
+    """
     given = lengths if isinstance(lengths, Tensor) else Tensor.of(np.asarray(lengths, np.int64)).to(input.device)
     if input.ndim and given.numel() and not (given.array.min() >= 1 and given.array.max() <= input.shape[0]):
         raise ArgumentError(
             f"{name}: lengths must be from 1 to the {input.shape[0]} steps of input, "
             f"got {given.array.min()} to {given.array.max()}"
         )
-    return (given.to(np.int64) if given.dtype.kind in "iu" else given,)
+    return given.to(np.int64) if given.dtype.kind in "iu" else given

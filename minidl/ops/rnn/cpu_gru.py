@@ -27,7 +27,7 @@ def _next(n: Any, r: Any, z: Any, m: Any, h: Any) -> Any:
 
 
 @inline
-def _advance(room: Array, sums: int, state: int, cell: int, size: int) -> None:
+def advance(room: Array, sums: int, state: int, cell: int, size: int) -> None:
     n, r, z, m = sums, sums + size, sums + 2 * size, sums + 3 * size
     _open(room, (r, z, r, z), size)
     _next(room, (n, r, z, m, state, n, state), size)
@@ -41,14 +41,14 @@ def _slopes(n: Any, r: Any, z: Any, m: Any, before: Any, above: Any, carry: Any)
 
 
 @inline
-def _retreat(room: Array, memory: int, slopes: int, carry: int, cell: int, size: int) -> None:
+def retreat(room: Array, memory: int, slopes: int, carry: int, cell: int, size: int) -> None:
     n, r, z, m = memory, memory + size, memory + 2 * size, memory + 3 * size
     results = (slopes, slopes + size, slopes + 2 * size, slopes + 3 * size, carry)
     _slopes(room, (n, r, z, m, memory + 5 * size, memory + 6 * size, carry, *results), size)
 
 
 # The rows of a weight are r z n.
-GRU = Cell(forward_kernel(_advance), backward_kernel(_retreat), columns=4, order_x=(2, 0, 1), order_h=(0, 1, 2), own=1)
+GRU = Cell(forward_kernel(advance), backward_kernel(retreat), columns=4, order_x=(2, 0, 1), order_h=(0, 1, 2), own=1)
 
 
 def forward(

@@ -22,7 +22,7 @@ def _next(i: Any, f: Any, g: Any, o: Any, c: Any) -> Any:
 
 
 @inline
-def _advance(room: Array, sums: int, state: int, cell: int, size: int) -> None:
+def advance(room: Array, sums: int, state: int, cell: int, size: int) -> None:
     gates = (sums, sums + size, sums + 2 * size, sums + 3 * size)
     _open(room, gates + gates, size)
     _next(room, (*gates, cell, cell, state), size)
@@ -37,7 +37,7 @@ def _slopes(i: Any, f: Any, g: Any, o: Any, c: Any, before: Any, above: Any, car
 
 
 @inline
-def _retreat(room: Array, memory: int, slopes: int, carry: int, cell: int, size: int) -> None:
+def retreat(room: Array, memory: int, slopes: int, carry: int, cell: int, size: int) -> None:
     i, f, g, o = memory, memory + size, memory + 2 * size, memory + 3 * size
     c, before, above = memory + 4 * size, memory + 5 * size, memory + 6 * size
     results = (slopes, slopes + size, slopes + 2 * size, slopes + 3 * size, carry, cell)
@@ -45,7 +45,7 @@ def _retreat(room: Array, memory: int, slopes: int, carry: int, cell: int, size:
 
 
 _ORDER = (0, 1, 2, 3)
-LSTM = Cell(forward_kernel(_advance), backward_kernel(_retreat), columns=4, order_x=_ORDER, order_h=_ORDER)
+LSTM = Cell(forward_kernel(advance), backward_kernel(retreat), columns=4, order_x=_ORDER, order_h=_ORDER)
 
 
 def forward(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from minidl.core import Array, Grads, Node, Op, Spec
+from minidl.core import Array, Grads, Node, Op, Spec, is_recording
 from minidl.ops.rnn import cpu_elman
 from minidl.ops.rnn.sweep import (
     by_direction,
@@ -19,17 +19,17 @@ from minidl.ops.rnn.sweep import (
     given,
     one_type,
     or_zeros,
-    refuse_second_derivative,
     steps,
     write_gradients,
 )
+from minidl.ops.rnn.unrolled import layer_gradients, rnn_step
 
 
 class RNNSequence(Op):
     """Gives all states, zero on padding, and the last one of each row."""
 
     name = "rnn_sequence"
-    saves = ("x", "h0", "weight_ih", "weight_hh", "lengths", "out")
+    saves = ("x", "h0", "weight_ih", "weight_hh", "bias", "lengths", "out")
     cpu = staticmethod(cpu_elman.forward)
 
     @staticmethod
@@ -61,7 +61,10 @@ class RNNSequence(Op):
 
     @staticmethod
     def vjp(node: Node, g: Any) -> Grads:
-        x, h0, weight_ih, weight_hh, lengths, (output, last) = node.saved
+        x, h0, weight_ih, weight_hh, bias, lengths, (output, last) = node.saved
+        if is_recording():
+            step = rnn_step(node.params["nonlinearity"])
+            return layer_gradients(node, step, g, x, (h0,), (weight_ih, weight_hh, bias), lengths)
         inputs = (or_zeros(g[0], output), or_zeros(g[1], last), output, x, h0, weight_ih, weight_hh, *given(lengths))
         return fitted(node, *RNNSequenceGrad.apply(*inputs, wants_x=node.needs[0], **node.params))
 
@@ -73,7 +76,6 @@ class RNNSequenceGrad(Op):
     """
 
     name = "rnn_sequence_grad"
-    vjp = staticmethod(refuse_second_derivative)
     cpu = staticmethod(cpu_elman.backward)
 
     @staticmethod

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from minidl.core import Array, Grads, Node, Op, Spec
+from minidl.core import Array, Grads, Node, Op, Spec, is_recording
 from minidl.ops.rnn import cpu_gru
 from minidl.ops.rnn.sweep import (
     before,
@@ -26,11 +26,11 @@ from minidl.ops.rnn.sweep import (
     given,
     one_type,
     or_zeros,
-    refuse_second_derivative,
     sigmoid,
     steps,
     write_gradients,
 )
+from minidl.ops.rnn.unrolled import gru_step, layer_gradients
 
 
 class GRUSequence(Op):
@@ -40,7 +40,7 @@ class GRUSequence(Op):
     """
 
     name = "gru_sequence"
-    saves = ("x", "h0", "weight_ih", "weight_hh", "lengths", "out")
+    saves = ("x", "h0", "weight_ih", "weight_hh", "bias_ih", "bias_hh", "lengths", "out")
     cpu = staticmethod(cpu_gru.forward)
 
     @staticmethod
@@ -80,7 +80,9 @@ class GRUSequence(Op):
 
     @staticmethod
     def vjp(node: Node, g: Any) -> Grads:
-        x, h0, weight_ih, weight_hh, lengths, (output, h, gates) = node.saved
+        x, h0, weight_ih, weight_hh, bias_ih, bias_hh, lengths, (output, h, gates) = node.saved
+        if is_recording():
+            return layer_gradients(node, gru_step, g[:2], x, (h0,), (weight_ih, weight_hh, bias_ih, bias_hh), lengths)
         grads = or_zeros(g[0], output), or_zeros(g[1], h)
         saved = (output, gates, x, h0, weight_ih, weight_hh)
         return fitted(node, *GRUSequenceGrad.apply(*grads, *saved, *given(lengths), wants_x=node.needs[0]))
@@ -93,7 +95,6 @@ class GRUSequenceGrad(Op):
     """
 
     name = "gru_sequence_grad"
-    vjp = staticmethod(refuse_second_derivative)
     cpu = staticmethod(cpu_gru.backward)
 
     @staticmethod

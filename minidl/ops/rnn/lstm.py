@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from minidl.core import Array, Grads, Node, Op, Spec
+from minidl.core import Array, Grads, Node, Op, Spec, is_recording
 from minidl.ops.rnn import cpu_lstm
 from minidl.ops.rnn.sweep import (
     before,
@@ -27,11 +27,11 @@ from minidl.ops.rnn.sweep import (
     given,
     one_type,
     or_zeros,
-    refuse_second_derivative,
     sigmoid,
     steps,
     write_gradients,
 )
+from minidl.ops.rnn.unrolled import layer_gradients, lstm_step
 
 
 class LSTMSequence(Op):
@@ -41,7 +41,7 @@ class LSTMSequence(Op):
     """
 
     name = "lstm_sequence"
-    saves = ("x", "h0", "c0", "weight_ih", "weight_hh", "lengths", "out")
+    saves = ("x", "h0", "c0", "weight_ih", "weight_hh", "bias", "lengths", "out")
     cpu = staticmethod(cpu_lstm.forward)
 
     @staticmethod
@@ -82,7 +82,9 @@ class LSTMSequence(Op):
 
     @staticmethod
     def vjp(node: Node, g: Any) -> Grads:
-        x, h0, c0, weight_ih, weight_hh, lengths, (output, h, c, gates, cells) = node.saved
+        x, h0, c0, weight_ih, weight_hh, bias, lengths, (output, h, c, gates, cells) = node.saved
+        if is_recording():
+            return layer_gradients(node, lstm_step, g[:3], x, (h0, c0), (weight_ih, weight_hh, bias), lengths)
         grads = or_zeros(g[0], output), or_zeros(g[1], h), or_zeros(g[2], c)
         saved = (output, gates, cells, x, h0, c0, weight_ih, weight_hh)
         return fitted(node, *LSTMSequenceGrad.apply(*grads, *saved, *given(lengths), wants_x=node.needs[0]))
@@ -95,7 +97,6 @@ class LSTMSequenceGrad(Op):
     """
 
     name = "lstm_sequence_grad"
-    vjp = staticmethod(refuse_second_derivative)
     cpu = staticmethod(cpu_lstm.backward)
 
     @staticmethod

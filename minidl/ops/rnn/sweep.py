@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 from minidl.core import Array, Grads, Node, Spec, Tensor
 from minidl.device.dtypes import promote
-from minidl.errors import DTypeError, GradError, ShapeError
+from minidl.errors import DTypeError, ShapeError
 
 
 def check_shapes(
@@ -133,13 +133,6 @@ def or_zeros(g: Tensor | None, like: Tensor) -> Tensor:
 def given(*inputs: Tensor | None) -> tuple[Tensor, ...]:
     """The inputs without those left out at the end."""
     return tuple(t for t in inputs if t is not None)
-
-
-def refuse_second_derivative(node: Node, g: Any) -> NoReturn:
-    raise GradError(
-        f"backward: {node.op.name} cannot be differentiated, so sequences have no second derivatives; "
-        "build the net of RNNCell, LSTMCell or GRUCell, which have them"
-    )
 
 
 def fitted(node: Node, g_x: Tensor, *grads: Tensor | None) -> Grads:

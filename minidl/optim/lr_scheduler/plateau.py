@@ -97,6 +97,7 @@ class ReduceLROnPlateau:
         """
         if set(state_dict) != set(self.state_dict()):
             raise StateDictError(
-                f"ReduceLROnPlateau: not a state of it; got the keys {', '.join(map(str, state_dict))}"
+                f"ReduceLROnPlateau: the state must have the keys {', '.join(sorted(self.state_dict()))}; "
+                f"got {', '.join(map(str, state_dict))}"
             )
         vars(self).update(state_dict)

@@ -1,11 +1,12 @@
 """Data sets, samplers and the loader. The order of samples is a function of the seed and the epoch alone."""
 
-from minidl.utils.data.collate import default_collate
+from minidl.utils.data.collate import default_collate, default_convert
 from minidl.utils.data.dataset import (
     ChainDataset,
     ConcatDataset,
     Dataset,
     IterableDataset,
+    StackDataset,
     Subset,
     TensorDataset,
     random_split,
@@ -25,6 +26,7 @@ from minidl.utils.data.sampler import (
 
 __all__ = [
     "BatchSampler", "ChainDataset", "ConcatDataset", "DataLoader", "Dataset", "GroupSampler", "IterableDataset",
-    "RandomSampler", "Sampler", "SequentialSampler", "StratifiedSampler", "Subset", "SubsetRandomSampler",
-    "TensorDataset", "WeightedRandomSampler", "default_collate", "random_split", "sample_generator",
+    "RandomSampler", "Sampler", "SequentialSampler", "StackDataset", "StratifiedSampler", "Subset",
+    "SubsetRandomSampler", "TensorDataset", "WeightedRandomSampler",
+    "default_collate", "default_convert", "random_split", "sample_generator",
 ]  # fmt: skip

@@ -34,7 +34,7 @@ def check_order(
     if batch_sampler is not None and (batch_size != 1 or shuffle or sampler is not None or drop_last):
         raise ArgumentError("DataLoader: batch_sampler excludes batch_size, shuffle, sampler and drop_last")
     if sampler is not None and shuffle:
-        raise ArgumentError("DataLoader: give either sampler or shuffle")
+        raise ArgumentError("DataLoader: give either sampler or shuffle, got both; a sampler has an order of its own")
     if batch_size is None and drop_last:
         raise ArgumentError("DataLoader: without batch_size there is no last batch to drop")
     if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):

@@ -25,14 +25,12 @@ def default_collate(batch: Sequence[Any]) -> Any:
     [tensor([1, 3]), tensor([2., 4.])]
     """
     first = batch[0]
-    if isinstance(first, Tensor):
-        return stack(batch)
-    if isinstance(first, np.ndarray):
+    if isinstance(first, (Tensor, np.ndarray)):
         if any(a.shape != first.shape for a in batch):
             raise ShapeError(
                 f"collate: samples must have one shape, got {sorted({a.shape for a in batch})}; pass collate_fn"
             )
-        return _numbers(np.stack(batch))
+        return stack(batch) if isinstance(first, Tensor) else _numbers(np.stack(batch))
     if isinstance(first, np.generic) and not isinstance(first, (str, bytes)):
         return _numbers(np.array(batch))
     if isinstance(first, (bool, int, float)):
@@ -45,10 +43,26 @@ def default_collate(batch: Sequence[Any]) -> Any:
         return {key: default_collate([sample[key] for sample in batch]) for key in first}
     if isinstance(first, (tuple, list)):
         if any(len(sample) != len(first) for sample in batch):
-            raise ShapeError("collate: samples must have as many parts as each other; pass collate_fn")
+            counts = sorted({len(sample) for sample in batch})
+            raise ShapeError(f"collate: samples must have as many parts as each other, got {counts}; pass collate_fn")
         parts = [default_collate(part) for part in zip(*batch, strict=True)]
         return type(first)(*parts) if hasattr(first, "_fields") else parts
     raise DTypeError(f"collate: cannot batch samples of type {type(first).__name__}; pass collate_fn")
+
+
+def default_convert(data: Any) -> Any:
+    """Arrays and NumPy's numbers in a sample as tensors, tuples, lists and dicts item by item; all else as it is.
+
+    >>> default_convert({"x": np.ones(2), "name": "a"})
+    {'x': tensor([1., 1.], dtype=float64), 'name': 'a'}
+    """
+    if isinstance(data, (np.ndarray, np.generic)) and not isinstance(data, (str, bytes)):
+        return as_tensor(np.asarray(data)) if np.asarray(data).dtype.kind in "biuf" else data
+    if isinstance(data, Mapping):
+        return {key: default_convert(value) for key, value in data.items()}
+    if isinstance(data, tuple) and hasattr(data, "_fields"):
+        return type(data)(*map(default_convert, data))
+    return type(data)(map(default_convert, data)) if type(data) in (tuple, list) else data
 
 
 def _numbers(array: np.ndarray[Any, Any]) -> Tensor:

@@ -86,6 +86,30 @@ class TensorDataset(Dataset[tuple[Tensor, ...]]):
         return self.tensors[0].shape[0]
 
 
+class StackDataset(Dataset[Any]):
+    """Data sets side by side: sample i is the tuple of their samples i, or a dict where they were given by name.
+
+    Raises:
+        ShapeError: if there is none, or they differ in length.
+    """
+
+    def __init__(self, *args: Dataset[Any], **kwargs: Dataset[Any]) -> None:
+        if args and kwargs:
+            raise ArgumentError("StackDataset: give all data sets by name, or none")
+        self.datasets: Any = kwargs or args
+        lengths = [len(part) for part in (*args, *kwargs.values())]
+        if len(set(lengths)) != 1:
+            raise ShapeError(f"StackDataset: data sets must be equally long, and at least one, got lengths {lengths}")
+
+    def __getitem__(self, index: int) -> Any:
+        if isinstance(self.datasets, dict):
+            return {name: part[index] for name, part in self.datasets.items()}
+        return tuple([part[index] for part in self.datasets])
+
+    def __len__(self) -> int:
+        return len(next(iter(self.datasets.values())) if isinstance(self.datasets, dict) else self.datasets[0])
+
+
 class Subset(Dataset[Any]):
     """The samples of a data set at `indices`."""
 

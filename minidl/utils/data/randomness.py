@@ -41,7 +41,9 @@ def sample_generator(index: int | None = None) -> Generator:
     """
     draws = _current.get()
     if draws is None:
-        raise MinidlError("sample_generator: there is one only while a DataLoader fetches a sample")
+        raise MinidlError(
+            "sample_generator: there is one only while a DataLoader fetches a sample; elsewhere make a Generator(seed)"
+        )
     if index is None:
         index = draws.index
     if index is None:

@@ -7,6 +7,7 @@ import pytest
 
 import minidl
 from minidl import nn
+from minidl.errors import GradError
 
 pytest.importorskip("torch", reason="PyTorch is not installed")  # the table of layers lies beside PyTorch's
 
@@ -30,3 +31,9 @@ def test_layers_equal_the_cpus(cuda: str, row: Row) -> None:
         found.append([t.detach().cpu().numpy() for t in tensors])
     for ours, theirs in zip(*found, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-11)
+
+
+def test_a_computed_tensor_stays_on_its_device(cuda: str) -> None:
+    x = minidl.ones(2, device=cuda, requires_grad=True) * 2
+    with pytest.raises(GradError, match="to: a computed tensor cannot change its device on the tape; move the inputs"):
+        x.to("cpu")

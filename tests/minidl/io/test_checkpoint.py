@@ -134,7 +134,7 @@ def test_every_element_type_and_memory_order_comes_back(tmp_path, dtype) -> None
 @pytest.mark.parametrize(
     ("position", "message"),
     [
-        ({"model": object()}, "position.model is a object, which is neither"),
+        ({"model": object()}, "position.model is of type object, which is neither"),
         ({"at": {(1, 2): 3}}, r"the keys of position.at must be numbers or texts, got \(1, 2\)"),
         ({"history": "x" * (17 << 20)}, "has a header of .* bytes, more than the 16777216 allowed"),
     ],

@@ -99,3 +99,19 @@ def test_a_parameter_list_makes_weights_of_tensors() -> None:
 def test_what_is_no_module_is_named_with_the_way_out(parts, message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         nn.Sequential(*parts)
+
+
+def test_weights_by_name_are_trained_and_saved() -> None:
+    weights = nn.ParameterDict({"left": minidl.zeros(2), "right": nn.Parameter([1.0])})
+    weights["middle"] = minidl.ones(3)
+    assert list(weights.state_dict()) == list(weights) == ["left", "right", "middle"]
+    assert all(isinstance(p, nn.Parameter) for p in weights.values())
+    assert "left" in weights
+    assert "up" not in weights
+    assert weights.pop("left").shape == (2,)
+    assert [key for key, _ in weights.items()] == ["right", "middle"]
+    assert "(right): Parameter of float32 and shape (1,)" in repr(weights)
+    with pytest.raises(KeyError, match="there is no parameter 'left'; it holds right, middle"):
+        weights["left"]
+    weights.clear()
+    assert len(weights) == 0

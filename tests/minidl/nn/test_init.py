@@ -122,3 +122,23 @@ def test_the_seed_decides_the_weights() -> None:
 def test_bad_arguments_are_named(call, error, message: str) -> None:
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize(("shape", "groups"), [((4, 4, 3), 1), ((6, 2, 3, 4), 3), ((2, 5, 1, 3, 2), 1)])
+def test_dirac_is_pytorchs(shape: tuple[int, ...], groups: int) -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    given, wanted = nn.init.dirac_(minidl.ones(*shape), groups), torch.nn.init.dirac_(torch.ones(shape), groups)
+    np.testing.assert_array_equal(given.numpy(), wanted.numpy())
+
+
+def test_sparse_weights_have_their_share_of_zeros_in_each_column() -> None:
+    weight = nn.init.sparse_(minidl.ones(50, 40), 0.3, std=2.0).numpy()
+    assert ((weight == 0).sum(0) == 15).all()
+    assert weight[weight != 0].std() == pytest.approx(2.0, rel=0.1)  # 1400 draws: a standard error of 0.04
+
+
+def test_weights_that_cannot_be_filled_so_are_refused() -> None:
+    with pytest.raises(ShapeError, match=r"dirac_: needs a weight .* got shape \(2, 2\)"):
+        nn.init.dirac_(minidl.ones(2, 2))
+    with pytest.raises(ShapeError, match=r"sparse_: needs a matrix and a sparsity from 0 to 1, got \(2, 2\) and 3"):
+        nn.init.sparse_(minidl.ones(2, 2), 3)

@@ -97,3 +97,25 @@ def test_bad_arguments_are_named(call: Any, message: str) -> None:
     with pytest.raises(MinidlError, match=message) as raised:
         call()
     assert len(raised.value.args) == 1
+
+
+@pytest.mark.parametrize("lengths", LENGTHS, ids=str)
+def test_unpadding_and_unpacking_agree_with_pytorch(lengths: tuple[int, ...]) -> None:
+    values = np.random.default_rng(0).standard_normal((5, 4, 2))
+    mine, other = minidl.tensor(values), torch.tensor(values)
+    for first in (False, True):
+        x, y = (mine.transpose(0, 1), other.transpose(0, 1)) if first else (mine, other)
+        for a, b in zip(
+            ours.unpad_sequence(x, list(lengths), first),
+            theirs.unpad_sequence(y.clone(), torch.tensor(lengths), first),  # PyTorch turns what it is given
+            strict=True,
+        ):
+            equal(a, b)
+    packs = (
+        ours.pack_padded_sequence(mine, lengths, enforce_sorted=False),
+        theirs.pack_padded_sequence(other, lengths, enforce_sorted=False),
+    )
+    for a, b in zip(ours.unpack_sequence(packs[0]), theirs.unpack_sequence(packs[1]), strict=True):
+        equal(a, b)
+    with pytest.raises(MinidlError, match=r"lengths must be one whole number for each of 4 rows, got shape \(2,\)"):
+        ours.unpad_sequence(mine, [1, 2])

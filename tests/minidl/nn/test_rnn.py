@@ -252,16 +252,67 @@ def test_the_last_state_alone_can_be_differentiated() -> None:
             agree(a.grad.numpy(), b.grad.numpy(), 1e-10, kind)
 
 
-def test_cells_have_second_derivatives_and_sequences_say_so() -> None:
+def test_cells_have_second_derivatives() -> None:
     check_gradient(nn.GRUCell(I, H).double(), *draw([(N, I), (N, H)]), order=2)
-    x = minidl.tensor(draws((T, N, I))[0]).requires_grad_()
-    nn.GRU(I, H).double()(x)[0].sum().backward(create_graph=True)
-    with pytest.raises(MinidlError, match="no second derivatives; build the net of RNNCell"):
-        x.grad.sum().backward()
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("kind", [*KINDS, "LSTM-projected"])
+def test_second_derivatives_of_sequences_are_pytorchs(kind: str, packed: bool) -> None:
+    """The gradients of the squared gradients: of the input and of all weights, through two layers and directions."""
+    options = {"proj_size": 2} if kind == "LSTM-projected" else {}
+    ours, theirs = both(kind.removesuffix("-projected"), num_layers=2, bidirectional=True, **options)
+    (x,) = draws((T, N, I))
+    found = []
+    for lib, net, utils in ((minidl, ours, nn.utils.rnn), (torch, theirs, rnn)):
+        leaf = lib.tensor(x).requires_grad_()
+        given = utils.pack_padded_sequence(leaf, [3, 5, 1, 4], enforce_sorted=False) if packed else leaf
+        output, last = net(given)
+        total = ((output.data if packed else output) ** 2).sum() + sum((s**3).sum() for s in flat(last))
+        asked = [leaf, *net.parameters()]
+        first = lib.autograd.grad(total, asked, create_graph=True)
+        second = lib.autograd.grad(sum((g * g).sum() for g in first), asked)
+        found.append([g.detach().numpy() for g in (*first, *second)])
+    for place, (a, b) in enumerate(zip(*found, strict=True)):
+        agree(a, b, 1e-9, f"gradient {place}")
+
+
+@pytest.mark.parametrize(
+    ("layers", "bidirectional", "bias", "batch_first", "has_state", "packed"),
+    [(1, False, True, False, False, False), (1, True, True, True, True, False), (2, True, False, False, True, True)],
+)
+def test_projections_are_pytorchs(
+    layers: int, bidirectional: bool, bias: bool, batch_first: bool, has_state: bool, packed: bool
+) -> None:
+    options = {"num_layers": layers, "bidirectional": bidirectional, "bias": bias, "batch_first": batch_first}
+    ours, theirs = both("LSTM", **options, proj_size=2)
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    assert repr(ours) == "LSTM(3, 6, proj_size=2" + repr(theirs).removeprefix("LSTM(3, 6, proj_size=2")
+    places = layers * (1 + bidirectional)
+    arrays = draws((N, T, I) if batch_first else (T, N, I), *[(places, N, 2), (places, N, H)] * has_state)
+    mine, other = leaves(minidl, arrays), leaves(torch, arrays)
+    results = []
+    for net, (x, *states), utils in ((ours, mine, nn.utils.rnn), (theirs, other, rnn)):
+        if packed:
+            x = utils.pack_padded_sequence(x, [3, 5, 1, 4], batch_first, enforce_sorted=False)
+        output, last = net(x, paired(states))
+        results.append((output.data if packed else output, last))
+    compare(ours, theirs, mine, other, *results, BOUND["float64"])
+
+
+def test_a_first_state_of_zero_that_is_learned_gets_a_gradient() -> None:
+    ours, theirs = both("LSTM", proj_size=2)
+    arrays = [draws((T, N, I))[0], np.zeros((1, N, 2)), np.zeros((1, N, H))]
+    mine, other = leaves(minidl, arrays), leaves(torch, arrays)
+    compare(ours, theirs, mine, other, ours(mine[0], paired(mine[1:])), theirs(other[0], paired(other[1:])), 1e-10)
 
 
 REFUSED = [
-    (lambda: nn.LSTM(I, H, proj_size=2), "proj_size is not built; put a Linear"),
+    (lambda: nn.LSTM(I, H, proj_size=H), "proj_size must be from 0 .* to less than hidden_size 6, got 6"),
+    (
+        lambda: nn.LSTM(I, H, proj_size=2)(minidl.zeros(T, N, I), (minidl.zeros(1, N, H), minidl.zeros(1, N, H))),
+        r"h_0 must be \(num_layers \* directions, batch, proj_size\) = \(1, 4, 2\), got \(1, 4, 6\)",
+    ),
     (lambda: nn.RNN(I, H, nonlinearity="gelu"), "nonlinearity must be 'tanh' or 'relu', got 'gelu'"),
     (lambda: nn.RNNCell(I, H, nonlinearity="gelu"), "nonlinearity must be 'tanh' or 'relu', got 'gelu'"),
     (lambda: nn.GRU(0, H), "input_size and hidden_size must be at least 1, got 0, 6"),

@@ -73,3 +73,27 @@ def test_a_negative_limit_is_refused() -> None:
         nn.utils.clip_grad_value_([], -0.5)
     with pytest.raises(ArgumentError, match="max_norm must be 0 or more"):
         nn.utils.clip_grad_norm_([], -1.0)
+
+
+def test_total_norm_and_clipping_by_it_are_pytorchs() -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    ours, theirs = weights(minidl, 10.0), weights(torch, 10.0)
+    total = nn.utils.get_total_norm([p.grad for p in ours[:2]])
+    their_total = torch.nn.utils.get_total_norm([p.grad for p in theirs[:2]])
+    assert total.item() == pytest.approx(their_total.item(), rel=1e-6)
+    nn.utils.clip_grads_with_norm_(ours, 0.5, total)
+    torch.nn.utils.clip_grads_with_norm_(theirs, 0.5, their_total)
+    for p, q in zip(ours[:2], theirs[:2], strict=True):
+        np.testing.assert_allclose(p.grad.numpy(), q.grad.numpy(), rtol=1e-6)
+
+
+def test_weights_as_one_vector_and_back() -> None:
+    net = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 1))
+    vector = nn.utils.parameters_to_vector(net.parameters())
+    assert vector.shape == (3 * 2 + 2 + 2 + 1,)
+    np.testing.assert_array_equal(vector.detach()[6:8], net[0].bias.detach())
+    vector.sum().backward()
+    assert net[0].weight.grad.tolist() == [[1.0] * 3] * 2
+    nn.utils.vector_to_parameters(minidl.arange(11.0), net.parameters())
+    assert net[1].weight.tolist() == [[8.0, 9.0]]
+    assert all(p.requires_grad and p.is_leaf for p in net.parameters())

@@ -351,7 +351,6 @@ CASES = [
         minidl.rnn_sequence,
         [(5, 3, 4), (1, 3, 2), (1, 2, 4), (1, 2, 2), (1, 2)],
         {"lengths": (3, 5, 1)},
-        order=1,
         rejects=[
             (
                 ((5, 3, 4), (1, 3, 2), (1, 2, 4), (1, 3, 2), (1, 2)),
@@ -381,13 +380,11 @@ CASES = [
         minidl.rnn_sequence,
         [(5, 3, 4), (2, 3, 2), (2, 2, 4), (2, 2, 2), (2, 2)],
         {"nonlinearity": "relu"},
-        order=1,
     ),
     Case(
         minidl.lstm_sequence,
         [(5, 3, 4), (2, 3, 2), (2, 3, 2), (2, 8, 4), (2, 8, 2), (2, 8)],
         {"lengths": (3, 5, 1)},
-        order=1,
         rejects=[
             (
                 ((5, 3, 4), (1, 3, 2), (1, 2, 2), (1, 8, 4), (1, 8, 2), (1, 8)),
@@ -395,12 +392,30 @@ CASES = [
             )
         ],
     ),
-    Case(minidl.lstm_sequence, [(5, 3, 4), (1, 3, 2), (1, 3, 2), (1, 8, 4), (1, 8, 2), (1, 8)], order=1),
+    Case(minidl.lstm_sequence, [(5, 3, 4), (1, 3, 2), (1, 3, 2), (1, 8, 4), (1, 8, 2), (1, 8)]),
+    Case(
+        minidl.projected_lstm_sequence,
+        [(5, 3, 4), (2, 3, 2), (2, 3, 4), (2, 16, 4), (2, 16, 2), (2, 16), (2, 2, 4)],
+        {"lengths": (3, 5, 1)},
+        rejects=[
+            (
+                ((5, 3, 4), (1, 3, 2), (1, 3, 4), (1, 16, 4), (1, 16, 2), (1, 16), (1, 2, 3)),
+                r"weight_hr must be .* beside c0 .* \(1, 3, 4\), got \(1, 2, 3\)",
+            ),
+            (
+                ((5, 3, 4), (1, 3, 4), (1, 3, 4), (1, 16, 4), (1, 16, 2), (1, 16), (1, 2, 4)),
+                r"h0 must be \(1, 3, 2\) beside weight_hr \(1, 2, 4\), got \(1, 3, 4\)",
+            ),
+            (
+                ((5, 3, 4), (1, 3, 2), (1, 3, 4), (1, 16, 4), (1, 16, 4), (1, 16), (1, 2, 4)),
+                r"weight_hh must be \(1, 16, 2\) beside weight_hr .* got \(1, 16, 4\)",
+            ),
+        ],
+    ),
     Case(
         minidl.gru_sequence,
         [(5, 3, 4), (2, 3, 2), (2, 6, 4), (2, 6, 2), (2, 6), (2, 6)],
         {"lengths": (3, 5, 1)},
-        order=1,
         rejects=[
             (
                 ((5, 3, 4), (1, 3, 2), (1, 6, 4), (1, 6, 2), (1, 6), (1, 2)),
@@ -408,6 +423,71 @@ CASES = [
             )
         ],
     ),
-    Case(minidl.gru_sequence, [(5, 3, 4), (1, 3, 2), (1, 6, 4), (1, 6, 2), (1, 6), (1, 6)], order=1),
+    Case(minidl.gru_sequence, [(5, 3, 4), (1, 3, 2), (1, 6, 4), (1, 6, 2), (1, 6), (1, 6)]),
+    # convolutional recurrent layers: values are compared with PyTorch in tests/minidl/nn/test_conv_rnn.py
+    Case(
+        minidl.conv_lstm_sequence,
+        [(3, 2, 2, 4, 3), (2, 2, 4, 3), (2, 2, 4, 3), (8, 2, 3, 1), (8, 2, 1, 3), (8,), (8,)],
+        {"lengths": (3, 2)},
+        rejects=[
+            (
+                ((3, 2, 2), (2, 2, 4), (2, 2, 4), (8, 2, 3), (8, 2, 3), (8,), (8,)),
+                r"input must be \(steps, batch, channels, \*image\) .* got \(3, 2, 2\)",
+            ),
+            (
+                ((3, 2, 2, 4), (2, 2, 4), (2, 2, 4), (8, 2, 3), (8, 3, 3), (8,), (8,)),
+                r"weight_hh must be \(4 \* hidden, hidden, \*kernel\) .* got \(8, 3, 3\)",
+            ),
+            (
+                ((3, 2, 2, 4), (2, 2, 4), (2, 2, 4), (8, 3, 3), (8, 2, 3), (8,), (8,)),
+                r"weight_ih must be \(8, 2, \*kernel\) .* an input of 2 channels, got \(8, 3, 3\)",
+            ),
+            (
+                ((3, 2, 2, 4), (2, 2, 4), (2, 2, 4), (8, 2, 3), (8, 2, 2), (8,), (8,)),
+                r"weight_hh must have a kernel of odd lengths, .* got \(8, 2, 2\)",
+            ),
+            (
+                ((3, 2, 2, 4), (2, 2, 4), (2, 2, 5), (8, 2, 3), (8, 2, 3), (8,), (8,)),
+                r"c0 must be \(batch, hidden, \*image\) = \(2, 2, 4\), got \(2, 2, 5\)",
+            ),
+            (
+                ((3, 2, 2, 4), (2, 2, 4), (2, 2, 4), (8, 2, 3), (8, 2, 3), (8,), (2,)),
+                r"bias_hh must be \(8,\), got \(2,\)",
+            ),
+            (
+                ((3, 2, 2, 0), (2, 2, 0), (2, 2, 0), (8, 2, 3), (8, 2, 3), (8,), (8,)),
+                r"input must have pixels, got images of \(0,\)",
+            ),
+            (
+                ((2, 2, 2, 4), (2, 2, 4), (2, 2, 4), (8, 2, 3), (8, 2, 3), (8,), (8,)),
+                "lengths must be from 1 to the 2 steps of input, got 2 to 3",
+            ),
+        ],
+    ),
+    Case(
+        minidl.conv_lstm_sequence,
+        [(3, 2, 1, 4), (2, 2, 4), (2, 2, 4), (8, 1, 3), (8, 2, 3), (8,), (8,)],
+        {"reverse": True, "lengths": (1, 3)},
+    ),
+    Case(
+        minidl.conv_lstm_sequence,
+        [(2, 1, 1, 4, 3, 3), (1, 1, 4, 3, 3), (1, 1, 4, 3, 3), (4, 1, 3, 1, 3), (4, 1, 1, 3, 1)],
+    ),
+    Case(
+        minidl.conv_gru_sequence,
+        [(3, 2, 2, 4, 3), (2, 2, 4, 3), (6, 2, 3, 1), (6, 2, 1, 3), (6,), (6,)],
+        {"lengths": (3, 2)},
+        rejects=[
+            (
+                ((3, 2, 2, 4), (2, 2, 4), (8, 2, 3), (8, 2, 3), (8,), (8,)),
+                r"weight_hh must be \(3 \* hidden, hidden, \*kernel\) .* got \(8, 2, 3\)",
+            )
+        ],
+    ),
+    Case(
+        minidl.conv_gru_sequence,
+        [(3, 2, 1, 4), (2, 2, 4), (6, 1, 3), (6, 2, 3), (6,), (6,)],
+        {"reverse": True, "lengths": (1, 3)},
+    ),
 ]
 CASES += COMPARED

@@ -88,7 +88,6 @@ SAMPLES: tuple[Excuse, ...] = (
     Excuse("nn.functional.scaled_dot_product_attention", DRAWS, lambda s: s.kwargs.get("dropout_p", 0) > 0),
     Excuse("nn.functional.multi_head_attention_forward", DRAWS),
     Excuse("nn.functional.batch_norm", "input needs channels, (N, C, ...)", lambda s: s.input.ndim < 2),
-    Excuse("nn.LSTM", "proj_size is refused; put a Linear behind the LSTM", lambda s: "proj_size" in s.kwargs),
     *(
         Excuse(f"nn.BatchNorm{d}d", "statistics of an empty batch are NaN here; PyTorch leaves the running ones alone",
                lambda s: 0 in s.input.args[0].shape)

@@ -152,7 +152,24 @@ def test_inputs_changed_in_between_are_noticed_and_changes_inside_are_fine() -> 
     assert x.grad.tolist() == [12.0, 12.0]
     y = checkpoint(function, x, w)
     w.add_(1)
+    with pytest.raises(GradError, match=r"its input of shape \(2,\) must be as it was .* add_ has changed it"):
+        y.sum().backward()
+
+
+def test_a_changed_value_from_outside_is_noticed_though_it_is_no_argument() -> None:
+    x, w = minidl.ones(2, requires_grad=True), minidl.ones(2) * 2
+    y = checkpoint(lambda x: x * w, x)
+    w.add_(1)
     with pytest.raises(GradError, match=r"mul still needs a value from outside of the checkpoint, .* add_ has changed"):
+        y.sum().backward()
+
+
+def test_a_changed_input_is_noticed_where_no_step_keeps_it() -> None:
+    """exp keeps its result, which the second run would make anew from another input."""
+    x = minidl.ones(2, requires_grad=True) * 1
+    y = checkpoint(minidl.exp, x)
+    x.add_(1)
+    with pytest.raises(GradError, match="its input of shape"):
         y.sum().backward()
 
 

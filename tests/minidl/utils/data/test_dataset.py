@@ -11,8 +11,10 @@ from minidl.utils.data import (
     DataLoader,
     Dataset,
     IterableDataset,
+    StackDataset,
     Subset,
     TensorDataset,
+    default_convert,
     random_split,
 )
 from tests.minidl.utils.data.sets import Squares, Stream
@@ -107,3 +109,20 @@ def test_streams_come_one_behind_the_other() -> None:
         ChainDataset([Stream(), Squares()])
     with pytest.raises(ArgumentError, match="ConcatDataset: data set 0 is a stream, Stream; use ChainDataset"):
         ConcatDataset([Stream()])
+
+
+def test_data_sets_side_by_side() -> None:
+    images, labels = TensorDataset(minidl.arange(3)), ["a", "b", "c"]
+    assert len(StackDataset(images, labels)) == 3
+    assert StackDataset(images, labels)[1] == (images[1], "b")
+    assert StackDataset(image=images, label=labels)[2] == {"image": images[2], "label": "c"}
+    with pytest.raises(ArgumentError, match="give all data sets by name, or none"):
+        StackDataset(images, label=labels)
+
+
+def test_samples_are_converted_without_a_batch() -> None:
+    found = default_convert([{"x": np.ones(2, np.float32), "n": np.int64(3), "name": "a"}, (1.5, None)])
+    assert found[0]["x"].tolist() == [1.0, 1.0]
+    assert found[0]["n"].item() == 3
+    assert found[0]["name"] == "a"
+    assert found[1] == (1.5, None)
