@@ -16,7 +16,7 @@ import weakref
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -25,8 +25,6 @@ from minidl.device import Array, numba_enabled
 from minidl.device.digest import digest
 from minidl.device.scratch import scratch
 from minidl.device.vectors import aligned_empty
-
-T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -40,18 +38,21 @@ class _Memory:
 
 
 _memories: dict[tuple[Hashable, ...], _Memory] = {}
+_fixed: dict[int, weakref.ref[Any]] = {}  # arrays that were made here, by their address: nobody changes those
 
 
-def remembered(what: Hashable, arrays: tuple[Array, ...], make: Callable[[], T]) -> T:
-    """`make()`, or what it gave before: it may depend on `what` and on `arrays`, and on nothing else.
+def remembered(what: Hashable, arrays: tuple[Array, ...], make: Callable[[], tuple[Array, ...]]) -> tuple[Array, ...]:
+    """The arrays that `make()` gives, or gave before: they depend on `what` and on `arrays`, and on nothing else.
 
-    The result must not be changed by anyone.
+    Nobody must change them.
     """
     memory = _memory_of(what, arrays)
     if memory is None:
         return make()
     if memory.made is None:
         memory.made = make()
+        for array in memory.made:
+            _fixed[id(array)] = weakref.ref(array, functools.partial(_let_go, id(array)))
     return memory.made  # type: ignore[no-any-return]
 
 
@@ -84,10 +85,14 @@ def _memory_of(what: Hashable, arrays: tuple[Array, ...]) -> _Memory | None:
             forget = functools.partial(_forget, key)
             _memories[key] = _Memory(ticks, tuple([weakref.ref(a, forget) for a in arrays]))
         return None
-    digests = [digest(a) for a in arrays]
+    digests = [b"" if id(a) in _fixed else digest(a) for a in arrays]
     if digests != known.digests:  # the second call, or somebody else has written to an array
         known = _memories[key] = _Memory(ticks, known.watch, digests)
     return known
+
+
+def _let_go(key: int, _array: weakref.ref[Any]) -> None:
+    _fixed.pop(key, None)
 
 
 def _forget(key: tuple[Hashable, ...], _array: weakref.ref[Any]) -> None:

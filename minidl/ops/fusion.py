@@ -121,12 +121,12 @@ def _scaled(op: type[Op], waits: Waiting, given: Inputs, inputs: Inputs, filters
     x, weight, bias = given
     arrays = (weight.array, bias.array, scale.array, shift.array)
     scaled, moved = remembered(("scaled", filters), arrays, lambda: _scaled_weights(*arrays, filters))
-    return waiting(op, waits.spec, (x, scaled, moved), waits.params)
+    return waiting(op, waits.spec, (x, Tensor.of(scaled), Tensor.of(moved)), waits.params)
 
 
-def _scaled_weights(weight: Array, bias: Array, scale: Array, shift: Array, filters: int) -> tuple[Tensor, Tensor]:
+def _scaled_weights(weight: Array, bias: Array, scale: Array, shift: Array, filters: int) -> tuple[Array, Array]:
     factor = scale.reshape(-1, *[1] * (weight.ndim - 1 - filters))
-    return Tensor.of(weight * factor), Tensor.of(bias * scale + shift)
+    return weight * factor, bias * scale + shift
 
 
 def _then(waits: Waiting) -> Waiting:

@@ -359,12 +359,13 @@ def _at_rest(weight: Tensor, bias: Tensor, mean: Tensor, var: Tensor, eps: float
         scale = weight * rsqrt(var + eps)
         return scale, bias - mean * scale
     arrays = (weight.array, bias.array, mean.array, var.array)
-    return remembered(("batch_norm at rest", eps), arrays, lambda: _factor_and_shift(*arrays, eps))
+    factor, shift = remembered(("batch_norm at rest", eps), arrays, lambda: _factor_and_shift(*arrays, eps))
+    return Tensor.of(factor), Tensor.of(shift)
 
 
-def _factor_and_shift(weight: Array, bias: Array, mean: Array, var: Array, eps: float) -> tuple[Tensor, Tensor]:
+def _factor_and_shift(weight: Array, bias: Array, mean: Array, var: Array, eps: float) -> tuple[Array, Array]:
     factor = _scale(weight, var, eps).astype(weight.dtype)
-    return Tensor.of(factor), Tensor.of(bias - mean * factor)
+    return factor, bias - mean * factor
 
 
 def _check(

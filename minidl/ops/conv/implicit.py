@@ -19,12 +19,14 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Hashable
 from typing import NamedTuple
 
 import numpy as np
 
 from minidl.core import Array
-from minidl.device import CPU, empty, kernel, parallel
+from minidl.core.remember import prepared
+from minidl.device import kernel, parallel
 from minidl.device.dtypes import DType
 from minidl.device.gathered import SPARE_ROWS, panel_of_runs, tile_rows
 from minidl.device.lines import move_line
@@ -73,6 +75,7 @@ class Plan(NamedTuple):
     order: Array  # of the taps
     panels: int  # of packed weights, in all groups
     weights: int  # numbers in them
+    form: tuple[Hashable, ...]  # what the packed weights depend on, beside the weights
 
 
 @functools.lru_cache(maxsize=512)
@@ -97,7 +100,10 @@ def plan(
     order = np.array(way.tap_order(kernel), np.int64)
     calls = calls_for(2 * work(ground.regions, images, 1) * channels * out[-1], BLOCKS)
     weights = groups * panels * len(order) * channels * panel_columns(dtype)
-    return Plan(ground, np.array(sizes, np.int64), units, -(-units.total // calls), order, groups * panels, weights)
+    form = (is_back, groups, channels, filters, order.tobytes())
+    return Plan(
+        ground, np.array(sizes, np.int64), units, -(-units.total // calls), order, groups * panels, weights, form
+    )
 
 
 def chunk_of(windows: int, bytes_each: int) -> int:
@@ -130,16 +136,19 @@ def convolve_back(
 def _run(
     cut: Plan, out: Array, x: Array, weight: Array, epilogue: Epilogue, filter_step: int, channel_step: int
 ) -> None:
-    packed = empty(CPU, (cut.weights,), out.dtype)
-    block = -(-cut.panels // calls_for(PACK_COST * cut.weights, BLOCKS))
-    parallel(
-        _pack, cut.panels, packed, weight.reshape(-1), cut.sizes, cut.order, filter_step, channel_step, block=block
-    )
     lift = epilogue.lift(out.shape[-1] + panel_columns(out.dtype), out.dtype)
-    parallel(
-        _slide, cut.units.total, out.reshape(-1), cut.ground.of(x).reshape(-1), packed, lift, epilogue.added(out.dtype),
-        epilogue.residual is not None, epilogue.floor, cut.sizes, cut.units.regions, block=cut.block,
-    )  # fmt: skip
+
+    def pack(room: Array) -> None:
+        block = -(-cut.panels // calls_for(PACK_COST * cut.weights, BLOCKS))
+        parallel(_pack, cut.panels, room, weight.reshape(-1), cut.sizes, cut.order, filter_step, channel_step,
+                 block=block)  # fmt: skip
+
+    with prepared(("implicit", cut.form), weight, cut.weights, pack) as packed:
+        parallel(
+            _slide, cut.units.total, out.reshape(-1), cut.ground.of(x).reshape(-1), packed, lift,
+            epilogue.added(out.dtype), epilogue.residual is not None, epilogue.floor, cut.sizes, cut.units.regions,
+            block=cut.block,
+        )  # fmt: skip
 
 
 @kernel("T[::1], const T[::1], const int64[::1], const int64[::1], intp, intp", T=("float32", "float64"))
