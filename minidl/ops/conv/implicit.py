@@ -84,7 +84,7 @@ def plan(
     kernel, *steps = in_three_dims(kernel, stride, padding, dilation)
     way = (backward_way if is_back else forward_way)(kernel, *steps)
     images, channels, filters, results = x[0], x[-1] // groups, out[-1] // groups, space_of(out)
-    ground = ground_of(way, images, space_of(x), results, filters, tile_rows("runs", 2))
+    ground = ground_of(way, images, space_of(x), results, filters, tile_rows(2))
     panels = panel_count(filters, dtype)
     bytes_each = dtype.itemsize * (x[-1] * math.prod(way.in_step) + out[-1])
     chunk = chunk_of(images * math.prod(results), bytes_each)
