@@ -26,12 +26,23 @@ from minidl.device.vectors import (
     lanes_of,
     load,
     multiply_add,
+    registers,
     splat,
     store,
     vector_type,
     zeros,
 )
-from minidl.device.whole_tiles import main_rows
+
+
+def windows_of(vectors: int) -> int:
+    """Windows of a `filters_tile`.
+
+    LLVM puts all reads of a step first, so that many numbers want registers beside the sums and the weights: with 12
+    windows of 2 vectors it goes to the stack, and takes twice as long as with 8.
+    """
+    if registers() == 16:
+        return {1: 12, 2: 6}[vectors]
+    return {1: 12, 2: 8}[vectors]
 
 
 def _moved(builder: Any, pointer: Any, *offsets: Any) -> Any:
@@ -47,7 +58,7 @@ def _start(context: Any, builder: Any, array: Any, value: Any, *offsets: Any) ->
 def filters_tile(vectors: int) -> Intrinsic:
     """The intrinsic (c, ic, ldc, x, ix, step, table, steps, weight, iw, lift, i_lift), with filters in the lanes.
 
-    For i < `main_rows(vectors)` windows and f < vectors · lanes filters,
+    For i < `windows_of(vectors)` windows and f < vectors · lanes filters,
     c[ic + i ldc + f] = lift[i_lift + f] + Σ over s < steps of x[ix + i step + table[s]] · weight[iw + s width + f].
     """
 
@@ -59,7 +70,7 @@ def filters_tile(vectors: int) -> Intrinsic:
 
         def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             c_, ic_, ldc_, x_, ix_, step_, table_, steps_, weight_, iw_, lift_, i_lift_ = args
-            vector, windows = vector_type(c), main_rows(vectors, turned=False)
+            vector, windows = vector_type(c), windows_of(vectors)
             begin = _start(context, builder, x, x_, ix_)
             rows = [_moved(builder, begin, builder.mul(integer(i), step_)) for i in range(windows)]
             offsets, right = _start(context, builder, table, table_), _start(context, builder, weight, weight_, iw_)
@@ -76,7 +87,7 @@ def filters_tile(vectors: int) -> Intrinsic:
                     new += [multiply_add(builder, one, weights[v], sums[i * vectors + v]) for v in range(vectors)]
                 return new
 
-            sums = counted_loop(builder, integer(0), steps_, 1, lifted * windows, body)[1]
+            sums = counted_loop(builder, integer(0), steps_, 1, lifted * windows, body, hide=True)[1]
             end = _start(context, builder, c, c_, ic_)
             for i in range(windows):
                 for v in range(vectors):
@@ -92,7 +103,7 @@ def filters_tile(vectors: int) -> Intrinsic:
         i_lift: int,
     ) -> None:  # fmt: skip
         width = vectors * lanes_of(c.dtype)
-        for i in range(main_rows(vectors, turned=False)):
+        for i in range(windows_of(vectors)):
             for f in range(width):
                 total = lift[i_lift + f]
                 for s in range(steps):
@@ -100,6 +111,19 @@ def filters_tile(vectors: int) -> Intrinsic:
                 c[ic + i * ldc + f] = total
 
     return intrinsic(emit)(python)
+
+
+def _count(vectors: int) -> Intrinsic:
+    def emit(typing_context: Any) -> Any:
+        from numba.core import types
+
+        windows = windows_of(vectors)
+        return types.intp(), lambda context, builder, signature, args: integer(windows)
+
+    return intrinsic(emit)(lambda: windows_of(vectors))
+
+
+windows_1, windows_2 = _count(1), _count(2)
 
 
 def channels_tile(filters: int) -> Intrinsic:

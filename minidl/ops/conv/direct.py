@@ -27,8 +27,7 @@ from minidl.device import kernel, parallel
 from minidl.device.inline import separate
 from minidl.device.lines import clear_line, move_line
 from minidl.device.vectors import lanes, lanes_of
-from minidl.device.whole_tiles import rows_1, rows_2
-from minidl.device.window_tiles import channels_tile, filters_tile
+from minidl.device.window_tiles import channels_tile, filters_tile, windows_1, windows_2
 from minidl.ops.conv.epilogue import Epilogue
 from minidl.ops.windows import Sizes
 
@@ -180,13 +179,13 @@ def _row_over_filters(
     for s in range(len(strips)):
         first, width, place = strips[s, 0], strips[s, 1], strips[s, 2]
         if width == 2:
-            for start in range(0, count, rows_2()):
-                i = max(0, min(start, count - rows_2()))
+            for start in range(0, count, windows_2()):
+                i = max(0, min(start, count - windows_2()))
                 _filters_2(c, ic + i * ldc + first, ldc, band, at + i * step, step, table, len(table), weight, place,
                            lift, first)  # fmt: skip
         else:
-            for start in range(0, count, rows_1()):
-                i = max(0, min(start, count - rows_1()))
+            for start in range(0, count, windows_1()):
+                i = max(0, min(start, count - windows_1()))
                 _filters_1(c, ic + i * ldc + first, ldc, band, at + i * step, step, table, len(table), weight, place,
                            lift, first)  # fmt: skip
 

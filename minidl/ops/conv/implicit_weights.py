@@ -151,6 +151,15 @@ def _taps_beside(taps: Array, used: int, tap: int, channels: int) -> int:
     return count
 
 
+@inline
+def _taps_joined(taps: Array, last: int, tap: int, channels: int) -> int:
+    """How many taps from `tap` to before `last` see pixels side by side, without channels of other groups between."""
+    count = 1
+    while tap + count < last and taps[2 * (tap + count)] == taps[2 * tap] + count * channels:
+        count += 1
+    return count
+
+
 @kernel("T[::1], const T[::1], const T[::1], const int64[::1], const int64[:, ::1]", T=("float32", "float64"))
 def _sum_windows(begin: int, end: int, sums: Array, x: Array, g: Array, sizes: Array, regions: Array) -> None:
     """sums[piece, group, tap, channel, filter] for (group, share of the filters, part of the rows, piece)."""
@@ -195,9 +204,12 @@ def _sum_windows(begin: int, end: int, sums: Array, x: Array, g: Array, sizes: A
                     if (taps[2 * tap + 1] // channels * copies + row // per_copy) % parts != owner:
                         continue
                     rows = min(per_copy, channels - row)
-                    for t in range(beside):
+                    t = 0
+                    while t < beside:
+                        joined = _taps_joined(taps, tap + beside, tap + t, channels)
                         gather_rows(seen, t * channels, PITCH, x, taps[2 * (tap + t)] + group * channels + row, windows,
-                                    0, count, rows)  # fmt: skip
+                                    0, count, (joined - 1) * channels + rows)  # fmt: skip
+                        t += joined
                     rows, at = (beside - 1) * channels + rows, at_sums + (taps[2 * tap + 1] + row) * pitch
                     for j in range(first_filter, last_filter, panel):
                         add_outer(sums, at + j, pitch, seen, 0, PITCH, slopes, (j - first_filter) * chunk, panel, rows,
