@@ -1,8 +1,8 @@
 """Rows of numbers gathered by a table of places, a vector at a time, for kernels that lay matrices out for themselves.
 
 A loop of Numba does not do: it asks of every index whether it is negative, and then LLVM makes no vectors of it
-(the weight gradient of 7×7 windows, 8 images of 16 channels, 64²: 28 ms with loops, 14 so). Rows of up to three vectors,
-which are nearly all, have no loop inside: with one they took a quarter of a weight gradient's time.
+(the weight gradient of 7×7 windows, 8 images of 16 channels, 64²: 28 ms with loops, 14 so). Rows of up to three
+vectors, which are nearly all, have no loop inside: with one they took a quarter of a weight gradient's time.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from minidl.device.vectors import (
     store,
     vector_type,
 )
-
 
 FEW = 3  # vectors
 
