@@ -138,10 +138,8 @@ def _run(
     numbers[1:].reshape(weight.shape)[...] = weight
     numbers.take(cut.source, out=packed, mode="clip")
     lift = epilogue.lift(out.shape[3] + lanes_of(out.dtype), out.dtype)
-    parallel(
-        _slide, cut.items, out.reshape(-1), x.reshape(-1), packed, lift, epilogue.added(out.dtype), cut.table, cut.strips, cut.sizes, block=-(-cut.items // BLOCKS),
-        scratch_size=cut.room,
-    )  # fmt: skip
+    parallel(_slide, cut.items, out.reshape(-1), x.reshape(-1), packed, lift, epilogue.added(out.dtype), cut.table,
+             cut.strips, cut.sizes, block=-(-cut.items // BLOCKS), scratch_size=cut.room)  # fmt: skip
 
 
 def _packed_filters(matrix: Array, line: int) -> tuple[Array, Array]:
