@@ -208,6 +208,11 @@ def set_conv_precision(precision: str) -> None:
     _choose("precision", precision, PRECISIONS)
 
 
+def is_exact() -> bool:
+    """Whether convolutions must keep a NaN to the results that see it, and rounding to that of plain sums."""
+    return _chosen["precision"] == "exact"
+
+
 def has_kernel(dims: int) -> bool:
     """Whether convolutions with so many spatial dimensions run on compiled kernels now."""
     return _chosen["algorithm"] != "im2col"

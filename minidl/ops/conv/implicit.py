@@ -27,11 +27,12 @@ from minidl.core import Array
 from minidl.device import CPU, empty, kernel, parallel
 from minidl.device.dtypes import DType
 from minidl.device.gathered import SPARE_ROWS, panel_of_runs, tile_rows
-from minidl.device.lines import move_line
+from minidl.device.lines import fetch_line, move_line
 from minidl.device.microkernel import panel_columns, panel_count
 from minidl.device.transpose import transpose
 from minidl.device.vectors import lanes
 from minidl.ops.conv.epilogue import Epilogue
+from minidl.ops.conv.groups import joined_groups, joined_weight
 from minidl.ops.conv.regions import (
     FIRST_UNIT,
     PER_DIM,
@@ -111,6 +112,8 @@ def convolve(
     """The convolution of x (N, *space, C) with weight (K, C / groups, *kernel) to out (N, *windows, K)."""
     if not out.size:
         return
+    if (joined := joined_groups(weight, groups)) > 1:
+        weight, groups = joined_weight(weight, groups, joined), groups // joined
     taps = math.prod(weight.shape[2:])
     cut = plan(False, x.shape, out.shape, weight.shape[2:], stride, padding, dilation, groups, out.dtype)
     _run(cut, out, x, weight, epilogue, weight.shape[1] * taps, taps)
@@ -122,6 +125,8 @@ def convolve_back(
     """The adjoint: g (N, *windows, K) spread over an image (N, *space, C)."""
     if not out.size:
         return
+    if (joined := joined_groups(weight, groups)) > 1:
+        weight, groups = joined_weight(weight, groups, joined), groups // joined
     taps = math.prod(weight.shape[2:])
     cut = plan(True, g.shape, out.shape, weight.shape[2:], stride, padding, dilation, groups, out.dtype)
     _run(cut, out, g, weight, epilogue, taps, weight.shape[1] * taps)
@@ -194,6 +199,9 @@ def _slide(
         list_windows(windows, region, first, last, SPARE_ROWS, pixels, groups * channels, results, groups * filters)
         joined = region[2 * PER_DIM + TAPS] == 1 or (groups == 1 and region[2 * PER_DIM + TAP_STEP] == 1)
         used = list_taps(table, region, pixels, groups * channels, kernel, channels * panel, joined)
+        if groups > 1 and group == 0 and used > 0:  # a group's channels lie too far apart to be fetched ahead
+            for i in range(last - first):
+                fetch_line(out, 0, x, windows[2 * i] + table[2 * used - 2], groups * channels)
         run = region[2 * PER_DIM + TAPS] * channels if joined else channels
         at_once = max(1, STEPS // max(1, run))
         pieces = -(-run // STEPS)

@@ -30,6 +30,7 @@ from minidl.device.microkernel import panel_columns, panel_count
 from minidl.device.outer import SPARE_COLUMNS, add_outer
 from minidl.device.transpose import transpose
 from minidl.device.vectors import lanes
+from minidl.ops.conv.groups import joined_groups, own_weights
 from minidl.ops.conv.regions import (
     FIRST_UNIT,
     PER_DIM,
@@ -120,6 +121,11 @@ def weight_gradient(
     """out (K, C / groups, *kernel) from x (N, *space, C) and g (N, *windows, K)."""
     if not g.size:
         out[...] = 0
+        return
+    if (joined := joined_groups(out, groups)) > 1:
+        wide = empty(CPU, (len(out), joined * out.shape[1], *out.shape[2:]), out.dtype)
+        weight_gradient(wide, x, g, stride, padding, dilation, groups // joined)
+        own_weights(wide, groups, joined, out)
         return
     cut = plan(x.shape, g.shape, out.shape[2:], stride, padding, dilation, groups, out.dtype)
     sums = empty(CPU, (cut.sums,), out.dtype)
