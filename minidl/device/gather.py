@@ -72,7 +72,7 @@ def _emit_rows(
                 copy(builder.gep(end, [builder.mul(r, pitch)]), builder.gep(begin, [offset]))
                 return values
 
-            counted_loop(builder, integer(0), rows, 1, [], body)
+            counted_loop(builder, integer(0), builder.select(is_none, integer(0), rows), 1, [], body)
 
         def choose(vectors: int) -> None:
             if vectors > FEW:
@@ -87,6 +87,7 @@ def _emit_rows(
                 with otherwise:
                     choose(vectors + 1)
 
+        is_none = builder.icmp_signed("<=", count, integer(0))
         choose(1)
         return context.get_dummy_value()
 

@@ -103,7 +103,7 @@ def plan(
 
 def chunk_of(windows: int, bytes_each: int) -> int:
     """How many of all windows make a chunk: as many as stay in the second-level cache, and enough for all threads."""
-    return -(-min(MOST, max(FEWEST, min(CHUNK_BYTES // bytes_each, windows // UNITS))) // 12) * 12
+    return -(-min(MOST, max(FEWEST, min(CHUNK_BYTES // bytes_each, windows // UNITS))) // 24) * 24
 
 
 def convolve(
