@@ -6,7 +6,7 @@ is what x86's loads do anyway; a table with a place for each window needs more r
 | intrinsic | stays in registers | one step is |
 |---|---|---|
 | `windows_tile` | results of 8 windows | one tap, or three in a row |
-| `taps_tile` | sums of 9 taps: 3×3 at once | one window |
+| `taps_tile` | sums of 9 taps (3×3 at once; 6 with 16 registers) for two vectors of channels | one window |
 
 Three taps in a row see 10 pixels in 8 windows, each of which is read once for up to three FMAs: one core of Zen 5 has
 two reads and two FMAs of 512 bits a cycle, and reads that come with each FMA leave it at two thirds of its pace. Pixels
@@ -40,7 +40,7 @@ from minidl.device.vectors import (
 
 WINDOWS = 8  # of a `windows_tile`
 RUN = 3  # taps in a row that lie as far apart as windows do
-TAPS = 9  # of a `taps_tile`
+VECTORS = 2  # of channels in a `taps_tile`
 ENTRY = 3  # numbers of an entry in a table of taps
 
 
@@ -202,14 +202,14 @@ def _emit_taps(
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         (c_, ic_, c_apart_, x_, ix_, pitch_, step_, width_, table_, entry_, taps_, g_, ig_, ldg_, apart_, inner_,
          outer_, count_) = args  # fmt: skip
-        vector, vectors = vector_type(c), vectors_at_once()
+        vector, vectors, at_once = vector_type(c), VECTORS, taps_at_once()
         line = _Line(builder, vector, width_)
         begin = _at(builder, data_pointer(context, builder, x, x_), ix_)
         slopes = _at(builder, data_pointer(context, builder, g, g_), ig_)
         end = _at(builder, data_pointer(context, builder, c, c_), ic_)
         entries = _at(builder, data_pointer(context, builder, table, table_), builder.mul(entry_, integer(ENTRY)))
         pixels, columns, cells, window_step = [], [], [], builder.mul(step_, pitch_)
-        for t in range(TAPS):
+        for t in range(at_once):
             at = _at(builder, entries, builder.mul(_existing(builder, t, taps_), integer(ENTRY)))
             row, place, column = (builder.load(_at(builder, at, k)) for k in range(ENTRY))
             pixels.append(_at(builder, begin, row, builder.mul(column, pitch_)))
@@ -221,7 +221,7 @@ def _emit_taps(
                 slope = _at(builder, slopes, builder.mul(i, ldg_))
                 own = [load(builder, vector, place) for place in _rows(builder, slope, apart_, vectors)]
                 moved, new = builder.mul(i, window_step), []
-                for t in range(TAPS):
+                for t in range(at_once):
                     seen = read(i, t, _rows(builder, _at(builder, pixels[t], moved), apart_, vectors))
                     new += [multiply_add(builder, seen[v], own[v], sums[t * vectors + v]) for v in range(vectors)]
                 return new
@@ -252,16 +252,16 @@ def taps_tile(
     c: Any, ic: int, c_apart: int, x: Any, ix: int, pitch: int, step: int, width: int, table: Any, entry: int,
     taps: int, g: Any, ig: int, ldg: int, apart: int, inner: int, outer: int, count: int,
 ) -> None:  # fmt: skip
-    """Sums of the taps of min(taps, `TAPS`) entries from `entry` on over `count` windows, for vectors of channels j.
+    """Sums over `count` windows of the taps of min(taps, `taps_at_once()`) entries from `entry` on.
 
-    c[ic + place(t) + j] += Σ over i < count of pixel(t, i)[j] · g[ig + i ldg + j], with pixels as in `windows_tile`;
-    and, with `vectors_at_once()` 2, the same for channels `apart` further and sums `c_apart` further. Windows from
+    c[ic + place(t) + j] += Σ over i < count of pixel(t, i)[j] · g[ig + i ldg + j] for a vector of channels j, with
+    pixels as in `windows_tile`; and the same for channels `apart` further and sums `c_apart` further. Windows from
     `inner` to before `outer` see no pixel outside of their row.
     """
     line = lanes_of(c.dtype)
-    for t in range(entry, entry + min(taps, TAPS)):
+    for t in range(entry, entry + min(taps, taps_at_once())):
         row, place, column = table[ENTRY * t : ENTRY * (t + 1)]
-        for v in range(vectors_at_once() if c_apart else 1):
+        for v in range(VECTORS if c_apart else 1):
             for i in range(count):
                 if 0 <= column + i * step < width:
                     pixel, slope = ix + row + (column + i * step) * pitch + v * apart, ig + i * ldg + v * apart
@@ -269,19 +269,19 @@ def taps_tile(
                     c[cell : cell + line] += x[pixel : pixel + line] * g[slope : slope + line]
 
 
-def vectors_at_once() -> int:
-    """Vectors of channels in a `taps_tile`: as many as there are registers for."""
-    return 2 if registers() > 16 else 1
+def taps_at_once() -> int:
+    """Taps of a `taps_tile`: as many as there are registers for."""
+    return 9 if registers() > 16 else 6
 
 
-def _emit_vectors(typing_context: Any) -> Any:
+def _emit_taps_at_once(typing_context: Any) -> Any:
     from numba.core import types
 
-    vectors = vectors_at_once()
-    return types.intp(), lambda context, builder, signature, args: integer(vectors)
+    taps = taps_at_once()
+    return types.intp(), lambda context, builder, signature, args: integer(taps)
 
 
-@intrinsic(_emit_vectors)
-def tile_vectors() -> int:
-    """`vectors_at_once()`, as a constant of the compiled kernel."""
-    return vectors_at_once()
+@intrinsic(_emit_taps_at_once)
+def tile_taps() -> int:
+    """`taps_at_once()`, as a constant of the compiled kernel."""
+    return taps_at_once()

@@ -23,7 +23,7 @@ import numpy as np
 
 from minidl.core import Array
 from minidl.device import CPU, empty, inline, kernel, parallel
-from minidl.device.channel_tiles import ENTRY, RUN, TAPS, WINDOWS, taps_tile, tile_vectors, windows_tile
+from minidl.device.channel_tiles import ENTRY, RUN, VECTORS, WINDOWS, taps_tile, tile_taps, windows_tile
 from minidl.device.dtypes import DType
 from minidl.device.lines import clear_line
 from minidl.device.vectors import aligned_empty, lanes, lanes_of
@@ -245,9 +245,9 @@ def _dots(
         clear_line(sums, piece * share, sums, 0, share)
         for row in range(lines * piece // pieces, lines * (piece + 1) // pieces):
             used = _list_taps(taps, 0, rows, _list_rows(rows, row, sizes, phases), phase, 0, kernel[2], 1, line)
-            for v in range(0, len(starts), tile_vectors()):
+            for v in range(0, len(starts), VECTORS):
                 more = min(v + 1, len(starts) - 1) - v  # whether there is another vector
-                for t in range(0, used, TAPS):
+                for t in range(0, used, tile_taps()):
                     taps_tile(sums, piece * share + v * of_vector, more * of_vector, x, starts[v], channels, step,
                               width, taps, t, used - t, g, row * along * channels + starts[v], channels,
                               starts[v + more] - starts[v], inner, outer, along)  # fmt: skip
