@@ -7,18 +7,13 @@ in A and in C, and the steps come in taps, each with its own place in A and in B
 
 A window of a channels-last image is such a sum: the row is the window, the tap a pixel of it, the run its channels. So
 windows of any stride, dilation and number of dimensions are read in place, from several images at once, and those at a
-border just have fewer taps. Two kinds of tile are written from one description:
+border just have fewer taps.
 
-| tile | A gives | is for |
-|---|---|---|
-| `runs` | numbers, spread over a vector; steps k < run in each tap | products: rows are windows, taps their pixels |
-| `apart` | vectors | depthwise: channel j of A meets channel j of B alone |
-
-With 16 registers a tile has 6 rows of 2 vectors (8 rows of 1), with 32 it has 12. Rows beyond the last one repeat it:
+With 16 registers a tile has 6 rows of 2 vectors, with 32 it has 8; of 1 vector 12. Rows beyond the last one repeat it:
 they compute the same numbers and write them to the same place, so a tile has no branch for a row.
 
-One core of Zen 3, float32: `runs` 84 to 101 GFLOP/s from 16 channels on, 64 with 8 columns, as with fixed steps from
-row to row; `apart` 56 to 77 where vectors do not lie across two cache lines, else 42 to 49.
+One core of Zen 3, float32: 84 to 101 GFLOP/s from 16 channels on, 64 with 8 columns, as with fixed steps from row to
+row; of Zen 5 with AVX-512: 220 to 300 from 32 columns on, 165 with 16.
 
 Source: Dukhan 2019, "The indirect convolution algorithm", arXiv:1907.02129, has a pointer for each row and tap; two
 tables whose entries are added need no room for the product of both.
@@ -48,24 +43,23 @@ from minidl.device.vectors import (
 )
 
 SPARE_ROWS = 16  # entries that a table of rows needs behind its last one, as copies of it
-RUNS, APART = "runs", "apart"
-UNROLL = 4  # steps in one round of the loop of `runs`
+UNROLL = 4  # steps in one round of the loop
 _NAMES = ("c", "ic", "start", "i_start", "by_row", "a", "ia", "b", "ib", "ldb", "rows", "row", "n", "taps", "first",
           "last", "run", "floor")  # fmt: skip
 
 
-def tile_rows(kind: str, vectors: int) -> int:
-    """MR, for a tile of one or two vectors."""
-    if registers() > 16:
+def tile_rows(vectors: int) -> int:
+    """MR, for a tile of one or two vectors; there is no room for 12 of two, see `window_tiles.windows_of`."""
+    if vectors == 1:
         return 12
-    return 6 if vectors == 2 else 12 if kind == RUNS else 8
+    return 6 if registers() == 16 else 8
 
 
 class _Tile:
     """Writes the code of one tile."""
 
-    def __init__(self, kind: str, vectors: int, context: Any, builder: Any, types: Any, args: Any) -> None:
-        self.kind, self.vectors, self.rows = kind, vectors, tile_rows(kind, vectors)
+    def __init__(self, vectors: int, context: Any, builder: Any, types: Any, args: Any) -> None:
+        self.vectors, self.rows = vectors, tile_rows(vectors)
         self.context, self.builder, self.types, self.args = context, builder, types, args
         self.vector = vector_type(types["c"])
 
@@ -133,8 +127,6 @@ class _Tile:
         return self.loop(args["first"], args["last"], 1, sums, tap)
 
     def tap(self, rows: list[Any], of_a: Any, b: Any, sums: list[Any]) -> list[Any]:
-        if self.kind != RUNS:
-            return self.step(rows, of_a, 0, b, sums)
         whole = self.builder.and_(self.args["run"], integer(-UNROLL))
 
         def steps(count: int) -> Any:
@@ -157,13 +149,9 @@ class _Tile:
         total = []
         for i, row in enumerate(rows):
             place = self.moved(row, index, ahead)
-            if self.kind == APART:
-                left = [load(builder, self.vector, self.moved(place, v * self.vector.count))
-                        for v in range(self.vectors)]  # fmt: skip
-            else:
-                left = [splat(builder, self.vector, builder.load(place))] * self.vectors
+            left = splat(builder, self.vector, builder.load(place))
             for v in range(self.vectors):
-                total.append(multiply_add(builder, left[v], right[v], sums[i * self.vectors + v]))
+                total.append(multiply_add(builder, left, right[v], sums[i * self.vectors + v]))
         return total
 
     def loop(self, begin: Any, end: Any, step: int, sums: list[Any], body: Any) -> list[Any]:
@@ -195,7 +183,7 @@ class _Tile:
                     store_masked(self.builder, value, place, mask)
 
 
-def _tile(kind: str, vectors: int) -> Intrinsic:
+def _tile(vectors: int) -> Intrinsic:
     def emit(
         typing_context: Any, c: Any, ic: Any, start: Any, i_start: Any, by_row: Any, a: Any, ia: Any, b: Any, ib: Any,
         ldb: Any, rows: Any, row: Any, n: Any, taps: Any, first: Any, last: Any, run: Any, floor: Any,
@@ -209,7 +197,7 @@ def _tile(kind: str, vectors: int) -> Intrinsic:
         }
 
         def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            _Tile(kind, vectors, context, builder, declared, dict(zip(_NAMES, args, strict=True))).write()
+            _Tile(vectors, context, builder, declared, dict(zip(_NAMES, args, strict=True))).write()
             return context.get_dummy_value()
 
         return types.void(*declared.values()), code
@@ -218,32 +206,30 @@ def _tile(kind: str, vectors: int) -> Intrinsic:
         c: Any, ic: int, start: Any, i_start: int, by_row: int, a: Any, ia: int, b: Any, ib: int, ldb: int, rows: Any,
         row: int, n: int, taps: Any, first: int, last: int, run: int, floor: float,
     ) -> None:  # fmt: skip
-        for i in range(row, row + tile_rows(kind, vectors)):
+        for i in range(row, row + tile_rows(vectors)):
             for j in range(min(n, vectors * lanes_of(c.dtype))):
                 total = start[i_start + by_row * rows[2 * i + 1] + j]
                 for t in range(first, last):
                     for k in range(run):
-                        left = a[ia + rows[2 * i] + taps[2 * t] + k + (j if kind == APART else 0)]
+                        left = a[ia + rows[2 * i] + taps[2 * t] + k]
                         total += left * b[ib + taps[2 * t + 1] + k * ldb + j]
                 c[ic + rows[2 * i + 1] + j] = floor if total < floor else total
 
     return intrinsic(emit)(python)
 
 
-def _constant(kind: str, vectors: int) -> Intrinsic:
+def _constant(vectors: int) -> Intrinsic:
     def emit(typing_context: Any) -> Any:
         from numba.core import types
 
-        rows = tile_rows(kind, vectors)
+        rows = tile_rows(vectors)
         return types.intp(), lambda context, builder, signature, args: integer(rows)
 
-    return intrinsic(emit)(lambda: tile_rows(kind, vectors))
+    return intrinsic(emit)(lambda: tile_rows(vectors))
 
 
-_runs_wide, _runs_narrow = _tile(RUNS, 2), _tile(RUNS, 1)
-_apart_wide, _apart_narrow = _tile(APART, 2), _tile(APART, 1)
-_runs_rows_wide, _runs_rows_narrow = _constant(RUNS, 2), _constant(RUNS, 1)
-_apart_rows_wide, _apart_rows_narrow = _constant(APART, 2), _constant(APART, 1)
+_wide, _narrow = _tile(2), _tile(1)
+_rows_wide, _rows_narrow = _constant(2), _constant(1)
 
 
 @inline
@@ -259,32 +245,8 @@ def panel_of_runs(
     j]; results below `floor` are raised to it.
     """
     if n > lanes(c):
-        for i in range(0, m, _runs_rows_wide()):
-            _runs_wide(c, ic, start, i_start, by_row, a, ia, b, ib, ldb, rows, i, n, taps, first, last, run, floor)
+        for i in range(0, m, _rows_wide()):
+            _wide(c, ic, start, i_start, by_row, a, ia, b, ib, ldb, rows, i, n, taps, first, last, run, floor)
     else:
-        for i in range(0, m, _runs_rows_narrow()):
-            _runs_narrow(c, ic, start, i_start, by_row, a, ia, b, ib, ldb, rows, i, n, taps, first, last, run, floor)
-
-
-@inline
-def add_apart(
-    c: Any, ic: int, start: Any, i_start: int, by_row: int, a: Any, ia: int, b: Any, ib: int,
-    rows: Any, m: int, n: int, width: int, taps: Any, first: int, last: int, floor: float,
-) -> None:  # fmt: skip
-    """C[row i, j] = start + Σ over taps A[row i + tap + j] · B[tap + j], j < n, in panels of `width`: 1 or 2 vectors.
-
-    n is not less than `width`. The last panel ends with n, and so may overlap the one before it: `start` must be other
-    memory than C then. All panels of a few rows come before the next rows, which is the order of memory.
-    """
-    if width > lanes(c):
-        for i in range(0, m, _apart_rows_wide()):
-            for p in range(0, n, width):
-                j = min(p, n - width)
-                _apart_wide(c, ic + j, start, i_start + j, by_row, a, ia + j, b, ib + j, 0, rows, i, width, taps, first,
-                            last, 1, floor)  # fmt: skip
-    else:
-        for i in range(0, m, _apart_rows_narrow()):
-            for p in range(0, n, width):
-                j = min(p, n - width)
-                _apart_narrow(c, ic + j, start, i_start + j, by_row, a, ia + j, b, ib + j, 0, rows, i, width, taps,
-                              first, last, 1, floor)  # fmt: skip
+        for i in range(0, m, _rows_narrow()):
+            _narrow(c, ic, start, i_start, by_row, a, ia, b, ib, ldb, rows, i, n, taps, first, last, run, floor)

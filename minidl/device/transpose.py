@@ -43,6 +43,24 @@ def turned(builder: Any, rows: list[Any]) -> list[Any]:
     return rows
 
 
+def sums_across(builder: Any, rows: list[Any]) -> Any:
+    """A vector whose lane i is the sum of all lanes of row i; as many rows as a vector has lanes.
+
+    The rounds of `turned`, where each adds what it swaps: half as many rows are left after each.
+    """
+    from llvmlite import ir
+
+    count, step = len(rows), 1
+    numbers = ir.VectorType(ir.IntType(32), count)
+    while step < count:
+        low = [lane if not lane & step else count + lane - step for lane in range(count)]
+        high = [lane + step if not lane & step else count + lane for lane in range(count)]
+        halves = [[builder.shuffle_vector(a, b, ir.Constant(numbers, lanes_)) for lanes_ in (low, high)]
+                  for a, b in zip(rows[::2], rows[1::2], strict=True)]  # fmt: skip
+        rows, step = [builder.fadd(a, b) for a, b in halves], 2 * step
+    return rows[0]
+
+
 def _emit(
     typing_context: Any, target: Any, it: Any, ld_target: Any, source: Any, i: Any, ld_source: Any, rows: Any,
     columns: Any,

@@ -17,7 +17,7 @@ import itertools
 from typing import Any
 
 from minidl.device.inline import Intrinsic, intrinsic
-from minidl.device.transpose import turned
+from minidl.device.transpose import sums_across
 from minidl.device.vectors import (
     counted_loop,
     data_pointer,
@@ -26,12 +26,23 @@ from minidl.device.vectors import (
     lanes_of,
     load,
     multiply_add,
+    registers,
     splat,
     store,
     vector_type,
     zeros,
 )
-from minidl.device.whole_tiles import main_rows
+
+
+def windows_of(vectors: int) -> int:
+    """Windows of a `filters_tile`.
+
+    LLVM puts all reads of a step first, so that many numbers want registers beside the sums and the weights: with 12
+    windows of 2 vectors it goes to the stack, and takes twice as long as with 8.
+    """
+    if registers() == 16:
+        return {1: 12, 2: 6}[vectors]
+    return {1: 12, 2: 8}[vectors]
 
 
 def _moved(builder: Any, pointer: Any, *offsets: Any) -> Any:
@@ -47,7 +58,7 @@ def _start(context: Any, builder: Any, array: Any, value: Any, *offsets: Any) ->
 def filters_tile(vectors: int) -> Intrinsic:
     """The intrinsic (c, ic, ldc, x, ix, step, table, steps, weight, iw, lift, i_lift), with filters in the lanes.
 
-    For i < `main_rows(vectors)` windows and f < vectors · lanes filters,
+    For i < `windows_of(vectors)` windows and f < vectors · lanes filters,
     c[ic + i ldc + f] = lift[i_lift + f] + Σ over s < steps of x[ix + i step + table[s]] · weight[iw + s width + f].
     """
 
@@ -59,7 +70,7 @@ def filters_tile(vectors: int) -> Intrinsic:
 
         def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             c_, ic_, ldc_, x_, ix_, step_, table_, steps_, weight_, iw_, lift_, i_lift_ = args
-            vector, windows = vector_type(c), main_rows(vectors, turned=False)
+            vector, windows = vector_type(c), windows_of(vectors)
             begin = _start(context, builder, x, x_, ix_)
             rows = [_moved(builder, begin, builder.mul(integer(i), step_)) for i in range(windows)]
             offsets, right = _start(context, builder, table, table_), _start(context, builder, weight, weight_, iw_)
@@ -76,7 +87,7 @@ def filters_tile(vectors: int) -> Intrinsic:
                     new += [multiply_add(builder, one, weights[v], sums[i * vectors + v]) for v in range(vectors)]
                 return new
 
-            sums = counted_loop(builder, integer(0), steps_, 1, lifted * windows, body)[1]
+            sums = counted_loop(builder, integer(0), steps_, 1, lifted * windows, body, hide=True)[1]
             end = _start(context, builder, c, c_, ic_)
             for i in range(windows):
                 for v in range(vectors):
@@ -92,7 +103,7 @@ def filters_tile(vectors: int) -> Intrinsic:
         i_lift: int,
     ) -> None:  # fmt: skip
         width = vectors * lanes_of(c.dtype)
-        for i in range(main_rows(vectors, turned=False)):
+        for i in range(windows_of(vectors)):
             for f in range(width):
                 total = lift[i_lift + f]
                 for s in range(steps):
@@ -102,11 +113,24 @@ def filters_tile(vectors: int) -> Intrinsic:
     return intrinsic(emit)(python)
 
 
+def _count(vectors: int) -> Intrinsic:
+    def emit(typing_context: Any) -> Any:
+        from numba.core import types
+
+        windows = windows_of(vectors)
+        return types.intp(), lambda context, builder, signature, args: integer(windows)
+
+    return intrinsic(emit)(lambda: windows_of(vectors))
+
+
+windows_1, windows_2 = _count(1), _count(2)
+
+
 def channels_tile(filters: int) -> Intrinsic:
     """The intrinsic of `filters_tile`, with channels in the lanes: for `filters` filters of lanes / filters windows.
 
     table[s] is where vector s of a window begins, and its weights for filter f are at weight[iw + (s filters + f)
-    lanes:]. The lanes of all results are added up at once, as the columns of a square.
+    lanes:]. All results are added up across their lanes at once, and fill one vector.
     """
 
     def emit(
@@ -135,15 +159,20 @@ def channels_tile(filters: int) -> Intrinsic:
                 return new
 
             none = [zeros(vector)] * (windows * filters)
-            columns = turned(builder, counted_loop(builder, integer(0), steps_, 1, none, body, hide=True)[1])
-            while len(columns) > 1:
-                columns = [builder.fadd(a, b) for a, b in zip(columns[::2], columns[1::2], strict=True)]
+            sums = sums_across(builder, counted_loop(builder, integer(0), steps_, 1, none, body, hide=True)[1])
             first, end = _start(context, builder, lift, lift_, i_lift_), _start(context, builder, c, c_, ic_)
-            for i in range(windows):
-                for f in range(filters):
-                    total = builder.extract_element(columns[0], ir.Constant(ir.IntType(32), i * filters + f))
-                    total = builder.fadd(total, builder.load(_moved(builder, first, f)))
-                    builder.store(total, _moved(builder, end, builder.mul(integer(i), ldc_), f))
+            lifts, number = ir.Constant(vector, ir.Undefined), ir.IntType(32)
+            for f in range(filters):
+                lifts = builder.insert_element(lifts, builder.load(_moved(builder, first, f)), ir.Constant(number, f))
+            every = ir.Constant(ir.VectorType(number, vector.count), [lane % filters for lane in range(vector.count)])
+            sums = builder.fadd(sums, builder.shuffle_vector(lifts, lifts, every))
+            with builder.if_else(builder.icmp_signed("==", ldc_, integer(filters))) as (beside, apart):
+                with beside:
+                    store(builder, sums, end)
+                with apart:
+                    for i, f in itertools.product(range(windows), range(filters)):
+                        total = builder.extract_element(sums, ir.Constant(number, i * filters + f))
+                        builder.store(total, _moved(builder, end, builder.mul(integer(i), ldc_), f))
             return context.get_dummy_value()
 
         n = types.intp
@@ -166,8 +195,8 @@ def channels_tile(filters: int) -> Intrinsic:
     return intrinsic(emit)(python)
 
 
-def outer_tile(rows: int, vectors: int) -> Intrinsic:
-    """A tile of sums of numbers times vectors.
+def outer_tile(rows: int, vectors: int, copies: int = 1) -> Intrinsic:
+    """A tile of sums of numbers times vectors, from `copies` windows at a time where these sums are too few to be fast.
 
     The intrinsic (c, ic, a, ia, a_down, a_step, a_table, i_row, b, ib, b_down, b_step, b_table, i_vector, down, count):
     c[ic + (r vectors + v) lanes:] += Σ over y < down, i < count of a[ia + y a_down + i a_step + a_table[i_row + r]]
@@ -218,12 +247,28 @@ def outer_tile(rows: int, vectors: int) -> Intrinsic:
                         *new,
                     ]
 
-                return counted_loop(builder, integer(0), count_, 1, [a_row, b_row, *sums], window, hide=True)[1][2:]
+                def some(i: Any, carried: list[Any]) -> list[Any]:
+                    places = carried[:2]
+                    new: list[Any] = []
+                    for copy in range(copies):
+                        moved = window(i, [*places, *carried[2 + copy * size : 2 + (copy + 1) * size]])
+                        places, new = moved[:2], new + moved[2:]
+                    return [*places, *new]
 
-            before = [load(builder, vector, cell) for cell in cells]
-            for cell, total in zip(
-                cells, counted_loop(builder, integer(0), down_, 1, before, line, hide=True)[1], strict=True
-            ):
+                rest = builder.srem(count_, integer(copies)) if copies > 1 else integer(0)
+                whole, begin = builder.sub(count_, rest), [a_row, b_row, *sums]
+                carried = counted_loop(builder, integer(0), whole, copies, begin, some, hide=True)[1]
+                if copies > 1:
+                    carried[: 2 + size] = counted_loop(builder, whole, count_, 1, carried[: 2 + size], window)[1]
+                return carried[2:]
+
+            size = rows * vectors
+            before = [load(builder, vector, cell) for cell in cells] + [zeros(vector)] * (size * (copies - 1))
+            sums = counted_loop(builder, integer(0), down_, 1, before, line, hide=True)[1]
+            for i, cell in enumerate(cells):
+                total = sums[i]
+                for more in sums[i + size :: size]:
+                    total = builder.fadd(total, more)
                 store(builder, total, cell)
             return context.get_dummy_value()
 

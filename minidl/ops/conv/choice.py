@@ -8,9 +8,10 @@
 | implicit | anything of float32 or float64 | the rest |
 | im2col | anything | other number types; no Numba |
 
-The estimates are rates and costs measured on one core of a Zen 3 (AVX2); other machines have other rates, but the
-algorithms' ratios, which are what counts, are those of their operations. `minidl tune` measures this machine and
-corrects the estimates (`times.py`); `minidl.conv_algorithms` shows them.
+The estimates are rates and costs measured on one core of a Zen 3 (AVX2, vectors of 8 float32). With AVX-512 a vector
+has 16 lanes, and a rate is twice as high where there are channels and filters to fill them; checked on a Zen 5. Other
+machines have other rates, but the algorithms' ratios, which are what counts, are those of their operations. `minidl
+tune` measures this machine and corrects the estimates (`times.py`); `minidl.conv_algorithms` shows them.
 """
 
 from __future__ import annotations
@@ -19,7 +20,11 @@ import functools
 import math
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from minidl.device import numba_status
 from minidl.device.determinism import is_batch_invariant
+from minidl.device.vectors import lanes_of
 from minidl.errors import KernelError
 from minidl.ops.conv.times import Factors, factors, on_change
 from minidl.ops.windows import Sizes, sizes, window_count
@@ -28,7 +33,6 @@ ALGORITHMS = ("auto", "direct", "implicit", "im2col", "winograd")
 PRECISIONS = ("exact", "fast")
 PASSES = ("forward", "input", "weight")
 FEW = 8  # channels or filters that "direct" takes
-LANES = 8  # of the machine that was measured
 _chosen = {"algorithm": "auto", "precision": "fast"}
 
 
@@ -73,40 +77,51 @@ def estimates(work: Work, measured: Factors | None = None) -> dict[str, float]:
 
 def _estimates(work: Work) -> dict[str, float]:
     if work.groups > 1 and work.channels == 1:
-        return {"depthwise": 60 + work.flops / 8e3}
+        return {"depthwise": 60 + work.flops / (2e3 * _lanes())}
     found = {"implicit": _implicit(work)}
     if work.can_direct:
         found["direct"] = _direct(work)
-    is_wide = min(work.channels, work.filters) >= LANES  # else lanes are idle in all that Winograd's algorithm does
+    is_wide = min(work.channels, work.filters) >= FEW
     if work.can_winograd and is_wide and _chosen["precision"] == "fast":
         found["winograd"] = _winograd(work)
     return found
 
 
+@functools.cache
+def _lanes() -> int:
+    """How many float32 a vector holds; without Numba nothing depends on it."""
+    return lanes_of(np.dtype(np.float32)) if numba_status() else 8
+
+
+def _padded(count: int) -> int:
+    """So many channels or filters in whole vectors."""
+    return math.ceil(count / _lanes()) * _lanes()
+
+
 def _implicit(work: Work) -> float:
-    """80 GFLOP/s; vectors that few filters (for the gradients: channels) do not fill take as long as full ones."""
+    """10 GFLOP/s a lane; vectors that few filters (for the gradients: channels) do not fill take as long as others."""
     columns = work.filters if work.what == "forward" else work.channels
-    idle = math.ceil(columns / LANES) * LANES / columns
-    rate = 80e3 if work.what != "weight" else 60e3 if min(work.channels, work.filters) > 8 else 15e3
-    return 60 + work.flops * idle / rate
+    rate = 10e3 if work.what != "weight" else 7.5e3 if min(work.channels, work.filters) > 8 else 2e3
+    summed = work.channels if work.what != "input" else work.filters
+    begun = 1 + 2 / (work.kernel[-1] * summed)  # each row of taps takes two steps longer
+    return 60 + begun * work.flops * _padded(columns) / columns / (rate * _lanes())
 
 
 def _direct(work: Work) -> float:
-    """80 GFLOP/s with lanes of filters, or of channels where there are few filters."""
+    """9 GFLOP/s a lane with filters in the lanes, or channels where there are few filters."""
     channels, filters = (work.channels, work.filters) if work.what != "input" else (work.filters, work.channels)
-    lanes_of = channels if filters < LANES <= channels else filters
-    idle = math.ceil(lanes_of / LANES) * LANES / lanes_of
-    return 50 + work.flops * idle / 80e3
+    columns = channels if filters < _lanes() <= channels else filters
+    return 50 + work.flops * _padded(columns) / columns / (9e3 * _lanes())
 
 
 def _winograd(work: Work) -> float:
-    """Products at 65 GFLOP/s, transforms of patches (65 ns a vector), of results (40 ns) and of weights."""
-    pair = work.channels * work.filters
+    """Products at 8 GFLOP/s a lane, transforms of patches (65 ns a vector), of results (40 ns) and of weights."""
+    pair, lanes = work.channels * work.filters, _lanes()
     tiles = work.images * math.prod(math.ceil(n / 4) for n in work.windows)
-    ends = math.ceil(work.channels / LANES) * 65 + math.ceil(work.filters / LANES) * 40
+    ends = _padded(work.channels) // lanes * 65 + _padded(work.filters) // lanes * 40
     weights = (25 if work.what == "weight" else 20) * pair if pair <= 1 << 16 else 50 * pair
-    full = math.ceil(work.channels / LANES) * math.ceil(work.filters / LANES) * LANES**2
-    return 90 + (72 * full * tiles / 65 + tiles * ends * 1.2 + weights) / 1e3
+    full = _padded(work.channels) * _padded(work.filters)
+    return 90 + (72 * full * tiles / (8 * lanes) + tiles * ends * 1.2 + weights) / 1e3
 
 
 def algorithm(
@@ -191,6 +206,11 @@ def set_conv_precision(precision: str) -> None:
         KernelError: if it is neither.
     """
     _choose("precision", precision, PRECISIONS)
+
+
+def is_exact() -> bool:
+    """Whether convolutions must keep a NaN to the results that see it, and rounding to that of plain sums."""
+    return _chosen["precision"] == "exact"
 
 
 def has_kernel(dims: int) -> bool:

@@ -1,9 +1,11 @@
 """Depthwise convolution: every channel with windows of its own, so there is no matrix product to make of it.
 
-Nine multiply-adds on each pixel that is read. In channels-last memory a vector holds channels, so the result of a
-window is the sum over its taps of pixel times weight, both vectors: six windows and two vectors of channels stay in
-registers, and the image is read in place, windows at the border with fewer taps (`regions.py`). The input gradient is
-the same, phase by phase; in the weight gradient taps and windows change places.
+Nine multiply-adds on each pixel that is read: memory sets the pace, if the sums keep up. In channels-last memory a
+vector holds channels, so the result of a window is the sum over its taps of pixel times weight, both vectors
+(`channel_tiles.py`). A call goes through rows of results; the rows of the image that one sees are listed, without
+those above or below the image, and each is read in place.
+
+The input gradient is the same, phase by phase (`regions.py`); in the weight gradient taps and windows change places.
 
 The last vectors of a pixel begin early enough to end with it, and compute some channels twice. Images with fewer
 channels than a vector are filled up, and several filters for a channel see a copy of it each.
@@ -21,58 +23,59 @@ import numpy as np
 
 from minidl.core import Array
 from minidl.device import CPU, empty, inline, kernel, parallel
+from minidl.device.channel_tiles import ENTRY, RUN, VECTORS, WINDOWS, taps_tile, tile_taps, windows_tile
 from minidl.device.dtypes import DType
-from minidl.device.gathered import SPARE_ROWS, add_apart
-from minidl.device.vectors import lanes, lanes_of
+from minidl.device.lines import clear_line
+from minidl.device.vectors import aligned_empty, lanes, lanes_of
 from minidl.ops.conv.epilogue import Epilogue
-from minidl.ops.conv.regions import (
-    FIRST_UNIT,
-    PER_DIM,
-    TAPS,
-    Units,
-    backward_way,
-    calls_for,
-    forward_way,
-    in_three_dims,
-    list_taps,
-    list_windows,
-    region_of,
-    regions_of,
-    space_of,
-    units_of,
-    windows_of,
-    work,
-)
+from minidl.ops.conv.regions import Way, backward_way, calls_for, forward_way, in_three_dims, space_of
 from minidl.ops.windows import Sizes
 
-CHUNK = 192  # windows
-SHARE = 128  # channels at once: the pixels of a few windows fit the first-level cache
-COST = 8  # a product takes as long as so many operations of a matrix product
+COST = 4  # a product takes as long as so many operations of a matrix product
 BLOCKS = 32  # pieces that threads share out
 PIECES = 16  # of the weight gradient, each with sums of its own
+FIRST, STEP, COUNT, PLACE = range(4)  # of a phase: its first tap's pixel, from tap to tap, taps, their first weight
 
 
 class Plan(NamedTuple):
-    """How one convolution is cut: the kernel's sizes and regions."""
+    """How one convolution is cut: sizes, phases and table for the kernels."""
 
     sizes: Array
-    units: Units
+    phases: Array  # [dimension, phase, `FIRST` to `PLACE`]
+    starts: Array  # the first channel of each vector
     order: Array  # of the taps
+    is_plain: bool  # whether that is their own order
+    rows: int  # of results, in all images
     calls: int
 
 
 @functools.lru_cache(maxsize=512)
-def plan(is_back: bool, x: Sizes, out: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Plan:
-    """Cut the windows into regions and chunks."""
+def plan(
+    is_back: bool, x: Sizes, out: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, dtype: DType
+) -> Plan:
+    """Sort out phases and vectors, and count the work."""
     kernel, *steps = in_three_dims(kernel, stride, padding, dilation)
     way = (backward_way if is_back else forward_way)(kernel, *steps)
-    all_regions = regions_of(way, space_of(x), space_of(out))
-    pixels = math.prod(space_of(x)) + math.prod(space_of(out))
-    units = units_of(all_regions, x[0], 4 * x[-1] * pixels, CHUNK, 1)
-    sizes = np.array((x[-1], x[0], units.together, units.each, units.total, *space_of(x), *space_of(out), *kernel),
-                     np.int64)  # fmt: skip
-    calls = calls_for(COST * work(all_regions, x[0], 1) * x[-1], BLOCKS)
-    return Plan(sizes, units, np.array(way.tap_order(kernel), np.int64), calls)
+    pixels, results, channels = space_of(x), space_of(out), x[-1]
+    sizes = (channels, *pixels, *results, *kernel, *way.in_step, *way.out_step)
+    order = way.tap_order(kernel)
+    line = lanes_of(dtype)
+    starts = [max(0, min(first, channels - line)) for first in range(0, channels, line)]
+    rows = x[0] * results[0] * results[1]
+    calls = calls_for(2 * COST * rows * results[2] * channels * len(order) // math.prod(way.out_step), BLOCKS)
+    return Plan(np.array(sizes, np.int64), phases_of(way), np.array(starts, np.int64), np.array(order, np.int64),
+                order == [*range(len(order))], rows, calls)  # fmt: skip
+
+
+def phases_of(way: Way) -> Array:
+    """The phases as numbers: results `out_step` apart see taps of their own (see `Line`)."""
+    phases = np.zeros((3, max(way.out_step), 4), np.int64)
+    for dim, lines in enumerate(way.lines):
+        place = 0
+        for line in lines:
+            phases[dim, line.start] = line.first, line.step, len(line.taps), place
+            place += len(line.taps)
+    return phases
 
 
 def convolve(
@@ -102,18 +105,17 @@ def weight_gradient(out: Array, x: Array, g: Array, stride: Sizes, padding: Size
     if not g.size:
         out[...] = 0
         return
-    share = len(out) // x.shape[-1]
+    share, line = len(out) // x.shape[-1], lanes_of(out.dtype)
     x, g = _filled_up(x if share == 1 else np.repeat(x, share, -1)), _filled_up(g)
-    cut = plan(False, x.shape, g.shape, out.shape[2:], stride, padding, dilation)
-    channels, width = x.shape[-1], _width(x.shape[-1], out.dtype)
-    panels, pieces = -(-channels // width), min(PIECES, cut.units.total, cut.calls)
-    sums = np.zeros((pieces, panels, len(cut.order), width), out.dtype)
-    parallel(_dots, pieces, sums.reshape(-1), x.reshape(-1), g.reshape(-1), cut.sizes, cut.units.regions, block=1)
-    totals = sums.sum(0)
-    for p in range(panels):
-        first = min(p * width, channels - width)
-        part = out[first : first + width]
-        part[...] = totals[p, :, : len(part)].T.reshape(part.shape)
+    cut = plan(False, x.shape, g.shape, out.shape[2:], stride, padding, dilation, out.dtype)
+    pieces = min(PIECES, cut.calls, cut.rows)
+    sums = empty(CPU, (pieces, len(cut.starts), len(cut.order), line), out.dtype)
+    parallel(_dots, pieces, sums.reshape(-1), x.reshape(-1), g.reshape(-1), cut.sizes, cut.phases, cut.starts, cut.rows,
+             block=1)  # fmt: skip
+    taps_last, flat = sums.sum(0).swapaxes(1, 2), out.reshape(len(out), -1)
+    whole = len(out) // line
+    flat[: whole * line].reshape(whole, line, flat.shape[1])[...] = taps_last[:whole]
+    flat[max(0, len(out) - line) :] = taps_last[-1, : len(out)]
 
 
 def _run(
@@ -123,25 +125,30 @@ def _run(
         return
     channels = x.shape[-1]
     if channels < lanes_of(x.dtype):
-        wide = empty(CPU, (*out.shape[:-1], lanes_of(x.dtype)), out.dtype)
+        wider = empty(CPU, (*out.shape[:-1], lanes_of(x.dtype)), out.dtype)
         residual = None if epilogue.residual is None else _filled_up(epilogue.residual)
-        _run(is_back, wide, _filled_up(x), weight, epilogue._replace(residual=residual), steps)
-        out[...] = wide[..., :channels]
+        _run(is_back, wider, _filled_up(x), weight, epilogue._replace(residual=residual), steps)
+        out[...] = wider[..., :channels]
         return
-    cut = plan(is_back, x.shape, out.shape, weight.shape[2:], *steps)
-    packed = np.zeros((len(cut.order), channels), out.dtype)
-    packed[:, : len(weight)] = weight.reshape(len(weight), -1)[:, cut.order].T
+    cut = plan(is_back, x.shape, out.shape, weight.shape[2:], *steps, out.dtype)
     start = epilogue.lift(channels, out.dtype)
     if epilogue.residual is not None:
         start = epilogue.residual + start
-    parallel(_slide, cut.units.total, out.reshape(-1), x.reshape(-1), packed.reshape(-1), start.reshape(-1),
-             epilogue.residual is not None, epilogue.floor, cut.sizes, cut.units.regions,
-             block=-(-cut.units.total // cut.calls))  # fmt: skip
+    parallel(_slide, cut.rows, out.reshape(-1), x.reshape(-1), _packed(cut, weight), start.reshape(-1),
+             epilogue.residual is not None, epilogue.floor, cut.sizes, cut.phases, cut.starts,
+             block=-(-cut.rows // cut.calls))  # fmt: skip
 
 
-def _width(channels: int, dtype: DType) -> int:
-    """Channels in a panel."""
-    return 2 * lanes_of(dtype) if channels >= 2 * lanes_of(dtype) else lanes_of(dtype)
+def _packed(cut: Plan, weight: Array) -> Array:
+    """The weights as [vector][tap][channel], taps in the order of their phases."""
+    line, flat = lanes_of(weight.dtype), weight.reshape(len(weight), -1)
+    if not cut.is_plain:
+        flat = flat[:, cut.order]
+    packed = aligned_empty(len(cut.starts) * flat.shape[1] * line, weight.dtype)
+    by_vector, whole = packed.reshape(len(cut.starts), -1, line), len(weight) // line
+    by_vector[:whole] = flat[: whole * line].reshape(whole, line, flat.shape[1]).swapaxes(1, 2)
+    by_vector[-1, :, : len(weight)] = flat[max(0, len(weight) - line) :].T
+    return packed
 
 
 def _filled_up(images: Array) -> Array:
@@ -151,59 +158,96 @@ def _filled_up(images: Array) -> Array:
 
 
 @inline
-def _panel_width(channels: int, x: Array) -> int:
-    return int(2 * lanes(x)) if channels >= 2 * lanes(x) else int(lanes(x))
+def _list_rows(rows: Array, number: int, sizes: Array, phases: Array) -> int:
+    """Pairs (first number, number of the first weight) of the image's rows that a row of results sees; their count."""
+    depth, height, deep, high, in_step, out_step = sizes[1], sizes[2], sizes[4], sizes[5], sizes[10:13], sizes[13:16]
+    image, z, y = number // high // deep, number // high % deep, number % high
+    planes, lines = phases[0, z % out_step[0]], phases[1, y % out_step[1]]
+    first_plane, first_row = z // out_step[0] * in_step[0] + planes[FIRST], y // out_step[1] * in_step[1] + lines[FIRST]
+    count = 0
+    for a in range(planes[COUNT]):
+        plane = first_plane + a * planes[STEP]
+        for b in range(lines[COUNT]):
+            row = first_row + b * lines[STEP]
+            if 0 <= plane < depth and 0 <= row < height:
+                rows[2 * count] = ((image * depth + plane) * height + row) * sizes[3] * sizes[0]
+                rows[2 * count + 1] = ((planes[PLACE] + a) * sizes[8] + lines[PLACE] + b) * sizes[9]
+                count += 1
+    return count
+
+
+@inline
+def _list_taps(
+    taps: Array, used: int, rows: Array, count: int, phase: Array, first: int, last: int, by: int, line: int
+) -> int:
+    """Add entries for every `by`-th tap from first to last, in each row, to `used` that are there; their count then.
+
+    An entry is the row, the place among weights with `line` numbers for each tap, and the first window's column.
+    """
+    for r in range(count):
+        for c in range(first, last, by):
+            taps[ENTRY * used] = rows[2 * r]
+            taps[ENTRY * used + 1] = (rows[2 * r + 1] + phase[PLACE] + c) * line
+            taps[ENTRY * used + 2] = phase[FIRST] + c * phase[STEP]
+            used += 1
+    return used
 
 
 @kernel(
-    "T[::1], const T[::1], const T[::1], const T[::1], bool, float64, const int64[::1], const int64[:, ::1]",
+    "T[::1], const T[::1], const T[::1], const T[::1], bool, float64, const int64[::1], const int64[:, :, ::1], "
+    "const int64[::1]",
     T=("float32", "float64"),
 )
 def _slide(
     begin: int, end: int, out: Array, x: Array, weight: Array, start: Array, by_row: bool, floor: float, sizes: Array,
-    regions: Array,
+    phases: Array, starts: Array,
 ) -> None:  # fmt: skip
-    """Chunks of windows begin to end."""
-    channels, images, together, each = sizes[0], sizes[1], sizes[2], sizes[3]
-    pixels, results, kernel = sizes[5:8], sizes[8:11], sizes[11:14]
-    windows = np.empty(2 * (CHUNK + SPARE_ROWS), np.int64)
-    taps = np.empty(2 * kernel[0] * kernel[1] * kernel[2] + 2, np.int64)
-    width = _panel_width(channels, x)
-    for unit in range(begin, end):
-        region = regions[region_of(regions, unit % each)]
-        first, last = windows_of(region, unit % each - region[FIRST_UNIT], unit // each * together, images, together)
-        list_windows(windows, region, first, last, SPARE_ROWS, pixels, channels, results, channels)
-        used = list_taps(taps, region, pixels, channels, kernel, channels, False)
-        for j in range(0, channels, SHARE):
-            # The last share may begin early, so that it is no narrower than a panel.
-            at = min(j, max(0, channels - width))
-            add_apart(out, at, start, at, int(by_row), x, at, weight, at, windows, last - first,
-                      min(channels, j + SHARE) - at, width, taps, 0, used, floor)  # fmt: skip
+    """Rows of results begin to end."""
+    channels, width, along, kernel, line = sizes[0], sizes[3], sizes[6], sizes[7:10], lanes(x)
+    in_step, out_step = sizes[12], sizes[15]
+    pitch, of_vector = out_step * channels, kernel[0] * kernel[1] * kernel[2] * line
+    rows = np.empty(2 * kernel[0] * kernel[1], np.int64)
+    taps = np.empty(ENTRY * kernel[0] * kernel[1] * kernel[2], np.int64)
+    for row in range(begin, end):
+        seen = _list_rows(rows, row, sizes, phases)
+        for number in range(min(out_step, along)):
+            phase, windows = phases[2, number], (along - number + out_step - 1) // out_step
+            in_runs = phase[COUNT] // RUN * RUN if phase[STEP] == in_step else 0
+            runs = _list_taps(taps, 0, rows, seen, phase, 0, in_runs, RUN, line)
+            used = _list_taps(taps, runs, rows, seen, phase, in_runs, phase[COUNT], 1, line)
+            for i in range(0, windows, WINDOWS):
+                first = (row * along + number) * channels + i * pitch
+                for v in range(len(starts)):
+                    at = first + starts[v]
+                    windows_tile(out, at, pitch, start, at if by_row else starts[v], int(by_row) * pitch, x, starts[v],
+                                 channels, in_step, i * in_step, width, weight, v * of_vector, taps, runs, used,
+                                 windows - i, floor)  # fmt: skip
 
 
-@kernel("T[::1], const T[::1], const T[::1], const int64[::1], const int64[:, ::1]", T=("float32", "float64"))
-def _dots(begin: int, end: int, sums: Array, x: Array, g: Array, sizes: Array, regions: Array) -> None:
-    """sums[piece, panel, tap, channel] of pieces begin to end."""
-    channels, images, together, each, units = sizes[0], sizes[1], sizes[2], sizes[3], sizes[4]
-    pixels, results, kernel = sizes[5:8], sizes[8:11], sizes[11:14]
-    count = kernel[0] * kernel[1] * kernel[2]
-    windows, taps = np.empty(2 * CHUNK + 2, np.int64), np.empty(2 * (count + SPARE_ROWS), np.int64)
-    width = _panel_width(channels, x)
-    panels = (channels + width - 1) // width
-    pieces = len(sums) // (panels * count * width)
+@kernel(
+    "T[::1], const T[::1], const T[::1], const int64[::1], const int64[:, :, ::1], const int64[::1], intp",
+    T=("float32", "float64"),
+)
+def _dots(
+    begin: int, end: int, sums: Array, x: Array, g: Array, sizes: Array, phases: Array, starts: Array, lines: int
+) -> None:
+    """sums[piece, vector, tap, channel] of pieces begin to end, each a share of the rows of windows."""
+    channels, width, along, kernel, line = sizes[0], sizes[3], sizes[6], sizes[7:10], lanes(x)
+    step, of_vector, phase = sizes[12], kernel[0] * kernel[1] * kernel[2] * line, phases[2, 0]
+    share = len(starts) * of_vector
+    pieces = len(sums) // share
+    rows = np.empty(2 * kernel[0] * kernel[1], np.int64)
+    taps = np.empty(ENTRY * kernel[0] * kernel[1] * kernel[2], np.int64)
+    last = phase[FIRST] + (kernel[2] - 1) * phase[STEP]  # column of the first window's last tap
+    inner = min(along, max(0, (step - 1 - phase[FIRST]) // step))
+    outer = max(inner, min(along, (width - 1 - last) // step + 1))
     for piece in range(begin, end):
-        for unit in range(units * piece // pieces, units * (piece + 1) // pieces):
-            region = regions[region_of(regions, unit % each)]
-            if region[TAPS] * region[PER_DIM + TAPS] * region[2 * PER_DIM + TAPS] == 0:
-                continue
-            first, last = windows_of(
-                region, unit % each - region[FIRST_UNIT], unit // each * together, images, together
-            )
-            list_windows(windows, region, first, last, 0, pixels, channels, results, channels)
-            used = list_taps(taps, region, pixels, channels, kernel, width, False)
-            for i in range(used, used + SPARE_ROWS):
-                taps[2 * i], taps[2 * i + 1] = taps[2 * used - 2], taps[2 * used - 1]
-            for p in range(panels):
-                j, at = min(p * width, channels - width), (piece * panels + p) * count * width
-                add_apart(sums, at, sums, at, 1, x, j, g, j, taps, used, width, width, windows, 0, last - first,
-                          -np.inf)  # fmt: skip
+        clear_line(sums, piece * share, sums, 0, share)
+        for row in range(lines * piece // pieces, lines * (piece + 1) // pieces):
+            used = _list_taps(taps, 0, rows, _list_rows(rows, row, sizes, phases), phase, 0, kernel[2], 1, line)
+            for v in range(0, len(starts), VECTORS):
+                more = min(v + 1, len(starts) - 1) - v  # whether there is another vector
+                for t in range(0, used, tile_taps()):
+                    taps_tile(sums, piece * share + v * of_vector, more * of_vector, x, starts[v], channels, step,
+                              width, taps, t, used - t, g, row * along * channels + starts[v], channels,
+                              starts[v + more] - starts[v], inner, outer, along)  # fmt: skip

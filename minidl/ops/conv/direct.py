@@ -17,18 +17,20 @@ where both are below the lanes of a vector.
 
 from __future__ import annotations
 
+import functools
 import itertools
+import math
 from typing import NamedTuple
 
 import numpy as np
 
 from minidl.core import Array
 from minidl.device import kernel, parallel
+from minidl.device.dtypes import DType
 from minidl.device.inline import separate
 from minidl.device.lines import clear_line, move_line
-from minidl.device.vectors import lanes, lanes_of
-from minidl.device.whole_tiles import rows_1, rows_2
-from minidl.device.window_tiles import channels_tile, filters_tile
+from minidl.device.vectors import aligned_empty, lanes, lanes_of
+from minidl.device.window_tiles import channels_tile, filters_tile, windows_1, windows_2
 from minidl.ops.conv.epilogue import Epilogue
 from minidl.ops.windows import Sizes
 
@@ -87,32 +89,57 @@ def offsets(kernel: Sizes, dilation: Sizes, columns: int, channels: int, starts:
     return np.array([place + start for place in places for start in starts], np.int64)
 
 
+class Plan(NamedTuple):
+    """How one convolution is cut, and where its weights go."""
+
+    sizes: Array  # for the kernel
+    table: Array  # of the taps in a band
+    strips: Array
+    source: Array  # of each packed weight: its number in (kH, kW, C, K) plus one, or 0 for none
+    items: int
+    room: int  # numbers that a thread needs
+
+
+@functools.lru_cache(maxsize=512)
+def plan(
+    x: Sizes, out: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, dtype: DType, has_relu: bool,
+    is_more: bool,
+) -> Plan:  # fmt: skip
+    """Cut rows of windows into blocks, and lay the weights out in vectors."""
+    line, (images, *windows, filters), channels = lanes_of(dtype), out, x[3]
+    band = band_of(images, tuple(windows), channels, dtype.itemsize, kernel, stride, dilation)
+    numbers = np.arange(1, math.prod(kernel) * channels * filters + 1)
+    has_channel_lanes = filters < line <= channels
+    if has_channel_lanes:
+        starts = vector_starts(channels, line)
+        source, strips = _packed_channels(numbers.reshape(*kernel, channels, filters), starts, line)
+    else:
+        starts = list(range(channels))
+        source, strips = _packed_filters(numbers.reshape(-1, filters), line)
+    table = offsets(kernel, dilation, band.columns, channels, starts)
+    by_line = windows[1] < SLACK or is_more or (filters < line and not has_channel_lanes)
+    sizes = np.array(
+        (*x, *windows, filters, *stride, *padding, *band, has_channel_lanes, by_line, has_relu, is_more), np.int64
+    )
+    in_rows = (band.rows - 1) * stride[0] + band.reach
+    room = (in_rows * band.columns + SLACK * stride[1]) * channels + (windows[1] + SLACK) * filters + 8 * line
+    return Plan(sizes, table, strips, source, images * band.blocks, room)
+
+
 def _run(
     out: Array, x: Array, weight: Array, epilogue: Epilogue, stride: Sizes, padding: Sizes, dilation: Sizes
 ) -> None:
     """With weight (kH, kW, C, K)."""
     if not out.size:
         return
-    line, (images, *windows, filters), channels = lanes_of(out.dtype), out.shape, x.shape[3]
-    band = band_of(images, tuple(windows), channels, out.itemsize, weight.shape[:2], stride, dilation)
-    has_channel_lanes = filters < line <= channels
-    if has_channel_lanes:
-        starts = vector_starts(channels, line)
-        packed, strips = _packed_channels(weight, starts, line)
-    else:
-        starts = list(range(channels))
-        packed, strips = _packed_filters(weight.reshape(-1, filters), line)
-    table = offsets(weight.shape[:2], dilation, band.columns, channels, starts)
-    by_line = windows[1] < SLACK or epilogue.is_more or (filters < line and not has_channel_lanes)
-    sizes = np.array(
-        (*x.shape, *windows, filters, *stride, *padding, *band, has_channel_lanes, by_line,
-         epilogue.activation == "relu", epilogue.is_more), np.int64,
-    )  # fmt: skip
-    in_rows = (band.rows - 1) * stride[0] + band.reach
-    room = (in_rows * band.columns + SLACK * stride[1]) * channels + (windows[1] + SLACK) * filters + 8 * line
-    items = images * band.blocks
-    parallel(_slide, items, out.reshape(-1), x.reshape(-1), packed, epilogue.lift(filters + line, out.dtype),
-             epilogue.added(out.dtype), table, strips, sizes, block=-(-items // BLOCKS), scratch_size=room)  # fmt: skip
+    has_relu, is_more = epilogue.activation == "relu", epilogue.is_more
+    cut = plan(x.shape, out.shape, weight.shape[:2], stride, padding, dilation, out.dtype, has_relu, is_more)
+    numbers, packed = np.zeros(weight.size + 1, out.dtype), aligned_empty(cut.source.size, out.dtype)
+    numbers[1:].reshape(weight.shape)[...] = weight
+    numbers.take(cut.source, out=packed, mode="clip")
+    lift = epilogue.lift(out.shape[3] + lanes_of(out.dtype), out.dtype)
+    parallel(_slide, cut.items, out.reshape(-1), x.reshape(-1), packed, lift, epilogue.added(out.dtype), cut.table,
+             cut.strips, cut.sizes, block=-(-cut.items // BLOCKS), scratch_size=cut.room)  # fmt: skip
 
 
 def _packed_filters(matrix: Array, line: int) -> tuple[Array, Array]:
@@ -180,13 +207,13 @@ def _row_over_filters(
     for s in range(len(strips)):
         first, width, place = strips[s, 0], strips[s, 1], strips[s, 2]
         if width == 2:
-            for start in range(0, count, rows_2()):
-                i = max(0, min(start, count - rows_2()))
+            for start in range(0, count, windows_2()):
+                i = max(0, min(start, count - windows_2()))
                 _filters_2(c, ic + i * ldc + first, ldc, band, at + i * step, step, table, len(table), weight, place,
                            lift, first)  # fmt: skip
         else:
-            for start in range(0, count, rows_1()):
-                i = max(0, min(start, count - rows_1()))
+            for start in range(0, count, windows_1()):
+                i = max(0, min(start, count - windows_1()))
                 _filters_1(c, ic + i * ldc + first, ldc, band, at + i * step, step, table, len(table), weight, place,
                            lift, first)  # fmt: skip
 

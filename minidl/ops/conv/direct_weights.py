@@ -10,10 +10,15 @@ Bands are joined to pieces with sums of their own, which are added up in order; 
 
 from __future__ import annotations
 
+import functools
+import math
+from typing import NamedTuple
+
 import numpy as np
 
 from minidl.core import Array
 from minidl.device import kernel, parallel
+from minidl.device.dtypes import DType
 from minidl.device.inline import separate
 from minidl.device.scratch import scratch
 from minidl.device.vectors import lanes, lanes_of
@@ -22,25 +27,37 @@ from minidl.ops.conv.direct import band_of, fill_band, offsets, vector_starts
 from minidl.ops.windows import Sizes
 
 # Rows times vectors of a tile: many rows with few vectors of filters, or few filters with many vectors of channels.
-SHAPES = ((6, 2), (12, 1), (1, 9), (2, 6))
-_outer_0, _outer_1, _outer_2, _outer_3 = (outer_tile(*shape) for shape in SHAPES)
+# Where there are few vectors, as in 1×1 heads, four windows at a time have sums of their own.
+SHAPES = ((6, 2), (9, 1), (1, 9), (2, 6), (2, 1))
+_outer_0, _outer_1, _outer_2, _outer_3, _outer_4 = (outer_tile(*shape) for shape in (*SHAPES[:4], (2, 1, 4)))
 
+FEW_VECTORS = 4
 PIECES = 16
 
 
-def weight_gradient(out: Array, x: Array, g: Array, stride: Sizes, padding: Sizes, dilation: Sizes) -> None:
-    """The adjoint of a convolution in its weight: out (K, C, kH, kW) from x (N, H, W, C) and g (N, OH, OW, K)."""
-    if not g.size:
-        out[...] = 0
-        return
-    (filters, channels, *kernel), line = out.shape, lanes_of(out.dtype)
-    images, *windows = g.shape[:3]
-    band = band_of(images, tuple(windows), channels, out.itemsize, tuple(kernel), stride, dilation)
+class Plan(NamedTuple):
+    """How one weight gradient is cut, and where its sums are."""
+
+    sizes: Array  # for the kernel
+    numbers: Array  # tables of offsets
+    vectors: Array
+    pieces: int
+    total: int  # sums of a piece
+    place: Array  # of the sum for each weight (K, C, kH, kW)
+    room: int  # numbers that a thread needs
+
+
+@functools.lru_cache(maxsize=512)
+def plan(x: Sizes, g: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, dtype: DType) -> Plan:
+    """Cut rows of windows into bands and pieces, and weights into tiles of numbers and vectors."""
+    (images, *windows, filters), channels, line = g, x[3], lanes_of(dtype)
+    band = band_of(images, tuple(windows), channels, dtype.itemsize, kernel, stride, dilation)
     has_channel_lanes = filters < line <= channels
     starts = vector_starts(channels if has_channel_lanes else filters, line)
-    taps = offsets(tuple(kernel), dilation, band.columns, channels, starts if has_channel_lanes else [*range(channels)])
+    taps = offsets(kernel, dilation, band.columns, channels, starts if has_channel_lanes else [*range(channels)])
     if has_channel_lanes:
-        numbers, vectors, shape = np.arange(filters, dtype=np.int64), taps, 2 if filters == 1 else 3
+        numbers, vectors = np.arange(filters, dtype=np.int64), taps
+        shape = 4 if len(taps) < FEW_VECTORS else 2 if filters == 1 else 3
     else:
         numbers, vectors = taps, np.array(starts, np.int64)
         shape = 0 if len(starts) > 1 else 1
@@ -49,26 +66,37 @@ def weight_gradient(out: Array, x: Array, g: Array, stride: Sizes, padding: Size
     items = images * band.blocks
     pieces = min(PIECES, items)
     sizes = np.array(
-        (*x.shape, *windows, filters, *stride, *padding, *band, has_channel_lanes, shape, items, pieces), np.int64
+        (*x, *windows, filters, *stride, *padding, *band, has_channel_lanes, shape, items, pieces), np.int64
     )
     in_rows = (band.rows - 1) * stride[0] + band.reach
     room = in_rows * band.columns * channels + band.rows * windows[1] * filters + 4 * line
-    shares = (pieces, len(numbers) // rows, len(vectors) // width, rows, width, line)
-    with scratch(int(np.prod(shares)), out.dtype) as sums:
-        parallel(_sum_windows, pieces, sums, x.reshape(-1), g.reshape(-1), numbers, vectors, sizes, block=1,
-                 scratch_size=room)  # fmt: skip
-        total = sums[: int(np.prod(shares))].reshape(shares).sum(0).swapaxes(1, 2).reshape(len(numbers), -1, line)
+    shares = (len(numbers) // rows, len(vectors) // width, rows, width, line)
+    sums = np.arange(math.prod(shares)).reshape(shares).swapaxes(1, 2).reshape(len(numbers), len(vectors), line)
     if has_channel_lanes:
-        taps_first = np.empty((filters, len(taps) // len(starts), channels), out.dtype)
+        place = np.empty((filters, len(taps) // len(starts), channels), np.int64)
         for number, start in enumerate(starts):
-            columns = total[:filters, number : len(taps) : len(starts), : channels - start]
-            taps_first[:, :, start : start + line] = columns
-        out[...] = taps_first.reshape(filters, *kernel, channels).transpose(0, 3, 1, 2)
+            columns = sums[:filters, number : len(taps) : len(starts), : channels - start]
+            place[:, :, start : start + line] = columns
+        place = place.swapaxes(1, 2)
     else:
-        filters_last = np.empty((len(taps), filters), out.dtype)
+        place = np.empty((len(taps), filters), np.int64)
         for number, start in enumerate(starts):
-            filters_last[:, start : start + line] = total[: len(taps), number, : filters - start]
-        out[...] = filters_last.reshape(*kernel, channels, filters).transpose(3, 2, 0, 1)
+            place[:, start : start + line] = sums[: len(taps), number, : filters - start]
+        place = place.reshape(-1, channels, filters).transpose(2, 1, 0)
+    return Plan(sizes, numbers, vectors, pieces, sums.size, place.reshape(-1), room)
+
+
+def weight_gradient(out: Array, x: Array, g: Array, stride: Sizes, padding: Sizes, dilation: Sizes) -> None:
+    """The adjoint of a convolution in its weight: out (K, C, kH, kW) from x (N, H, W, C) and g (N, OH, OW, K)."""
+    if not g.size:
+        out[...] = 0
+        return
+    cut = plan(x.shape, g.shape, out.shape[2:], stride, padding, dilation, out.dtype)
+    with scratch(cut.pieces * cut.total, out.dtype) as sums:
+        parallel(_sum_windows, cut.pieces, sums, x.reshape(-1), g.reshape(-1), cut.numbers, cut.vectors, cut.sizes,
+                 block=1, scratch_size=cut.room)  # fmt: skip
+        total = sums[: cut.pieces * cut.total].reshape(cut.pieces, -1).sum(0)
+    out.reshape(-1)[...] = total.take(cut.place)
 
 
 def _filled_up(table: Array, step: int) -> Array:
@@ -89,13 +117,18 @@ def _add_band(
                 _outer_0(sums, at + (r * len(vectors) + 6 * v) * line, room, ia, a_down, a_step, numbers, r,
                          room, ib, b_down, b_step, vectors, v, down, count)  # fmt: skip
     elif shape == 1:
-        for r in range(0, len(numbers), 12):
+        for r in range(0, len(numbers), 9):
             _outer_1(sums, at + r * line, room, ia, a_down, a_step, numbers, r,
                      room, ib, b_down, b_step, vectors, 0, down, count)  # fmt: skip
     elif shape == 2:
         for v in range(0, len(vectors), 9):
             _outer_2(sums, at + v * line, room, ia, a_down, a_step, numbers, 0,
                      room, ib, b_down, b_step, vectors, v, down, count)  # fmt: skip
+    elif shape == 4:
+        for r in range(0, len(numbers), 2):
+            for v in range(len(vectors)):
+                _outer_4(sums, at + (r * len(vectors) + 2 * v) * line, room, ia, a_down, a_step, numbers, r,
+                         room, ib, b_down, b_step, vectors, v, down, count)  # fmt: skip
     else:
         for r in range(0, len(numbers), 2):
             for v in range(0, len(vectors), 6):

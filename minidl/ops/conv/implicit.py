@@ -29,11 +29,12 @@ from minidl.core.remember import prepared
 from minidl.device import kernel, parallel
 from minidl.device.dtypes import DType
 from minidl.device.gathered import SPARE_ROWS, panel_of_runs, tile_rows
-from minidl.device.lines import move_line
+from minidl.device.lines import fetch_line, move_line
 from minidl.device.microkernel import panel_columns, panel_count
 from minidl.device.transpose import transpose
 from minidl.device.vectors import lanes
 from minidl.ops.conv.epilogue import Epilogue
+from minidl.ops.conv.groups import joined_groups, joined_weight
 from minidl.ops.conv.regions import (
     FIRST_UNIT,
     PER_DIM,
@@ -87,7 +88,7 @@ def plan(
     kernel, *steps = in_three_dims(kernel, stride, padding, dilation)
     way = (backward_way if is_back else forward_way)(kernel, *steps)
     images, channels, filters, results = x[0], x[-1] // groups, out[-1] // groups, space_of(out)
-    ground = ground_of(way, images, space_of(x), results, filters, tile_rows("runs", 2))
+    ground = ground_of(way, images, space_of(x), results, filters, tile_rows(2))
     panels = panel_count(filters, dtype)
     bytes_each = dtype.itemsize * (x[-1] * math.prod(way.in_step) + out[-1])
     chunk = chunk_of(images * math.prod(results), bytes_each)
@@ -108,7 +109,7 @@ def plan(
 
 def chunk_of(windows: int, bytes_each: int) -> int:
     """How many of all windows make a chunk: as many as stay in the second-level cache, and enough for all threads."""
-    return -(-min(MOST, max(FEWEST, min(CHUNK_BYTES // bytes_each, windows // UNITS))) // 12) * 12
+    return -(-min(MOST, max(FEWEST, min(CHUNK_BYTES // bytes_each, windows // UNITS))) // 24) * 24
 
 
 def convolve(
@@ -117,6 +118,8 @@ def convolve(
     """The convolution of x (N, *space, C) with weight (K, C / groups, *kernel) to out (N, *windows, K)."""
     if not out.size:
         return
+    if (joined := joined_groups(weight, groups)) > 1:
+        weight, groups = joined_weight(weight, groups, joined), groups // joined
     taps = math.prod(weight.shape[2:])
     cut = plan(False, x.shape, out.shape, weight.shape[2:], stride, padding, dilation, groups, out.dtype)
     _run(cut, out, x, weight, epilogue, weight.shape[1] * taps, taps)
@@ -128,6 +131,8 @@ def convolve_back(
     """The adjoint: g (N, *windows, K) spread over an image (N, *space, C)."""
     if not out.size:
         return
+    if (joined := joined_groups(weight, groups)) > 1:
+        weight, groups = joined_weight(weight, groups, joined), groups // joined
     taps = math.prod(weight.shape[2:])
     cut = plan(True, g.shape, out.shape, weight.shape[2:], stride, padding, dilation, groups, out.dtype)
     _run(cut, out, g, weight, epilogue, taps, weight.shape[1] * taps)
@@ -203,6 +208,9 @@ def _slide(
         list_windows(windows, region, first, last, SPARE_ROWS, pixels, groups * channels, results, groups * filters)
         joined = region[2 * PER_DIM + TAPS] == 1 or (groups == 1 and region[2 * PER_DIM + TAP_STEP] == 1)
         used = list_taps(table, region, pixels, groups * channels, kernel, channels * panel, joined)
+        if groups > 1 and group == 0 and used > 0:  # a group's channels lie too far apart to be fetched ahead
+            for i in range(last - first):
+                fetch_line(out, 0, x, windows[2 * i] + table[2 * used - 2], groups * channels)
         run = region[2 * PER_DIM + TAPS] * channels if joined else channels
         at_once = max(1, STEPS // max(1, run))
         pieces = -(-run // STEPS)

@@ -30,6 +30,7 @@ from minidl.device.microkernel import panel_columns, panel_count
 from minidl.device.outer import SPARE_COLUMNS, add_outer
 from minidl.device.transpose import transpose
 from minidl.device.vectors import lanes
+from minidl.ops.conv.groups import joined_groups, own_weights
 from minidl.ops.conv.regions import (
     FIRST_UNIT,
     PER_DIM,
@@ -121,6 +122,11 @@ def weight_gradient(
     if not g.size:
         out[...] = 0
         return
+    if (joined := joined_groups(out, groups)) > 1:
+        wide = empty(CPU, (len(out), joined * out.shape[1], *out.shape[2:]), out.dtype)
+        weight_gradient(wide, x, g, stride, padding, dilation, groups // joined)
+        own_weights(wide, groups, joined, out)
+        return
     cut = plan(x.shape, g.shape, out.shape[2:], stride, padding, dilation, groups, out.dtype)
     sums = empty(CPU, (cut.sums,), out.dtype)
     block = -(-cut.items // ITEMS)
@@ -147,6 +153,15 @@ def _taps_beside(taps: Array, used: int, tap: int, channels: int) -> int:
         and (count + 1) * channels <= ROWS
         and taps[2 * (tap + count) + 1] == taps[2 * tap + 1] + count * channels
     ):
+        count += 1
+    return count
+
+
+@inline
+def _taps_joined(taps: Array, last: int, tap: int, channels: int) -> int:
+    """How many taps from `tap` to before `last` see pixels side by side, without channels of other groups between."""
+    count = 1
+    while tap + count < last and taps[2 * (tap + count)] == taps[2 * tap] + count * channels:
         count += 1
     return count
 
@@ -195,9 +210,12 @@ def _sum_windows(begin: int, end: int, sums: Array, x: Array, g: Array, sizes: A
                     if (taps[2 * tap + 1] // channels * copies + row // per_copy) % parts != owner:
                         continue
                     rows = min(per_copy, channels - row)
-                    for t in range(beside):
+                    t = 0
+                    while t < beside:
+                        joined = _taps_joined(taps, tap + beside, tap + t, channels)
                         gather_rows(seen, t * channels, PITCH, x, taps[2 * (tap + t)] + group * channels + row, windows,
-                                    0, count, rows)  # fmt: skip
+                                    0, count, (joined - 1) * channels + rows)  # fmt: skip
+                        t += joined
                     rows, at = (beside - 1) * channels + rows, at_sums + (taps[2 * tap + 1] + row) * pitch
                     for j in range(first_filter, last_filter, panel):
                         add_outer(sums, at + j, pitch, seen, 0, PITCH, slopes, (j - first_filter) * chunk, panel, rows,

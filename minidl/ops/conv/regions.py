@@ -32,7 +32,7 @@ OUT, OUT_STEP, COUNT, SEEN, SEEN_STEP, PLACE, TAPS, TAP_STEP = range(8)
 PER_DIM = 8
 FIRST_UNIT, CHUNKS = 24, 25  # behind the three dimensions
 COLUMNS = 26
-CALL_OPERATIONS = 1 << 20
+CALL_OPERATIONS = 4 << 20
 TOGETHER_BYTES = 256 << 10  # of images that are finished before the next ones
 PAD_COST = 20  # copying a pixel's channel into a padded image takes as long as so many multiply-adds
 

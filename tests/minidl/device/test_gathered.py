@@ -7,7 +7,7 @@ import pytest
 
 from minidl.device import kernel, numba_status
 from minidl.device.gather import gather_rows
-from minidl.device.gathered import SPARE_ROWS, add_apart, panel_of_runs
+from minidl.device.gathered import SPARE_ROWS, panel_of_runs
 from minidl.device.lines import add_line, move_line
 from minidl.device.outer import SPARE_COLUMNS, add_outer
 from minidl.device.vectors import lanes, lanes_of
@@ -61,47 +61,6 @@ def test_rows_and_taps_may_lie_anywhere(dtype, sizes) -> None:
         found = c.reshape(m, n + 3)[to // (n + 3)]
         np.testing.assert_array_equal(found[:, :n], np.maximum(wanted, floor))
         assert (found[:, n:] == 77).all()
-
-
-@kernel(
-    "T[::1], T[::1], const T[::1], const T[::1], const int64[::1], intp, intp, intp, const int64[::1], intp", T=FLOATS
-)
-def apart(
-    begin: int,
-    end: int,
-    c: Any,
-    start: Any,
-    a: Any,
-    b: Any,
-    rows: Any,
-    m: int,
-    n: int,
-    width: int,
-    taps: Any,
-    count: int,
-) -> None:
-    add_apart(c, 0, start, 0, 0, a, 0, b, 0, rows, m, n, width, taps, 0, count, -np.inf)
-
-
-@pytest.mark.parametrize("dtype", FLOATS)
-@pytest.mark.parametrize("sizes", [(1, 8, 1), (7, 16, 3), (13, 19, 9), (9, 40, 4)], ids=str)
-def test_channels_apart_meet_their_own_weights_only(dtype, sizes) -> None:
-    m, n, count = sizes
-    vector = lanes_of(np.dtype(dtype))
-    n = max(n, vector)  # what the kernel asks of its caller
-    x, weight, bias = (
-        whole(m + count, n, dtype=dtype),
-        whole(count, n, dtype=dtype, seed=1),
-        whole(n, dtype=dtype, seed=2),
-    )
-    width = 2 * vector if n >= 2 * vector else vector
-    c = np.full(m * n + 50, 77, dtype)
-    places = np.arange(max(m, count)) * n
-    rows, taps = table(places[:m], places[:m], spare=SPARE_ROWS), table(places[:count], places[:count])
-    apart(0, 1, c, bias, x.reshape(-1), weight.reshape(-1), rows, m, n, width, taps, count)
-    wanted = bias + sum(x[t : t + m] * weight[t] for t in range(count))
-    np.testing.assert_array_equal(c[: m * n].reshape(m, n), wanted)
-    assert (c[m * n :] == 77).all()
 
 
 @kernel("T[::1], intp, const T[::1], intp, const T[::1], intp, intp, intp", T=FLOATS)

@@ -85,6 +85,26 @@ def test_whole_numbers_equal_pytorch(dtype) -> None:
             np.testing.assert_array_equal(ours, theirs, err_msg=f"{name} of case {number}: {x} {w} {options}")
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_groups_that_are_joined_equal_pytorch_in_whole_numbers(dtype) -> None:
+    """Few channels in a group: joined to fill a vector, unless the precision is "exact"."""
+    for channels, filters, groups in [(4, 4, 12), (2, 6, 5), (1, 2, 3), (8, 3, 2), (3, 3, 7)]:
+        x, w = (2, channels * groups, 7, 6), (filters * groups, channels, 3, 2)
+        options = {"padding": (1, 1), "stride": (1, 2), "groups": groups}
+        operands = [whole(shape, seed, dtype) for seed, shape in enumerate((x, w, w[:1]))]
+        for ours, theirs in zip(run(minidl, *operands, options), run(torch, *operands, options), strict=True):
+            np.testing.assert_array_equal(ours, theirs, err_msg=f"{channels} to {filters} in {groups} groups")
+
+
+@pytest.mark.usefixtures("exact")
+def test_exact_precision_keeps_a_nan_to_its_group() -> None:
+    x = np.ones((1, 8, 4, 4), np.float32)
+    x[0, 2] = np.nan
+    found = minidl.conv2d(minidl.tensor(x), minidl.ones(8, 2, 3, 3), groups=4).numpy()
+    assert np.isnan(found[0, 2:4]).all()
+    assert np.isfinite(found[0, [0, 1, 4, 5, 6, 7]]).all()
+
+
 def test_bits_do_not_depend_on_the_number_of_threads() -> None:
     rng = np.random.default_rng(1)
     before = minidl.get_num_threads()
@@ -97,6 +117,8 @@ def test_bits_do_not_depend_on_the_number_of_threads() -> None:
         ((8, 32, 500), (64, 32, 5), {"padding": (2,)}),
         ((3, 3, 40, 33), (24, 3, 5, 5), {}),
         ((3, 24, 40, 33), (2, 24, 3, 3), {}),
+        ((3, 24, 30, 33), (48, 4, 3, 3), {"groups": 6}),
+        ((3, 24, 30, 33), (3, 24, 1, 1), {}),
         ((1, 40, 9, 9), (130, 40, 3, 3), {}),
     ]
     for x, w, options in [*CASES[:10], *CASES[80:84], *CASES[110:114], *CASES[-6:], *large]:
