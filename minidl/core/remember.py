@@ -78,17 +78,24 @@ def prepared(what: Hashable, weight: Array, size: int, fill: Callable[[Array], N
 def _memory_of(what: Hashable, arrays: tuple[Array, ...]) -> _Memory | None:
     """Where to keep it; None if it is asked for the first time since an op changed an array."""
     ticks = tuple(map(versions.last_change, arrays))
-    key = (what, *map(id, arrays))
+    owners = tuple(map(_owner, arrays))
+    key = (what, *[(id(owner), a.shape, a.strides) for owner, a in zip(owners, arrays, strict=True)])
     known = _memories.get(key)
     if known is None or known.ticks != ticks:
-        if numba_enabled() and all(type(a) is np.ndarray and a.flags.c_contiguous for a in arrays):
+        if numba_enabled() and all(type(owner) is np.ndarray for owner in owners):
             forget = functools.partial(_forget, key)
-            _memories[key] = _Memory(ticks, tuple([weakref.ref(a, forget) for a in arrays]))
+            _memories[key] = _Memory(ticks, tuple([weakref.ref(owner, forget) for owner in owners]))
         return None
-    digests = [b"" if id(a) in _fixed else digest(a) for a in arrays]
+    digests = [b"" if id(owner) in _fixed else digest(a) for owner, a in zip(owners, arrays, strict=True)]
     if digests != known.digests:  # the second call, or somebody else has written to an array
         known = _memories[key] = _Memory(ticks, known.watch, digests)
     return known
+
+
+def _owner(array: Array) -> Array:
+    """What lives as long as the numbers: the array that a view is of, but not a block of memory for many arrays."""
+    base = array.base
+    return array if base is None or base.dtype != array.dtype else base
 
 
 def _let_go(key: int, _array: weakref.ref[Any]) -> None:

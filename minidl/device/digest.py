@@ -26,10 +26,10 @@ _HALF = np.uint64(32)
 
 
 def digest(array: Array) -> bytes:
-    """Bytes that differ when the numbers of this C-contiguous array of the CPU do."""
+    """Bytes that differ when the numbers of this array of the CPU do."""
     if array.nbytes <= FEW_BYTES:
         return bytes(array.tobytes())
-    flat = array.reshape(-1).view(np.uint8)
+    flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
     words = flat[: array.nbytes // 8 * 8].view(np.uint64)
     mixed = np.empty((block_count(len(words), _BLOCK), _LANES), np.uint64)
     parallel(_mix, len(words), mixed, words, block=_BLOCK)

@@ -22,11 +22,12 @@ from typing import NamedTuple
 import numpy as np
 
 from minidl.core import Array
+from minidl.core.remember import prepared
 from minidl.device import CPU, empty, inline, kernel, parallel
 from minidl.device.channel_tiles import ENTRY, RUN, VECTORS, WINDOWS, taps_tile, tile_taps, windows_tile
 from minidl.device.dtypes import DType
 from minidl.device.lines import clear_line
-from minidl.device.vectors import aligned_empty, lanes, lanes_of
+from minidl.device.vectors import lanes, lanes_of
 from minidl.ops.conv.epilogue import Epilogue
 from minidl.ops.conv.regions import Way, backward_way, calls_for, forward_way, in_three_dims, space_of
 from minidl.ops.windows import Sizes
@@ -134,21 +135,21 @@ def _run(
     start = epilogue.lift(channels, out.dtype)
     if epilogue.residual is not None:
         start = epilogue.residual + start
-    parallel(_slide, cut.rows, out.reshape(-1), x.reshape(-1), _packed(cut, weight), start.reshape(-1),
-             epilogue.residual is not None, epilogue.floor, cut.sizes, cut.phases, cut.starts,
-             block=-(-cut.rows // cut.calls))  # fmt: skip
+    size = len(cut.starts) * lanes_of(weight.dtype) * len(cut.order)
+    with prepared(("depthwise", cut.order.tobytes()), weight, size, lambda room: _pack(room[:size], cut, weight)) as w:
+        parallel(_slide, cut.rows, out.reshape(-1), x.reshape(-1), w, start.reshape(-1),
+                 epilogue.residual is not None, epilogue.floor, cut.sizes, cut.phases, cut.starts,
+                 block=-(-cut.rows // cut.calls))  # fmt: skip
 
 
-def _packed(cut: Plan, weight: Array) -> Array:
-    """The weights as [vector][tap][channel], taps in the order of their phases."""
+def _pack(packed: Array, cut: Plan, weight: Array) -> None:
+    """Write the weights as [vector][tap][channel], taps in the order of their phases."""
     line, flat = lanes_of(weight.dtype), weight.reshape(len(weight), -1)
     if not cut.is_plain:
         flat = flat[:, cut.order]
-    packed = aligned_empty(len(cut.starts) * flat.shape[1] * line, weight.dtype)
     by_vector, whole = packed.reshape(len(cut.starts), -1, line), len(weight) // line
     by_vector[:whole] = flat[: whole * line].reshape(whole, line, flat.shape[1]).swapaxes(1, 2)
     by_vector[-1, :, : len(weight)] = flat[max(0, len(weight) - line) :].T
-    return packed
 
 
 def _filled_up(images: Array) -> Array:

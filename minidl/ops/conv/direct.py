@@ -25,11 +25,12 @@ from typing import NamedTuple
 import numpy as np
 
 from minidl.core import Array
+from minidl.core.remember import prepared
 from minidl.device import kernel, parallel
 from minidl.device.dtypes import DType
 from minidl.device.inline import separate
 from minidl.device.lines import clear_line, move_line
-from minidl.device.vectors import aligned_empty, lanes, lanes_of
+from minidl.device.vectors import lanes, lanes_of
 from minidl.device.window_tiles import channels_tile, filters_tile, windows_1, windows_2
 from minidl.ops.conv.epilogue import Epilogue
 from minidl.ops.windows import Sizes
@@ -134,12 +135,16 @@ def _run(
         return
     has_relu, is_more = epilogue.activation == "relu", epilogue.is_more
     cut = plan(x.shape, out.shape, weight.shape[:2], stride, padding, dilation, out.dtype, has_relu, is_more)
-    numbers, packed = np.zeros(weight.size + 1, out.dtype), aligned_empty(cut.source.size, out.dtype)
-    numbers[1:].reshape(weight.shape)[...] = weight
-    numbers.take(cut.source, out=packed, mode="clip")
     lift = epilogue.lift(out.shape[3] + lanes_of(out.dtype), out.dtype)
-    parallel(_slide, cut.items, out.reshape(-1), x.reshape(-1), packed, lift, epilogue.added(out.dtype), cut.table,
-             cut.strips, cut.sizes, block=-(-cut.items // BLOCKS), scratch_size=cut.room)  # fmt: skip
+
+    def pack(room: Array) -> None:
+        numbers = np.zeros(weight.size + 1, out.dtype)
+        numbers[1:].reshape(weight.shape)[...] = weight
+        numbers.take(cut.source, out=room[: cut.source.size], mode="clip")
+
+    with prepared("direct", weight, cut.source.size, pack) as packed:
+        parallel(_slide, cut.items, out.reshape(-1), x.reshape(-1), packed, lift, epilogue.added(out.dtype), cut.table,
+                 cut.strips, cut.sizes, block=-(-cut.items // BLOCKS), scratch_size=cut.room)  # fmt: skip
 
 
 def _packed_filters(matrix: Array, line: int) -> tuple[Array, Array]:

@@ -32,7 +32,7 @@ OUT, OUT_STEP, COUNT, SEEN, SEEN_STEP, PLACE, TAPS, TAP_STEP = range(8)
 PER_DIM = 8
 FIRST_UNIT, CHUNKS = 24, 25  # behind the three dimensions
 COLUMNS = 26
-CALL_OPERATIONS = 4 << 20
+CALL_OPERATIONS = 1 << 20
 TOGETHER_BYTES = 256 << 10  # of images that are finished before the next ones
 PAD_COST = 20  # copying a pixel's channel into a padded image takes as long as so many multiply-adds
 
@@ -171,7 +171,7 @@ def ground_of(way: Way, images: int, pixels: Sizes, results: Sizes, filters: int
 
 
 def calls_for(operations: int, most: int) -> int:
-    """Into how many calls of a kernel so many operations are cut: a call takes 3 us to start, a thread 15 to wake."""
+    """Into how many calls of a kernel so many operations are cut: each lists its windows anew, which takes 1 us."""
     return max(1, min(most, operations // CALL_OPERATIONS))
 
 
