@@ -75,10 +75,10 @@ def parallel(
         size = sum([a.nbytes for a in args if type(a) is np.ndarray])
     if block is None:
         block = -(-n // max(1, min(_BLOCKS, size // _BLOCK_BYTES)))
-    if isinstance(kernel, Kernel):
-        _pool.run(kernel, n, block, args, scratch_size, size)
-    elif n <= block:
+    if n <= block and not scratch_size:  # nothing to share out
         kernel(0, n, *args)
+    elif isinstance(kernel, Kernel):
+        _pool.run(kernel, n, block, args, scratch_size, size)
     else:
         _pool.do(_Job(kernel, n, block, args))
 
