@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from minidl.core import registry
 from minidl.core.node_hooks import through_hooks
 from minidl.core.spec import Spec
-from minidl.core.tape import Edge, Grads, Node, edge_of, is_recording, recording
+from minidl.core.tape import Edge, Grads, Node, edge_of, in_float32, is_recording, recording
 from minidl.core.versions import memory_of
 
 if TYPE_CHECKING:
@@ -223,6 +223,8 @@ def _nodes_above(targets: set[Vertex], starts: Iterable[Edge]) -> set[Node]:
 
 def _input_gradients(node: Node, grads: Waiting) -> Grads:
     """The gradient of each input, in that input's shape and type; results that nobody used are None."""
+    if node.in_float32:
+        grads = list(map(in_float32, grads))
     found = node.op.vjp(node, grads[0] if len(node.outs) == 1 else tuple(grads))
     return tuple([None if gx is None else _fitted(gx, spec) for gx, spec in zip(found, node.specs, strict=True)])
 

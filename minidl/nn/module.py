@@ -17,6 +17,7 @@ from minidl.core import Tensor, deferring, may_wait
 from minidl.core.hooks import RemovableHandle
 from minidl.device import Device
 from minidl.device import device as find_device
+from minidl.device import dtypes
 from minidl.device.dtypes import DType, is_floating
 from minidl.errors import ArgumentError, DTypeError
 from minidl.nn.budget import count_weights
@@ -294,6 +295,9 @@ class Module:
 
     def half(self) -> Self:
         return self.to(np.float16)
+
+    def bfloat16(self) -> Self:
+        return self.to(dtypes.bfloat16)
 
     # -- hooks and text --------------------------------------------------------------------------------------------
 

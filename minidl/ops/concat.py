@@ -19,7 +19,7 @@ class Concat(Op):
     """One tensor behind the other along a dimension."""
 
     name = "cat"
-    strided = True
+    strided = moves = True
 
     @staticmethod
     def infer(*xs: Spec, dim: int) -> Spec:

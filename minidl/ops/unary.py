@@ -321,6 +321,7 @@ class Clone(Unary):
     """A copy of each element, in memory of its own."""
 
     name = "clone"
+    moves = True
 
     @staticmethod
     def reference(xp: Any, out: Array, x: Array) -> None:
@@ -335,6 +336,7 @@ class Cast(Op):
     """The same numbers in another element type."""
 
     name = "cast"
+    moves = True
 
     @staticmethod
     def infer(x: Spec, *, dtype: DType) -> Spec:
