@@ -25,7 +25,6 @@ from minidl.device.layout import channels_last_view, in_memory_order, is_channel
 from minidl.device.turn import channels_last
 from minidl.errors import DeviceError, GradError
 
-
 # What is known of a call before its numbers are: the results' specs; whether they are a tuple (of one, it may be); and
 # whether the call has 16-bit floats that have to be computed with in float32. A plain tuple is unpacked in 10 ns.
 Plan = tuple[tuple[Spec, ...], bool, bool]

@@ -125,7 +125,19 @@ class Node:
     ones.
     """
 
-    __slots__ = ("__weakref__", "_saved", "edges", "hooks", "in_float32", "needs", "number", "op", "outs", "params", "specs")
+    __slots__ = (
+        "__weakref__",
+        "_saved",
+        "edges",
+        "hooks",
+        "in_float32",
+        "needs",
+        "number",
+        "op",
+        "outs",
+        "params",
+        "specs",
+    )
 
     def __init__(
         self,

@@ -16,9 +16,8 @@ from minidl.core import registry
 from minidl.core.on_tape import OnTape
 from minidl.core.spec import Spec, spec_of
 from minidl.core.tape import Node, is_recording
-from minidl.device import Array, Device, device_of, to_device
+from minidl.device import Array, Device, device_of, dtypes, to_device
 from minidl.device import device as find_device
-from minidl.device import dtypes
 from minidl.device.dtypes import (
     DEFAULT_FLOAT,
     FLOATING,

@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, TypeAlias
 
 from minidl.core import registry
+from minidl.core.casting import casting
 from minidl.core.node_hooks import through_hooks
 from minidl.core.spec import Spec
 from minidl.core.tape import Edge, Grads, Node, edge_of, in_float32, is_recording, recording
@@ -60,7 +61,7 @@ def walk_back(
     """
     starts = [edge_of(root) for root, _ in roots]
     targets = None if wanted is None else _Targets(wanted, starts)
-    with recording(create_graph):
+    with recording(create_graph), casting(None):
         _Walk(roots, retain_graph, targets, accumulate).run()
     return () if targets is None else tuple([targets.found.get(edge_of(t)) for t in targets.wanted])
 

@@ -178,12 +178,10 @@ def finfo(type: DType = DEFAULT_FLOAT) -> FloatInfo:
     dtype = np.dtype(type)
     if not is_floating(dtype):
         raise DTypeError(f"finfo: needs a floating type, got {dtype}; iinfo has the limits of whole numbers")
-    if dtype.kind == "f":
-        known: Any = np.finfo(dtype)
-    else:
-        import ml_dtypes
-
-        known = ml_dtypes.finfo(dtype)
+    limits: Any = np.finfo
+    if dtype.kind != "f":
+        from ml_dtypes import finfo as limits
+    known = limits(dtype)
     eps, largest, tiny = float(known.eps), float(known.max), float(known.tiny)
     return FloatInfo(8 * dtype.itemsize, eps, largest, -largest, tiny, tiny, 10.0**-known.precision, dtype.name)
 

@@ -15,9 +15,8 @@ import numpy as np
 
 from minidl.core import Tensor, deferring, may_wait
 from minidl.core.hooks import RemovableHandle
-from minidl.device import Device
+from minidl.device import Device, dtypes
 from minidl.device import device as find_device
-from minidl.device import dtypes
 from minidl.device.dtypes import DType, is_floating
 from minidl.errors import ArgumentError, DTypeError
 from minidl.nn.budget import count_weights

@@ -46,6 +46,7 @@ from minidl.ops.overlap_losses import *
 from minidl.ops.pad import *
 from minidl.ops.picking import *
 from minidl.ops.pool_family import *
+from minidl.ops.precision import KNOWN, precise
 from minidl.ops.products import *
 from minidl.ops.rearrange import *
 from minidl.ops.reduce import *
@@ -65,7 +66,10 @@ from minidl.ops.trigonometry import *
 from minidl.ops.unary import *
 from minidl.ops.views import *
 
-__all__ = [name for name, value in list(globals().items()) if isinstance(value, FunctionType)]
+__all__ = [name for name, value in list(globals().items()) if isinstance(value, FunctionType) and name != "precise"]
+
+# Those that are made of several ops, or that autocast treats, know in which type they compute.
+globals().update({name: precise(name, globals()[name]) for name in __all__ if name in KNOWN})
 
 # From here on Tensor's methods find them by name.
 registry.functions.update({name: globals()[name] for name in __all__})

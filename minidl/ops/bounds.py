@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-
 from minidl.core import Tensor, as_tensor
 from minidl.device.dtypes import finfo, is_floating
 from minidl.errors import ArgumentError, DTypeError

@@ -28,7 +28,7 @@ def broadcast(name: str, *specs: Spec) -> tuple[int, ...]:
 
 
 def common_dtype(x: Spec, y: Spec) -> DType:
-    """The element type of what two tensors give; a single number, without dimensions, keeps to the type of the other."""
+    """The element type of what two tensors give; a single number (no dimensions) keeps to the type of the other."""
     if bool(x.shape) == bool(y.shape):
         return promote(x.dtype, y.dtype)
     return beside(x.dtype, y.dtype) if x.shape else beside(y.dtype, x.dtype)

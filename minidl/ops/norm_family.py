@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
-
 from minidl.core import Tensor
 from minidl.device.dtypes import finfo
 from minidl.errors import ArgumentError, ShapeError
