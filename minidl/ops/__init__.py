@@ -1,5 +1,6 @@
 """The public ops: a line per room, which lists its public functions in its `__all__`."""
 
+from sys import modules
 from types import FunctionType
 
 from minidl.core import registry
@@ -69,7 +70,10 @@ from minidl.ops.views import *
 __all__ = [name for name, value in list(globals().items()) if isinstance(value, FunctionType) and name != "precise"]
 
 # Those that are made of several ops, or that autocast treats, know in which type they compute.
-globals().update({name: precise(name, globals()[name]) for name in __all__ if name in KNOWN})
+for _name in KNOWN.intersection(__all__):
+    _function = globals()[_name]
+    globals()[_name] = precise(_name, _function)
+    setattr(modules[_function.__module__], _name, globals()[_name])  # in its room as well, where pickle looks for it
 
 # From here on Tensor's methods find them by name.
 registry.functions.update({name: globals()[name] for name in __all__})

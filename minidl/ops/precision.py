@@ -12,7 +12,6 @@ matrices runs in 16 bits (`LOWER`); what sums up many numbers, or takes exponent
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -45,17 +44,17 @@ _OWN_LOSSES = _names("""
 WHOLE = _LOSSES | _OWN_LOSSES | _names("""
     adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d addbmm addcdiv addcmul addmm addmv addr affine_grid
     attention_weights baddbmm bilinear cdist celu chain_matmul cholesky cholesky_inverse cholesky_solve corrcoef
-    cosine_similarity cov cross cumulative_trapezoid det diff dist einsum entr float_power glu grid_sample hardsigmoid
-    hardswish instance_norm interpolate inverse kron ldexp lerp local_response_norm log_ndtr logaddexp logaddexp2
-    logcumsumexp logdet logit logsumexp lp_pool1d lp_pool2d lp_pool3d matrix_exp matrix_power mish multigammaln
-    nanmean nanquantile ndtr ndtri norm normalize nuclear_norm pairwise_distance pdist pad pinverse qr quantile renorm
-    rms_norm scaled_dot_product_attention_by scatter_add selu slogdet softmin softsign std std_mean svd tanhshrink
-    tensordot trapezoid trapz var var_mean
+    cosine_similarity cov cross cumulative_trapezoid det diff dist einsum embedding_bag entr float_power glu
+    grid_sample hardsigmoid hardswish instance_norm interpolate inverse kron ldexp lerp local_response_norm log_ndtr
+    logaddexp logaddexp2 logcumsumexp logdet logit logsumexp lp_pool1d lp_pool2d lp_pool3d matrix_exp matrix_power
+    mish multigammaln nanmean nanquantile ndtr ndtri norm normalize nuclear_norm pad pairwise_distance pdist
+    pinverse qr quantile renorm rms_norm scaled_dot_product_attention_by scatter_add selu slogdet softmin softsign
+    std std_mean svd tanhshrink tensordot trapezoid trapz var var_mean
 """)  # fmt: skip
 
 _PRODUCTS = _names("""
     addbmm addmm baddbmm bmm chain_matmul conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d einsum
-    linear matmul mm prelu tensordot
+    linalg.multi_dot linalg.vecdot linear matmul mm prelu tensordot
 """)
 _ATTENTION = _names("attention_weights scaled_dot_product_attention_by")
 
@@ -63,12 +62,15 @@ LOWER = {
     "cpu": _PRODUCTS | _ATTENTION | _names("lstm_sequence"),
     "cuda": _PRODUCTS | _ATTENTION | _names("addmv addr gru_sequence lstm_sequence mv rnn_sequence"),
 }
+# fmt: off - a table
 FLOAT32 = {
     "cpu": _LOSSES
     | _OWN_LOSSES
     | _names("""
         adaptive_avg_pool3d avg_pool3d cdist cholesky cholesky_inverse cholesky_solve grid_sample inverse max_pool3d
-        max_unpool2d max_unpool3d nanquantile pinverse prod qr quantile svd trace
+        linalg.cond linalg.eigh linalg.eigvalsh linalg.inv linalg.matrix_rank linalg.pinv linalg.qr
+        linalg.solve linalg.solve_triangular linalg.svd linalg.svdvals linalg.tensorinv linalg.tensorsolve max_unpool2d
+        max_unpool3d nanquantile pinverse prod qr quantile svd trace
     """),
     "cuda": _LOSSES
     | _OWN_LOSSES
@@ -78,6 +80,7 @@ FLOAT32 = {
         softplus sum tan
     """),
 }
+# fmt: on
 WIDEST = {
     "cpu": _names("cat index_copy stack"),
     "cuda": _names("addcdiv addcmul atan2 bilinear cat cross dot grid_sample index_put scatter_add stack"),
@@ -88,8 +91,8 @@ KNOWN = WHOLE.union(*LOWER.values(), *FLOAT32.values(), *WIDEST.values())
 
 
 def precise(name: str, function: Function) -> Function:
-    """The public function `name`, with the type that it computes in."""
-    run = _whole(function) if name in WHOLE else function
+    """The public function `name` ("linalg.solve" for one of those), with the type that it computes in."""
+    run = _whole(function) if name in WHOLE or name.startswith("linalg.") else function
 
     @functools.wraps(function)
     def typed(*args: Any, **kwargs: Any) -> Any:
@@ -100,7 +103,6 @@ def precise(name: str, function: Function) -> Function:
         with casting(None):
             return run(*args, **kwargs)
 
-    setattr(sys.modules[function.__module__], name, typed)  # in its room as well, where pickle looks for it
     return typed
 
 
