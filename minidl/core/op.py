@@ -20,14 +20,14 @@ from minidl.core.tensor import Tensor
 from minidl.core.versions import note_change
 from minidl.device import CPU, Array, Device, device_of, empty, numba_enabled
 from minidl.device.background import compiles_in_background, run_or
-from minidl.device.dtypes import in_float32, is_narrow, round_back
+from minidl.device.dtypes import DType, float32, in_float32, is_narrow, round_back
 from minidl.device.layout import channels_last_view, in_memory_order, is_channels_last
 from minidl.device.turn import channels_last
 from minidl.errors import DeviceError, GradError
 
 # What is known of a call before its numbers are: the results' specs; whether they are a tuple (of one, it may be); and
-# whether the call has 16-bit floats that have to be computed with in float32. A plain tuple is unpacked in 10 ns.
-Plan = tuple[tuple[Spec, ...], bool, bool]
+# the types in which kernels take the inputs, None for those they have. A plain tuple is unpacked in 10 ns.
+Plan = tuple[tuple[Spec, ...], bool, tuple[DType, ...] | None]
 
 
 class Op:
@@ -120,9 +120,9 @@ class Op:
         """Run this op now and put the step on the tape."""
         arrays = tuple([t.array for t in inputs])
         specs = tuple(map(spec_of, arrays))
-        outs, several, is_narrow = cls.plan(*specs, **params)
-        if is_narrow:
-            return cls._run_in_float32(inputs, params, specs)
+        outs, several, types = cls.plan(*specs, **params)
+        if types is not None:
+            return cls._run_in(types, inputs, params, specs)
         device = common_device(cls.name, arrays)
         kernel = select_kernel(cls, device, arrays, params)
         out = _allocate(outs, device, kernel, arrays)
@@ -136,17 +136,24 @@ class Op:
         return results if several else results[0]
 
     @classmethod
-    def _run_in_float32(cls, inputs: tuple[Tensor, ...], params: dict[str, Any], specs: tuple[Spec, ...]) -> Any:
-        """Run this op on 16-bit floats: computed in float32, rounded once, recorded with what was given and made."""
+    def _run_in(
+        cls, types: tuple[DType, ...], inputs: tuple[Tensor, ...], params: dict[str, Any], specs: tuple[Spec, ...]
+    ) -> Any:
+        """Run this op in other types than it was given: round results once, record what was given and made."""
         outs, several, _ = cls.plan(*specs, **params)
         with recording(False):
-            wide = cls.run(tuple(map(widened, inputs)), params)
-            rounded = [t.to(spec.dtype) for t, spec in zip(wide if several else (wide,), outs, strict=True)]
+            computed = cls.run(tuple([t.to(dtype) for t, dtype in zip(inputs, types, strict=True)]), params)
+            rounded = [t.to(spec.dtype) for t, spec in zip(computed if several else (computed,), outs, strict=True)]
         results = cls.record(inputs, params, specs, outs, tuple(rounded))
         for t in results:
             if t.node is not None:
-                t.node.in_float32 = True
+                t.node.in_float32 = any(is_narrow(s.dtype) for s in specs)
         return results if several else results[0]
+
+    @classmethod
+    def computes_in(cls, *specs: Spec) -> tuple[DType, ...]:
+        """The types in which kernels take these inputs: 16-bit floats as float32, which holds all their values."""
+        return tuple([float32 if is_narrow(s.dtype) and not cls.moves else s.dtype for s in specs])
 
     @classmethod
     def record(
@@ -175,13 +182,8 @@ class Op:
 
 def _planned(op: type[Op], *specs: Spec, **params: Any) -> Plan:
     outs = op.infer(*specs, **params)
-    several = type(outs) is tuple
-    return outs if several else (outs,), several, not op.moves and any(is_narrow(s.dtype) for s in specs)
-
-
-def widened(t: Tensor) -> Tensor:
-    """`t` in float32 if it holds 16-bit floats; float32 holds every one of their values."""
-    return t.to(np.float32) if is_narrow(t.dtype) else t
+    several, types = type(outs) is tuple, op.computes_in(*specs)
+    return outs if several else (outs,), several, None if types == tuple([s.dtype for s in specs]) else types
 
 
 def _source(rule: CodeType, saved: str) -> Source:

@@ -309,7 +309,7 @@ class AddInPlace(Arithmetic):
 
     @staticmethod
     def reference(xp: Any, out: Array, y: Array) -> None:
-        xp.add(out, y, out=out)
+        xp.add(out, y, out=out, casting="unsafe")
 
 
 class SubInPlace(Arithmetic):
@@ -317,7 +317,7 @@ class SubInPlace(Arithmetic):
 
     @staticmethod
     def reference(xp: Any, out: Array, y: Array) -> None:
-        xp.subtract(out, y, out=out)
+        xp.subtract(out, y, out=out, casting="unsafe")
 
 
 class MulInPlace(Arithmetic):
@@ -325,7 +325,7 @@ class MulInPlace(Arithmetic):
 
     @staticmethod
     def reference(xp: Any, out: Array, y: Array) -> None:
-        xp.multiply(out, y, out=out)
+        xp.multiply(out, y, out=out, casting="unsafe")
 
 
 class DivInPlace(Arithmetic):
@@ -334,7 +334,7 @@ class DivInPlace(Arithmetic):
     @staticmethod
     def reference(xp: Any, out: Array, y: Array) -> None:
         with quiet():
-            xp.divide(out, y, out=out)
+            xp.divide(out, y, out=out, casting="unsafe")
 
 
 class CopyInPlace(InPlace):

@@ -131,6 +131,15 @@ class Binary(Op):
         return bool(x.size and y.size)
 
     @classmethod
+    def computes_in(cls, *specs: Spec) -> tuple[DType, ...]:
+        """A single number comes in the type of the tensor beside it, unless that cannot hold its kind."""
+        types = super().computes_in(*specs)
+        if bool(specs[0].shape) == bool(specs[1].shape):
+            return types
+        whole, single = types if specs[0].shape else types[::-1]
+        return (whole, whole) if beside(whole, single) == whole else types
+
+    @classmethod
     def __init_subclass__(cls) -> None:
         if "infer" not in cls.__dict__:
             cls.infer = staticmethod(cls._rule())
