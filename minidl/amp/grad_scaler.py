@@ -15,6 +15,7 @@ from typing import Any
 from minidl.core import Tensor, recording, tensor
 from minidl.device.dtypes import float16
 from minidl.errors import ArgumentError, DTypeError, GradError, StateDictError
+from minidl.ops.elementwise import quiet
 from minidl.ops.many import ScaleAll
 from minidl.optim import Optimizer
 
@@ -67,7 +68,8 @@ class GradScaler:
         if not self._enabled:
             return outputs
         if isinstance(outputs, Tensor):
-            return outputs * tensor(self._scale, device=outputs.device)  # float32: widens a 16-bit loss
+            with quiet():  # an overflow is what the scale is found by
+                return outputs * tensor(self._scale, device=outputs.device)  # float32: widens a 16-bit loss
         if isinstance(outputs, Iterable):
             scaled = [self.scale(output) for output in outputs]
             return tuple(scaled) if isinstance(outputs, tuple) else scaled

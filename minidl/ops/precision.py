@@ -59,7 +59,7 @@ _PRODUCTS = _names("""
 _ATTENTION = _names("attention_weights scaled_dot_product_attention_by")
 
 LOWER = {
-    "cpu": _PRODUCTS | _ATTENTION | _names("lstm_sequence"),
+    "cpu": _PRODUCTS | _ATTENTION | _names("lstm_sequence rnn_sequence"),
     "cuda": _PRODUCTS | _ATTENTION | _names("addmv addr gru_sequence lstm_sequence mv rnn_sequence"),
 }
 # fmt: off - a table
