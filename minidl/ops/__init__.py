@@ -15,6 +15,7 @@ from minidl.ops.bilinear import *
 from minidl.ops.binary import *
 from minidl.ops.bitwise import *
 from minidl.ops.bounds import *
+from minidl.ops.cast import *
 from minidl.ops.compare import *
 from minidl.ops.concat import *
 from minidl.ops.conv import *

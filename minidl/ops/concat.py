@@ -71,6 +71,7 @@ class Part(Op):
     """
 
     name = "part"
+    moves = True
     strided = True
 
     @staticmethod
