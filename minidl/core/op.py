@@ -243,14 +243,15 @@ class UpdateOp(Op):
 
     @classmethod
     def apply(cls, *inputs: Tensor, **params: Any) -> None:
-        cls.infer(*[t.spec for t in inputs], **params)
+        _, _, types = cls.plan(*[t.spec for t in inputs], **params)
         given = tuple([t.array for t in inputs])
         defer.settle(given[: cls.updates])
-        arrays = given if cls.moves else tuple(map(in_float32, given))
+        arrays = given if types is None else tuple(map(in_float32, given))
         out, rest = arrays[: cls.updates], arrays[cls.updates :]
         kernel = select_kernel(cls, common_device(cls.name, arrays), arrays, params)
         launch(Call.of(cls, kernel, out if cls.updates > 1 else out[0], rest, params))
-        round_back(out, given)
+        if types is not None:
+            round_back(out, given)
         for array in given[: cls.updates]:
             note_change(array, cls.name)
 

@@ -126,18 +126,8 @@ class Node:
     """
 
     __slots__ = (
-        "__weakref__",
-        "_saved",
-        "edges",
-        "hooks",
-        "in_float32",
-        "needs",
-        "number",
-        "op",
-        "outs",
-        "params",
-        "specs",
-    )
+        "__weakref__", "_saved", "edges", "hooks", "in_float32", "needs", "number", "op", "outs", "params", "specs",
+    )  # fmt: skip
 
     def __init__(
         self,

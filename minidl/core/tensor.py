@@ -445,7 +445,11 @@ def as_tensor(data: Any, like: Tensor | None = None) -> Tensor:
     if isinstance(data, Tensor):
         return data
     if like is not None and isinstance(data, (bool, int, float, np.generic)):
-        dtype = scalar_dtype(data, like.dtype) if like.ndim else beside(like.dtype, scalar_dtype(data, like.dtype))
+        kind: type = type(data)
+        beside_it = like.dtype
+        dtype = scalar_dtype(kind, beside_it)
+        if dtype is not beside_it and not like.ndim:  # of two single numbers neither counts more
+            dtype = beside(beside_it, dtype)
         return Tensor.of(like.device.xp.asarray(data, dtype))
     return Tensor.of(as_array(data))
 

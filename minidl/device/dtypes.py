@@ -105,19 +105,20 @@ def beside(whole: DType, single: DType) -> DType:
     return promote(whole, single) if _kind(single) > _kind(whole) else whole
 
 
-def scalar_dtype(value: Any, dtype: DType) -> DType:
-    """The type that a Python number takes beside a tensor of `dtype`: the tensor's, unless that cannot hold its kind.
+@functools.cache
+def scalar_dtype(kind: type, dtype: DType) -> DType:
+    """The type that a Python number of type `kind` takes beside a tensor of `dtype`: the tensor's, if it can hold it.
 
     Beside 16 bits it is float32, so that it is not rounded twice; the result has the tensor's type all the same.
 
-    >>> scalar_dtype(2.5, float16), scalar_dtype(2, uint8), scalar_dtype(2.5, int64), scalar_dtype(True, int64)
+    >>> scalar_dtype(float, float16), scalar_dtype(int, uint8), scalar_dtype(float, int64), scalar_dtype(bool, int64)
     (dtype('float32'), dtype('uint8'), dtype('float32'), dtype('int64'))
     """
-    if isinstance(value, (bool, np.bool_)):
+    if issubclass(kind, (bool, np.bool_)):
         return dtype
     if is_floating(dtype):
         return float32 if is_narrow(dtype) else dtype
-    if isinstance(value, (float, np.floating)):
+    if issubclass(kind, (float, np.floating)):
         return DEFAULT_FLOAT
     return DEFAULT_INT if dtype == bool_ else dtype
 

@@ -7,8 +7,6 @@ than half of the last one that stays.
 
 from __future__ import annotations
 
-import functools
-import platform
 from typing import Any
 
 import numpy as np
@@ -20,9 +18,6 @@ def _emit_from_half(typing_context: Any, bits: Any) -> Any:
     from llvmlite import ir
     from numba.core import types
 
-    if not has_half():
-        return None  # Numba says that it cannot compile it
-
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.fpext(builder.bitcast(args[0], ir.HalfType()), ir.FloatType())
 
@@ -32,9 +27,6 @@ def _emit_from_half(typing_context: Any, bits: Any) -> Any:
 def _emit_to_half(typing_context: Any, x: Any) -> Any:
     from llvmlite import ir
     from numba.core import types
-
-    if not has_half():
-        return None  # Numba says that it cannot compile it
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.bitcast(builder.fptrunc(args[0], ir.HalfType()), ir.IntType(16))
@@ -60,11 +52,3 @@ def to_bfloat16(bits: Any) -> Any:
     magnitude, sign = bits & np.uint32(0x7FFFFFFF), (bits >> np.uint32(16)) & np.uint32(0x8000)
     rounded = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
     return np.uint16(sign | np.uint32(0x7FC0) if magnitude > np.uint32(0x7F800000) else rounded)
-
-
-@functools.cache
-def has_half() -> bool:
-    """Whether this processor converts float16; without, LLVM would call a function that is not there."""
-    from minidl.device.numba_backend import cpu_features
-
-    return platform.machine().lower() in ("aarch64", "arm64") or "+f16c" in cpu_features()

@@ -17,7 +17,8 @@ import numpy as np
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor
 from minidl.device import Kernel, kernel, parallel
 from minidl.device.dtypes import DType
-from minidl.device.half import from_half, has_half, to_bfloat16, to_half
+from minidl.device.half import from_half, to_bfloat16, to_half
+from minidl.device.numba_backend import converts_half
 from minidl.ops.each import SMALL
 from minidl.ops.elementwise import quiet
 
@@ -69,7 +70,7 @@ class Cast(Op):
     @classmethod
     def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
         pair = (arrays[0].dtype.name, params["dtype"].name)
-        return arrays[0].size >= SMALL and pair in _KERNELS and ("float16" not in pair or has_half())
+        return arrays[0].size >= SMALL and pair in _KERNELS and ("float16" not in pair or converts_half())
 
     @staticmethod
     def cpu(out: Array, x: Array, *, dtype: DType) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 
 from minidl.core import Tensor
 from minidl.core.casting import Casting, casting, current_casting, is_castable
+from minidl.core.tape import in_float32
 from minidl.device.dtypes import DType, is_floating, is_narrow, promote
 
 __all__: list[str] = []
@@ -113,7 +114,7 @@ def _whole(function: Function) -> Function:
         types = {t.dtype for t in _tensors(args, kwargs) if is_floating(t.dtype)}
         if not types or not all(map(is_narrow, types)):
             return function(*args, **kwargs)
-        args, kwargs = _mapped(_in_float32, (args, kwargs))
+        args, kwargs = _mapped(in_float32, (args, kwargs))
         return _mapped(functools.partial(_back, promote(*types)), function(*args, **kwargs))
 
     return rounded
@@ -139,10 +140,6 @@ def _cast(name: str, asked: Casting, args: tuple[Any, ...], kwargs: dict[str, An
         return asked.cast(t, to) if is_castable(t, to) else t
 
     return _mapped(cast, (args, kwargs))  # type: ignore[no-any-return]
-
-
-def _in_float32(t: Tensor) -> Tensor:
-    return t.to(np.float32) if is_narrow(t.dtype) else t
 
 
 def _back(dtype: DType, t: Tensor) -> Tensor:

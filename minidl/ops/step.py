@@ -100,7 +100,8 @@ class Step(UpdateOp):
             flat = tuple(map(in_float32, given)) if is_narrow(given[0].dtype) else given
             run = select_kernel(cls, common_device(cls.name, flat[:: len(part[0])]), flat[:changed], settings)
             launch(Call(cls, run, flat[:changed], flat[changed:], settings))
-            round_back(flat, given[:changed])
+            if flat is not given:
+                round_back(flat, given[:changed])
             note_changes(given[:changed], cls.name)
 
     @classmethod
