@@ -188,3 +188,18 @@ def test_printing_shows_as_many_digits_as_there_are() -> None:
     x = minidl.tensor([0.1, 2.0], dtype=minidl.bfloat16)
     assert repr(x) == "tensor([0.1001, 2.    ], dtype=bfloat16)"
     assert repr(minidl.tensor([0.1], dtype=minidl.float16)) == "tensor([0.1], dtype=float16)"
+
+
+@each_type
+def test_batches_of_other_processes_keep_the_type(dtype) -> None:
+    import mmap
+
+    from minidl.utils.data.packing import Packed, unpacked
+
+    packed, batch = Packed(), {"x": minidl.tensor([[1.5, 2.0]], dtype=dtype), "y": minidl.ones(2).array}
+    structure = packed.add(batch)
+    memory = mmap.mmap(-1, max(packed.size, 1))
+    packed.write(memory)
+    back = unpacked(structure, memory)
+    assert back["x"].dtype == dtype
+    assert back["x"].tolist() == [[1.5, 2.0]]
