@@ -2,8 +2,8 @@
 
 from minidl import ops
 from minidl.ops import cholesky, det, matmul, matrix_exp, matrix_power, slogdet
+from minidl.ops import inverse as inv
 from minidl.ops.decompositions import eigh, eigvalsh, matrix_rank, pinv, solve, solve_triangular, svdvals
-from minidl.ops.decompositions import inverse as inv
 from minidl.ops.decompositions import qr_by_mode as qr
 from minidl.ops.decompositions import svd_by_parts as svd
 from minidl.ops.diagonals import diagonal_last as diagonal
@@ -19,5 +19,5 @@ __all__ = [
     "svdvals", "tensorinv", "tensorsolve", "vander", "vecdot", "vector_norm",
 ]  # fmt: skip
 
-for _name in set(__all__) - {"diagonal", *ops.__all__}:  # a view computes nothing
+for _name in set(__all__) - {"diagonal", "inv", *ops.__all__}:  # a view computes nothing
     globals()[_name] = precise(f"linalg.{_name}", globals()[_name])

@@ -49,8 +49,8 @@ WHOLE = _LOSSES | _OWN_LOSSES | _names("""
     grid_sample hardsigmoid hardswish instance_norm interpolate inverse kron ldexp lerp local_response_norm log_ndtr
     logaddexp logaddexp2 logcumsumexp logdet logit logsumexp lp_pool1d lp_pool2d lp_pool3d matrix_exp matrix_power
     mish multigammaln nanmean nanquantile ndtr ndtri norm normalize nuclear_norm pad pairwise_distance pdist
-    pinverse qr quantile renorm rms_norm scaled_dot_product_attention_by scatter_add selu slogdet softmin softsign
-    std std_mean svd tanhshrink tensordot trapezoid trapz var var_mean
+    pinverse projected_lstm_sequence qr quantile renorm rms_norm scaled_dot_product_attention_by scatter_add selu
+    slogdet softmin softsign std std_mean svd tanhshrink tensordot trapezoid trapz var var_mean
 """)  # fmt: skip
 
 _PRODUCTS = _names("""
@@ -60,8 +60,12 @@ _PRODUCTS = _names("""
 _ATTENTION = _names("attention_weights scaled_dot_product_attention_by")
 
 LOWER = {
-    "cpu": _PRODUCTS | _ATTENTION | _names("lstm_sequence rnn_sequence"),
-    "cuda": _PRODUCTS | _ATTENTION | _names("addmv addr gru_sequence lstm_sequence mv rnn_sequence"),
+    "cpu": _PRODUCTS | _ATTENTION | _names("lstm_sequence projected_lstm_sequence rnn_sequence"),
+    "cuda": _PRODUCTS
+    | _ATTENTION
+    | _names("""
+        addmv addr gru_sequence lstm_sequence mv projected_lstm_sequence rnn_sequence
+    """),
 }
 # fmt: off - a table
 FLOAT32 = {
@@ -69,7 +73,7 @@ FLOAT32 = {
     | _OWN_LOSSES
     | _names("""
         adaptive_avg_pool3d avg_pool3d cdist cholesky cholesky_inverse cholesky_solve grid_sample inverse max_pool3d
-        linalg.cond linalg.eigh linalg.eigvalsh linalg.inv linalg.matrix_rank linalg.pinv linalg.qr
+        linalg.cond linalg.eigh linalg.eigvalsh linalg.matrix_rank linalg.pinv linalg.qr
         linalg.solve linalg.solve_triangular linalg.svd linalg.svdvals linalg.tensorinv linalg.tensorsolve max_unpool2d
         max_unpool3d nanquantile pinverse prod qr quantile svd trace
     """),

@@ -43,7 +43,7 @@ def test_values_are_one_rounding_from_float64(case: Case, dtype) -> None:
 # Their gradients are computed from results that were saved, and so rounded: as in PyTorch, which saves the same.
 FROM_ROUNDED = {
     "exp", "expm1", "rsqrt", "reciprocal", "pow", "sigmoid", "tanh", "softmax", "log_softmax", "erfinv", "tan", "exp2",
-    "cumprod", "sqrt", "rnn_sequence", "lstm_sequence", "gru_sequence",
+    "cumprod", "sqrt", "conv_lstm_sequence", "conv_gru_sequence", "rnn_sequence", "lstm_sequence", "gru_sequence",
 }  # fmt: skip
 
 
