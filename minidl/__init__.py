@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from minidl import autograd, cuda, func, linalg, nn, ops, optim, special, utils
+from minidl import amp, autograd, cuda, func, linalg, nn, ops, optim, special, utils
+from minidl.amp import autocast, clear_autocast_cache, get_autocast_dtype, is_autocast_enabled
 from minidl.autograd import (
     enable_grad,
     inference_mode,
@@ -30,7 +31,7 @@ from minidl.create import (
     zeros,
     zeros_like,
 )
-from minidl.device import device, get_num_threads, set_compile, set_num_threads, use_deterministic, use_numba
+from minidl.device import device, dtypes, get_num_threads, set_compile, set_num_threads, use_deterministic, use_numba
 from minidl.device.dtypes import (
     bool_,
     float16,
@@ -45,10 +46,12 @@ from minidl.device.dtypes import (
     uint32,
     uint64,
 )
+from minidl.element_types import can_cast, finfo, iinfo, is_floating_point, promote_types, result_type
 from minidl.ops import *
 from minidl.random import Generator, default_generator, initial_seed, manual_seed, rand, randint, randn, randperm
 
 if TYPE_CHECKING:
+    from minidl.device.dtypes import bfloat16
     from minidl.io import load, save
 
 __version__ = "0.1.0"
@@ -58,22 +61,100 @@ half, float, double = float16, float32, float64
 short, int, long, bool = int16, int32, int64, bool_
 
 __all__ = [
-    "Generator", "Tensor", "arange", "as_tensor", "autograd", "bool", "bool_", "cuda", "default_generator", "device",
-    "double", "empty", "empty_like", "enable_grad", "eye", "float", "float16", "float32", "float64", "from_numpy",
-    "full", "full_like", "func", "get_num_threads", "half", "inference_mode", "initial_seed", "int", "int8", "int16",
-    "int32", "int64", "is_grad_enabled", "is_inference_mode_enabled", "is_recording", "linalg", "linspace", "load",
-    "logspace", "long", "manual_seed", "nn", "no_grad", "ones", "ones_like", "ops", "optim", "rand", "randint",
-    "randn", "randperm", "recording", "save", "scalar_tensor", "set_compile", "set_grad_enabled", "set_num_threads",
-    "short", "special", "tensor", "tril_indices", "triu_indices", "uint8", "uint16", "uint32", "uint64",
-    "use_deterministic", "use_kernel", "use_numba", "utils", "zeros", "zeros_like",
+    "Generator",
+    "Tensor",
+    "amp",
+    "arange",
+    "as_tensor",
+    "autocast",
+    "autograd",
+    "bfloat16",
+    "bool",
+    "bool_",
+    "can_cast",
+    "clear_autocast_cache",
+    "cuda",
+    "default_generator",
+    "device",
+    "double",
+    "empty",
+    "empty_like",
+    "enable_grad",
+    "eye",
+    "finfo",
+    "float",
+    "float16",
+    "float32",
+    "float64",
+    "from_numpy",
+    "full",
+    "full_like",
+    "func",
+    "get_autocast_dtype",
+    "get_num_threads",
+    "half",
+    "iinfo",
+    "inference_mode",
+    "initial_seed",
+    "int",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "is_autocast_enabled",
+    "is_floating_point",
+    "is_grad_enabled",
+    "is_inference_mode_enabled",
+    "is_recording",
+    "linalg",
+    "linspace",
+    "load",
+    "logspace",
+    "long",
+    "manual_seed",
+    "nn",
+    "no_grad",
+    "ones",
+    "ones_like",
+    "ops",
+    "optim",
+    "promote_types",
+    "rand",
+    "randint",
+    "randn",
+    "randperm",
+    "recording",
+    "result_type",
+    "save",
+    "scalar_tensor",
+    "set_compile",
+    "set_grad_enabled",
+    "set_num_threads",
+    "short",
+    "special",
+    "tensor",
+    "tril_indices",
+    "triu_indices",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "use_deterministic",
+    "use_kernel",
+    "use_numba",
+    "utils",
+    "zeros",
+    "zeros_like",
 ]  # fmt: skip
 __all__ += ops.__all__
 
 
 def __getattr__(name: str) -> Any:
-    """`save` and `load` bring in what reading files needs, which is a fifth of the time of the import."""
+    """What is loaded when it is asked for: what reading files needs is a fifth of the time of the import."""
     if name in ("load", "save"):
         from minidl import io
 
         return getattr(io, name)
+    if name == "bfloat16":
+        return dtypes.bfloat16
     raise AttributeError(f"module 'minidl' has no attribute {name!r}")

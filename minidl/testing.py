@@ -18,6 +18,7 @@ import numpy as np
 from minidl.core import Array, Kernel, Op, Spec, Tensor, recording, registry, use_kernel
 from minidl.core.op import select_kernel
 from minidl.device import CPU, empty, poisoned_memory
+from minidl.device.dtypes import is_floating
 from minidl.errors import GradError, KernelError
 
 __all__ = ["Case", "KernelReport", "check_gradient", "check_kernel", "draw"]
@@ -261,7 +262,7 @@ def check_kernel(
     with use_kernel(op, kernel):
         given, seconds = _timed(room, specs, arrays, params, repeats)
     for position, (old, new) in enumerate(zip(before, arrays, strict=True)):
-        if not np.array_equal(old, new, equal_nan=old.dtype.kind == "f"):
+        if not np.array_equal(old, new, equal_nan=is_floating(old.dtype)):
             raise KernelError(f"{op}: the kernel changed its input number {position}; it may only write to out")
     errors = []
     for ours, right in zip(given if several else (given,), expected if several else (expected,), strict=True):

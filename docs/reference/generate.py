@@ -11,8 +11,8 @@ PAGES = {
         "minidl", "minidl.autograd", "minidl.autograd.functional", "minidl.autograd.forward_ad", "minidl.func",
         "minidl.nn", "minidl.nn.functional", "minidl.nn.init", "minidl.nn.utils", "minidl.nn.utils.rnn",
         "minidl.optim", "minidl.optim.lr_scheduler", "minidl.optim.swa_utils", "minidl.utils.data",
-        "minidl.utils.checkpoint", "minidl.cuda", "minidl.io", "minidl.testing", "minidl.linalg", "minidl.special",
-        "minidl.core", "minidl.device", "minidl.errors",
+        "minidl.utils.checkpoint", "minidl.amp", "minidl.cuda", "minidl.io", "minidl.testing", "minidl.linalg",
+        "minidl.special", "minidl.core", "minidl.device", "minidl.errors",
     ],
     "medapps": [
         "medapps", "medapps.image", "medapps.readers", "medapps.writers", "medapps.deidentify", "medapps.transforms",

@@ -19,6 +19,7 @@ from minidl.core import Array, Call, Grads, Node
 from minidl.core.tape import launcher, launching, noting
 from minidl.core.walk import Step, Waiting, around_steps
 from minidl.device import device_of
+from minidl.device.dtypes import is_floating
 from minidl.errors import AnomalyError
 
 __all__ = ["detect_anomaly", "is_anomaly_enabled", "set_detect_anomaly"]
@@ -115,13 +116,13 @@ def _first_bad(results: tuple[Array, ...], inputs: Any) -> str | None:
     If inputs hold an infinity, only a NaN counts, and nothing if they hold a NaN: those were born elsewhere.
     """
     for array in results:
-        if array.dtype.kind != "f":
+        if not is_floating(array.dtype):
             continue
         xp = device_of(array).xp
         bad = ~xp.isfinite(array)
         if not bad.any():
             continue
-        given = [a for a in inputs if a.dtype.kind == "f"]
+        given = [a for a in inputs if is_floating(a.dtype)]
         if any(xp.isnan(a).any() for a in given):
             return None
         if any(xp.isinf(a).any() for a in given):

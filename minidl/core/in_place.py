@@ -14,7 +14,7 @@ from minidl.core.op import Op, UpdateOp
 from minidl.core.origin import Origin, note_rebase, refresh
 from minidl.core.tape import Node, is_recording
 from minidl.core.tensor import Tensor
-from minidl.device.dtypes import is_floating
+from minidl.device.dtypes import is_floating, is_narrow
 from minidl.errors import GradError
 
 
@@ -85,7 +85,9 @@ def move(tensor: Tensor, node: Node, slot: int) -> None:
 def _step(tensor: Tensor, op: type[Op], inputs: tuple[Tensor, ...], params: dict[str, Any]) -> Node:
     """The node that makes the new value of `tensor`."""
     specs = tuple([t.spec for t in inputs])
-    return Node(op, inputs, params, specs, (tensor.spec,), (Tensor.of(tensor.array),))
+    node = Node(op, inputs, params, specs, (tensor.spec,), (Tensor.of(tensor.array),))
+    node.in_float32 = is_narrow(tensor.dtype) and not op.moves
+    return node
 
 
 def _place(tensor: Tensor, node: Node, slot: int) -> None:

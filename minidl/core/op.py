@@ -15,14 +15,19 @@ from minidl.core import defer, registry
 from minidl.core.defer import may_wait
 from minidl.core.origin import Origin, refresh
 from minidl.core.spec import Spec, spec_of
-from minidl.core.tape import OUT, Call, Grads, Kernel, Node, Source, is_recording, launch
+from minidl.core.tape import OUT, Call, Grads, Kernel, Node, Source, is_recording, launch, recording
 from minidl.core.tensor import Tensor
 from minidl.core.versions import note_change
 from minidl.device import CPU, Array, Device, device_of, empty, numba_enabled
 from minidl.device.background import compiles_in_background, run_or
+from minidl.device.dtypes import DType, float32, in_float32, is_narrow, round_back
 from minidl.device.layout import channels_last_view, in_memory_order, is_channels_last
 from minidl.device.turn import channels_last
 from minidl.errors import DeviceError, GradError
+
+# What is known of a call before its numbers are: the results' specs; whether they are a tuple (of one, it may be); and
+# the types in which kernels take the inputs, None for those they have. A plain tuple is unpacked in 10 ns.
+Plan = tuple[tuple[Spec, ...], bool, tuple[DType, ...] | None]
 
 
 class Op:
@@ -45,8 +50,10 @@ class Op:
     sources: ClassVar[tuple[Source, ...]] = ()
     # (*specs, **params) -> Spec, or a tuple of them. Checks shapes; pure, memoised, so params must be hashable.
     infer: ClassVar[Callable[..., Any]]
-    # `infer`, remembered.
-    result_specs: ClassVar[Callable[..., Any]]
+    # (*specs, **params) -> Plan: what follows from `infer`, remembered.
+    plan: ClassVar[Callable[..., Plan]]
+    # Whether kernels take 16-bit floats as they are, because they move numbers only; all others get float32.
+    moves: ClassVar[bool] = False
     # (xp, out, *arrays, **params) -> None: the textbook version, on NumPy and CuPy, on any strides.
     reference: ClassVar[Callable[..., None]]
     # (out, *arrays, **params) -> None: Numba, on C-contiguous arrays that `cpu_takes` accepts.
@@ -77,11 +84,11 @@ class Op:
                 [tuple(map(positions, cls.saves_for[s])) if s in cls.saves_for else None for s in cls.saves]
             )
         cls.image_sources = tuple(_source(cls.infer.__code__, image) for image in cls.images)
-        cls.result_specs = staticmethod(functools.lru_cache(maxsize=1024)(cls.infer))
+        cls.plan = staticmethod(functools.lru_cache(maxsize=1024)(functools.partial(_planned, cls)))
 
     @classmethod
     def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
-        """Whether `cpu` handles these arrays; Numba has no float16 arithmetic, so such calls go to the reference."""
+        """Whether `cpu` handles these arrays."""
         return arrays[0].dtype in (np.float32, np.float64)
 
     @classmethod
@@ -104,8 +111,8 @@ class Op:
             if cls.name in defer.rules and (taken := defer.absorbed(cls.name, inputs, params)) is not None:
                 return taken
             if cls.defers:
-                spec = cls.result_specs(*[t.spec for t in inputs], **params)
-                return defer.waiting(cls, spec, inputs, params)
+                outs, _, _ = cls.plan(*[t.spec for t in inputs], **params)
+                return defer.waiting(cls, outs[0], inputs, params)
         return cls.run(inputs, params)
 
     @classmethod
@@ -113,10 +120,10 @@ class Op:
         """Run this op now and put the step on the tape."""
         arrays = tuple([t.array for t in inputs])
         specs = tuple(map(spec_of, arrays))
-        outs = cls.result_specs(*specs, **params)
+        outs, several, types = cls.plan(*specs, **params)
+        if types is not None:
+            return cls._run_in(types, inputs, params, specs)
         device = common_device(cls.name, arrays)
-        several = type(outs) is tuple
-        outs = outs if several else (outs,)
         kernel = select_kernel(cls, device, arrays, params)
         out = _allocate(outs, device, kernel, arrays)
         call = Call.of(cls, kernel, out if several else out[0], arrays, params)
@@ -127,6 +134,26 @@ class Op:
             launch(call)
         results = cls.record(inputs, params, specs, outs, tuple([Tensor.of(a) for a in out]))
         return results if several else results[0]
+
+    @classmethod
+    def _run_in(
+        cls, types: tuple[DType, ...], inputs: tuple[Tensor, ...], params: dict[str, Any], specs: tuple[Spec, ...]
+    ) -> Any:
+        """Run this op in other types than it was given: round results once, record what was given and made."""
+        outs, several, _ = cls.plan(*specs, **params)
+        with recording(False):
+            computed = cls.run(tuple([t.to(dtype) for t, dtype in zip(inputs, types, strict=True)]), params)
+            rounded = [t.to(spec.dtype) for t, spec in zip(computed if several else (computed,), outs, strict=True)]
+        results = cls.record(inputs, params, specs, outs, tuple(rounded))
+        for t in results:
+            if t.node is not None:
+                t.node.in_float32 = any(is_narrow(s.dtype) for s in specs)
+        return results if several else results[0]
+
+    @classmethod
+    def computes_in(cls, *specs: Spec) -> tuple[DType, ...]:
+        """The types in which kernels take these inputs: 16-bit floats as float32, which holds all their values."""
+        return tuple([float32 if is_narrow(s.dtype) and not cls.moves else s.dtype for s in specs])
 
     @classmethod
     def record(
@@ -153,6 +180,12 @@ class Op:
         return tuple([t.link(node, slot) for slot, t in enumerate(results)])
 
 
+def _planned(op: type[Op], *specs: Spec, **params: Any) -> Plan:
+    outs = op.infer(*specs, **params)
+    several, types = type(outs) is tuple, op.computes_in(*specs)
+    return outs if several else (outs,), several, None if types == tuple([s.dtype for s in specs]) else types
+
+
 def _source(rule: CodeType, saved: str) -> Source:
     """Where the value called `saved` is found among the inputs of a shape rule."""
     if saved == "out":
@@ -166,6 +199,7 @@ class ViewOp(Op):
     """An op whose result shares its input's memory: `view(array, **params)` stands in for kernels."""
 
     view: ClassVar[Callable[..., Array]]
+    moves = True
 
     @classmethod
     def apply(cls, *inputs: Tensor, **params: Any) -> Tensor:
@@ -209,13 +243,16 @@ class UpdateOp(Op):
 
     @classmethod
     def apply(cls, *inputs: Tensor, **params: Any) -> None:
-        cls.infer(*[t.spec for t in inputs], **params)
-        arrays = tuple([t.array for t in inputs])
+        _, _, types = cls.plan(*[t.spec for t in inputs], **params)
+        given = tuple([t.array for t in inputs])
+        defer.settle(given[: cls.updates])
+        arrays = given if types is None else tuple(map(in_float32, given))
         out, rest = arrays[: cls.updates], arrays[cls.updates :]
-        defer.settle(out)
         kernel = select_kernel(cls, common_device(cls.name, arrays), arrays, params)
         launch(Call.of(cls, kernel, out if cls.updates > 1 else out[0], rest, params))
-        for array in out:
+        if types is not None:
+            round_back(out, given)
+        for array in given[: cls.updates]:
             note_change(array, cls.name)
 
 

@@ -13,12 +13,13 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
-from minidl.core import versions
+from minidl.core import registry, versions
 from minidl.core.hooks import RemovableHandle
 from minidl.core.node_hooks import NodeHooks
 from minidl.core.recipe import Recipe, recipe_or_value
 from minidl.core.spec import Spec
 from minidl.device import Array
+from minidl.device.dtypes import float32, is_narrow
 from minidl.errors import GradError
 
 if TYPE_CHECKING:
@@ -124,7 +125,9 @@ class Node:
     ones.
     """
 
-    __slots__ = ("__weakref__", "_saved", "edges", "hooks", "needs", "number", "op", "outs", "params", "specs")
+    __slots__ = (
+        "__weakref__", "_saved", "edges", "hooks", "in_float32", "needs", "number", "op", "outs", "params", "specs",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -140,6 +143,7 @@ class Node:
         self.needs = tuple([t.requires_grad for t in inputs])
         self.edges = tuple([edge_of(t) if t.requires_grad else None for t in inputs])
         self.hooks: NodeHooks | None = None
+        self.in_float32 = False  # whether the gradient is computed in float32, from 16-bit floats
         self._saved: Any = _kept(op, inputs, results, self.needs) if op.sources else ()
         told = _noting.get()
         if told is not None:
@@ -163,11 +167,12 @@ class Node:
             return self._saved(self)  # type: ignore[no-any-return]
         if versions.latest > self.number:
             check_unchanged(self, _named(self.op.saves, self._saved))
-        return tuple([
+        values = [
             _made_again(value) if type(value) is Recipe
             else self.linked(value) if source is OUT and value is not None else value
             for source, value in zip(self.op.sources, self._saved, strict=True)
-        ])  # fmt: skip
+        ]  # fmt: skip
+        return tuple(map(in_float32, values) if self.in_float32 else values)
 
     def kept_inputs(self) -> tuple[Tensor, ...] | None:
         """What it was computed from, if it holds all of that itself."""
@@ -247,6 +252,13 @@ def _named(names: tuple[str, ...], values: tuple[Any, ...]) -> Iterator[tuple[st
             yield from (("what its input is made of", t) for t in value.inputs)
         else:
             yield from ((what, t) for t in (value if isinstance(value, tuple) else (value,)))
+
+
+def in_float32(value: Any) -> Any:
+    """A tensor of 16-bit floats as float32, recorded if steps are; tuples likewise, and anything else as it is."""
+    if isinstance(value, tuple):
+        return tuple(map(in_float32, value))
+    return registry.call("cast", value, float32) if value is not None and is_narrow(value.dtype) else value
 
 
 def _made_again(recipe: Recipe) -> Tensor:

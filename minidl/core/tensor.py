@@ -16,9 +16,19 @@ from minidl.core import registry
 from minidl.core.on_tape import OnTape
 from minidl.core.spec import Spec, spec_of
 from minidl.core.tape import Node, is_recording
-from minidl.device import Array, Device, device_of, to_device
+from minidl.device import Array, Device, device_of, dtypes, to_device
 from minidl.device import device as find_device
-from minidl.device.dtypes import DEFAULT_FLOAT, DType, is_floating, scalar_dtype
+from minidl.device.dtypes import (
+    DEFAULT_FLOAT,
+    FLOATING,
+    DType,
+    beside,
+    in_float32,
+    is_floating,
+    is_known,
+    is_narrow,
+    scalar_dtype,
+)
 from minidl.errors import DTypeError, GradError, ShapeError
 
 # PyTorch's method names that are the public function of the same name with the tensor as first argument.
@@ -91,7 +101,7 @@ class Tensor(OnTape):
 
     def link(self, node: Node, slot: int) -> Tensor:
         """Make this tensor result number `slot` of `node`; returns it."""
-        if self.array.dtype.kind == "f":
+        if self.array.dtype.kind in FLOATING:
             self.node, self.slot, self.requires_grad = node, slot, True
         return self
 
@@ -230,7 +240,9 @@ class Tensor(OnTape):
         return format(self.item(), spec) if spec else repr(self)
 
     def __repr__(self) -> str:
-        values = np.array2string(np.asarray(self.cpu().array), separator=", ", prefix="tensor(")
+        array = in_float32(np.asarray(self.cpu().array))
+        digits = 4 if is_narrow(self.dtype) else None  # more would be those of float32
+        values = np.array2string(array, precision=digits, separator=", ", prefix="tensor(")
         notes = "" if self.dtype in (DEFAULT_FLOAT, np.int64, np.bool_) else f", dtype={self.dtype}"
         notes += "" if self.device.type == "cpu" else f", device='{self.device}'"
         if self.node is not None:
@@ -292,6 +304,10 @@ class Tensor(OnTape):
         if self.node is not None and is_recording():
             raise GradError("to: a computed tensor cannot change its device on the tape; move the inputs before")
         return Tensor.of(to_device(self.array, target)).requires_grad_(self.requires_grad)
+
+    def bfloat16(self) -> Tensor:
+        """This tensor as bfloat16: the upper half of a float32, its range with 8 bits of precision."""
+        return self.to(dtypes.bfloat16)
 
     def cpu(self) -> Tensor:
         return self.to("cpu")
@@ -417,7 +433,7 @@ def as_array(data: Any, dtype: DType | type | None = None) -> Array:
     if isinstance(data, (list, tuple)) and any(isinstance(item, Tensor) for item in data):
         data = [item.item() if isinstance(item, Tensor) and not item.shape else np.asarray(item) for item in data]
     array = np.asarray(data)
-    if array.dtype.kind not in "fiub":
+    if not is_known(array.dtype):
         raise DTypeError(f"tensor: needs numbers, got {array.dtype} from {type(data).__name__}")
     if dtype is None and array.dtype == np.float64 and not hasattr(data, "dtype"):
         dtype = DEFAULT_FLOAT
@@ -429,7 +445,12 @@ def as_tensor(data: Any, like: Tensor | None = None) -> Tensor:
     if isinstance(data, Tensor):
         return data
     if like is not None and isinstance(data, (bool, int, float, np.generic)):
-        return Tensor.of(like.device.xp.asarray(data, scalar_dtype(data, like.dtype)))
+        kind: type = type(data)
+        beside_it = like.dtype
+        dtype = scalar_dtype(kind, beside_it)
+        if dtype is not beside_it and not like.ndim:  # of two single numbers neither counts more
+            dtype = beside(beside_it, dtype)
+        return Tensor.of(like.device.xp.asarray(data, dtype))
     return Tensor.of(as_array(data))
 
 

@@ -12,9 +12,10 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, TypeAlias
 
 from minidl.core import registry
+from minidl.core.casting import casting
 from minidl.core.node_hooks import through_hooks
 from minidl.core.spec import Spec
-from minidl.core.tape import Edge, Grads, Node, edge_of, is_recording, recording
+from minidl.core.tape import Edge, Grads, Node, edge_of, in_float32, is_recording, recording
 from minidl.core.versions import memory_of
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def walk_back(
     """
     starts = [edge_of(root) for root, _ in roots]
     targets = None if wanted is None else _Targets(wanted, starts)
-    with recording(create_graph):
+    with recording(create_graph), casting(None):
         _Walk(roots, retain_graph, targets, accumulate).run()
     return () if targets is None else tuple([targets.found.get(edge_of(t)) for t in targets.wanted])
 
@@ -223,6 +224,8 @@ def _nodes_above(targets: set[Vertex], starts: Iterable[Edge]) -> set[Node]:
 
 def _input_gradients(node: Node, grads: Waiting) -> Grads:
     """The gradient of each input, in that input's shape and type; results that nobody used are None."""
+    if node.in_float32:
+        grads = list(map(in_float32, grads))
     found = node.op.vjp(node, grads[0] if len(node.outs) == 1 else tuple(grads))
     return tuple([None if gx is None else _fitted(gx, spec) for gx, spec in zip(found, node.specs, strict=True)])
 

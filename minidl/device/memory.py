@@ -19,7 +19,7 @@ from contextvars import ContextVar
 import numpy as np
 
 from minidl.device.device import CPU, Array, Device
-from minidl.device.dtypes import DType
+from minidl.device.dtypes import DType, is_floating
 from minidl.device.layout import channels_first_view
 
 LEAST_BYTES = 1 << 16  # of a block: smaller arrays come from memory that the C library keeps itself
@@ -88,7 +88,7 @@ def empty(device: Device, shape: tuple[int, ...], dtype: DType, *, channels_last
     order = (shape[0], *shape[2:], shape[1]) if channels_last and len(shape) > 2 else shape
     array = _recycled(order, dtype) if device is CPU else device.xp.empty(order, dtype)
     if _poisoned.get():
-        array.fill(np.nan if dtype.kind == "f" else 1 if dtype.kind == "b" else np.iinfo(dtype).max)
+        array.fill(np.nan if is_floating(dtype) else 1 if dtype.kind == "b" else np.iinfo(dtype).max)
     return array if order is shape else channels_first_view(array)
 
 

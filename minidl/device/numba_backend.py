@@ -144,6 +144,14 @@ def cpu_features() -> str:
     return str(cpu_target.target_context.codegen().magic_tuple()[2])
 
 
+@functools.cache
+def converts_half() -> bool:
+    """Whether this processor converts float16; without, LLVM would call a function that is not there."""
+    import platform
+
+    return platform.machine().lower() in ("aarch64", "arm64") or "+f16c" in cpu_features()
+
+
 def _numba_types(parameters: Sequence[Parameter], *, const: bool = True) -> tuple[Any, ...]:
     from numba import types
 

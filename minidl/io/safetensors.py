@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from minidl.core import Array, Tensor
+from minidl.device import dtypes
 from minidl.errors import ArgumentError, DTypeError, FileFormatError
 from minidl.io.header import DTYPES, LIMITS, Limits, check, header_length
 from minidl.io.whole import write_bytes
@@ -50,7 +51,7 @@ def save(tensors: Mapping[str, Any], path: str | os.PathLike[str], metadata: Map
 
 
 def load(path: str | os.PathLike[str], *, limits: Limits = LIMITS) -> dict[str, Tensor]:
-    """The tensors of a safetensors file by name; bfloat16 comes as float32, which holds every one of its values.
+    """The tensors of a safetensors file by name, in the element types that they have there.
 
     Raises:
         FileFormatError: if the file is damaged, beyond the limits, or not a safetensors file; the sentence says what
@@ -79,7 +80,7 @@ def _storable(name: str, value: Any) -> Array:
         raise DTypeError(f"save: {name!r} is a dict; save takes names to tensors, save_checkpoint takes nested states")
     array = value.detach().cpu().array if isinstance(value, Tensor) else np.asarray(value)
     array = array.astype(array.dtype.newbyteorder("<"), order="C", copy=False)
-    if array.dtype.str not in DTYPES.values():
+    if array.dtype.str not in DTYPES.values() and array.dtype.name != "bfloat16":
         raise DTypeError(
             f"save: {name!r} has element type {array.dtype}, which safetensors files do not have; convert it first"
         )
@@ -120,8 +121,8 @@ def _checked(file: BinaryIO, path: str, limits: Limits) -> tuple[bytes, dict[str
 
 def _array(entry: dict[str, Any], name: str, path: str) -> Array:
     flat = np.frombuffer(entry["data"], DTYPES[entry["dtype"]])
-    if entry["dtype"] == "BF16":  # the upper half of a float32
-        flat = (flat.astype(np.uint32) << 16).view(np.float32)
+    if entry["dtype"] == "BF16":
+        return flat.astype(np.uint16, copy=False).view(dtypes.bfloat16).reshape(entry["shape"])
     if entry["dtype"] == "BOOL" and flat.size and flat.view(np.uint8).max() > 1:
         raise FileFormatError(f"{path}: is damaged: {name[:80]!r} holds bools that are neither 0 nor 1")
     return flat.reshape(entry["shape"]).astype(flat.dtype.newbyteorder("="), copy=False)

@@ -15,7 +15,7 @@ import numpy as np
 
 from minidl.core import Tensor, deferring, may_wait
 from minidl.core.hooks import RemovableHandle
-from minidl.device import Device
+from minidl.device import Device, dtypes
 from minidl.device import device as find_device
 from minidl.device.dtypes import DType, is_floating
 from minidl.errors import ArgumentError, DTypeError
@@ -294,6 +294,9 @@ class Module:
 
     def half(self) -> Self:
         return self.to(np.float16)
+
+    def bfloat16(self) -> Self:
+        return self.to(dtypes.bfloat16)
 
     # -- hooks and text --------------------------------------------------------------------------------------------
 

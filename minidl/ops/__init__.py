@@ -1,5 +1,6 @@
 """The public ops: a line per room, which lists its public functions in its `__all__`."""
 
+from sys import modules
 from types import FunctionType
 
 from minidl.core import registry
@@ -14,6 +15,7 @@ from minidl.ops.bilinear import *
 from minidl.ops.binary import *
 from minidl.ops.bitwise import *
 from minidl.ops.bounds import *
+from minidl.ops.cast import *
 from minidl.ops.compare import *
 from minidl.ops.concat import *
 from minidl.ops.conv import *
@@ -46,6 +48,7 @@ from minidl.ops.overlap_losses import *
 from minidl.ops.pad import *
 from minidl.ops.picking import *
 from minidl.ops.pool_family import *
+from minidl.ops.precision import KNOWN, precise
 from minidl.ops.products import *
 from minidl.ops.rearrange import *
 from minidl.ops.reduce import *
@@ -65,7 +68,13 @@ from minidl.ops.trigonometry import *
 from minidl.ops.unary import *
 from minidl.ops.views import *
 
-__all__ = [name for name, value in list(globals().items()) if isinstance(value, FunctionType)]
+__all__ = [name for name, value in list(globals().items()) if isinstance(value, FunctionType) and name != "precise"]
+
+# Those that are made of several ops, or that autocast treats, know in which type they compute.
+for _name in KNOWN.intersection(__all__):
+    _function = globals()[_name]
+    globals()[_name] = precise(_name, _function)
+    setattr(modules[_function.__module__], _name, globals()[_name])  # in its room as well, where pickle looks for it
 
 # From here on Tensor's methods find them by name.
 registry.functions.update({name: globals()[name] for name in __all__})

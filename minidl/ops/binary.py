@@ -11,11 +11,11 @@ import numpy as np
 
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor, UpdateOp, as_tensor, registry, update
 from minidl.device import inline
-from minidl.device.dtypes import as_float, is_floating, promote
+from minidl.device.dtypes import as_float, is_floating
 from minidl.errors import ArgumentError, DTypeError, ShapeError
 from minidl.ops.compare import eq, gt
 from minidl.ops.each import SMALL, each_pair
-from minidl.ops.elementwise import Binary, binary_function, broadcast, pair, quiet
+from minidl.ops.elementwise import Binary, binary_function, broadcast, common_dtype, pair, quiet
 from minidl.ops.unary import log
 from minidl.ops.views import SlicePut
 
@@ -117,7 +117,7 @@ class Div(Binary):
 
     @staticmethod
     def infer(x: Spec, y: Spec) -> Spec:
-        return Spec(broadcast("div", x, y), as_float(promote(x.dtype, y.dtype)))
+        return Spec(broadcast("div", x, y), as_float(common_dtype(x, y)))
 
     @staticmethod
     def reference(xp: Any, out: Array, x: Array, y: Array) -> None:
@@ -309,7 +309,7 @@ class AddInPlace(Arithmetic):
 
     @staticmethod
     def reference(xp: Any, out: Array, y: Array) -> None:
-        xp.add(out, y, out=out)
+        xp.add(out, y, out=out, casting="unsafe")
 
 
 class SubInPlace(Arithmetic):
@@ -317,7 +317,7 @@ class SubInPlace(Arithmetic):
 
     @staticmethod
     def reference(xp: Any, out: Array, y: Array) -> None:
-        xp.subtract(out, y, out=out)
+        xp.subtract(out, y, out=out, casting="unsafe")
 
 
 class MulInPlace(Arithmetic):
@@ -325,7 +325,7 @@ class MulInPlace(Arithmetic):
 
     @staticmethod
     def reference(xp: Any, out: Array, y: Array) -> None:
-        xp.multiply(out, y, out=out)
+        xp.multiply(out, y, out=out, casting="unsafe")
 
 
 class DivInPlace(Arithmetic):
@@ -334,15 +334,17 @@ class DivInPlace(Arithmetic):
     @staticmethod
     def reference(xp: Any, out: Array, y: Array) -> None:
         with quiet():
-            xp.divide(out, y, out=out)
+            xp.divide(out, y, out=out, casting="unsafe")
 
 
 class CopyInPlace(InPlace):
     name = "copy_"
+    moves = True
 
     @staticmethod
     def reference(xp: Any, out: Array, y: Array) -> None:
-        out[...] = y
+        with quiet():
+            out[...] = y
 
 
 def _in_place(op: type[UpdateOp], meaning: type[Op], input: Tensor, other: Any) -> Tensor:

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from minidl.core import Array, Spec, Tensor
-from minidl.device.dtypes import promote
 from minidl.errors import DTypeError
 from minidl.ops.compare import Compare
-from minidl.ops.elementwise import binary_function, broadcast, unary_function
+from minidl.ops.elementwise import binary_function, broadcast, common_dtype, unary_function
 
 __all__ = [
     "bitwise_and", "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor",
@@ -25,7 +24,7 @@ def _whole(name: str, *specs: Spec, bools: bool) -> None:
 def _on_bits(name: str, ufunc: str, doc: str, *, bools: bool = True) -> Callable[[Any, Any], Tensor]:
     def infer(x: Spec, y: Spec) -> Spec:
         _whole(name, x, y, bools=bools)
-        return Spec(broadcast(name, x, y), promote(x.dtype, y.dtype))
+        return Spec(broadcast(name, x, y), common_dtype(x, y))
 
     def reference(xp: Any, out: Array, x: Array, y: Array) -> None:
         getattr(xp, ufunc)(x.astype(out.dtype, copy=False), y.astype(out.dtype, copy=False), out=out)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-
 from minidl.core import Tensor, as_tensor
-from minidl.device.dtypes import is_floating
+from minidl.device.dtypes import finfo, is_floating
 from minidl.errors import ArgumentError, DTypeError
 from minidl.ops.binary import div, mul
 from minidl.ops.compare import eq, ge, isfinite, isnan, le
@@ -62,7 +60,7 @@ def nan_to_num(
     x = as_tensor(input)
     if not is_floating(x.dtype):
         return x.clone()
-    largest = float(np.finfo(x.dtype).max)
+    largest = finfo(x.dtype).max
     x = where(isnan(x), 0.0 if nan is None else float(nan), x)
     x = where(eq(x, math.inf), largest if posinf is None else float(posinf), x)
     return where(eq(x, -math.inf), -largest if neginf is None else float(neginf), x)

@@ -19,7 +19,7 @@ class Concat(Op):
     """One tensor behind the other along a dimension."""
 
     name = "cat"
-    strided = True
+    strided = moves = True
 
     @staticmethod
     def infer(*xs: Spec, dim: int) -> Spec:
@@ -71,6 +71,7 @@ class Part(Op):
     """
 
     name = "part"
+    moves = True
     strided = True
 
     @staticmethod

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from minidl.core import Tensor, as_tensor
+from minidl.device.dtypes import finfo
 from minidl.errors import ArgumentError, ShapeError
 from minidl.ops.concat import cat
 from minidl.ops.diagonals import diag_embed, diagonal, tril, triu
@@ -253,7 +254,7 @@ def _cut(A: Tensor, s: Tensor, atol: Any, rtol: Any) -> Tensor:
     """Below which singular values count as zero."""
     if rtol is None:
         given = atol is not None and (not isinstance(atol, (int, float)) or atol > 0)
-        rtol = 0.0 if given else max(A.shape[-2:]) * float(np.finfo(A.dtype).eps)
+        rtol = 0.0 if given else max(A.shape[-2:]) * finfo(A.dtype).eps
     relative = amax(s.detach(), -1, keepdim=True) * _column(rtol, s)
     return relative if atol is None else relative.maximum(_column(atol, s))
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor, as_tensor
-from minidl.device.dtypes import as_float, is_floating, promote
+from minidl.device.dtypes import DType, as_float, beside, is_floating, promote
 from minidl.errors import ShapeError
 
 
@@ -25,6 +25,13 @@ def broadcast(name: str, *specs: Spec) -> tuple[int, ...]:
         raise ShapeError(
             f"{name}: shapes {shapes} do not broadcast; aligned at the right, lengths must be equal or 1"
         ) from None
+
+
+def common_dtype(x: Spec, y: Spec) -> DType:
+    """The element type of what two tensors give; a single number (no dimensions) keeps to the type of the other."""
+    if bool(x.shape) == bool(y.shape):
+        return promote(x.dtype, y.dtype)
+    return beside(x.dtype, y.dtype) if x.shape else beside(y.dtype, x.dtype)
 
 
 class Unary(Op):
@@ -124,6 +131,15 @@ class Binary(Op):
         return bool(x.size and y.size)
 
     @classmethod
+    def computes_in(cls, *specs: Spec) -> tuple[DType, ...]:
+        """A single number comes in the type of the tensor beside it, unless that cannot hold its kind."""
+        types = super().computes_in(*specs)
+        if bool(specs[0].shape) == bool(specs[1].shape):
+            return types
+        whole, single = types if specs[0].shape else types[::-1]
+        return (whole, whole) if beside(whole, single) == whole else types
+
+    @classmethod
     def __init_subclass__(cls) -> None:
         if "infer" not in cls.__dict__:
             cls.infer = staticmethod(cls._rule())
@@ -132,7 +148,7 @@ class Binary(Op):
     @classmethod
     def _rule(cls) -> Callable[..., Spec]:
         def infer(x: Spec, y: Spec) -> Spec:
-            return Spec(broadcast(cls.name, x, y), promote(x.dtype, y.dtype))
+            return Spec(broadcast(cls.name, x, y), common_dtype(x, y))
 
         return infer
 
@@ -190,7 +206,7 @@ def smooth_pair(
     """
 
     def infer(x: Spec, y: Spec) -> Spec:
-        dtype = promote(x.dtype, y.dtype)
+        dtype = common_dtype(x, y)
         return Spec(broadcast(name, x, y), as_float(dtype) if floats else dtype)
 
     def reference(xp: Any, out: Array, x: Array, y: Array) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 from minidl.core import Array, Op, Tensor, Waiting, absorbs, waiting
 from minidl.core.remember import remembered
 from minidl.device import Device
-from minidl.device.dtypes import DType
+from minidl.device.dtypes import DType, is_narrow
 from minidl.ops.batch_norm import BatchNormalize, BatchNormalizeAddRelu, BatchScale
 from minidl.ops.batch_norm.activation import RELU, Activation
 from minidl.ops.conv.then import ConvThen, ConvThenRelu
@@ -118,6 +118,8 @@ def _scaled(op: type[Op], waits: Waiting, given: Inputs, inputs: Inputs, filters
     first, scale, shift, *residual = inputs
     if first is not waits or residual or waits.requires_grad or any(t.requires_grad for t in inputs):
         return None
+    if is_narrow(waits.dtype):
+        return None  # scaled weights would be rounded once more
     x, weight, bias = given
     arrays = (weight.array, bias.array, scale.array, shift.array)
     scaled, moved = remembered(("scaled", filters), arrays, lambda: _scaled_weights(*arrays, filters))

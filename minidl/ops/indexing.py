@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor, UpdateOp, as_tensor, dim_index, update
-from minidl.device.dtypes import promote
 from minidl.errors import DTypeError, ShapeError
 from minidl.ops.binary import copy_
+from minidl.ops.elementwise import common_dtype
 from minidl.ops.views import basic_slice, narrow, reshape
 
 __all__ = ["gather", "getitem", "index_select", "masked_fill", "scatter_add", "setitem", "where"]
@@ -187,7 +187,7 @@ class Where(Op):
         except ValueError:
             shapes = f"{condition.shape}, {x.shape} and {y.shape}"
             raise ShapeError(f"where: shapes {shapes} do not broadcast") from None
-        return Spec(shape, promote(x.dtype, y.dtype))
+        return Spec(shape, common_dtype(x, y))
 
     @staticmethod
     def reference(xp: Any, out: Array, condition: Array, x: Array, y: Array) -> None:
@@ -327,8 +327,8 @@ def setitem(input: Tensor, index: Any, value: Any) -> None:
         copy_(place, _shortened(value, place.ndim))
         return
     template, picks = _split(input, entries)
-    ndim = Index.result_specs(input.spec, *[p.spec for p in picks], template=template).ndim
-    update(IndexPutInPlace, IndexPut, (input, _shortened(value, ndim), *picks), {"template": template})
+    ((places,), _, _) = Index.plan(input.spec, *[p.spec for p in picks], template=template)
+    update(IndexPutInPlace, IndexPut, (input, _shortened(value, places.ndim), *picks), {"template": template})
 
 
 def _shortened(value: Tensor, ndim: int) -> Tensor:

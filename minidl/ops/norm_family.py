@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
-
 from minidl.core import Tensor
+from minidl.device.dtypes import finfo
 from minidl.errors import ArgumentError, ShapeError
 from minidl.ops.avg_pool import avg_pool3d
 from minidl.ops.batch_norm import batch_norm
@@ -71,7 +70,7 @@ def rms_norm(
     shape = tuple(normalized_shape)
     if not shape or input.shape[-len(shape) :] != shape or (weight is not None and weight.shape != shape):
         raise ShapeError(f"rms_norm: input {input.shape} must end in normalized_shape {shape}, and weight be it")
-    bound = float(np.finfo(input.dtype).eps) if eps is None else eps
+    bound = finfo(input.dtype).eps if eps is None else eps
     result = input * rsqrt(mean(input * input, range(-len(shape), 0), keepdim=True) + bound)
     return result if weight is None else result * weight
 

@@ -80,6 +80,7 @@ class NextAfter(Binary):
     """The floating number next to `input` on the way to `other`."""
 
     name = "nextafter"
+    moves = True  # the next float32 would round back to where it came from
     saves = ("x", "y")
 
     @staticmethod

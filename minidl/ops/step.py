@@ -20,6 +20,7 @@ from minidl.core import Array, Call, Spec, Tensor, UpdateOp, launch, settle
 from minidl.core.op import common_device, select_kernel
 from minidl.core.versions import note_changes
 from minidl.device import Kernel, inline, kernel, parallel
+from minidl.device.dtypes import in_float32, is_narrow, round_back
 from minidl.device.pointers import cells, pointers_at, put, taken, unpacked
 from minidl.errors import DTypeError, ShapeError
 
@@ -93,12 +94,15 @@ class Step(UpdateOp):
         arrays = [[t.array for t in column] for column in columns]
         cls._check(arrays)
         for part in _alike(arrays, cls.updates):
-            flat = tuple(itertools.chain.from_iterable(part))
+            given = tuple(itertools.chain.from_iterable(part))
             changed = len(part[0]) * cls.updates
+            settle(given[:changed])
+            flat = tuple(map(in_float32, given)) if is_narrow(given[0].dtype) else given
             run = select_kernel(cls, common_device(cls.name, flat[:: len(part[0])]), flat[:changed], settings)
-            settle(flat[:changed])
             launch(Call(cls, run, flat[:changed], flat[changed:], settings))
-            note_changes(flat[:changed], cls.name)
+            if flat is not given:
+                round_back(flat, given[:changed])
+            note_changes(given[:changed], cls.name)
 
     @classmethod
     def cpu_takes(cls, arrays: tuple[Array, ...], params: Any) -> bool:

@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from minidl.core import Array, Grads, Node, Op, Spec, Tensor, as_tensor, registry
+from minidl.core import Array, Grads, Node, Tensor, as_tensor, registry
 from minidl.device import inline, scalar_math
-from minidl.device.dtypes import DEFAULT_FLOAT, DEFAULT_INT, DType, is_floating
+from minidl.device.dtypes import DEFAULT_FLOAT, DEFAULT_INT, is_floating
 from minidl.device.scalar_math import typed
 from minidl.errors import ArgumentError
 from minidl.ops.each import SMALL, each
 from minidl.ops.elementwise import FloatUnary, Slope, Unary, quiet, unary_function
 
 __all__ = [
-    "abs", "cast", "ceil", "clamp", "clone", "contiguous", "cos", "exp", "expm1", "floor", "log", "log1p", "neg",
+    "abs", "ceil", "clamp", "clone", "contiguous", "cos", "exp", "expm1", "floor", "log", "log1p", "neg",
     "reciprocal", "round", "rsqrt", "sign", "sin", "sqrt", "square",
 ]  # fmt: skip
 
@@ -321,6 +321,7 @@ class Clone(Unary):
     """A copy of each element, in memory of its own."""
 
     name = "clone"
+    moves = True
 
     @staticmethod
     def reference(xp: Any, out: Array, x: Array) -> None:
@@ -329,25 +330,6 @@ class Clone(Unary):
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
         return (g,)
-
-
-class Cast(Op):
-    """The same numbers in another element type."""
-
-    name = "cast"
-
-    @staticmethod
-    def infer(x: Spec, *, dtype: DType) -> Spec:
-        return x.with_dtype(dtype)
-
-    @staticmethod
-    def reference(xp: Any, out: Array, x: Array, *, dtype: DType) -> None:
-        with quiet():
-            out[...] = x  # assignment casts as C does
-
-    @staticmethod
-    def vjp(node: Node, g: Tensor) -> Grads:
-        return (cast(g, node.specs[0].dtype),)
 
 
 @inline
@@ -415,12 +397,6 @@ sign = unary_function(Sign)
 floor = unary_function(Floor)
 ceil = unary_function(Ceil)
 clone = unary_function(Clone)
-
-
-def cast(input: Tensor, dtype: DType) -> Tensor:
-    """`input` with element type `dtype`; gradients come back in the old type."""
-    result: Tensor = Cast.apply(input, dtype=dtype)
-    return result
 
 
 def round(input: Any, *, decimals: int = 0) -> Tensor:

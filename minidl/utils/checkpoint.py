@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from minidl.core import Node, Tensor, deferring, is_recording, recording, settle
+from minidl.core.casting import casting, current_casting
 from minidl.core.tape import check_unchanged, noting
 from minidl.core.versions import change_of, tick
 from minidl.errors import ArgumentError, GradError
@@ -81,6 +82,9 @@ class _Frame:
 
     def __init__(self, function: Callable[[], Any], inputs: Sequence[Tensor], preserve_rng_state: bool) -> None:
         self.function, self.inputs = function, inputs
+        asked = current_casting()
+        # The second run finds no casts of weights that were made before, so the first must not use any.
+        self.asked = None if asked is None else asked._replace(cache=None)
         self.random_state = default_generator().get_state() if preserve_rng_state else None
         self.specs: list[Any] = []
         self.again: dict[int, Node] = {}
@@ -104,7 +108,7 @@ class _Frame:
 
     def run(self, note: Callable[[Node], None]) -> Any:
         """The function's result; `note` is told of each step. Nothing waits in the end, so both runs take the same."""
-        with noting(note), deferring():
+        with noting(note), deferring(), casting(self.asked):
             result = self.function()
             settle()
         self.ended = tick()

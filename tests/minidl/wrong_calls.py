@@ -15,6 +15,7 @@ import numpy as np
 
 import minidl
 from minidl import Generator, Tensor, autograd, io, linalg, nn, ones, optim, tensor, testing, zeros
+from minidl.amp import GradScaler
 from minidl.autograd import forward_ad, functional
 from minidl.device import kernel, parallel
 from minidl.errors import (
@@ -41,6 +42,15 @@ class WrongCall(NamedTuple):
     error: type[Exception]
     call: Callable[[], Any]
     message: str
+
+
+def scaled(*steps: str, dtype: Any = minidl.float32, **arguments: Any) -> None:
+    """Call these methods of a GradScaler, one after the other, with an optimizer whose weight has a gradient."""
+    weight = ones(2, dtype=dtype, requires_grad=True)
+    weight.sum().backward()
+    scaler, optimizer = GradScaler("cpu"), optim.SGD([weight], lr=0.1)
+    for step in steps:
+        getattr(scaler, step)(optimizer, **arguments)
 
 
 class HidesLayers(nn.Module):
@@ -673,6 +683,24 @@ WRONG_CALLS = [
     WrongCall("minidl.core.update", GradError, lambda: minidl.add_(ones(2, requires_grad=True)[0], 1.0),
               "add_: a view of a leaf that requires a gradient, of shape (), cannot be changed in place while "
               "steps are recorded; use the op without the underscore, or no_grad()"),
+    WrongCall("minidl.amp.GradScaler", ArgumentError, lambda: GradScaler("cpu", growth_factor=1.0),
+              "GradScaler: growth_factor must be above 1 and backoff_factor below, got 1.0 and 0.5"),
+    WrongCall("minidl.amp.GradScaler", ArgumentError, lambda: GradScaler("cpu", backoff_factor=1.0),
+              "GradScaler: growth_factor must be above 1 and backoff_factor below, got 2.0 and 1.0"),
+    WrongCall("minidl.amp.GradScaler.unscale_", GradError, lambda: scaled("unscale_", "unscale_"),
+              "GradScaler: unscale_ was called twice since the last update(); once is enough"),
+    WrongCall("minidl.amp.GradScaler.unscale_", GradError, lambda: scaled("step", "unscale_"),
+              "GradScaler: unscale_ was called after step; call it before, and update() after"),
+    WrongCall("minidl.amp.GradScaler.unscale_", DTypeError, lambda: scaled("unscale_", dtype=minidl.float16),
+              "GradScaler: gradients are float16, so unscaled they would round to zero; keep weights float32"),
+    WrongCall("minidl.amp.GradScaler.step", GradError, lambda: scaled("step", "step"),
+              "GradScaler: step was called twice since the last update(); call update() after each round"),
+    WrongCall("minidl.amp.GradScaler.step", ArgumentError, lambda: scaled("step", closure=lambda: 0),
+              "GradScaler: step takes no closure; compute the loss before, and scale it"),
+    WrongCall("minidl.amp.GradScaler.update", GradError, lambda: GradScaler("cpu").update(),
+              "GradScaler: update needs a step or an unscale_ before it"),
+    WrongCall("minidl.amp.GradScaler.load_state_dict", StateDictError, lambda: GradScaler("cpu").load_state_dict({}),
+              "GradScaler: the state is empty; it comes from a scaler that was not enabled"),
     WrongCall("minidl.device.Kernel.prepare", KernelError, lambda: not_for_numba.prepare(("float64",)),
               "kernel not_for_numba: "),
     WrongCall("minidl.device.Kernel.run", KernelError, lambda: doubled.run(0, 0, 0, 3, 0, 0, 3, np.zeros((3, 1))),

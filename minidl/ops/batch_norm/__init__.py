@@ -15,7 +15,7 @@ import numpy as np
 
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor, UpdateOp, is_recording
 from minidl.core.remember import remembered
-from minidl.device.dtypes import accumulator
+from minidl.device.dtypes import accumulator, in_float32
 from minidl.errors import ShapeError
 from minidl.ops.batch_norm import cpu
 from minidl.ops.batch_norm.activation import NONE, Activation, activate, passed, slope_at
@@ -42,7 +42,8 @@ class BatchMoments(ByChannel):
 
     @staticmethod
     def infer(x: Spec) -> tuple[Spec, Spec]:
-        return x.with_shape(x.shape[1]), x.with_shape(x.shape[1])
+        moments = Spec((x.shape[1],), accumulator(x.dtype))
+        return moments, moments
 
     @staticmethod
     def reference(xp: Any, out: tuple[Array, Array], x: Array) -> None:
@@ -356,14 +357,16 @@ def batch_norm(
 def _at_rest(weight: Tensor, bias: Tensor, mean: Tensor, var: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     """What a channel is multiplied by and moved by; off the tape in one go, for six ops take 60 us."""
     if is_recording() and any(t.requires_grad for t in (weight, bias, mean, var)):
+        weight, bias, mean, var = (t.to(accumulator(t.dtype)) for t in (weight, bias, mean, var))
         scale = weight * rsqrt(var + eps)
         return scale, bias - mean * scale
     arrays = (weight.array, bias.array, mean.array, var.array)
-    factor, shift = remembered(("batch_norm at rest", eps), arrays, lambda: _factor_and_shift(*arrays, eps))
+    factor, shift = remembered(("batch_norm at rest", eps), arrays, lambda: _factor_and_shift(arrays, eps))
     return Tensor.of(factor), Tensor.of(shift)
 
 
-def _factor_and_shift(weight: Array, bias: Array, mean: Array, var: Array, eps: float) -> tuple[Array, Array]:
+def _factor_and_shift(arrays: tuple[Array, ...], eps: float) -> tuple[Array, Array]:
+    weight, bias, mean, var = map(in_float32, arrays)
     factor = _scale(weight, var, eps).astype(weight.dtype)
     return factor, bias - mean * factor
 

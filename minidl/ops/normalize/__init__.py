@@ -42,7 +42,7 @@ class Normalize(Op):
 
     @staticmethod
     def infer(x: Spec, weight: Spec, bias: Spec, *, lead: int, groups: int, eps: float) -> tuple[Spec, Spec, Spec]:
-        moments = x.with_shape(*x.shape[:lead])
+        moments = Spec(x.shape[:lead], accumulator(x.dtype))
         return x, moments, moments
 
     @staticmethod

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from minidl.core import Tensor, as_tensor
+from minidl.device.dtypes import is_known
 from minidl.errors import DTypeError, ShapeError
 from minidl.ops import stack
 
@@ -66,6 +67,6 @@ def default_convert(data: Any) -> Any:
 
 
 def _numbers(array: np.ndarray[Any, Any]) -> Tensor:
-    if array.dtype.kind not in "biuf":
+    if not is_known(array.dtype):
         raise DTypeError(f"collate: cannot make a tensor of element type {array.dtype}; pass collate_fn")
     return Tensor.of(array)

@@ -20,7 +20,7 @@ class Place:
 
     offset: int
     shape: tuple[int, ...]
-    dtype: str
+    dtype: np.dtype[Any]
     is_tensor: bool
 
 
@@ -46,7 +46,7 @@ class Packed:
         offset = self.size
         self.arrays.append((offset, array))
         self.size = -(-(offset + array.nbytes) // _ALIGNMENT) * _ALIGNMENT
-        return Place(offset, array.shape, array.dtype.str, isinstance(value, Tensor))
+        return Place(offset, array.shape, array.dtype, isinstance(value, Tensor))
 
     def write(self, memory: mmap.mmap) -> None:
         """Copy the arrays to their places."""

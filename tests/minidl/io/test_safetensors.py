@@ -40,14 +40,19 @@ def test_the_package_reads_what_we_write_and_we_read_what_it_writes(tmp_path) ->
             assert given.dtype == array.dtype
 
 
-def test_bfloat16_becomes_float32(tmp_path) -> None:
+def test_bfloat16_travels_to_pytorch_and_back(tmp_path) -> None:
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    from safetensors.torch import load_file as load_torch
     from safetensors.torch import save_file as save_torch
 
-    values = torch.tensor([1.0, -2.5, 3e38, float("inf")], dtype=torch.bfloat16)
-    save_torch({"x": values}, str(tmp_path / "b.safetensors"))
-    loaded = minidl.load(tmp_path / "b.safetensors")["x"]
-    np.testing.assert_array_equal(loaded.numpy(), values.to(torch.float32).numpy())
+    values = torch.tensor([[1.0, -2.5, 0.1], [3e38, float("inf"), float("nan")]], dtype=torch.bfloat16)
+    save_torch({"x": values}, str(tmp_path / "theirs.safetensors"))
+    loaded = minidl.load(tmp_path / "theirs.safetensors")["x"]
+    assert loaded.dtype == minidl.bfloat16
+    np.testing.assert_array_equal(loaded.float().numpy(), values.float().numpy())
+    minidl.save({"x": loaded}, tmp_path / "ours.safetensors")
+    assert (tmp_path / "ours.safetensors").read_bytes() == (tmp_path / "theirs.safetensors").read_bytes()
+    assert torch.equal(load_torch(tmp_path / "ours.safetensors")["x"].view(torch.int16), values.view(torch.int16))
 
 
 def test_an_element_type_without_a_name_is_refused(tmp_path) -> None:

@@ -14,6 +14,7 @@ from tests.minidl.oracle.pytorch import torch
 DTYPES = {
     torch.float16: np.float16, torch.float32: np.float32, torch.float64: np.float64, torch.int8: np.int8,
     torch.int16: np.int16, torch.int32: np.int32, torch.int64: np.int64, torch.uint8: np.uint8, torch.bool: np.bool_,
+    torch.bfloat16: minidl.bfloat16,
 }  # fmt: skip
 
 
@@ -88,8 +89,14 @@ def _tensor(t: torch.Tensor) -> Tensor:
     if t.ndim > 64:
         raise NotHere("NumPy's arrays have at most 64 dimensions")
     ours(t.dtype)
-    array = np.array(t.detach().numpy(), order="K")
-    return Tensor.of(array).requires_grad_(t.requires_grad)
+    return Tensor.of(np.array(array_of(t), order="K")).requires_grad_(t.requires_grad)
+
+
+def array_of(t: torch.Tensor) -> np.ndarray:
+    """The numbers of a tensor of PyTorch's, which gives bfloat16 to nobody."""
+    if t.dtype == torch.bfloat16:
+        return t.detach().float().numpy(force=True).astype(minidl.bfloat16)
+    return t.detach().numpy(force=True)
 
 
 def tensors(value: Any, kind: type) -> list[Any]:
