@@ -33,8 +33,17 @@ class _Memory:
 
     ticks: tuple[int, ...]
     watch: tuple[weakref.ref[Any], ...]
-    digests: list[bytes] | None = None
+    latest: int  # the last change of anything when this was looked at
+    digests: list[bytes | None] | None = None  # None for an array that nobody changes
     made: Any = None
+
+    def is_as_old_as(self, arrays: tuple[Array, ...]) -> bool:
+        """Whether no op has changed the arrays since."""
+        if self.latest != versions.latest:
+            if tuple(map(versions.last_change, arrays)) != self.ticks:
+                return False
+            self.latest = versions.latest
+        return True
 
 
 _memories: dict[tuple[Hashable, ...], _Memory] = {}
@@ -77,25 +86,21 @@ def prepared(what: Hashable, weight: Array, size: int, fill: Callable[[Array], N
 
 def _memory_of(what: Hashable, arrays: tuple[Array, ...]) -> _Memory | None:
     """Where to keep it; None if it is asked for the first time since an op changed an array."""
-    ticks = tuple(map(versions.last_change, arrays))
-    owners = tuple(map(_owner, arrays))
-    key = (what, *[(id(owner), a.shape, a.strides) for owner, a in zip(owners, arrays, strict=True)])
+    key = (what, *map(id, arrays))
     known = _memories.get(key)
-    if known is None or known.ticks != ticks:
-        if numba_enabled() and all(type(owner) is np.ndarray for owner in owners):
-            forget = functools.partial(_forget, key)
-            _memories[key] = _Memory(ticks, tuple([weakref.ref(owner, forget) for owner in owners]))
+    if known is None or not known.is_as_old_as(arrays):
+        if numba_enabled() and all(type(a) is np.ndarray for a in arrays):
+            ticks, forget = tuple(map(versions.last_change, arrays)), functools.partial(_forget, key)
+            _memories[key] = _Memory(ticks, tuple([weakref.ref(a, forget) for a in arrays]), versions.latest)
         return None
-    digests = [b"" if id(owner) in _fixed else digest(a) for owner, a in zip(owners, arrays, strict=True)]
-    if digests != known.digests:  # the second call, or somebody else has written to an array
-        known = _memories[key] = _Memory(ticks, known.watch, digests)
+    if known.digests is None:
+        known.digests = [None if id(a) in _fixed else digest(a) for a in arrays]
+    else:
+        for a, before in zip(arrays, known.digests, strict=True):
+            if before is not None and digest(a) != before:  # somebody has written to its memory
+                _memories[key] = _Memory(known.ticks, known.watch, known.latest)
+                return _memory_of(what, arrays)
     return known
-
-
-def _owner(array: Array) -> Array:
-    """What lives as long as the numbers: the array that a view is of, but not a block of memory for many arrays."""
-    base = array.base
-    return array if base is None or base.dtype != array.dtype else base
 
 
 def _let_go(key: int, _array: weakref.ref[Any]) -> None:

@@ -18,7 +18,7 @@ from minidl.device.compile import kernel
 from minidl.device.device import Array
 from minidl.device.threads import block_count, parallel
 
-FEW_BYTES = 4096
+FEW_BYTES = 32768
 _LANES = 64
 _BLOCK = 1 << 17  # words: 1 MiB
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd, with ones all over it: 2^64 divided by the golden ratio

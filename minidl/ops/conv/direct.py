@@ -48,13 +48,14 @@ def convolve(
     out: Array, x: Array, weight: Array, epilogue: Epilogue, stride: Sizes, padding: Sizes, dilation: Sizes
 ) -> None:
     """The convolution of x (N, H, W, C) with weight (K, C, kH, kW) to out (N, OH, OW, K), all C-contiguous."""
-    _run(out, x, weight.transpose(2, 3, 1, 0), epilogue, stride, padding, dilation)
+    _run(out, x, weight, weight.transpose(2, 3, 1, 0), epilogue, stride, padding, dilation)
 
 
 def convolve_back(out: Array, g: Array, weight: Array, epilogue: Epilogue, padding: Sizes, dilation: Sizes) -> None:
     """Its adjoint in the image for stride 1: g (N, OH, OW, K) to out (N, H, W, C)."""
     around = [d * (k - 1) - p for k, d, p in zip(weight.shape[2:], dilation, padding, strict=True)]
-    _run(out, g, weight[:, :, ::-1, ::-1].transpose(2, 3, 0, 1), epilogue, (1, 1), tuple(around), dilation)
+    turned = weight[:, :, ::-1, ::-1].transpose(2, 3, 0, 1)
+    _run(out, g, weight, turned, epilogue, (1, 1), tuple(around), dilation)
 
 
 class Band(NamedTuple):
@@ -128,21 +129,22 @@ def plan(
 
 
 def _run(
-    out: Array, x: Array, weight: Array, epilogue: Epilogue, stride: Sizes, padding: Sizes, dilation: Sizes
-) -> None:
-    """With weight (kH, kW, C, K)."""
+    out: Array, x: Array, weight: Array, seen: Array, epilogue: Epilogue, stride: Sizes, padding: Sizes,
+    dilation: Sizes,
+) -> None:  # fmt: skip
+    """With the weight `seen` as (kH, kW, C, K)."""
     if not out.size:
         return
     has_relu, is_more = epilogue.activation == "relu", epilogue.is_more
-    cut = plan(x.shape, out.shape, weight.shape[:2], stride, padding, dilation, out.dtype, has_relu, is_more)
+    cut = plan(x.shape, out.shape, seen.shape[:2], stride, padding, dilation, out.dtype, has_relu, is_more)
     lift = epilogue.lift(out.shape[3] + lanes_of(out.dtype), out.dtype)
 
     def pack(room: Array) -> None:
         numbers = np.zeros(weight.size + 1, out.dtype)
-        numbers[1:].reshape(weight.shape)[...] = weight
+        numbers[1:].reshape(seen.shape)[...] = seen
         numbers.take(cut.source, out=room[: cut.source.size], mode="clip")
 
-    with prepared("direct", weight, cut.source.size, pack) as packed:
+    with prepared(("direct", seen.strides), weight, cut.source.size, pack) as packed:
         parallel(_slide, cut.items, out.reshape(-1), x.reshape(-1), packed, lift, epilogue.added(out.dtype), cut.table,
                  cut.strips, cut.sizes, block=-(-cut.items // BLOCKS), scratch_size=cut.room)  # fmt: skip
 

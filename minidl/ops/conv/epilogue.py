@@ -43,9 +43,12 @@ class Epilogue(NamedTuple):
 
     def lift(self, count: int, dtype: DType) -> Array:
         """The bias of filter k at k, zeros where there is none, up to `count`."""
+        bias = self.bias
+        if bias is not None and bias.size == count and bias.dtype == dtype:
+            return bias
         lift = np.zeros(count, dtype)
-        if self.bias is not None:
-            lift[: self.bias.size] = self.bias
+        if bias is not None:
+            lift[: bias.size] = bias
         return lift
 
     def added(self, dtype: DType) -> Array:

@@ -28,6 +28,7 @@ Source: Lavin and Gray, "Fast algorithms for convolutional neural networks", CVP
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -104,6 +105,26 @@ def part_of(vectors: int, parts: int) -> int:
     return share
 
 
+class Plan(NamedTuple):
+    """All that sizes decide about one convolution."""
+
+    work: Cut
+    sizes: Array  # for the kernels
+    weights: int  # numbers in the transformed weights
+    room: int  # numbers that a thread needs for a block
+
+
+@functools.lru_cache(maxsize=512)
+def plan(x: Sizes, out: Sizes, padding: Sizes, dtype: DType, is_more: bool, has_relu: bool) -> Plan:
+    """The plan for images x (N, H, W, C) and results (N, OH, OW, K)."""
+    (images, height, width, filters), line = out, lanes_of(dtype)
+    vectors, tiles = -(-filters // line), -(-height // 4) * -(-width // 4)
+    work = cut(images, tiles, x[3], vectors, dtype)
+    slot = work.tiles * max(rounded(x[3], line), min(work.share, vectors) * line) + 2 * line
+    sizes = np.array((*x, height, width, filters, *padding, *work[:-1], is_more, has_relu), np.int64)
+    return Plan(work, sizes, 36 * (vectors * line * x[3] + 2 * line), 37 * slot + 4 * line)
+
+
 def _run(out: Array, x: Array, weight: Array, epilogue: Epilogue, padding: Sizes, *, is_turned: bool) -> None:
     if not out.size:
         return
@@ -111,24 +132,17 @@ def _run(out: Array, x: Array, weight: Array, epilogue: Epilogue, padding: Sizes
     if min(x.shape[3], out.shape[3]) < line:
         _run_widened(out, x, weight, epilogue, padding, line, is_turned=is_turned)
         return
-    images, height, width, filters = out.shape
-    vectors, tiles = -(-filters // line), -(-height // 4) * -(-width // 4)
-    work = cut(images, tiles, x.shape[3], vectors, out.dtype)
-    lift = epilogue.lift(vectors * line, out.dtype)
-    sizes = np.array(
-        (*x.shape, height, width, filters, *padding, *work[:-1], epilogue.is_more, epilogue.activation == "relu"),
-        np.int64,
-    )
-    slot = work.tiles * max(rounded(x.shape[3], line), min(work.share, vectors) * line) + 2 * line
+    made = plan(x.shape, out.shape, padding, out.dtype, epilogue.is_more, epilogue.activation == "relu")
+    work, lift = made.work, epilogue.lift(rounded(out.shape[3], line), out.dtype)
     with prepared(
-        ("winograd", work.share, is_turned), weight, 36 * (vectors * line * x.shape[3] + 2 * line),
+        ("winograd", work.share, is_turned), weight, made.weights,
         lambda transformed: transform_weights(transformed, weight, work.share, is_turned=is_turned),
     ) as transformed:  # fmt: skip
-        given = (out.reshape(-1), x.reshape(-1), transformed, lift, epilogue.added(out.dtype), sizes)
+        given = (out.reshape(-1), x.reshape(-1), transformed, lift, epilogue.added(out.dtype), made.sizes)
         if work.by_steps:
             winograd_many.convolve(*given)
         else:
-            parallel(_convolve_tiles, work.blocks * work.parts, *given, block=1, scratch_size=37 * slot + 4 * line)
+            parallel(_convolve_tiles, work.blocks * work.parts, *given, block=1, scratch_size=made.room)
 
 
 def _run_widened(
