@@ -7,7 +7,8 @@
 | ReLU | likewise | likewise | likewise |
 | leaky ReLU, ReLU6 | | likewise, without a residual | likewise |
 
-A transposed convolution takes batch-norm at rest and the ReLU. How an op waits: `core/defer.py`.
+A transposed convolution takes batch-norm at rest and the ReLU; a linear map takes ReLU, GELU, SiLU, sigmoid and tanh.
+How an op waits: `core/defer.py`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from minidl.ops.batch_norm import BatchNormalize, BatchNormalizeAddRelu, BatchSc
 from minidl.ops.batch_norm.activation import RELU, Activation
 from minidl.ops.conv.then import ConvThen, ConvThenRelu
 from minidl.ops.conv_transpose import ConvTranspose, ConvTransposeRelu
+from minidl.ops.matmul.activated import linear_then
+from minidl.ops.matmul.finish import ACTIVATIONS
 
 __all__: list[str] = []
 
@@ -99,6 +102,16 @@ def then_relu(waits: Waiting, position: int, inputs: Inputs, params: dict[str, A
 @absorbs("relu", "conv_transpose")
 def transpose_then_relu(waits: Waiting, position: int, inputs: Inputs, params: dict[str, Any]) -> Tensor | None:
     return ConvTransposeRelu.run(waits.inputs, waits.params)  # type: ignore[no-any-return]
+
+
+def _after_linear(activation: str) -> None:
+    @absorbs(activation, "linear")
+    def then(waits: Waiting, position: int, inputs: Inputs, params: dict[str, Any]) -> Tensor | None:
+        return linear_then(waits.inputs, activation, waits.requires_grad)
+
+
+for _activation in ACTIVATIONS[1:]:
+    _after_linear(_activation)
 
 
 @absorbs("batch_scale", "conv")

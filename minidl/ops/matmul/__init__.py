@@ -1,9 +1,7 @@
 """matmul and linear: products of matrices, alone and in batches.
 
 2·M·N·K floating-point operations on M·K + K·N + M·N numbers. The reference hands each product to the array module's
-BLAS, which is already near the machine's peak for large float32 matrices. On the CPU large products go to that BLAS in
-blocks, on our threads (`device/blas.py`), and to kernels of our own (`cpu.py`) where a row's result must not depend on
-the other rows.
+BLAS; on the CPU products that are worth a call of a kernel run on our own micro-kernel (`cpu.py`).
 """
 
 from __future__ import annotations
@@ -14,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor
-from minidl.device import blas
 from minidl.device.determinism import is_batch_invariant
 from minidl.device.dtypes import promote
 from minidl.errors import ShapeError
-from minidl.ops.matmul.cpu import product
+from minidl.ops.matmul.cpu import is_worth_it, product
+from minidl.ops.views import reshape
 
 __all__ = ["bmm", "linear", "matmul"]
 
@@ -50,19 +48,24 @@ class MatMul(Op):
     @classmethod
     def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
         x, y = arrays
-        is_worth_it = is_batch_invariant() or blas.is_large(
-            x.size // x.shape[-1] if x.size else 0, y.shape[-1], x.shape[-1]
-        )
-        return is_worth_it and x.dtype == y.dtype and super().cpu_takes(arrays, params)
+        return x.dtype == y.dtype and is_worth_it(x.size, y.shape) and super().cpu_takes(arrays, params)
 
     @staticmethod
     def cpu(out: Array, x: Array, y: Array) -> None:
-        (product if is_batch_invariant() else blas.product)(out, x, y)
+        if x.ndim > 2 and y.ndim == 2 and x.flags.c_contiguous and out.flags.c_contiguous and x.size:
+            product(out.reshape(-1, out.shape[-1]), x.reshape(-1, x.shape[-1]), y)  # one large instead of many small
+        else:
+            product(out, x, y)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
         x, y = node.saved
-        return g @ y.mT if node.needs[0] else None, x.mT @ g if node.needs[1] else None
+        gx = matmul(g, y.mT) if node.needs[0] else None
+        if not node.needs[1]:
+            return gx, None
+        if y.ndim == 2:
+            x, g = rows_of(x), rows_of(g)
+        return gx, matmul(x.mT, g)
 
 
 class Linear(Op):
@@ -71,21 +74,23 @@ class Linear(Op):
     name = "linear"
     saves = ("x", "weight")
     saves_for = {"x": ("weight",), "weight": ("x",)}  # noqa: RUF012 - never changed
-    strided = True
+    defers = True  # for an activation, see `activated.py`
 
     @staticmethod
     def infer(x: Spec, weight: Spec, bias: Spec | None = None) -> Spec:
-        if weight.ndim != 2 or x.ndim != 2:
+        if not x.ndim:
+            raise ShapeError("linear: input needs at least one dimension, (..., in_features)")
+        if weight.ndim != 2:
             raise ShapeError(f"linear: weight must be (out_features, in_features), got {weight.shape}")
-        if x.shape[1] != weight.shape[1]:
+        if x.shape[-1] != weight.shape[1]:
             raise ShapeError(
-                f"linear: input has {x.shape[1]} features, but weight {weight.shape} takes {weight.shape[1]}"
+                f"linear: input has {x.shape[-1]} features, but weight {weight.shape} takes {weight.shape[1]}"
             )
         if bias is not None and bias.shape != weight.shape[:1]:
             raise ShapeError(
                 f"linear: bias must be ({weight.shape[0]},) beside weight {weight.shape}, got {bias.shape}"
             )
-        return Spec((x.shape[0], weight.shape[0]), promote(x.dtype, weight.dtype))
+        return Spec((*x.shape[:-1], weight.shape[0]), promote(x.dtype, weight.dtype))
 
     @staticmethod
     def reference(xp: Any, out: Array, x: Array, weight: Array, bias: Array | None = None) -> None:
@@ -96,20 +101,30 @@ class Linear(Op):
     @classmethod
     def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
         x, weight = arrays[:2]
-        is_worth_it = is_batch_invariant() or blas.is_large(len(x), len(weight), x.shape[1])
-        return is_worth_it and len({a.dtype for a in arrays}) == 1 and super().cpu_takes(arrays, params)
+        is_alike = x.dtype == weight.dtype == arrays[-1].dtype
+        return is_alike and is_worth_it(x.size, weight.shape[::-1]) and super().cpu_takes(arrays, params)
 
     @staticmethod
     def cpu(out: Array, x: Array, weight: Array, bias: Array | None = None) -> None:
-        (product if is_batch_invariant() else blas.product)(out, x, weight.mT, bias)
+        product(out.reshape(-1, len(weight)), x.reshape(-1, x.shape[-1]), weight.T, bias)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
-        x, weight = node.saved
-        gx = g @ weight if node.needs[0] else None
-        gw = g.mT @ x if node.needs[1] else None
-        gb = g.sum(0) if len(node.needs) == 3 and node.needs[2] else None
-        return (gx, gw, gb)[: len(node.needs)]
+        return gradients(node, *node.saved, g)
+
+
+def gradients(node: Node, x: Tensor, weight: Tensor, g: Tensor) -> Grads:
+    """Those of the inputs of a linear map, given that of its result."""
+    gx = matmul(g, weight) if node.needs[0] else None
+    rows = rows_of(g)
+    gw = matmul(rows.mT, rows_of(x)) if node.needs[1] else None
+    gb = rows.sum(0) if len(node.needs) == 3 and node.needs[2] else None
+    return (gx, gw, gb)[: len(node.needs)]
+
+
+def rows_of(x: Tensor) -> Tensor:
+    """All leading dimensions as one."""
+    return x if x.ndim == 2 else reshape(x, x.numel() // max(x.shape[-1], 1), x.shape[-1])
 
 
 def matmul(input: Tensor, other: Tensor) -> Tensor:
@@ -137,9 +152,6 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
         return matmul(input, other.unsqueeze(1)).squeeze(-1)
     if input.ndim == 1:
         return matmul(input.unsqueeze(0), other).squeeze(-2)
-    if other.ndim == 2 and input.ndim > 2:  # one large product instead of many small ones
-        flat: Tensor = MatMul.apply(input.reshape(-1, input.shape[-1]) if input.numel() else input, other)
-        return flat.reshape(*input.shape[:-1], other.shape[-1])
     result: Tensor = MatMul.apply(input, other)
     return result
 
@@ -168,8 +180,5 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     >>> linear(Tensor([[1.0, 2.0]]), Tensor([[3.0, 4.0]]), Tensor([0.5]))
     tensor([[11.5]])
     """
-    if input.ndim == 0:
-        raise ShapeError("linear: input needs at least one dimension, (..., in_features)")
-    rows = input if input.ndim == 2 else input.reshape(-1 if input.shape[-1] else input.numel(), input.shape[-1])
-    result: Tensor = Linear.apply(rows, weight) if bias is None else Linear.apply(rows, weight, bias)
-    return result if input.ndim == 2 else result.reshape(*input.shape[:-1], weight.shape[0])
+    result: Tensor = Linear.apply(input, weight) if bias is None else Linear.apply(input, weight, bias)
+    return result
