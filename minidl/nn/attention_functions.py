@@ -33,7 +33,7 @@ def scaled_dot_product_attention(
 
     Source: Vaswani et al., NeurIPS 2017, section 3.2.1.
     """
-    drop = functools.partial(dropout, p=dropout_p)
+    drop = functools.partial(dropout, p=dropout_p) if dropout_p else None
     return scaled_dot_product_attention_by(drop, query, key, value, attn_mask, is_causal, scale, enable_gqa)
 
 
@@ -84,9 +84,12 @@ def multi_head_attention_forward(
     if mask is not None and mask.shape[-1] < k.shape[0]:
         mask = cat([mask, mask.new_zeros((*mask.shape[:-1], k.shape[0] - mask.shape[-1]))], -1)
     heads = [x.reshape(len(x), x.shape[1], num_heads, x.shape[2] // num_heads).permute(1, 2, 0, 3) for x in (q, k, v)]
-    weights = dropout(attention_weights(heads[0], heads[1], mask), dropout_p, training)
-    joined = matmul(weights, heads[2]).permute(2, 0, 1, 3).reshape(*q.shape[:2], q.shape[2])
-    result = linear(joined, out_proj_weight, out_proj_bias)
+    if need_weights or (dropout_p and training):
+        weights = dropout(attention_weights(heads[0], heads[1], mask), dropout_p, training)
+        found = matmul(weights, heads[2])
+    else:
+        found = scaled_dot_product_attention_by(None, *heads, mask)
+    result = linear(found.permute(2, 0, 1, 3).reshape(*q.shape[:2], q.shape[2]), out_proj_weight, out_proj_bias)
     shown = (mean(weights, 1) if average_attn_weights else weights) if need_weights else None
     if single:
         return result.squeeze(1), None if shown is None else shown.squeeze(0)

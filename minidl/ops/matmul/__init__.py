@@ -28,6 +28,7 @@ class MatMul(Op):
     saves = ("x", "y")
     saves_for = {"x": ("y",), "y": ("x",)}  # noqa: RUF012 - never changed
     strided = True
+    defers = True  # for a softmax and another product, see `ops/attention`
 
     @staticmethod
     def infer(x: Spec, y: Spec) -> Spec:
@@ -63,7 +64,7 @@ class MatMul(Op):
         gx = matmul(g, y.mT) if node.needs[0] else None
         if not node.needs[1]:
             return gx, None
-        if y.ndim == 2:
+        if node.specs[1].ndim == 2:
             x, g = rows_of(x), rows_of(g)
         return gx, matmul(x.mT, g)
 

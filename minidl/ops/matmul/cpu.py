@@ -148,7 +148,7 @@ def _plan(
     a_row, a_step = _steps(x, x_strides, item)
     b_step, b_column = _steps(y, y_strides, item)
     wide, work, packed = panel_count(columns, dtype), 2 * rows * columns * steps, panel_count(columns, dtype) * width
-    places = np.stack([_places(batch, s[:-2], t[:-2], item)
+    places = np.stack([matrix_places(batch, s[:-2], t[:-2], item)
                        for s, t in ((out, out_strides), (x, x_strides), (y, y_strides))])  # fmt: skip
     if rows <= FEW and a_step == b_step == 1 and not is_invariant:
         way, pieces = "few rows", min(columns, PIECES)
@@ -176,7 +176,7 @@ def _steps(shape: tuple[int, ...], strides: tuple[int, ...], item: int) -> tuple
     return down, across
 
 
-def _places(batch: tuple[int, ...], shape: tuple[int, ...], strides: tuple[int, ...], item: int) -> Array:
+def matrix_places(batch: tuple[int, ...], shape: tuple[int, ...], strides: tuple[int, ...], item: int) -> Array:
     """Where each matrix of a batch begins, in numbers from the first one."""
     lead = len(batch) - len(shape)
     total = np.zeros(batch, np.int64)
