@@ -80,13 +80,13 @@ class Attention(Op):
         q, k, v, mask, (out, level) = node.saved
         scale, is_causal = node.params["scale"], node.params["is_causal"]
         masks = () if mask is None else (mask,)
-        if not is_recording() and g[1] is None:
+        if not is_recording():
             made = AttentionGrad.apply(g[0], q, k, v, out, level, *masks, scale=scale, is_causal=is_causal)
             return *made, *(None for _ in masks)
         # To be differentiated again, in ops.
         scores = matmul(q * scale, k.mT)
         scores = scores if mask is None else scores + mask
-        weights = (scores if not is_causal else scores + _later_keys(q, k)).sub(level.unsqueeze(-1)).exp()
+        weights = softmax(scores + _later_keys(q, k) if is_causal else scores, -1)
         gw = matmul(g[0], v.mT)
         gs = weights * (gw - sum_(gw * weights, -1, keepdim=True)) * scale
         return matmul(gs, k), matmul(gs.mT, q), matmul(weights.mT, g[0]), *(None for _ in masks)

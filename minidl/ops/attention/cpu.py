@@ -34,7 +34,6 @@ from minidl.device.vectors import lanes
 from minidl.ops.matmul.cpu import matrix_places
 
 QUERIES, KEYS = 96, 256  # in a block, in a chunk
-MANY = 16  # matrices from which each stays with one thread, which packs its keys and values once
 FLOATS = ("float32", "float64")
 _FORWARD, _BACKWARD = (0,) * 6, (0,) * 10  # arrays that kernels get pointers to
 
@@ -56,9 +55,8 @@ def forward(
     table, keep = cells([out, level, *rows], len(_FORWARD))
     count, blocks, width = places.shape[1], -(-q.shape[-2] // QUERIES), panel_columns(out.dtype)
     memory = _chunk(k.shape[-2], width) * (q.shape[-1] + _up(v.shape[-1], width) + QUERIES) + 2 * width
-    block = blocks if count >= MANY else 1
-    parallel(attend, count * blocks, np.array((scale,), out.dtype), table, places, shape, block=block,
-             scratch_size=memory, size=_work(q, k))  # fmt: skip
+    parallel(attend, count * blocks, np.array((scale,), out.dtype), table, places, shape, scratch_size=memory,
+             size=_work(q, k))  # fmt: skip
     del keep
 
 
@@ -75,7 +73,7 @@ def backward(
     width, e, ev = panel_columns(out.dtype), q.shape[-1], v.shape[-1]
     memory = _chunk(k.shape[-2], width) * (e + ev + _up(e, width) + 2 * QUERIES)
     memory += QUERIES * (_up(e, width) + _up(ev, width) + tile_rows(2)) + 4 * width
-    parallel(attend_back, places.shape[1], np.array((scale,), out.dtype), table, places, shape, block=1,
+    parallel(attend_back, places.shape[1], np.array((scale,), out.dtype), table, places, shape,
              scratch_size=memory, size=2 * _work(q, k))  # fmt: skip
     del keep
 

@@ -49,7 +49,7 @@ STEPS = 256  # of a sum at once
 ROWS, COLUMNS = 96, 256  # of C in a block, at most
 WORTH, WORTH_OF_FEW = 1 << 19, 1 << 15  # operations of a product, of many rows and of few
 BLOCKS = 8  # a product is cut into at least so many, if its rows suffice
-PIECES = 32  # that lighter work is cut into, at most
+PIECES = 32  # that the columns of few rows are cut into, at most
 OWN = 1 << 17  # numbers of B that a unit may pack for itself
 SMALL = 1 << 22  # operations of a matrix that is not cut
 LIGHT = 1 << 21  # operations that one thread does in the time in which another wakes
@@ -95,12 +95,11 @@ def product(
         with scratch(plan.scratch, out.dtype) as memory:
             matrices(0, plan.units, start, table, plan.places, shape, memory)
     elif plan.way == "matrices":
-        parallel(matrices, plan.units, start, table, plan.places, shape, block=-(-plan.units // PIECES),
-                 scratch_size=plan.scratch, size=size)  # fmt: skip
+        parallel(matrices, plan.units, start, table, plan.places, shape, scratch_size=plan.scratch, size=size)
     else:
         packed = empty(CPU, (plan.panels * plan.panel,), out.dtype)
-        parallel(panels, plan.panels, packed, table, plan.places, shape, block=-(-plan.panels // PIECES), size=y.nbytes)
-        parallel(blocks, plan.units, packed, table, plan.places, shape, block=1, scratch_size=plan.scratch, size=size)
+        parallel(panels, plan.panels, packed, table, plan.places, shape, size=y.nbytes)
+        parallel(blocks, plan.units, packed, table, plan.places, shape, scratch_size=plan.scratch, size=size)
     del keep
 
 

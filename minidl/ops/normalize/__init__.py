@@ -219,6 +219,6 @@ def group_norm(
 def _affine(input: Tensor, weight: Tensor | None, bias: Tensor | None, size: int) -> tuple[Tensor, Tensor]:
     """Scale and shift as flat vectors; 1 and 0 where they are None."""
     xp = input.device.xp
-    scale = Tensor.of(xp.ones(size, input.dtype)) if weight is None else weight.reshape(size)
-    shift = Tensor.of(xp.zeros(size, input.dtype)) if bias is None else bias.reshape(size)
-    return scale, shift
+    scale = Tensor.of(xp.ones(size, input.dtype)) if weight is None else weight
+    shift = Tensor.of(xp.zeros(size, input.dtype)) if bias is None else bias
+    return scale if scale.ndim == 1 else scale.reshape(size), shift if shift.ndim == 1 else shift.reshape(size)
