@@ -88,7 +88,7 @@ def multi_head_attention_forward(
         weights = dropout(attention_weights(heads[0], heads[1], mask), dropout_p, training)
         found = matmul(weights, heads[2])
     else:
-        found = scaled_dot_product_attention_by(None, *heads, mask)
+        found = scaled_dot_product_attention_by(None, heads[0], heads[1], heads[2], mask)
     result = linear(found.permute(2, 0, 1, 3).reshape(*q.shape[:2], q.shape[2]), out_proj_weight, out_proj_bias)
     shown = (mean(weights, 1) if average_attn_weights else weights) if need_weights else None
     if single:

@@ -103,7 +103,10 @@ def binary_cross_entropy_with_logits(
     tensor(0.6931472)
     """
     _same_shape("binary_cross_entropy_with_logits", input, target)
-    if weight is None is pos_weight and (total := reduced_loss("entropy_of_logit", input, target, reduction)) is not None:
+    if (
+        weight is None is pos_weight
+        and (total := reduced_loss("entropy_of_logit", input, target, reduction)) is not None
+    ):
         return total
     factor: Tensor | float = 1.0 if pos_weight is None else 1 + (pos_weight - 1) * target
     loss = (1 - target) * input + factor * softplus(-input, threshold=float("inf"))

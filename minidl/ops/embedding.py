@@ -48,7 +48,9 @@ class Embedding(Op):
 
     @staticmethod
     def cpu(out: Array, weight: Array, index: Array, *, padding: int | None) -> None:
-        parallel(_pick, index.size, out.reshape(-1), weight.reshape(-1), index.reshape(-1), weight.shape[1], size=out.nbytes)
+        parallel(
+            _pick, index.size, out.reshape(-1), weight.reshape(-1), index.reshape(-1), weight.shape[1], size=out.nbytes
+        )
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:

@@ -7,7 +7,8 @@
 | ReLU | likewise | likewise | likewise |
 | leaky ReLU, ReLU6 | | likewise, without a residual | likewise |
 
-softmax(q @ k.mT * scale) @ v, written so, becomes the op `attention`. A transposed convolution takes batch-norm at rest and the ReLU; a linear map takes ReLU, GELU, SiLU, sigmoid and tanh.
+A transposed convolution takes batch-norm at rest and the ReLU; a linear map takes ReLU, GELU, SiLU, sigmoid and tanh.
+softmax(q @ k.mT * scale) @ v, written so, becomes the op `attention`.
 How an op waits: `core/defer.py`.
 """
 

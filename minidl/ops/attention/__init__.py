@@ -1,7 +1,7 @@
 """Attention: a weighted mean of values, with weights from how well queries and keys agree.
 
-On the CPU it is one op (`cpu.py`), which never writes the weights to memory; `attention_weights` gives them to those who
-want to see them, or to drop some.
+On the CPU it is one op (`cpu.py`), which never writes the weights to memory; `attention_weights` gives them to those
+who want to see them, or to drop some.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ __all__ = ["attention_weights", "scaled_dot_product_attention_by"]
 class Attention(Op):
     """softmax(q kᵀ scale + mask) v, and the logarithm of each query's sum of exponentials, which going back needs.
 
-    q (..., L, E), k (..., S, E) and v (..., S, Ev) have the same leading dimensions; the mask broadcasts to (..., L, S).
+    q (..., L, E), k (..., S, E) and v (..., S, Ev) have the same leading dimensions; the mask broadcasts to
+    (..., L, S).
     """
 
     name = "attention"
@@ -62,7 +63,7 @@ class Attention(Op):
 
     @classmethod
     def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
-        is_alike = all([a.dtype == arrays[0].dtype and a.size for a in arrays])
+        is_alike = all(a.dtype == arrays[0].dtype and a.size for a in arrays)
         return is_alike and super().cpu_takes(arrays, params)
 
     @staticmethod

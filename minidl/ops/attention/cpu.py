@@ -1,11 +1,11 @@
 """Attention by blocks of queries and chunks of keys: the weights of a block live in the second-level cache and nowhere
 else.
 
-softmax(q kᵀ) as a matrix of its own is written and read four times forward and as often backward, 10 MB for 128 heads of
-144 places. Here a block of 96 queries meets a chunk of 256 keys: their scores are made by the micro-kernel, turned into
-exponentials, and multiplied with the chunk's values at once. Where there are several chunks, what was summed so far is
-scaled down whenever a larger score turns up. For the way back only the logarithm of each query's sum is kept; weights
-are computed again: exp(score - that).
+softmax(q kᵀ) as a matrix of its own is written and read four times forward and as often backward, 10 MB for 128 heads
+of 144 places. Here a block of 96 queries meets a chunk of 256 keys: their scores are made by the micro-kernel, turned
+into exponentials, and multiplied with the chunk's values at once. Where there are several chunks, what was summed so
+far is scaled down whenever a larger score turns up. For the way back only the logarithm of each query's sum is kept;
+weights are computed again: exp(score - that).
 
 Forward 4 L S E operations for L queries, S keys and E features (with as many values), backward 10 L S E; bytes: the
 inputs and the results. A unit of work is a block of queries forward, and a whole matrix (one head of one sample)
@@ -80,7 +80,7 @@ def backward(
 
 def _work(q: Array, k: Array) -> int:
     """What stands for bytes where `parallel` asks whether threads are worth calling: those of the weights."""
-    return q.nbytes // max(q.shape[-1], 1) * k.shape[-2]
+    return int(q.nbytes // max(q.shape[-1], 1) * k.shape[-2])
 
 
 def _in_rows(a: Array) -> Array:
@@ -216,13 +216,13 @@ def attend_back(begin: int, end: int, scale: Array, table: Array, places: Array,
 
 
 @inline
-def _last_key(end: int, shape: Array) -> int:
+def _last_key(end: int, shape: Array) -> Any:
     """From which key on none counts for queries before `end`."""
     return min(shape[_S], end) if shape[_CAUSAL] else shape[_S]
 
 
 @inline
-def _counted(query: int, first: int, wide: int, shape: Array) -> int:
+def _counted(query: int, first: int, wide: int, shape: Array) -> Any:
     """How many keys of a chunk that begins at `first` count for a query."""
     return max(0, min(wide, query + 1 - first)) if shape[_CAUSAL] else wide
 

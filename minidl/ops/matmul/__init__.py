@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor
-from minidl.device.determinism import is_batch_invariant
 from minidl.device.dtypes import promote
 from minidl.errors import ShapeError
 from minidl.ops.matmul.cpu import is_worth_it, product
@@ -111,7 +110,8 @@ class Linear(Op):
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
-        return gradients(node, *node.saved, g)
+        x, weight = node.saved
+        return gradients(node, x, weight, g)
 
 
 def gradients(node: Node, x: Tensor, weight: Tensor, g: Tensor) -> Grads:

@@ -1,7 +1,9 @@
-"""linear_then: a linear map with the activation behind it, applied to each block of its result before it leaves the cache.
+"""linear_then: a linear map with the activation behind it, applied to each block of its result before it leaves the
+cache.
 
-Nobody calls it: `ops/fusion.py` makes it of a linear map and what comes after. On its own, an activation reads and writes
-the whole result once more. Going back needs what the activation was given, or its result where that tells the slope.
+Nobody calls it: `ops/fusion.py` makes it of a linear map and what comes after. On its own, an activation reads and
+writes the whole result once more. Going back needs what the activation was given, or its result where that tells the
+slope.
 """
 
 from __future__ import annotations
@@ -36,9 +38,7 @@ class LinearThen(Op):
         return Linear.infer(x, weight, bias)
 
     @staticmethod
-    def reference(
-        xp: Any, out: Array, x: Array, weight: Array, bias: Array | None = None, *, activation: str
-    ) -> None:
+    def reference(xp: Any, out: Array, x: Array, weight: Array, bias: Array | None = None, *, activation: str) -> None:
         Linear.reference(xp, out, x, weight, bias)
         registry.ops[activation].reference(xp, out, out.copy())
 
@@ -78,9 +78,7 @@ class LinearThenKept(LinearThen):
         registry.ops[activation].reference(xp, result, given)
 
     @staticmethod
-    def cpu(
-        out: tuple[Array, Array], x: Array, weight: Array, bias: Array | None = None, *, activation: str
-    ) -> None:
+    def cpu(out: tuple[Array, Array], x: Array, weight: Array, bias: Array | None = None, *, activation: str) -> None:
         result, given = (a.reshape(-1, len(weight)) for a in out)
         product(result, x.reshape(-1, x.shape[-1]), weight.T, bias, ACTIVATIONS.index(activation), given)
 

@@ -1,14 +1,14 @@
 """Products of matrices on the micro-kernel, with bias and activation before the result leaves the cache.
 
-B is packed in panels of two vectors of columns, so that the micro-kernel reads it in order; A is read where it lies, or,
-where it lies step by step (the gradient of a weight), packed a block at a time. The sums are cut into pieces of 256
-steps: a panel of 256×32 numbers stays in the first-level cache while the rows of a block of A, which fit the second,
-pass by it (Goto and van de Geijn 2008, "Anatomy of high-performance matrix multiplication"). Every number of C is summed
-in the order of k, and blocks of C are shared out whole, so neither threads nor neighbours change a bit.
+B is packed in panels of two vectors of columns, so that the micro-kernel reads it in order; A is read where it lies,
+or, where it lies step by step (the gradient of a weight), packed a block at a time. The sums are cut into pieces of
+256 steps: a panel of 256×32 numbers stays in the first-level cache while the rows of a block of A, which fit the
+second, pass by it (Goto and van de Geijn 2008, "Anatomy of high-performance matrix multiplication"). Every number of C
+is summed in the order of k, and blocks of C are shared out whole, so neither threads nor neighbours change a bit.
 
-Matrices may lie anywhere, with any step from one to the next (views of heads, transposed or broadcast operands): kernels
-get pointers to the arrays and a table of where each matrix of the batch begins. Small matrices are a unit of work each
-and pack what they need; large ones are packed first, by all threads, and then cut into blocks.
+Matrices may lie anywhere, with any step from one to the next (views of heads, transposed or broadcast operands):
+kernels get pointers to the arrays and a table of where each matrix of the batch begins. Small matrices are a unit of
+work each and pack what they need; large ones are packed first, by all threads, and then cut into blocks.
 
 2·M·N·K operations on M·K + K·N + M·N numbers, and K·N once more to pack. One core of a Zen 5, float32, GFLOP/s:
 

@@ -11,7 +11,13 @@ from minidl.device import get_num_threads, numba_status, set_num_threads
 from minidl.nn.functional import scaled_dot_product_attention
 
 # (batch, L, S, E, Ev): of one block, of several, with ragged ends, of a single number.
-SHAPES = [((2, 3), 5, 7, 4, 6), ((2,), 144, 144, 24, 24), ((2,), 100, 600, 40, 33), ((), 97, 31, 8, 16), ((1,), 1, 1, 1, 1)]
+SHAPES = [
+    ((2, 3), 5, 7, 4, 6),
+    ((2,), 144, 144, 24, 24),
+    ((2,), 100, 600, 40, 33),
+    ((), 97, 31, 8, 16),
+    ((1,), 1, 1, 1, 1),
+]
 
 
 def draw(batch, queries, keys, features, values, dtype=np.float64):
@@ -93,7 +99,8 @@ def test_a_query_for_which_no_key_counts_gets_zeros() -> None:
     found = scaled_dot_product_attention(q, k, v, minidl.tensor([[True, False, True], [False, False, False]]))
     assert not found[1].detach().numpy().any()
     found.sum().backward()
-    assert np.isfinite(q.grad.numpy()).all() and not q.grad[1].numpy().any()
+    assert np.isfinite(q.grad.numpy()).all()
+    assert not q.grad[1].numpy().any()
 
 
 def test_bits_do_not_depend_on_the_number_of_threads() -> None:

@@ -77,6 +77,7 @@ def test_an_activation_gives_what_its_op_gives(activation, rows) -> None:
     plain, joined = (np.empty((rows, 70), np.float32) for _ in range(2))
     product(plain, x, weight.T, activation=NONE)
     product(joined, x, weight.T, activation=ACTIVATIONS.index(activation))
-    alone = {"gelu_tanh": lambda t: minidl.gelu(t, approximate="tanh")}.get(activation, getattr(minidl, activation, None))
+    ops = {"gelu_tanh": lambda t: minidl.gelu(t, approximate="tanh")}
+    alone = ops.get(activation, getattr(minidl, activation, None))
     # The same formula in another loop, where products may be fused with sums: a few units in the last place.
     np.testing.assert_allclose(joined, alone(minidl.tensor(plain)).numpy(), rtol=2e-6, atol=2e-6)
