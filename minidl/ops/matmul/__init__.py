@@ -6,15 +6,20 @@ BLAS; on the CPU products that are worth a call of a kernel run on our own micro
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from minidl.core import Array, Grads, Node, Op, Spec, Tensor
-from minidl.device.dtypes import promote
+from minidl.core import Array, Grads, Node, Op, Spec, Tensor, is_recording, registry
+from minidl.device import CPU, empty
+from minidl.device.dtypes import accumulator, promote
 from minidl.errors import ShapeError
-from minidl.ops.matmul.cpu import is_worth_it, product
+from minidl.ops.matmul.cpu import is_worth_it, multiply, product
+from minidl.ops.matmul.finish import ACTIVATIONS, slopes
+from minidl.ops.reduce import SMALL
+from minidl.ops.reduce_loops import sums
 from minidl.ops.views import reshape
 
 __all__ = ["bmm", "linear", "matmul"]
@@ -114,13 +119,84 @@ class Linear(Op):
         return gradients(node, x, weight, g)
 
 
-def gradients(node: Node, x: Tensor, weight: Tensor, g: Tensor) -> Grads:
-    """Those of the inputs of a linear map, given that of its result."""
-    gx = matmul(g, weight) if node.needs[0] else None
+class LinearGrad(Op):
+    """The gradients of x, weight and bias that are needed, given that of activation(linear(x, weight, bias)).
+
+    `at` is where the slope of the activation is told: what it was given, or its result.
+    """
+
+    name = "linear_grad"
+
+    @staticmethod
+    def infer(
+        g: Spec, x: Spec, weight: Spec, at: Spec | None = None, *, needs: tuple[bool, ...], activation: str
+    ) -> tuple[Spec, ...]:
+        features = g.shape[-1]
+        shapes = ((*g.shape[:-1], weight.shape[-1]), (features, x.shape[-1]), (features,))
+        return tuple(g.with_shape(*shape) for shape, needed in zip(shapes, needs, strict=False) if needed)
+
+    @staticmethod
+    def reference(
+        xp: Any, out: tuple[Array, ...], g: Array, x: Array, weight: Array, at: Array | None = None,
+        *, needs: tuple[bool, ...], activation: str,
+    ) -> None:  # fmt: skip
+        if at is not None:
+            g, given = xp.empty(g.shape, g.dtype), g
+            registry.ops[f"{activation}_grad"].reference(xp, g, given, at)
+        targets, count = iter(out), math.prod(g.shape[:-1])
+        rows = g.reshape(count, g.shape[-1])
+        if needs[0]:
+            xp.matmul(g, weight, out=next(targets))
+        if needs[1]:
+            xp.matmul(rows.T, x.reshape(count, x.shape[-1]), out=next(targets))
+        if len(needs) > 2 and needs[2]:
+            next(targets)[...] = rows.sum(0, dtype=accumulator(g.dtype))
+
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        is_alike = all(a.dtype == arrays[0].dtype and a.size for a in arrays)
+        return is_alike and super().cpu_takes(arrays, params)
+
+    @staticmethod
+    def cpu(
+        out: tuple[Array, ...], g: Array, x: Array, weight: Array, at: Array | None = None,
+        *, needs: tuple[bool, ...], activation: str,
+    ) -> None:  # fmt: skip
+        rows, bias = g.reshape(-1, g.shape[-1]), None
+        if at is not None:
+            given, rows = rows, empty(CPU, rows.shape, rows.dtype)
+            bias = slopes(rows, given, at.reshape(rows.shape), ACTIVATIONS.index(activation))
+        targets = iter(out)
+        if needs[0]:
+            gx = next(targets)
+            multiply(gx.reshape(len(rows), gx.shape[-1]), rows, weight)
+        if needs[1]:
+            multiply(next(targets), rows.T, x.reshape(len(rows), x.shape[-1]))
+        if len(needs) > 2 and needs[2]:
+            next(targets)[...] = rows_summed(rows) if bias is None else bias
+
+
+def gradients(
+    node: Node, x: Tensor | None, weight: Tensor | None, g: Tensor, at: Tensor | None = None, activation: str = "none"
+) -> Grads:
+    """Those of the inputs of activation(linear(...)), given that of the result."""
+    if not is_recording():
+        stand_in = next((t for t in (x, weight) if t is not None), g)  # for what no gradient needs, and was not kept
+        given = (g, *(stand_in if t is None else t for t in (x, weight)), *(() if at is None else (at,)))
+        found = iter(LinearGrad.apply(*given, needs=node.needs, activation=activation))
+        return tuple(next(found) if needed else None for needed in node.needs)
+    if at is not None:
+        g = registry.ops[f"{activation}_grad"].apply(g, at)
+    gx = matmul(g, weight) if weight is not None and node.needs[0] else None
     rows = rows_of(g)
-    gw = matmul(rows.mT, rows_of(x)) if node.needs[1] else None
+    gw = matmul(rows.mT, rows_of(x)) if x is not None and node.needs[1] else None
     gb = rows.sum(0) if len(node.needs) == 3 and node.needs[2] else None
     return (gx, gw, gb)[: len(node.needs)]
+
+
+def rows_summed(rows: Array) -> Array:
+    """The sum of all rows."""
+    return sums(rows, (0,)) if rows.size >= SMALL else rows.sum(0)
 
 
 def rows_of(x: Tensor) -> Tensor:

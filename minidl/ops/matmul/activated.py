@@ -12,19 +12,11 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor, registry
-from minidl.ops import activation as activations
 from minidl.ops.matmul import Linear, gradients
 from minidl.ops.matmul.cpu import product
-from minidl.ops.matmul.finish import ACTIVATIONS
+from minidl.ops.matmul.finish import ACTIVATIONS, BY_RESULT
 
 __all__: list[str] = []
-
-# The activations whose results tell their slopes.
-BY_RESULT = ("relu", "sigmoid", "tanh")
-_SLOPES: Mapping[str, type[Op]] = {
-    "relu": activations.ReluGrad, "sigmoid": activations.SigmoidGrad, "tanh": activations.TanhGrad,
-    "gelu": activations.GeluGrad, "gelu_tanh": activations.GeluTanhGrad, "silu": activations.SiluGrad,
-}  # fmt: skip
 
 
 class LinearThen(Op):
@@ -55,7 +47,7 @@ class LinearThen(Op):
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
         x, weight, y = node.saved
-        return gradients(node, x, weight, _SLOPES[node.params["activation"]].apply(g, y))
+        return gradients(node, x, weight, g, y, node.params["activation"])
 
 
 class LinearThenKept(LinearThen):
@@ -87,8 +79,11 @@ class LinearThenKept(LinearThen):
         x, weight, (_, given) = node.saved
         if g[0] is None:  # only for a second derivative: what was given is used, its activation is not
             return gradients(node, x, weight, g[1])
-        slope = _SLOPES[node.params["activation"]].apply(g[0], given)
-        return gradients(node, x, weight, slope if g[1] is None else slope + g[1])
+        found = gradients(node, x, weight, g[0], given, node.params["activation"])
+        if g[1] is None:
+            return found
+        more = gradients(node, x, weight, g[1])
+        return tuple(None if a is None or b is None else a + b for a, b in zip(found, more, strict=True))
 
 
 def linear_then(inputs: tuple[Tensor, ...], activation: str, needs_gradient: bool) -> Tensor:

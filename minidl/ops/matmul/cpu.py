@@ -67,6 +67,14 @@ def is_worth_it(size: int, y: tuple[int, ...]) -> bool:
     return is_batch_invariant() or operations >= WORTH or (size <= FEW * y[-2] and operations >= WORTH_OF_FEW)
 
 
+def multiply(out: Array, x: Array, y: Array) -> None:
+    """out = x times y, by a kernel or by NumPy."""
+    if is_worth_it(x.size, y.shape):
+        product(out, x, y)
+    else:
+        np.matmul(x, y, out=out)
+
+
 def product(
     out: Array, x: Array, y: Array, bias: Array | None = None, activation: int = NONE, kept: Array | None = None
 ) -> None:

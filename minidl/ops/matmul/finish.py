@@ -1,15 +1,32 @@
-"""What a product does to its numbers before they leave the cache: the activation behind a linear layer."""
+"""The activations behind a linear layer: applied to a product before it leaves the cache, and on the way back.
+
+Going back, one pass over the gradient multiplies it with the slope of the activation and adds up the columns of the
+product, which is the gradient of the bias.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from minidl.device import inline
+import numpy as np
+
+from minidl.core import Array
+from minidl.device import block_count, kernel, parallel
 from minidl.device.inline import separate
-from minidl.device.scalar_math import normal, sigmoid, tanh, typed
+from minidl.device.scalar_math import sigmoid, tanh
+from minidl.ops.activation import _gelu as gelu
+from minidl.ops.activation import _gelu_slope as gelu_slope
+from minidl.ops.activation import _gelu_tanh as gelu_tanh
+from minidl.ops.activation import _gelu_tanh_slope as gelu_tanh_slope
+from minidl.ops.activation import _relu as relu
+from minidl.ops.activation import _relu_slope as relu_slope
+from minidl.ops.activation import _sigmoid_slope as sigmoid_slope
+from minidl.ops.activation import _silu_slope as silu_slope
+from minidl.ops.activation import _tanh_slope as tanh_slope
 
 # By number, as kernels know them; the names are those of the ops.
 ACTIVATIONS = ("none", "relu", "gelu", "gelu_tanh", "silu", "sigmoid", "tanh")
+BY_RESULT = ("relu", "sigmoid", "tanh")  # whose results tell their slopes
 NONE, RELU, GELU, GELU_TANH, SILU, SIGMOID, TANH = range(len(ACTIVATIONS))
 
 
@@ -21,13 +38,13 @@ def finish_row(out: Any, to: int, kept: Any, at: int, count: int, activation: in
             kept[at + j] = out[to + j]
     if activation == RELU:
         for j in range(count):
-            out[to + j] = _relu(out[to + j])
+            out[to + j] = relu(out[to + j])
     elif activation == GELU:
         for j in range(count):
-            out[to + j] = _gelu(out[to + j])
+            out[to + j] = gelu(out[to + j])
     elif activation == GELU_TANH:
         for j in range(count):
-            out[to + j] = _gelu_tanh(out[to + j])
+            out[to + j] = gelu_tanh(out[to + j])
     elif activation == SILU:
         for j in range(count):
             out[to + j] *= sigmoid(out[to + j])
@@ -39,18 +56,52 @@ def finish_row(out: Any, to: int, kept: Any, at: int, count: int, activation: in
             out[to + j] = tanh(out[to + j])
 
 
-@inline
-def _relu(x: Any) -> Any:
-    return typed(0, x) if x <= typed(0, x) else x
+BLOCK_BYTES, MOST_BLOCKS = 65536, 64  # of the gradient in a unit of work; each has sums of its own
+FLOATS = ("float32", "float64")
 
 
-@inline
-def _gelu(x: Any) -> Any:
-    share, _ = normal(x)
-    return x * share
+def slopes(out: Array, g: Array, at: Array, activation: int) -> Array:
+    """out = g times the slope at `at`, all (rows, columns) and C-contiguous; gives the sums of out's columns."""
+    rows, columns = out.shape
+    block = max(1, BLOCK_BYTES // max(1, columns * out.itemsize), rows // MOST_BLOCKS)
+    sums = np.empty((block_count(rows, block), columns))
+    parallel(_slopes, len(sums), out, sums, g, at, activation, block)
+    return sums.sum(axis=0)
 
 
-@inline
-def _gelu_tanh(x: Any) -> Any:
-    inner = typed(0.7978845608028654, x) * (x + typed(0.044715, x) * x * x * x)
-    return x * sigmoid(inner + inner)
+@kernel("T[:, ::1], float64[:, ::1], const T[:, ::1], const T[:, ::1], intp, intp", T=FLOATS)
+def _slopes(begin: int, end: int, out: Array, sums: Array, g: Array, at: Array, activation: int, block: int) -> None:
+    """One unit is a block of rows."""
+    columns = out.shape[1]
+    total = np.empty(columns, out.dtype)
+    for unit in range(begin, end):
+        total[:] = 0
+        for r in range(unit * block, min(len(out), unit * block + block)):
+            _slope_row(out[r], g[r], at[r], activation)
+            row = out[r]
+            for j in range(columns):
+                total[j] += row[j]
+        for j in range(columns):
+            sums[unit, j] = total[j]
+
+
+@separate
+def _slope_row(out: Array, g: Array, at: Array, activation: int) -> None:
+    if activation == RELU:
+        for j in range(len(out)):
+            out[j] = relu_slope(g[j], at[j])
+    elif activation == GELU:
+        for j in range(len(out)):
+            out[j] = gelu_slope(g[j], at[j])
+    elif activation == GELU_TANH:
+        for j in range(len(out)):
+            out[j] = gelu_tanh_slope(g[j], at[j])
+    elif activation == SILU:
+        for j in range(len(out)):
+            out[j] = silu_slope(g[j], at[j])
+    elif activation == SIGMOID:
+        for j in range(len(out)):
+            out[j] = sigmoid_slope(g[j], at[j])
+    else:
+        for j in range(len(out)):
+            out[j] = tanh_slope(g[j], at[j])
