@@ -53,6 +53,7 @@ PIECES = 32  # that the columns of few rows are cut into, at most
 OWN = 1 << 17  # numbers of B that a unit may pack for itself
 SMALL = 1 << 22  # operations of a matrix that is not cut
 LIGHT = 1 << 21  # operations that one thread does in the time in which another wakes
+ALONE = 1 << 21  # bytes that one thread reads in the time in which another wakes
 FEW = 4  # rows that are not worth packing for
 FLOATS = ("float32", "float64")
 _ROLES = (0, 0, 0, 0, 0)  # out, x, y, the bias, what the activation was given
@@ -98,7 +99,10 @@ def product(
     table, keep = cells([out, x, y, start, out if kept is None else kept], len(_ROLES))
     size = out.nbytes + x.nbytes + y.nbytes
     if plan.way == "few rows":
-        parallel(few_rows, plan.units, start, table, plan.places, shape, size=size)
+        if size < ALONE:
+            few_rows(0, plan.units, start, table, plan.places, shape)
+        else:
+            parallel(few_rows, plan.units, start, table, plan.places, shape, size=size)
     elif plan.way == "at once":
         with scratch(plan.scratch, out.dtype) as memory:
             matrices(0, plan.units, start, table, plan.places, shape, memory)
