@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
-from minidl.core import Tensor
+from minidl.core import Tensor, is_recording
 from minidl.device.dtypes import is_floating
 from minidl.errors import ArgumentError, ShapeError
 from minidl.nn.random_functions import dropout
@@ -68,7 +69,7 @@ def multi_head_attention_forward(
             "multi_head_attention_forward: static_k and static_v are not offered; project them as key, value"
         )
     single = query.ndim == 2
-    q, k, v = (x.unsqueeze(1) if single else x for x in (query, key, value))
+    q, k, v = each_once(lambda x: x.unsqueeze(1) if single else x, query, key, value)
     if query.ndim not in (2, 3) or q.shape[2] != embed_dim_to_check or embed_dim_to_check % num_heads:
         raise ShapeError(f"multi_head_attention_forward: query must be (L, N, {embed_dim_to_check}), a multiple of "
                          f"num_heads {num_heads}; got {query.shape}")  # fmt: skip
@@ -96,9 +97,17 @@ def multi_head_attention_forward(
     return result, shown
 
 
+def each_once(change: Callable[[Tensor], Tensor], *tensors: Tensor) -> tuple[Tensor, ...]:
+    """change(t) for each; what is the same tensor stays the same one."""
+    changed = {id(t): change(t) for t in tensors}
+    return tuple(changed[id(t)] for t in tensors)
+
+
 def _projected(
     q: Tensor, k: Tensor, v: Tensor, weight: Tensor | None, bias: Tensor | None, separate: Any
 ) -> tuple[Tensor, ...]:
+    if q is k is v and weight is not None and separate is None and not is_recording():
+        return tuple(linear(q, weight, bias).chunk(3, -1))
     weights = separate if separate is not None else weight.chunk(3, 0)  # type: ignore[union-attr]
     biases = (None, None, None) if bias is None else bias.chunk(3, 0)
     return tuple(linear(x, w, b) for x, w, b in zip((q, k, v), weights, biases, strict=True))

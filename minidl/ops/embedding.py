@@ -159,8 +159,10 @@ def embedding(
 
 
 def _check_rows(name: str, input: Tensor, rows: int) -> None:
-    if input.numel() and not 0 <= int(input.array.min()) <= int(input.array.max()) < rows:
-        low, high = int(input.array.min()), int(input.array.max())
+    if not input.numel():
+        return
+    low, high = int(input.array.min()), int(input.array.max())
+    if not 0 <= low <= high < rows:
         raise ShapeError(f"{name}: input goes from {low} to {high}, but weight has rows 0 to {rows - 1}")
 
 

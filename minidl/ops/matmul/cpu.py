@@ -39,7 +39,6 @@ from minidl.device.inline import separate
 from minidl.device.line_products import line_products
 from minidl.device.microkernel import gemm_taps, panel_columns, panel_count, tile_rows
 from minidl.device.pointers import cells, pointers_at
-from minidl.device.scratch import scratch
 from minidl.device.transpose import transpose
 from minidl.device.turned_tiles import pack_columns, pack_rows, turned_rows, turned_tile
 from minidl.device.vectors import lanes
@@ -52,8 +51,6 @@ BLOCKS = 8  # a product is cut into at least so many, if its rows suffice
 PIECES = 32  # that the columns of few rows are cut into, at most
 OWN = 1 << 17  # numbers of B that a unit may pack for itself
 SMALL = 1 << 22  # operations of a matrix that is not cut
-LIGHT = 1 << 21  # operations that one thread does in the time in which another wakes
-ALONE = 1 << 21  # bytes that one thread reads in the time in which another wakes
 FEW = 4  # rows that are not worth packing for
 FLOATS = ("float32", "float64")
 _ROLES = (0, 0, 0, 0, 0)  # out, x, y, the bias, what the activation was given
@@ -99,13 +96,7 @@ def product(
     table, keep = cells([out, x, y, start, out if kept is None else kept], len(_ROLES))
     size = out.nbytes + x.nbytes + y.nbytes
     if plan.way == "few rows":
-        if size < ALONE:
-            few_rows(0, plan.units, start, table, plan.places, shape)
-        else:
-            parallel(few_rows, plan.units, start, table, plan.places, shape, size=size)
-    elif plan.way == "at once":
-        with scratch(plan.scratch, out.dtype) as memory:
-            matrices(0, plan.units, start, table, plan.places, shape, memory)
+        parallel(few_rows, plan.units, start, table, plan.places, shape, size=size)
     elif plan.way == "matrices":
         parallel(matrices, plan.units, start, table, plan.places, shape, scratch_size=plan.scratch, size=size)
     else:
@@ -139,7 +130,7 @@ class _Shapes(dict[tuple[bool, int, bool], Array]):
 class _Plan(NamedTuple):
     """How a product of arrays that lie so is cut."""
 
-    way: str  # "few rows", "at once", "matrices" or "blocks"
+    way: str  # "few rows", "matrices" or "blocks"
     units: int
     scratch: int  # numbers that a thread needs
     panels: int  # of all B together
@@ -170,7 +161,7 @@ def _plan(
         height = min(ROWS, -(-share // tile) * tile)
         down = -(-rows // height)
     else:
-        way, height, down, across = "at once" if work * count < LIGHT else "matrices", ROWS, 1, 1
+        way, height, down, across = "matrices", ROWS, 1, 1
     room = 0 if a_step == 1 else -(-(min(height, rows) + tile) * STEPS // width) * width + width
     shapes = _Shapes((rows, columns, steps, ldc, a_row, a_step, b_step, b_column, height, down, across, room))
     scratch = room if way == "blocks" else room + packed * steps
