@@ -190,7 +190,7 @@ def _hard(
     if reduction != "mean":
         return reduce_loss(loss, reduction)
     if weight is not None:
-        return _weighted_mean(loss, target, weight, ignore_index)
+        return _weighted_mean(loss, target, weight, ignore_index, kept)
     return sum_(loss) * (1 / kept if kept else math.nan)
 
 
@@ -202,13 +202,15 @@ def nll_loss(
     Arguments as for `cross_entropy`, with `input` log-probabilities and `target` classes.
     """
     dim = min(1, input.ndim - 1)
-    _check_target(input, target, weight, ignore_index, dim)
+    kept = _check_target(input, target, weight, ignore_index, dim)
     factor = Tensor.of(input.device.xp.ones(input.shape[dim], input.dtype)) if weight is None else weight
     one = dim == 0
     given = (input.unsqueeze(0), target.unsqueeze(0)) if one else (input, target)
     loss: Tensor = Nll.apply(*given, factor, ignore_index=ignore_index)
     loss = loss.squeeze(0) if one else loss
-    return _weighted_mean(loss, target, weight, ignore_index) if reduction == "mean" else reduce_loss(loss, reduction)
+    if reduction != "mean":
+        return reduce_loss(loss, reduction)
+    return _weighted_mean(loss, target, weight, ignore_index, kept)
 
 
 def reduce_loss(loss: Tensor, reduction: str) -> Tensor:
@@ -231,11 +233,13 @@ def _along(weight: Tensor | None, input: Tensor, dim: int) -> Tensor | float:
     return 1.0 if weight is None else weight.reshape([-1 if d == dim else 1 for d in range(input.ndim)])
 
 
-def _weighted_mean(loss: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int) -> Tensor:
-    """The mean over kept positions, each counted by the weight of its class."""
-    xp, places = target.device.xp, target.array
-    kept = places[places != ignore_index]
-    total = kept.size if weight is None else float(xp.bincount(kept, minlength=len(weight)) @ weight.array)
+def _weighted_mean(loss: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, kept: int) -> Tensor:
+    """The mean over the positions that are kept, each counted by the weight of its class."""
+    total: float = kept
+    if weight is not None:
+        places = target.array
+        seen = places.reshape(-1) if kept == places.size else places[places != ignore_index]
+        total = float(target.device.xp.bincount(seen, minlength=len(weight)) @ weight.array)
     return sum_(loss) * (1 / total if total else math.nan)
 
 
