@@ -1,10 +1,10 @@
 """group_normalize: group and instance norm of images whose channels lie side by side in memory.
 
-A group's numbers are then spread over all pixels of an image, so statistics are sums over pixels, one for each channel:
-vectors hold channels, and of few channels several pixels are taken as one. Forward reads the image twice (sums of what
-is left of each number when the channel's first is taken off, and of its square; then the result), backward likewise
-(sums of g and of g times the deviation; then a sum of three terms with coefficients for each channel). 3 operations a
-number in each pass, so memory decides: 12 bytes a number forward in float32, 20 backward.
+A group's numbers are then spread over all pixels of an image, so statistics are sums over pixels, one for each
+channel: vectors hold channels, and of few channels several pixels are taken as one. Forward reads the image twice
+(sums of what is left of each number when the mean of some pixels is taken off, and of its square; then the result),
+backward likewise (sums of g and of g times the deviation; then a sum of three terms with coefficients for each
+channel). 3 operations a number in each pass, so memory decides: 12 bytes a number forward in float32, 20 backward.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 
 from minidl.core import Array
-from minidl.device import block_count, kernel, parallel
+from minidl.device import block_count, inline, kernel, parallel
 
 BLOCK_BYTES = 65536
+RUN = 32  # rows that are added up in the type of the image; sums of runs are added up in float64
+SAMPLES = 64  # pixels whose mean is taken off before squares are summed, so that little cancels
 WIDE = 64  # numbers in a row, at least, where pixels can be taken together
 FLOATS = ("float32", "float64")
 
@@ -24,10 +26,9 @@ FLOATS = ("float32", "float64")
 def moments(x: Array, groups: int) -> tuple[Array, Array]:
     """Mean and variance of each group, (N, groups) in float64, of x (N, pixels, C)."""
     count, pixels, _ = x.shape
-    first = np.ascontiguousarray(x[:, 0])
-    plain, square = _summed(_deviations, x, (x,), first)
-    plain, square = plain / pixels, square / pixels
-    means = (first + plain).reshape(count, groups, -1)
+    centre = x[:, :: max(1, pixels // SAMPLES)].mean(axis=1)
+    plain, square = (total / pixels for total in _summed(_deviations, x, (x,), centre))
+    means = (centre + plain).reshape(count, groups, -1)
     mean = means.mean(axis=2)
     within = (square - plain * plain).reshape(count, groups, -1)
     return mean, (within + (means - mean[:, :, None]) ** 2).mean(axis=2)
@@ -94,17 +95,27 @@ def _deviations(begin: int, end: int, parts: Array, x: Array, centre: Array, blo
     blocks = -(-count // block)
     plain, square = np.empty(width, x.dtype), np.empty(width, x.dtype)
     for unit in range(begin, end):
-        image, first = unit // blocks, unit % blocks * block
-        plain[:], square[:] = 0, 0
+        image, start = unit // blocks, unit % blocks * block
+        stop = min(start + block, count)
         middle = centre[image]
-        for r in range(first, min(first + block, count)):
-            row = x[image, r]
-            for j in range(width):
-                away = row[j] - middle[j]
-                plain[j] += away
-                square[j] += away * away
-        for j in range(width):
-            parts[unit, 0, j], parts[unit, 1, j] = plain[j], square[j]
+        parts[unit] = 0
+        for first in range(start, stop, RUN):
+            plain[:], square[:] = 0, 0
+            for r in range(first, min(first + RUN, stop)):
+                row = x[image, r]
+                for j in range(width):
+                    away = row[j] - middle[j]
+                    plain[j] += away
+                    square[j] += away * away
+            _add_sums(parts, unit, plain, square)
+
+
+@inline
+def _add_sums(parts: Array, unit: int, one: Array, other: Array) -> None:
+    for j in range(len(one)):
+        parts[unit, 0, j] += one[j]
+    for j in range(len(one)):
+        parts[unit, 1, j] += other[j]
 
 
 @kernel("float64[:, :, ::1], const T[:, :, ::1], const T[:, :, ::1], const T[:, ::1], intp", T=FLOATS)
@@ -114,16 +125,18 @@ def _slopes(begin: int, end: int, parts: Array, g: Array, x: Array, centre: Arra
     blocks = -(-count // block)
     plain, along = np.empty(width, x.dtype), np.empty(width, x.dtype)
     for unit in range(begin, end):
-        image, first = unit // blocks, unit % blocks * block
-        plain[:], along[:] = 0, 0
+        image, start = unit // blocks, unit % blocks * block
+        stop = min(start + block, count)
         middle = centre[image]
-        for r in range(first, min(first + block, count)):
-            row, slope = x[image, r], g[image, r]
-            for j in range(width):
-                plain[j] += slope[j]
-                along[j] += slope[j] * (row[j] - middle[j])
-        for j in range(width):
-            parts[unit, 0, j], parts[unit, 1, j] = plain[j], along[j]
+        parts[unit] = 0
+        for first in range(start, stop, RUN):
+            plain[:], along[:] = 0, 0
+            for r in range(first, min(first + RUN, stop)):
+                row, slope = x[image, r], g[image, r]
+                for j in range(width):
+                    plain[j] += slope[j]
+                    along[j] += slope[j] * (row[j] - middle[j])
+            _add_sums(parts, unit, plain, along)
 
 
 @kernel("T[:, :, ::1], const T[:, :, ::1], const T[:, ::1], const T[:, ::1], const T[::1]", T=FLOATS)
