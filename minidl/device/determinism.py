@@ -1,8 +1,8 @@
 """How far a result must not depend on how it was computed.
 
 Results never depend on the number of threads. That of a sample may depend on what else is in its batch, by the last
-digits: BLAS sums a row in another order when there are more rows, and a convolution of many images may take another
-algorithm than that of one.
+digits: a product of few rows is summed in another order than one of many, and a convolution of many images may take
+another algorithm than that of one.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ def use_deterministic(mode: str) -> None:
 
     Args:
         mode: "threads" (the default): not on the number of threads. "batch": nor, in inference, on the other samples of
-            the batch: products of matrices leave BLAS for kernels of our own, sums leave ours for NumPy's, and
-            convolutions choose their algorithm as for one image. Gradients of weights are sums over the batch and
-            depend on it in any case.
+            the batch: products of matrices are summed step by step whatever their size, sums leave our loops for
+            NumPy's, and convolutions choose their algorithm as for one image. Gradients of weights are sums over the
+            batch and depend on it in any case.
 
     Raises:
         ArgumentError: if it is neither.

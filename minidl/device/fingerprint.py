@@ -104,8 +104,9 @@ def _value_parts(
     elif isinstance(value, FunctionType) and emits_code:
         yield from _function_parts(value, seen, emits_code=True)
     elif isinstance(value, type) and emits_code:
-        for method, body in vars(value).items():
+        for method, body in [item for base in value.__mro__[:-1] for item in vars(base).items()]:
             yield method
+            body = getattr(body, "__func__", body)  # of a static method
             if isinstance(body, FunctionType):
                 yield from _function_parts(body, seen, emits_code=True)
     else:

@@ -25,6 +25,7 @@ from minidl.device.layout import channels_first_view
 LEAST_BYTES = 1 << 16  # of a block: smaller arrays come from memory that the C library keeps itself
 ALIGNMENT = 64  # a vector across two cache lines costs two reads
 SLACK = 1.125  # how far the pool may exceed the bytes that were once in use at the same time
+FREE_BYTES = 1 << 24  # that it may hold in any case: a small net's results are of more sizes than are alive at once
 
 _poisoned: ContextVar[bool] = ContextVar("poisoned", default=False)
 
@@ -39,7 +40,8 @@ _ONLY_LISTED = _references([np.empty(0)], 0)  # what Python counts for an object
 class Pool:
     """Blocks of memory by size, each lent to one array at a time; sizes not asked for lately go back first.
 
-    Blocks in use and idle ones together never exceed `SLACK` times the bytes that were once in use at the same time.
+    Blocks in use and idle ones together never exceed `SLACK` times the bytes that were once in use at the same time, or
+    `FREE_BYTES`.
     """
 
     def __init__(self) -> None:
@@ -74,8 +76,9 @@ class Pool:
         total = sum(key * len(alike) for key, alike in self.blocks.items())
         used = total - sum(key * len(places) for key, places in idle.items())
         self.peak = max(self.peak, used + size)
+        limit = max(SLACK * self.peak, FREE_BYTES) if size else 0
         for key, places in idle.items():
-            while places and total + size > SLACK * self.peak:
+            while places and total + size > limit:
                 del self.blocks[key][places.pop()]
                 total -= key
 

@@ -48,13 +48,23 @@ def tile_rows(vectors: int) -> int:
     return 6 if vectors == 2 and registers() == 16 else 12
 
 
-class _Tile:
+class Tile:
     """Writes the code of one tile."""
 
     def __init__(self, context: Any, builder: Any, types: dict[str, Any], args: dict[str, Any]) -> None:
         self.context, self.builder, self.types, self.args = context, builder, types, args
         self.vector = vector_type(types["c"])
         self.rows = self.vectors = 0
+
+    @staticmethod
+    def height(vectors: int) -> int:
+        """Rows of a tile of so many vectors."""
+        return tile_rows(vectors)
+
+    @staticmethod
+    def place(i: int, k: int, lda: int) -> int:
+        """Where number (i, k) of A lies."""
+        return i * lda + k
 
     def write(self, rows: int, vectors: int) -> None:
         self.rows, self.vectors = rows, vectors
@@ -154,7 +164,9 @@ class _Tile:
                         store_masked(builder, value, place, mask)
 
 
-def _tile(vectors: int) -> Intrinsic:
+def tile(vectors: int, writer: type[Tile] = Tile) -> Intrinsic:
+    """The intrinsic of a tile of so many vectors, written by `writer`; its arrays may be pointers (`pointers.py`)."""
+
     def emit(
         typing_context: Any, c: Any, ic: Any, ldc: Any, start: Any, i_start: Any, ld_start: Any, a: Any, ia: Any,
         lda: Any, b: Any, ib: Any, ldb: Any, m: Any, n: Any, taps: Any, a_step: Any, b_step: Any, run: Any,
@@ -166,11 +178,11 @@ def _tile(vectors: int) -> Intrinsic:
             "a": a, "ia": ia, "lda": lda, "b": b, "ib": ib, "ldb": ldb,
             "m": m, "n": n, "taps": taps, "a_step": a_step, "b_step": b_step, "run": run,
         }  # fmt: skip
-        declared = {name: kind if isinstance(kind, types.Array) else types.intp for name, kind in kinds.items()}
+        declared = {name: types.intp if isinstance(kind, types.Integer) else kind for name, kind in kinds.items()}
 
         def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            tile = _Tile(context, builder, declared, dict(zip(kinds, args, strict=True)))
-            tile.write(tile_rows(vectors), vectors)
+            written = writer(context, builder, declared, dict(zip(kinds, args, strict=True)))
+            written.write(writer.height(vectors), vectors)
             return context.get_dummy_value()
 
         return types.void(*declared.values()), code
@@ -180,19 +192,19 @@ def _tile(vectors: int) -> Intrinsic:
         lda: int, b: Any, ib: int, ldb: int, m: int, n: int, taps: int, a_step: int, b_step: int, run: int,
     ) -> None:  # fmt: skip
         width = vectors * lanes_of(c.dtype)
-        for i in range(min(m, tile_rows(vectors))):
+        for i in range(min(m, writer.height(vectors))):
             for j in range(min(n, width)):
                 total = start[i_start + i * ld_start + j]
                 for t in range(taps):
                     for k in range(run):
-                        left = a[ia + t * a_step + i * lda + k]
+                        left = a[ia + t * a_step + writer.place(i, k, lda)]
                         total += left * b[ib + t * b_step + k * ldb + j]
                 c[ic + i * ldc + j] = total
 
     return intrinsic(emit)(python)
 
 
-_wide, _narrow = _tile(2), _tile(1)
+_wide, _narrow = tile(2), tile(1)
 
 
 def _constant_rows(vectors: int) -> Intrinsic:

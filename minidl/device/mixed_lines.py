@@ -68,6 +68,34 @@ def _emit_sum(
     return types.void(target, number, source, number, places, weights, number, number, number), code
 
 
+def _emit_add(
+    typing_context: Any, target: Any, i: Any, source: Any, a: Any, factor: Any, n: Any
+) -> Any:  # fmt: skip
+    from numba.core import types
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        vector = vector_type(source)
+        end = builder.gep(data_pointer(context, builder, target, args[0]), [args[1]])
+        first = builder.gep(data_pointer(context, builder, source, args[2]), [args[3]])
+        share = splat(builder, vector, args[4])
+
+        def work(k: Any, mask: Any) -> None:
+            place = builder.gep(end, [k])
+            x = read(builder, vector, builder.gep(first, [k]), mask)
+            write(builder, multiply_add(builder, x, share, read(builder, vector, place, mask)), place, mask)
+
+        for_vectors(builder, vector, args[5], work)
+        return context.get_dummy_value()
+
+    return types.void(target, types.intp, source, types.intp, source.dtype, types.intp), code
+
+
+@intrinsic(_emit_add)
+def add_scaled_line(target: Any, i: int, source: Any, a: int, factor: Any, n: int) -> None:
+    """target[i + k] += source[a + k] * factor for k < n."""
+    target[i : i + n] += source[a : a + n] * factor
+
+
 @intrinsic(_emit_sum)
 def sum_lines(
     target: Any, i: int, source: Any, first: int, places: Any, weights: Any, k: int, last: int, n: int

@@ -28,7 +28,7 @@ from minidl.device.vectors import (
 ROWS = 4  # vectors of partial sums: an addition takes 4 cycles, and two begin in each
 
 
-def _total(builder: Any, rows: list[Any], join: Any = None) -> Any:
+def total_of(builder: Any, rows: list[Any], join: Any = None) -> Any:
     """All lanes of all rows, added up (or joined) pairwise."""
     from llvmlite import ir
 
@@ -48,7 +48,7 @@ def _total(builder: Any, rows: list[Any], join: Any = None) -> Any:
 
 def _summed(builder: Any, vector: Any, n: Any, add: Any) -> Any:
     """The sum of what `add(k, mask, total)` adds to a vector for each k; mask is None where all lanes count."""
-    return _total(builder, _swept(builder, vector, n, add, zeros(vector)))
+    return total_of(builder, _swept(builder, vector, n, add, zeros(vector)))
 
 
 def _swept(builder: Any, vector: Any, n: Any, add: Any, start: Any) -> list[Any]:
@@ -127,7 +127,7 @@ def _emit_max(typing_context: Any, a: Any, i: Any, n: Any) -> Any:
                 return larger(load(builder, vector, place), top)
             return larger(builder.select(mask, load_masked(builder, vector, place, mask), lowest), top)
 
-        return _total(builder, _swept(builder, vector, args[2], see, lowest), larger)
+        return total_of(builder, _swept(builder, vector, args[2], see, lowest), larger)
 
     return a.dtype(a, types.intp, types.intp), code
 

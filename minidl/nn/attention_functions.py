@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
-from minidl.core import Tensor
+from minidl.core import Tensor, is_recording
 from minidl.device.dtypes import is_floating
 from minidl.errors import ArgumentError, ShapeError
 from minidl.nn.random_functions import dropout
@@ -33,7 +34,7 @@ def scaled_dot_product_attention(
 
     Source: Vaswani et al., NeurIPS 2017, section 3.2.1.
     """
-    drop = functools.partial(dropout, p=dropout_p)
+    drop = functools.partial(dropout, p=dropout_p) if dropout_p else None
     return scaled_dot_product_attention_by(drop, query, key, value, attn_mask, is_causal, scale, enable_gqa)
 
 
@@ -68,7 +69,7 @@ def multi_head_attention_forward(
             "multi_head_attention_forward: static_k and static_v are not offered; project them as key, value"
         )
     single = query.ndim == 2
-    q, k, v = (x.unsqueeze(1) if single else x for x in (query, key, value))
+    q, k, v = each_once(lambda x: x.unsqueeze(1) if single else x, query, key, value)
     if query.ndim not in (2, 3) or q.shape[2] != embed_dim_to_check or embed_dim_to_check % num_heads:
         raise ShapeError(f"multi_head_attention_forward: query must be (L, N, {embed_dim_to_check}), a multiple of "
                          f"num_heads {num_heads}; got {query.shape}")  # fmt: skip
@@ -84,18 +85,29 @@ def multi_head_attention_forward(
     if mask is not None and mask.shape[-1] < k.shape[0]:
         mask = cat([mask, mask.new_zeros((*mask.shape[:-1], k.shape[0] - mask.shape[-1]))], -1)
     heads = [x.reshape(len(x), x.shape[1], num_heads, x.shape[2] // num_heads).permute(1, 2, 0, 3) for x in (q, k, v)]
-    weights = dropout(attention_weights(heads[0], heads[1], mask), dropout_p, training)
-    joined = matmul(weights, heads[2]).permute(2, 0, 1, 3).reshape(*q.shape[:2], q.shape[2])
-    result = linear(joined, out_proj_weight, out_proj_bias)
+    if need_weights or (dropout_p and training):
+        weights = dropout(attention_weights(heads[0], heads[1], mask), dropout_p, training)
+        found = matmul(weights, heads[2])
+    else:
+        found = scaled_dot_product_attention_by(None, heads[0], heads[1], heads[2], mask)
+    result = linear(found.permute(2, 0, 1, 3).reshape(*q.shape[:2], q.shape[2]), out_proj_weight, out_proj_bias)
     shown = (mean(weights, 1) if average_attn_weights else weights) if need_weights else None
     if single:
         return result.squeeze(1), None if shown is None else shown.squeeze(0)
     return result, shown
 
 
+def each_once(change: Callable[[Tensor], Tensor], *tensors: Tensor) -> tuple[Tensor, ...]:
+    """change(t) for each; what is the same tensor stays the same one."""
+    changed = {id(t): change(t) for t in tensors}
+    return tuple(changed[id(t)] for t in tensors)
+
+
 def _projected(
     q: Tensor, k: Tensor, v: Tensor, weight: Tensor | None, bias: Tensor | None, separate: Any
 ) -> tuple[Tensor, ...]:
+    if q is k is v and weight is not None and separate is None and not is_recording():
+        return tuple(linear(q, weight, bias).chunk(3, -1))
     weights = separate if separate is not None else weight.chunk(3, 0)  # type: ignore[union-attr]
     biases = (None, None, None) if bias is None else bias.chunk(3, 0)
     return tuple(linear(x, w, b) for x, w, b in zip((q, k, v), weights, biases, strict=True))

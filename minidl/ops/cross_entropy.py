@@ -1,8 +1,8 @@
 """cross_entropy and nll_loss: how far predicted class probabilities are from the true classes.
 
-With classes as the target, cross_entropy is one op: each logit is read once forward and once backward, and nothing of
-their size is kept. Forward keeps the largest x of each place and log(sum(exp(x - largest))), so backward is
-g * weight * (exp(x - largest - that) - 1 at the target).
+With classes as the target, cross_entropy is one op, label smoothing included: each logit is read once forward and once
+backward, and nothing of their size is kept. Forward keeps the largest x of each place and log(sum(exp(x - largest))),
+so backward is g * weight * (exp(x - largest - that) - 1 at the target).
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from minidl.core import Array, Grads, Node, Op, Spec, Tensor, is_recording
 from minidl.device import parallel
 from minidl.errors import DTypeError, MinidlError, ShapeError
 from minidl.ops.compare import ne
-from minidl.ops.indexing import gather, where
+from minidl.ops.indexing import where
+from minidl.ops.nll import Nll
 from minidl.ops.reduce import mean
 from minidl.ops.reduce import sum as sum_
 from minidl.ops.softmax import log_softmax, softmax
@@ -38,21 +39,28 @@ class CrossEntropy(Op):
     images = ("x",)
 
     @staticmethod
-    def infer(x: Spec, target: Spec, weight: Spec, *, ignore_index: int) -> tuple[Spec, Spec, Spec]:
+    def infer(x: Spec, target: Spec, weight: Spec, *, ignore_index: int, smoothing: float) -> tuple[Spec, Spec, Spec]:
         places = x.with_shape(*target.shape)
         return places, places, places
 
     @staticmethod
     def reference(
-        xp: Any, out: tuple[Array, Array, Array], x: Array, target: Array, weight: Array, *, ignore_index: int
-    ) -> None:
+        xp: Any, out: tuple[Array, Array, Array], x: Array, target: Array, weight: Array,
+        *, ignore_index: int, smoothing: float,
+    ) -> None:  # fmt: skip
         loss, top, level = out
         top[...] = x.max(axis=1)
         level[...] = xp.log(xp.exp(x - xp.expand_dims(top, 1)).sum(axis=1))
         kept = target != ignore_index
         classes = xp.where(kept, target, 0)
         loss[...] = level - (xp.take_along_axis(x, xp.expand_dims(classes, 1), axis=1).squeeze(1) - top)
-        loss *= weight[classes] * kept
+        loss *= weight[classes]
+        if smoothing:
+            off = xp.expand_dims(level, 1) - (x - xp.expand_dims(top, 1))
+            even = xp.moveaxis(off, 1, -1) @ weight / x.shape[1]
+            loss *= 1 - smoothing
+            loss += even * smoothing
+        loss *= kept
 
     @classmethod
     def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
@@ -61,9 +69,12 @@ class CrossEntropy(Op):
         return super().cpu_takes(arrays, params) and fits and x.size > 0
 
     @staticmethod
-    def cpu(out: tuple[Array, Array, Array], x: Array, target: Array, weight: Array, *, ignore_index: int) -> None:
+    def cpu(
+        out: tuple[Array, Array, Array], x: Array, target: Array, weight: Array, *, ignore_index: int, smoothing: float
+    ) -> None:
         places = [a.reshape(-1) for a in out]
-        parallel(cross_entropy_rows, target.size, *places, x.reshape(-1), target.reshape(-1), weight, ignore_index)
+        parallel(cross_entropy_rows, target.size, *places, x.reshape(-1), target.reshape(-1), weight, ignore_index,
+                 smoothing)  # fmt: skip
 
     @staticmethod
     def vjp(node: Node, g: Any) -> Grads:
@@ -71,11 +82,11 @@ class CrossEntropy(Op):
         if not is_recording():
             made = CrossEntropyGrad.apply(g[0], x, target, weight, top.detach(), level.detach(), **node.params)
             return made, None, None
-        kept = ne(target, node.params["ignore_index"])
-        classes = where(kept, target, 0)
-        hit = _one_hot(classes, x)
-        factor = (g[0] * where(kept, weight[classes], 0.0)).unsqueeze(1)
-        return (softmax(x, 1) - hit) * factor, None, None
+        kept, smoothing = ne(target, node.params["ignore_index"]), node.params["smoothing"]
+        classes, g = where(kept, target, 0), where(kept, g[0], 0.0)
+        hit = (g * weight[classes] * (1 - smoothing)).unsqueeze(1)
+        even = g.unsqueeze(1) * (smoothing / x.shape[1]) * _along(weight, x, 1)
+        return softmax(x, 1) * (hit + sum_(even, 1, keepdim=True)) - _one_hot(classes, x) * hit - even, None, None
 
 
 class CrossEntropyGrad(Op):
@@ -85,21 +96,25 @@ class CrossEntropyGrad(Op):
     images = ("x", "out")
 
     @staticmethod
-    def infer(g: Spec, x: Spec, target: Spec, weight: Spec, top: Spec, level: Spec, *, ignore_index: int) -> Spec:
+    def infer(
+        g: Spec, x: Spec, target: Spec, weight: Spec, top: Spec, level: Spec, *, ignore_index: int, smoothing: float
+    ) -> Spec:
         return x
 
     @staticmethod
     def reference(
         xp: Any, out: Array, g: Array, x: Array, target: Array, weight: Array, top: Array, level: Array,
-        *, ignore_index: int,
+        *, ignore_index: int, smoothing: float,
     ) -> None:  # fmt: skip
         kept = target != ignore_index
         classes = xp.where(kept, target, 0)
-        factor = g * weight[classes] * kept
+        hit = xp.expand_dims(g * weight[classes] * kept * x.dtype.type(1 - smoothing), 1)
+        even = xp.expand_dims(g * kept * x.dtype.type(smoothing / x.shape[1]), 1)
         xp.exp((x - xp.expand_dims(top, 1)) - xp.expand_dims(level, 1), out=out)
-        numbers = xp.arange(x.shape[1]).reshape(-1, *[1] * (x.ndim - 2))
-        out -= xp.expand_dims(classes, 1) == numbers
-        out *= xp.expand_dims(factor, 1)
+        out *= hit + even * weight.sum()
+        by_class = (-1, *[1] * (x.ndim - 2))
+        out -= (xp.expand_dims(classes, 1) == xp.arange(x.shape[1]).reshape(by_class)) * hit
+        out -= even * weight.reshape(by_class)
 
     @classmethod
     def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
@@ -109,10 +124,11 @@ class CrossEntropyGrad(Op):
 
     @staticmethod
     def cpu(
-        out: Array, g: Array, x: Array, target: Array, weight: Array, top: Array, level: Array, *, ignore_index: int
-    ) -> None:
+        out: Array, g: Array, x: Array, target: Array, weight: Array, top: Array, level: Array,
+        *, ignore_index: int, smoothing: float,
+    ) -> None:  # fmt: skip
         flat = (a.reshape(-1) for a in (out, g, x, target, weight, top, level))
-        parallel(cross_entropy_slope_rows, target.size, *flat, ignore_index)
+        parallel(cross_entropy_slope_rows, target.size, *flat, ignore_index, smoothing)
 
 
 def _one_hot(classes: Tensor, x: Tensor) -> Tensor:
@@ -152,33 +168,29 @@ def cross_entropy(
     """
     dim = min(1, input.ndim - 1)
     classes = input.shape[dim] if input.ndim else 1
-    if not label_smoothing and (target.shape != input.shape or not target.is_floating_point()):
-        return _hard(input, target, weight, dim, ignore_index, reduction)
+    if target.shape != input.shape or not target.is_floating_point():
+        return _hard(input, target, weight, dim, ignore_index, reduction, float(label_smoothing))
     log_p = log_softmax(input, dim)
-    if target.shape == input.shape and target.is_floating_point():
-        smooth = target if not label_smoothing else target * (1 - label_smoothing) + label_smoothing / classes
-        loss = -sum_(log_p * smooth * _along(weight, input, dim), dim)
-        positions = loss.numel() // (classes if input.ndim == 1 else 1) or 1
-        return sum_(loss) / positions if reduction == "mean" else reduce_loss(loss, reduction)
-    hard = nll_loss(log_p, target, weight, ignore_index=ignore_index, reduction="none")
-    kept = ne(target, ignore_index)
-    spread = where(kept, -sum_(log_p * _along(weight, input, dim), dim), 0.0)
-    loss = hard * (1 - label_smoothing) + spread * (label_smoothing / classes)
-    return _weighted_mean(loss, target, weight, ignore_index) if reduction == "mean" else reduce_loss(loss, reduction)
+    smooth = target if not label_smoothing else target * (1 - label_smoothing) + label_smoothing / classes
+    loss = -sum_(log_p * smooth * _along(weight, input, dim), dim)
+    positions = loss.numel() // (classes if input.ndim == 1 else 1) or 1
+    return sum_(loss) / positions if reduction == "mean" else reduce_loss(loss, reduction)
 
 
-def _hard(input: Tensor, target: Tensor, weight: Tensor | None, dim: int, ignore_index: int, reduction: str) -> Tensor:
+def _hard(
+    input: Tensor, target: Tensor, weight: Tensor | None, dim: int, ignore_index: int, reduction: str, smoothing: float
+) -> Tensor:
     """cross_entropy with classes as the target."""
     kept = _check_target(input, target, weight, ignore_index, dim)
     factor = Tensor.of(input.device.xp.ones(input.shape[dim], input.dtype)) if weight is None else weight
     one = dim == 0
     logits, classes = (input.unsqueeze(0), target.unsqueeze(0)) if one else (input, target)
-    loss = CrossEntropy.apply(logits, classes, factor, ignore_index=ignore_index)[0]
+    loss = CrossEntropy.apply(logits, classes, factor, ignore_index=ignore_index, smoothing=smoothing)[0]
     loss = loss.squeeze(0) if one else loss
     if reduction != "mean":
         return reduce_loss(loss, reduction)
     if weight is not None:
-        return _weighted_mean(loss, target, weight, ignore_index)
+        return _weighted_mean(loss, target, weight, ignore_index, kept)
     return sum_(loss) * (1 / kept if kept else math.nan)
 
 
@@ -190,14 +202,15 @@ def nll_loss(
     Arguments as for `cross_entropy`, with `input` log-probabilities and `target` classes.
     """
     dim = min(1, input.ndim - 1)
-    _check_target(input, target, weight, ignore_index, dim)
-    kept = ne(target, ignore_index)
-    classes = where(kept, target, 0)
-    loss = -gather(input, dim, classes.unsqueeze(dim)).squeeze(dim)
-    if weight is not None:
-        loss = loss * weight[classes]
-    loss = where(kept, loss, 0.0)
-    return _weighted_mean(loss, target, weight, ignore_index) if reduction == "mean" else reduce_loss(loss, reduction)
+    kept = _check_target(input, target, weight, ignore_index, dim)
+    factor = Tensor.of(input.device.xp.ones(input.shape[dim], input.dtype)) if weight is None else weight
+    one = dim == 0
+    given = (input.unsqueeze(0), target.unsqueeze(0)) if one else (input, target)
+    loss: Tensor = Nll.apply(*given, factor, ignore_index=ignore_index)
+    loss = loss.squeeze(0) if one else loss
+    if reduction != "mean":
+        return reduce_loss(loss, reduction)
+    return _weighted_mean(loss, target, weight, ignore_index, kept)
 
 
 def reduce_loss(loss: Tensor, reduction: str) -> Tensor:
@@ -220,11 +233,14 @@ def _along(weight: Tensor | None, input: Tensor, dim: int) -> Tensor | float:
     return 1.0 if weight is None else weight.reshape([-1 if d == dim else 1 for d in range(input.ndim)])
 
 
-def _weighted_mean(loss: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int) -> Tensor:
-    """The mean over kept positions, each counted by the weight of its class."""
-    kept = ne(target, ignore_index)
-    counts = kept.to(loss.dtype) if weight is None else where(kept, weight[where(kept, target, 0)], 0.0)
-    return sum_(loss) / sum_(counts)
+def _weighted_mean(loss: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, kept: int) -> Tensor:
+    """The mean over the positions that are kept, each counted by the weight of its class."""
+    total: float = kept
+    if weight is not None:
+        places = target.array
+        seen = places.reshape(-1) if kept == places.size else places[places != ignore_index]
+        total = float(target.device.xp.bincount(seen, minlength=len(weight)) @ weight.array)
+    return sum_(loss) * (1 / total if total else math.nan)
 
 
 def _check_target(input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, dim: int) -> int:

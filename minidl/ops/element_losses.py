@@ -1,4 +1,8 @@
-"""Losses that compare element with element: mse, l1, smooth l1, Huber, and binary cross-entropy."""
+"""Losses that compare element with element: mse, l1, smooth l1, Huber, and binary cross-entropy.
+
+Their means and sums are one op (`total_loss.py`), unless weights or a gradient of the target ask for more; those, and
+the losses of the elements themselves, are written in ops.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from minidl.ops.activation import softplus
 from minidl.ops.compare import lt
 from minidl.ops.cross_entropy import reduce_loss
 from minidl.ops.indexing import where
+from minidl.ops.total_loss import reduced_loss
 from minidl.ops.unary import abs as abs_
 from minidl.ops.unary import clamp, log
 
@@ -22,13 +27,19 @@ def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tenso
     >>> mse_loss(Tensor([1.0, 2.0]), Tensor([0.0, 0.0]))
     tensor(2.5)
     """
-    difference = input - _same_shape("mse_loss", input, target)
+    _same_shape("mse_loss", input, target)
+    if (loss := reduced_loss("square", input, target, reduction)) is not None:
+        return loss
+    difference = input - target
     return reduce_loss(difference * difference, reduction)
 
 
 def l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
     """|input - target|, averaged; both of one shape."""
-    return reduce_loss(abs_(input - _same_shape("l1_loss", input, target)), reduction)
+    _same_shape("l1_loss", input, target)
+    if (loss := reduced_loss("distance", input, target, reduction)) is not None:
+        return loss
+    return reduce_loss(abs_(input - target), reduction)
 
 
 def huber_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", delta: float = 1.0) -> Tensor:
@@ -38,7 +49,10 @@ def huber_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", delta:
     """
     if delta <= 0:
         raise MinidlError(f"huber_loss: delta must be above 0, got {delta}")
-    difference = abs_(input - _same_shape("huber_loss", input, target))
+    _same_shape("huber_loss", input, target)
+    if (loss := reduced_loss("huber", input, target, reduction, delta)) is not None:
+        return loss
+    difference = abs_(input - target)
     bent = where(lt(difference, delta), difference * difference * 0.5, delta * (difference - 0.5 * delta))
     return reduce_loss(bent, reduction)
 
@@ -47,6 +61,8 @@ def smooth_l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", be
     """`huber_loss` divided by `beta`: slope 1 far out; the plain l1 loss for beta 0."""
     if beta == 0:
         return l1_loss(input, target, reduction=reduction)
+    if beta > 0 and (loss := reduced_loss("huber", input, target, reduction, beta, 1 / beta)) is not None:
+        return loss
     return huber_loss(input, target, reduction=reduction, delta=beta) / beta
 
 
@@ -61,6 +77,8 @@ def binary_cross_entropy(
         weight: a factor for each element.
     """
     _same_shape("binary_cross_entropy", input, target)
+    if weight is None and (total := reduced_loss("entropy", input, target, reduction)) is not None:
+        return total
     loss = -(target * clamp(log(input), min=-100.0) + (1 - target) * clamp(log(1 - input), min=-100.0))
     return reduce_loss(loss if weight is None else loss * weight, reduction)
 
@@ -85,6 +103,11 @@ def binary_cross_entropy_with_logits(
     tensor(0.6931472)
     """
     _same_shape("binary_cross_entropy_with_logits", input, target)
+    if (
+        weight is None is pos_weight
+        and (total := reduced_loss("entropy_of_logit", input, target, reduction)) is not None
+    ):
+        return total
     factor: Tensor | float = 1.0 if pos_weight is None else 1 + (pos_weight - 1) * target
     loss = (1 - target) * input + factor * softplus(-input, threshold=float("inf"))
     return reduce_loss(loss if weight is None else loss * weight, reduction)

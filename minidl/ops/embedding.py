@@ -1,17 +1,115 @@
-"""embedding and embedding_bag: rows of a table picked by whole numbers, alone or summed in bags."""
+"""embedding and embedding_bag: rows of a table picked by whole numbers, alone or summed in bags.
+
+Forward copies the rows that are picked. Backward clears the gradient of the table and adds rows to it, in the order in
+which they were picked; threads share out the rows of the table, so nobody meets anybody and the bits are the same.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
-from minidl.core import Tensor, recording
+import numpy as np
+
+from minidl.core import Array, Grads, Node, Op, Spec, Tensor, recording
+from minidl.device import kernel, parallel
+from minidl.device.lines import add_line, clear_line, move_line
 from minidl.errors import ArgumentError, DTypeError, ShapeError
-from minidl.ops.indexing import GatherAdjoint, IndexPut, getitem, where
+from minidl.ops.indexing import GatherAdjoint, where
 from minidl.ops.norms import vector_norm
 from minidl.ops.reduce import amax
 from minidl.ops.views import expand, reshape, unsqueeze
 
 __all__ = ["embedding", "embedding_bag"]
+
+
+FLOATS = ("float32", "float64")
+PIECES = 16  # of the table, for threads to share out
+
+
+class Embedding(Op):
+    """Row index[...] of a table; a gradient does not reach its row `padding`."""
+
+    name = "embedding"
+    saves = ("index",)
+
+    @staticmethod
+    def infer(weight: Spec, index: Spec, *, padding: int | None) -> Spec:
+        return weight.with_shape(*index.shape, weight.shape[1])
+
+    @staticmethod
+    def reference(xp: Any, out: Array, weight: Array, index: Array, *, padding: int | None) -> None:
+        out[...] = weight[index]
+
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        return super().cpu_takes(arrays, params) and arrays[1].dtype == np.int64 and arrays[0].size > 0
+
+    @staticmethod
+    def cpu(out: Array, weight: Array, index: Array, *, padding: int | None) -> None:
+        parallel(
+            _pick, index.size, out.reshape(-1), weight.reshape(-1), index.reshape(-1), weight.shape[1], size=out.nbytes
+        )
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        return EmbeddingGrad.apply(g, node.saved[0], rows=node.specs[0].shape[0], **node.params), None
+
+
+class EmbeddingGrad(Op):
+    """The gradient of the table."""
+
+    name = "embedding_grad"
+    saves = ("index",)
+
+    @staticmethod
+    def infer(g: Spec, index: Spec, *, rows: int, padding: int | None) -> Spec:
+        return g.with_shape(rows, g.shape[-1])
+
+    @staticmethod
+    def reference(xp: Any, out: Array, g: Array, index: Array, *, rows: int, padding: int | None) -> None:
+        out[...] = 0
+        xp.add.at(out, index.reshape(-1), g.reshape(-1, g.shape[-1]))
+        if padding is not None:
+            out[padding] = 0
+
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        return super().cpu_takes(arrays, params) and arrays[1].dtype == np.int64 and arrays[0].size > 0
+
+    @staticmethod
+    def cpu(out: Array, g: Array, index: Array, *, rows: int, padding: int | None) -> None:
+        piece = -(-rows // PIECES)
+        held = -1 if padding is None else padding
+        parallel(_add_picked, -(-rows // piece), out.reshape(-1), g.reshape(-1), index.reshape(-1), rows, piece,
+                 out.shape[1], held, block=1)  # fmt: skip
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        (index,) = node.saved
+        padding = node.params["padding"]
+        found = Embedding.apply(g, index, padding=padding)
+        return (found if padding is None else where(unsqueeze(index != padding, -1), found, 0.0)), None
+
+
+@kernel("T[::1], const T[::1], const int64[::1], intp", T=FLOATS)
+def _pick(begin: int, end: int, out: Array, weight: Array, index: Array, length: int) -> None:
+    for i in range(begin, end):
+        move_line(out, i * length, weight, index[i] * length, length)
+
+
+@kernel("T[::1], const T[::1], const int64[::1], intp, intp, intp, intp", T=FLOATS)
+def _add_picked(
+    begin: int, end: int, out: Array, g: Array, index: Array, rows: int, piece: int, length: int, padding: int
+) -> None:
+    """One unit is a piece of the table's rows."""
+    for unit in range(begin, end):
+        first, last = unit * piece, min(rows, unit * piece + piece)
+        clear_line(out, first * length, out, 0, (last - first) * length)
+        for i in range(len(index)):
+            if first <= index[i] < last and index[i] != padding:
+                add_line(out, index[i] * length, g, i * length, length)
 
 
 def embedding(
@@ -51,27 +149,20 @@ def embedding(
     if max_norm is not None:
         shorten_rows(weight, input, max_norm, norm_type)
     table = weight
-    if padding_idx is not None:
-        table = _without_gradient(table, padding_idx)
     if scale_grad_by_freq and input.numel():
         xp = input.device.xp
         often = xp.maximum(xp.bincount(input.array.reshape(-1), minlength=rows), 1).reshape(-1, 1)
         share = Tensor.of((1 / often).astype(weight.dtype))
         table = table * share + (table * (1 - share)).detach()
-    return reshape(getitem(table, reshape(input, input.numel())), *input.shape, weight.shape[1])
-
-
-def _without_gradient(table: Tensor, row: int) -> Tensor:
-    """`table` with a row that is constant for the tape."""
-    place = Tensor.of(table.device.xp.asarray([row]))
-    kept = Tensor.of(table.array[row : row + 1])
-    result: Tensor = IndexPut.apply(table, kept, place, template=("pick",))
+    result: Tensor = Embedding.apply(table, input, padding=padding_idx)
     return result
 
 
 def _check_rows(name: str, input: Tensor, rows: int) -> None:
-    if input.numel() and not 0 <= int(input.array.min()) <= int(input.array.max()) < rows:
-        low, high = int(input.array.min()), int(input.array.max())
+    if not input.numel():
+        return
+    low, high = int(input.array.min()), int(input.array.max())
+    if not 0 <= low <= high < rows:
         raise ShapeError(f"{name}: input goes from {low} to {high}, but weight has rows 0 to {rows - 1}")
 
 

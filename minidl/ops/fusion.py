@@ -7,7 +7,9 @@
 | ReLU | likewise | likewise | likewise |
 | leaky ReLU, ReLU6 | | likewise, without a residual | likewise |
 
-A transposed convolution takes batch-norm at rest and the ReLU. How an op waits: `core/defer.py`.
+A transposed convolution takes batch-norm at rest and the ReLU; a linear map takes ReLU, GELU, SiLU, sigmoid and tanh.
+softmax(q @ k.mT * scale) @ v, written so, becomes the op `attention`.
+How an op waits: `core/defer.py`.
 """
 
 from __future__ import annotations
@@ -19,10 +21,13 @@ from minidl.core import Array, Op, Tensor, Waiting, absorbs, waiting
 from minidl.core.remember import remembered
 from minidl.device import Device
 from minidl.device.dtypes import DType, is_narrow
+from minidl.ops.attention.pieces import ScaledProduct, WeightsOfProduct, attention_of
 from minidl.ops.batch_norm import BatchNormalize, BatchNormalizeAddRelu, BatchScale
 from minidl.ops.batch_norm.activation import RELU, Activation
 from minidl.ops.conv.then import ConvThen, ConvThenRelu
 from minidl.ops.conv_transpose import ConvTranspose, ConvTransposeRelu
+from minidl.ops.matmul.activated import linear_then
+from minidl.ops.matmul.finish import ACTIVATIONS
 
 __all__: list[str] = []
 
@@ -99,6 +104,47 @@ def then_relu(waits: Waiting, position: int, inputs: Inputs, params: dict[str, A
 @absorbs("relu", "conv_transpose")
 def transpose_then_relu(waits: Waiting, position: int, inputs: Inputs, params: dict[str, Any]) -> Tensor | None:
     return ConvTransposeRelu.run(waits.inputs, waits.params)  # type: ignore[no-any-return]
+
+
+def _after_linear(activation: str) -> None:
+    @absorbs(activation, "linear")
+    def then(waits: Waiting, position: int, inputs: Inputs, params: dict[str, Any]) -> Tensor | None:
+        return linear_then(waits.inputs, activation, waits.requires_grad)
+
+
+for _activation in ACTIVATIONS[1:]:
+    _after_linear(_activation)
+
+
+@absorbs("mul", "matmul")
+def product_then_scale(waits: Waiting, position: int, inputs: Inputs, params: dict[str, Any]) -> Tensor | None:
+    """x @ y * scale by a number."""
+    factor = inputs[1 - position]
+    if factor.ndim or factor.requires_grad or factor.dtype != waits.dtype:
+        return None
+    return waiting(ScaledProduct, waits.spec, waits.inputs, {"scale": float(factor.array), "by": "mul"})
+
+
+@absorbs("div", "matmul")
+def product_then_divide(waits: Waiting, position: int, inputs: Inputs, params: dict[str, Any]) -> Tensor | None:
+    factor = inputs[1 - position]
+    if position or factor.ndim or factor.requires_grad or factor.dtype != waits.dtype:
+        return None
+    return waiting(ScaledProduct, waits.spec, waits.inputs, {"scale": float(factor.array), "by": "div"})
+
+
+@absorbs("softmax", "matmul")
+@absorbs("softmax", "scaled_product")
+def product_then_softmax(waits: Waiting, position: int, inputs: Inputs, params: dict[str, Any]) -> Tensor | None:
+    if params["dim"] != waits.ndim - 1 or waits.op is None:
+        return None
+    return waiting(WeightsOfProduct, waits.spec, waits.inputs, {"product": waits.op, **waits.params})
+
+
+@absorbs("matmul", "weights_of_product")
+def weights_then_values(waits: Waiting, position: int, inputs: Inputs, params: dict[str, Any]) -> Tensor | None:
+    """softmax(q @ k.mT * scale) @ v."""
+    return None if position else attention_of(waits.inputs, inputs[1], waits.params)
 
 
 @absorbs("batch_scale", "conv")

@@ -19,6 +19,7 @@ from minidl.ops.indexing import gather, where
 from minidl.ops.norms import pairwise_distance
 from minidl.ops.reduce import mean
 from minidl.ops.reduce import sum as sum_
+from minidl.ops.total_loss import reduced_loss, total_loss
 from minidl.ops.unary import clamp, exp, log, rsqrt
 from minidl.ops.views import squeeze, unsqueeze
 
@@ -36,6 +37,13 @@ def kl_div(input: Tensor, target: Tensor, *, reduction: str = "mean", log_target
         reduction: "mean" over all elements, "batchmean" over the first dimension (the true divergence), "sum", "none".
         log_target: `target` holds log-probabilities too.
     """
+    kind = "log_divergence" if log_target else "divergence"
+    if reduction == "batchmean" and input.numel():
+        total = total_loss(kind, input, target, 1 / (input.shape[0] if input.ndim else 1))
+    else:
+        total = reduced_loss(kind, input, target, reduction)
+    if total is not None:
+        return total
     loss = exp(target) * (target - input) if log_target else xlogy(target, target) - target * input
     if reduction == "batchmean":
         return sum_(loss) / (input.shape[0] if input.ndim else 1)

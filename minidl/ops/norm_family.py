@@ -10,6 +10,7 @@ from minidl.device.dtypes import finfo
 from minidl.errors import ArgumentError, ShapeError
 from minidl.ops.avg_pool import avg_pool3d
 from minidl.ops.batch_norm import batch_norm
+from minidl.ops.normalize import group_norm
 from minidl.ops.pad import pad
 from minidl.ops.reduce import mean
 from minidl.ops.unary import rsqrt
@@ -42,6 +43,8 @@ def instance_norm(
     n, c, *image = input.shape
     if math.prod(image) == 1:
         raise ShapeError(f"instance_norm: needs more than one pixel in each channel, got input {input.shape}")
+    if running_mean is None and running_var is None:
+        return group_norm(input, c, weight, bias, eps)
     samples = reshape(input, 1, n * c, *image)
     stats = [None if s is None else Tensor.of(s.device.xp.tile(s.array, n)) for s in (running_mean, running_var)]
     result = reshape(batch_norm(samples, stats[0], stats[1], None, None, True, momentum, eps), input.shape)

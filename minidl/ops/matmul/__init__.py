@@ -1,24 +1,26 @@
 """matmul and linear: products of matrices, alone and in batches.
 
 2·M·N·K floating-point operations on M·K + K·N + M·N numbers. The reference hands each product to the array module's
-BLAS, which is already near the machine's peak for large float32 matrices. On the CPU large products go to that BLAS in
-blocks, on our threads (`device/blas.py`), and to kernels of our own (`cpu.py`) where a row's result must not depend on
-the other rows.
+BLAS; on the CPU products that are worth a call of a kernel run on our own micro-kernel (`cpu.py`).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from minidl.core import Array, Grads, Node, Op, Spec, Tensor
-from minidl.device import blas
-from minidl.device.determinism import is_batch_invariant
-from minidl.device.dtypes import promote
+from minidl.core import Array, Grads, Node, Op, Spec, Tensor, is_recording, registry
+from minidl.device import CPU, empty
+from minidl.device.dtypes import accumulator, promote
 from minidl.errors import ShapeError
-from minidl.ops.matmul.cpu import product
+from minidl.ops.matmul.cpu import is_worth_it, multiply, product
+from minidl.ops.matmul.finish import ACTIVATIONS, slopes
+from minidl.ops.reduce import SMALL
+from minidl.ops.reduce_loops import sums
+from minidl.ops.views import reshape
 
 __all__ = ["bmm", "linear", "matmul"]
 
@@ -30,6 +32,7 @@ class MatMul(Op):
     saves = ("x", "y")
     saves_for = {"x": ("y",), "y": ("x",)}  # noqa: RUF012 - never changed
     strided = True
+    defers = True  # for a softmax and another product, see `ops/attention`
 
     @staticmethod
     def infer(x: Spec, y: Spec) -> Spec:
@@ -50,19 +53,24 @@ class MatMul(Op):
     @classmethod
     def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
         x, y = arrays
-        is_worth_it = is_batch_invariant() or blas.is_large(
-            x.size // x.shape[-1] if x.size else 0, y.shape[-1], x.shape[-1]
-        )
-        return is_worth_it and x.dtype == y.dtype and super().cpu_takes(arrays, params)
+        return x.dtype == y.dtype and is_worth_it(x.size, y.shape) and super().cpu_takes(arrays, params)
 
     @staticmethod
     def cpu(out: Array, x: Array, y: Array) -> None:
-        (product if is_batch_invariant() else blas.product)(out, x, y)
+        if x.ndim > 2 and y.ndim == 2 and x.flags.c_contiguous and out.flags.c_contiguous and x.size:
+            product(out.reshape(-1, out.shape[-1]), x.reshape(-1, x.shape[-1]), y)  # one large instead of many small
+        else:
+            product(out, x, y)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
         x, y = node.saved
-        return g @ y.mT if node.needs[0] else None, x.mT @ g if node.needs[1] else None
+        gx = matmul(g, y.mT) if node.needs[0] else None
+        if not node.needs[1]:
+            return gx, None
+        if node.specs[1].ndim == 2:
+            x, g = rows_of(x), rows_of(g)
+        return gx, matmul(x.mT, g)
 
 
 class Linear(Op):
@@ -71,21 +79,23 @@ class Linear(Op):
     name = "linear"
     saves = ("x", "weight")
     saves_for = {"x": ("weight",), "weight": ("x",)}  # noqa: RUF012 - never changed
-    strided = True
+    defers = True  # for an activation, see `activated.py`
 
     @staticmethod
     def infer(x: Spec, weight: Spec, bias: Spec | None = None) -> Spec:
-        if weight.ndim != 2 or x.ndim != 2:
+        if not x.ndim:
+            raise ShapeError("linear: input needs at least one dimension, (..., in_features)")
+        if weight.ndim != 2:
             raise ShapeError(f"linear: weight must be (out_features, in_features), got {weight.shape}")
-        if x.shape[1] != weight.shape[1]:
+        if x.shape[-1] != weight.shape[1]:
             raise ShapeError(
-                f"linear: input has {x.shape[1]} features, but weight {weight.shape} takes {weight.shape[1]}"
+                f"linear: input has {x.shape[-1]} features, but weight {weight.shape} takes {weight.shape[1]}"
             )
         if bias is not None and bias.shape != weight.shape[:1]:
             raise ShapeError(
                 f"linear: bias must be ({weight.shape[0]},) beside weight {weight.shape}, got {bias.shape}"
             )
-        return Spec((x.shape[0], weight.shape[0]), promote(x.dtype, weight.dtype))
+        return Spec((*x.shape[:-1], weight.shape[0]), promote(x.dtype, weight.dtype))
 
     @staticmethod
     def reference(xp: Any, out: Array, x: Array, weight: Array, bias: Array | None = None) -> None:
@@ -96,20 +106,102 @@ class Linear(Op):
     @classmethod
     def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
         x, weight = arrays[:2]
-        is_worth_it = is_batch_invariant() or blas.is_large(len(x), len(weight), x.shape[1])
-        return is_worth_it and len({a.dtype for a in arrays}) == 1 and super().cpu_takes(arrays, params)
+        is_alike = x.dtype == weight.dtype == arrays[-1].dtype
+        return is_alike and is_worth_it(x.size, weight.shape[::-1]) and super().cpu_takes(arrays, params)
 
     @staticmethod
     def cpu(out: Array, x: Array, weight: Array, bias: Array | None = None) -> None:
-        (product if is_batch_invariant() else blas.product)(out, x, weight.mT, bias)
+        product(out.reshape(-1, len(weight)), x.reshape(-1, x.shape[-1]), weight.T, bias)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
         x, weight = node.saved
-        gx = g @ weight if node.needs[0] else None
-        gw = g.mT @ x if node.needs[1] else None
-        gb = g.sum(0) if len(node.needs) == 3 and node.needs[2] else None
-        return (gx, gw, gb)[: len(node.needs)]
+        return gradients(node, x, weight, g)
+
+
+class LinearGrad(Op):
+    """The gradients of x, weight and bias that are needed, given that of activation(linear(x, weight, bias)).
+
+    `at` is where the slope of the activation is told: what it was given, or its result.
+    """
+
+    name = "linear_grad"
+
+    @staticmethod
+    def infer(
+        g: Spec, x: Spec, weight: Spec, at: Spec | None = None, *, needs: tuple[bool, ...], activation: str
+    ) -> tuple[Spec, ...]:
+        features = g.shape[-1]
+        shapes = ((*g.shape[:-1], weight.shape[-1]), (features, x.shape[-1]), (features,))
+        return tuple(g.with_shape(*shape) for shape, needed in zip(shapes, needs, strict=False) if needed)
+
+    @staticmethod
+    def reference(
+        xp: Any, out: tuple[Array, ...], g: Array, x: Array, weight: Array, at: Array | None = None,
+        *, needs: tuple[bool, ...], activation: str,
+    ) -> None:  # fmt: skip
+        if at is not None:
+            g, given = xp.empty(g.shape, g.dtype), g
+            registry.ops[f"{activation}_grad"].reference(xp, g, given, at)
+        targets, count = iter(out), math.prod(g.shape[:-1])
+        rows = g.reshape(count, g.shape[-1])
+        if needs[0]:
+            xp.matmul(g, weight, out=next(targets))
+        if needs[1]:
+            xp.matmul(rows.T, x.reshape(count, x.shape[-1]), out=next(targets))
+        if len(needs) > 2 and needs[2]:
+            next(targets)[...] = rows.sum(0, dtype=accumulator(g.dtype))
+
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        is_alike = all(a.dtype == arrays[0].dtype and a.size for a in arrays)
+        return is_alike and super().cpu_takes(arrays, params)
+
+    @staticmethod
+    def cpu(
+        out: tuple[Array, ...], g: Array, x: Array, weight: Array, at: Array | None = None,
+        *, needs: tuple[bool, ...], activation: str,
+    ) -> None:  # fmt: skip
+        rows, bias = g.reshape(-1, g.shape[-1]), None
+        if at is not None:
+            given, rows = rows, empty(CPU, rows.shape, rows.dtype)
+            bias = slopes(rows, given, at.reshape(rows.shape), ACTIVATIONS.index(activation))
+        targets = iter(out)
+        if needs[0]:
+            gx = next(targets)
+            multiply(gx.reshape(len(rows), gx.shape[-1]), rows, weight)
+        if needs[1]:
+            multiply(next(targets), rows.T, x.reshape(len(rows), x.shape[-1]))
+        if len(needs) > 2 and needs[2]:
+            next(targets)[...] = rows_summed(rows) if bias is None else bias
+
+
+def gradients(
+    node: Node, x: Tensor | None, weight: Tensor | None, g: Tensor, at: Tensor | None = None, activation: str = "none"
+) -> Grads:
+    """Those of the inputs of activation(linear(...)), given that of the result."""
+    if not is_recording():
+        stand_in = next((t for t in (x, weight) if t is not None), g)  # for what no gradient needs, and was not kept
+        given = (g, *(stand_in if t is None else t for t in (x, weight)), *(() if at is None else (at,)))
+        found = iter(LinearGrad.apply(*given, needs=node.needs, activation=activation))
+        return tuple(next(found) if needed else None for needed in node.needs)
+    if at is not None:
+        g = registry.ops[f"{activation}_grad"].apply(g, at)
+    gx = matmul(g, weight) if weight is not None and node.needs[0] else None
+    rows = rows_of(g)
+    gw = matmul(rows.mT, rows_of(x)) if x is not None and node.needs[1] else None
+    gb = rows.sum(0) if len(node.needs) == 3 and node.needs[2] else None
+    return (gx, gw, gb)[: len(node.needs)]
+
+
+def rows_summed(rows: Array) -> Array:
+    """The sum of all rows."""
+    return sums(rows, (0,)) if rows.size >= SMALL else rows.sum(0)
+
+
+def rows_of(x: Tensor) -> Tensor:
+    """All leading dimensions as one."""
+    return x if x.ndim == 2 else reshape(x, x.numel() // max(x.shape[-1], 1), x.shape[-1])
 
 
 def matmul(input: Tensor, other: Tensor) -> Tensor:
@@ -137,9 +229,6 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
         return matmul(input, other.unsqueeze(1)).squeeze(-1)
     if input.ndim == 1:
         return matmul(input.unsqueeze(0), other).squeeze(-2)
-    if other.ndim == 2 and input.ndim > 2:  # one large product instead of many small ones
-        flat: Tensor = MatMul.apply(input.reshape(-1, input.shape[-1]) if input.numel() else input, other)
-        return flat.reshape(*input.shape[:-1], other.shape[-1])
     result: Tensor = MatMul.apply(input, other)
     return result
 
@@ -168,8 +257,5 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     >>> linear(Tensor([[1.0, 2.0]]), Tensor([[3.0, 4.0]]), Tensor([0.5]))
     tensor([[11.5]])
     """
-    if input.ndim == 0:
-        raise ShapeError("linear: input needs at least one dimension, (..., in_features)")
-    rows = input if input.ndim == 2 else input.reshape(-1 if input.shape[-1] else input.numel(), input.shape[-1])
-    result: Tensor = Linear.apply(rows, weight) if bias is None else Linear.apply(rows, weight, bias)
-    return result if input.ndim == 2 else result.reshape(*input.shape[:-1], weight.shape[0])
+    result: Tensor = Linear.apply(input, weight) if bias is None else Linear.apply(input, weight, bias)
+    return result

@@ -16,7 +16,9 @@ import numpy as np
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor, is_recording
 from minidl.device import block_count, parallel
 from minidl.device.dtypes import accumulator
+from minidl.device.layout import is_channels_last
 from minidl.errors import ShapeError
+from minidl.ops.normalize import images
 from minidl.ops.normalize.cpu import group_gradients, layer_gradients, normalize_rows
 from minidl.ops.reduce import mean as mean_
 from minidl.ops.reduce import sum as sum_
@@ -83,16 +85,20 @@ class Normalize(Op):
         lead, groups, g = node.params["lead"], node.params["groups"], g[0]
         if not is_recording():
             return NormalizeGrad.apply(g, x, weight, mean, rstd, lead=lead, groups=groups)  # type: ignore[no-any-return]
-        # To be differentiated again, the moments are computed anew from x.
-        segments, rows = weight.numel() // groups, mean.numel()
-        x3, g3 = (reshape(t, (rows // groups, groups, segments, -1)) for t in (x, g))
-        centred = x3 - mean_(x3, (2, 3), keepdim=True)
-        xhat = centred * rsqrt(mean_(centred * centred, (2, 3), keepdim=True) + node.params["eps"])
-        rstd4 = rsqrt(mean_(centred * centred, (2, 3), keepdim=True) + node.params["eps"])
-        gy = g3 * expand(reshape(weight, (1, groups, segments, 1)), g3.shape)
-        gx = rstd4 * (gy - mean_(gy, (2, 3), keepdim=True) - xhat * mean_(gy * xhat, (2, 3), keepdim=True))
-        gw, gb = (reshape(sum_(t, (0, 3)), weight.shape) for t in (g3 * xhat, g3))
-        return reshape(gx, x.shape), gw, gb
+        return _gradients_in_ops(g, x, weight, mean.numel(), groups, node.params["eps"])
+
+
+def _gradients_in_ops(g: Tensor, x: Tensor, weight: Tensor, rows: int, groups: int, eps: float) -> Grads:
+    """To be differentiated again: the moments are computed anew from x."""
+    segments = weight.numel() // groups
+    x3, g3 = (reshape(t, (rows // groups, groups, segments, -1)) for t in (x, g))
+    centred = x3 - mean_(x3, (2, 3), keepdim=True)
+    rstd = rsqrt(mean_(centred * centred, (2, 3), keepdim=True) + eps)
+    xhat = centred * rstd
+    gy = g3 * expand(reshape(weight, (1, groups, segments, 1)), g3.shape)
+    gx = rstd * (gy - mean_(gy, (2, 3), keepdim=True) - xhat * mean_(gy * xhat, (2, 3), keepdim=True))
+    gw, gb = (reshape(sum_(t, (0, 3)), weight.shape) for t in (g3 * xhat, g3))
+    return reshape(gx, x.shape), gw, gb
 
 
 class NormalizeGrad(Op):
@@ -150,6 +156,88 @@ class NormalizeGrad(Op):
             parallel(group_gradients, count, gx.reshape(count, -1), parts, *flat, groups, length // segments)
         total = parts.reshape(-1, groups, 2, segments).sum(axis=0)
         gw[...], gb[...] = total[:, 0].reshape(-1), total[:, 1].reshape(-1)
+
+
+class GroupNormalize(Op):
+    """The same for groups of the channels of images (N, C, *space) that lie channels-last, on the CPU (`images.py`)."""
+
+    name = "group_normalize"
+    saves = ("x", "weight", "out")
+    saves_results = (1, 2)
+    images = ("x", "out")
+
+    @staticmethod
+    def infer(x: Spec, weight: Spec, bias: Spec, *, groups: int, eps: float) -> tuple[Spec, Spec, Spec]:
+        moments = x.with_shape(x.shape[0], groups)
+        return x, moments, moments
+
+    @staticmethod
+    def reference(
+        xp: Any, out: tuple[Array, Array, Array], x: Array, weight: Array, bias: Array, *, groups: int, eps: float
+    ) -> None:
+        y, mean, rstd = out
+        straight = xp.empty((*mean.shape, x.size // mean.size), x.dtype)
+        Normalize.reference(
+            xp, (straight, mean, rstd), x.reshape(straight.shape), weight, bias, lead=2, groups=groups, eps=eps
+        )
+        y[...] = straight.reshape(y.shape)
+
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        return Normalize.cpu_takes(arrays, params)
+
+    @staticmethod
+    def cpu(out: tuple[Array, Array, Array], x: Array, weight: Array, bias: Array, *, groups: int, eps: float) -> None:
+        y, mean, rstd = out
+        flat = (len(x), -1, x.shape[-1])
+        mean[...], variance = images.moments(x.reshape(flat), groups)
+        rstd[...] = 1 / np.sqrt(variance + eps)
+        centre, scale = (np.repeat(a, x.shape[-1] // groups, axis=1) for a in (mean, rstd))
+        images.scaled(y.reshape(flat), x.reshape(flat), centre, scale * weight, bias)
+
+    @staticmethod
+    def vjp(node: Node, g: Any) -> Grads:
+        x, weight, (_, mean, rstd) = node.saved
+        groups = node.params["groups"]
+        if not is_recording():
+            return GroupNormalizeGrad.apply(g[0], x, weight, mean, rstd, groups=groups)  # type: ignore[no-any-return]
+        return _gradients_in_ops(g[0], x, weight, mean.numel(), groups, node.params["eps"])
+
+
+class GroupNormalizeGrad(Op):
+    """The three gradients of `group_normalize`; for a second derivative they are written in ops instead."""
+
+    name = "group_normalize_grad"
+    images = ("g", "x", "out")
+
+    @staticmethod
+    def infer(g: Spec, x: Spec, weight: Spec, mean: Spec, rstd: Spec, *, groups: int) -> tuple[Spec, Spec, Spec]:
+        return x, weight, weight
+
+    @staticmethod
+    def reference(
+        xp: Any, out: tuple[Array, Array, Array], g: Array, x: Array, weight: Array, mean: Array, rstd: Array,
+        *, groups: int,
+    ) -> None:  # fmt: skip
+        gx, gw, gb = out
+        straight = xp.empty((*mean.shape, x.size // mean.size), x.dtype)
+        g, x = (a.reshape(straight.shape) for a in (g, x))
+        NormalizeGrad.reference(xp, (straight, gw, gb), g, x, weight, mean, rstd, lead=2, groups=groups)
+        gx[...] = straight.reshape(gx.shape)
+
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        return Normalize.cpu_takes(arrays, params)
+
+    @staticmethod
+    def cpu(
+        out: tuple[Array, Array, Array], g: Array, x: Array, weight: Array, mean: Array, rstd: Array, *, groups: int
+    ) -> None:
+        gx, gw, gb = out
+        flat = (len(x), -1, x.shape[-1])
+        gw[...], gb[...] = images.gradients(
+            gx.reshape(flat), g.reshape(flat), x.reshape(flat), weight, mean, rstd, groups
+        )
 
 
 def _spread(xp: Any, values: Array, shape: tuple[int, ...], lead: int, groups: int) -> Array:
@@ -211,14 +299,23 @@ def group_norm(
             f"group_norm: input {input.shape} has {channels} channels, which {num_groups} groups do not divide"
         )
     scale, shift = _affine(input, weight, bias, channels)
+    if input.ndim > 2 and _lies_channels_last(input):
+        normalised: Tensor = GroupNormalize.apply(input, scale, shift, groups=num_groups, eps=float(eps))[0]
+        return normalised
     grouped = input.reshape(input.shape[0], num_groups, math.prod(input.shape[1:]) // num_groups)
     out = Normalize.apply(grouped, scale, shift, lead=2, groups=num_groups, eps=float(eps))[0]
     return out.reshape(input.shape)  # type: ignore[no-any-return]
 
 
+def _lies_channels_last(input: Tensor) -> bool:
+    """Whether the image is on the CPU, with the channels of a pixel side by side."""
+    array = input.array
+    return type(array) is np.ndarray and not array.flags.c_contiguous and is_channels_last(array)
+
+
 def _affine(input: Tensor, weight: Tensor | None, bias: Tensor | None, size: int) -> tuple[Tensor, Tensor]:
     """Scale and shift as flat vectors; 1 and 0 where they are None."""
     xp = input.device.xp
-    scale = Tensor.of(xp.ones(size, input.dtype)) if weight is None else weight.reshape(size)
-    shift = Tensor.of(xp.zeros(size, input.dtype)) if bias is None else bias.reshape(size)
-    return scale, shift
+    scale = Tensor.of(xp.ones(size, input.dtype)) if weight is None else weight
+    shift = Tensor.of(xp.zeros(size, input.dtype)) if bias is None else bias
+    return scale if scale.ndim == 1 else scale.reshape(size), shift if shift.ndim == 1 else shift.reshape(size)

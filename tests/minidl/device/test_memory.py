@@ -63,9 +63,9 @@ def test_channels_last_memory_lies_so() -> None:
 def test_idle_blocks_make_room_for_other_sizes() -> None:
     pool = Pool()
     for number in range(1, 50):
-        pool.lend(number * 100_000)
+        pool.lend(number * 1_000_000)
     held = sum(size * len(blocks) for size, blocks in pool.blocks.items())
-    assert held <= 1.125 * 49 * 100_000 * 1.125
+    assert held <= 1.125 * 49 * 1_000_000 * 1.125
 
 
 def test_two_threads_never_share_a_block() -> None:

@@ -198,3 +198,50 @@ def test_transposed_convolutions_take_what_follows_along(training, bias) -> None
     norms = ["batch_normalize"] if training else []
     first = ["conv_transpose"] if training else ["conv_transpose_relu"]
     assert [name for name in names if name != "mul"] == [*first, *norms, "conv_transpose_relu"]
+
+
+ACTIVATIONS = {
+    "relu": nn.ReLU, "gelu": nn.GELU, "gelu_tanh": lambda: nn.GELU("tanh"), "silu": nn.SiLU, "sigmoid": nn.Sigmoid,
+    "tanh": nn.Tanh,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_linear_map_takes_its_activation_along(name, compiled) -> None:
+    layers = nn.Sequential(nn.Linear(5, 7), ACTIVATIONS[name](), nn.Linear(7, 2)).double()
+    names = []
+
+    def note(call):
+        names.append(call.op.name)
+        call.run()
+
+    x, plain = (minidl.tensor(np.random.default_rng(0).standard_normal((3, 4, 5)), requires_grad=True) for _ in "ab")
+    minidl.use_numba(compiled)
+    try:
+        with launching(note):
+            found = layers(x)
+        found.square().sum().backward()
+    finally:
+        minidl.use_numba(True)
+    ours = [p.grad.numpy() for p in layers.parameters()]
+    layers.zero_grad()
+    expected = layers[2].forward(layers[1].forward(layers[0].forward(plain)))  # not inside a module: one by one
+    expected.square().sum().backward()
+    assert names == ["linear_then" if name in ("relu", "sigmoid", "tanh") else "linear_then_kept", "linear"]
+    np.testing.assert_allclose(found.detach().numpy(), expected.detach().numpy(), rtol=1e-11, atol=1e-13)
+    for a, b in zip([x.grad.numpy(), *ours], [plain.grad.numpy(), *[p.grad.numpy() for p in layers.parameters()]],
+                    strict=True):  # fmt: skip
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+    with minidl.no_grad():
+        np.testing.assert_allclose(layers(x).numpy(), expected.detach().numpy(), rtol=1e-11, atol=1e-13)
+
+
+def test_a_linear_map_with_gelu_has_second_derivatives() -> None:
+    layers, found = nn.Sequential(nn.Linear(3, 4), nn.GELU()).double(), []
+    for call in (layers, lambda x: layers[1].forward(layers[0].forward(x))):
+        x = minidl.tensor(np.random.default_rng(0).standard_normal((2, 3)), requires_grad=True)
+        (g,) = minidl.autograd.grad(call(x).square().sum(), [x], create_graph=True)
+        g.square().sum().backward()
+        found.append(x.grad.numpy())
+    np.testing.assert_allclose(*found, rtol=1e-10)

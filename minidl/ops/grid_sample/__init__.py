@@ -1,19 +1,23 @@
 """grid_sample and affine_grid: images read at any places between their pixels.
 
-Made of gathers and sums, so images and places have derivatives of any order.
+The definition is made of gathers and sums (`_in_ops`), so images and places have derivatives of any order. Linear and
+nearest sampling are one op forward and two back (`cpu.py`); what is differentiated again goes by the definition.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from minidl.core import Tensor
+from minidl.core import Array, Grads, Node, Op, Spec, Tensor, is_recording, recording
+from minidl.core.walk import walk_back
 from minidl.errors import ArgumentError, ShapeError
 from minidl.ops.concat import stack
+from minidl.ops.grid_sample import cpu
 from minidl.ops.indexing import gather, where
 from minidl.ops.matmul import matmul
 from minidl.ops.unary import clamp, floor, round
@@ -55,7 +59,108 @@ def grid_sample(
         raise ArgumentError(
             f"grid_sample: padding_mode must be 'zeros', 'border' or 'reflection', got {padding_mode!r}"
         )
-    image, aligned = input.shape[2:], bool(align_corners)
+    how: dict[str, Any] = {"mode": mode, "padding_mode": padding_mode, "align_corners": bool(align_corners)}
+    if mode == "bicubic":
+        return _in_ops(input, grid, **how)
+    result: Tensor = GridSample.apply(input, grid, **how)
+    return result
+
+
+class GridSample(Op):
+    """Linear in all dimensions, or nearest."""
+
+    name = "grid_sample"
+    saves = ("x", "grid")
+    images = ("x", "out")
+
+    @staticmethod
+    def infer(x: Spec, grid: Spec, *, mode: str, padding_mode: str, align_corners: bool) -> Spec:
+        return x.with_shape(*x.shape[:2], *grid.shape[1:-1])
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array, grid: Array, **how: Any) -> None:
+        with recording(False):
+            out[...] = _in_ops(Tensor.of(x), Tensor.of(grid), **how).array
+
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        is_alike = all(a.dtype == arrays[0].dtype and a.size for a in arrays)
+        return is_alike and super().cpu_takes(arrays, params)
+
+    @staticmethod
+    def cpu(out: Array, x: Array, grid: Array, **how: Any) -> None:
+        cpu.sample(out, x, grid, **how)
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        x, grid = node.saved
+        if is_recording():
+            return _defined_gradients(x, grid, g, node.params)
+        gx = GridSampleGradInput.apply(g, x, grid, **node.params) if node.needs[0] else None
+        return gx, GridSampleGradGrid.apply(g, x, grid, **node.params) if node.needs[1] else None
+
+
+class GridSampleGradInput(Op):
+    """The gradient of the image; for a second derivative the definition is differentiated instead."""
+
+    name = "grid_sample_grad_input"
+    images = ("g", "x", "out")
+
+    @staticmethod
+    def infer(g: Spec, x: Spec, grid: Spec, *, mode: str, padding_mode: str, align_corners: bool) -> Spec:
+        return x
+
+    @staticmethod
+    def reference(xp: Any, out: Array, g: Array, x: Array, grid: Array, **how: Any) -> None:
+        gx, _ = _defined_gradients(Tensor.of(x), Tensor.of(grid), Tensor.of(g), how)
+        out[...] = 0 if gx is None else gx.array
+
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        return GridSample.cpu_takes(arrays, params)
+
+    @staticmethod
+    def cpu(out: Array, g: Array, x: Array, grid: Array, **how: Any) -> None:
+        cpu.sample_back(out, g, x, grid, **how)
+
+
+class GridSampleGradGrid(Op):
+    """The gradient of the places; for a second derivative the definition is differentiated instead."""
+
+    name = "grid_sample_grad_grid"
+    images = ("g", "x")
+
+    @staticmethod
+    def infer(g: Spec, x: Spec, grid: Spec, *, mode: str, padding_mode: str, align_corners: bool) -> Spec:
+        return grid
+
+    @staticmethod
+    def reference(xp: Any, out: Array, g: Array, x: Array, grid: Array, **how: Any) -> None:
+        _, found = _defined_gradients(Tensor.of(x), Tensor.of(grid), Tensor.of(g), how)
+        out[...] = 0 if found is None else found.array
+
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        return GridSample.cpu_takes(arrays, params)
+
+    @staticmethod
+    def cpu(out: Array, g: Array, x: Array, grid: Array, **how: Any) -> None:
+        cpu.sample_places_back(out, g, x, grid, **how)
+
+
+def _defined_gradients(x: Tensor, grid: Tensor, g: Tensor, how: Mapping[str, Any]) -> Grads:
+    """The gradients of the definition, which can be differentiated again where steps are recorded."""
+    again = is_recording()
+    if not x.requires_grad or not grid.requires_grad:
+        x, grid = (t if t.requires_grad else t.detach().requires_grad_(True) for t in (x, grid))
+    with recording(True):
+        result = _in_ops(x, grid, **how)
+    return walk_back([(result, g)], retain_graph=again, create_graph=again, wanted=[x, grid], accumulate=False)
+
+
+def _in_ops(input: Tensor, grid: Tensor, *, mode: str, padding_mode: str, align_corners: bool) -> Tensor:
+    """The definition."""
+    dims, image, aligned = input.ndim - 2, input.shape[2:], align_corners
     places = [_pixel(grid[..., dims - 1 - d], n, aligned) for d, n in enumerate(image)]
     if mode != "bicubic":
         places = [_inside(p, n, padding_mode, aligned) for p, n in zip(places, image, strict=True)]

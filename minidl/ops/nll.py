@@ -1,0 +1,127 @@
+"""nll: minus the log-probability of the true class, times its weight, for each place; and its adjoint.
+
+One number is read of each place, from where it lies: classes may be apart in memory or side by side. The way back
+clears the gradient and writes one number to each place.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from minidl.core import Array, Grads, Node, Op, Spec, Tensor
+from minidl.device import kernel, parallel
+from minidl.device.layout import channels_last_view
+
+__all__: list[str] = []
+
+FLOATS = ("float32", "float64")
+
+
+class Nll(Op):
+    """-weight[t] * x[t] of each place, 0 where t is ignored; x (N, C, ...), target (N, ...), weight (C,)."""
+
+    name = "nll"
+    saves = ("target", "weight")
+    strided = True
+
+    @staticmethod
+    def infer(x: Spec, target: Spec, weight: Spec, *, ignore_index: int) -> Spec:
+        return x.with_shape(*target.shape)
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array, target: Array, weight: Array, *, ignore_index: int) -> None:
+        kept = target != ignore_index
+        classes = xp.where(kept, target, 0)
+        out[...] = xp.where(kept, -xp.take_along_axis(x, xp.expand_dims(classes, 1), axis=1).squeeze(1), 0)
+        out *= weight[classes]
+
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        x, target, weight = arrays
+        fits = x.dtype == weight.dtype and target.dtype == np.int64
+        return super().cpu_takes(arrays, params) and fits and x.size > 0
+
+    @staticmethod
+    def cpu(out: Array, x: Array, target: Array, weight: Array, *, ignore_index: int) -> None:
+        losses = np.empty(target.shape, out.dtype)
+        flat, steps = _flat(x)
+        straight = np.ascontiguousarray(target).reshape(-1), np.ascontiguousarray(weight)
+        parallel(_read, target.size, losses.reshape(-1), flat, *straight, *steps, ignore_index)
+        out[...] = losses
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        target, weight = node.saved
+        return NllGrad.apply(g, target, weight, classes=weight.shape[0], **node.params), None, None
+
+
+class NllGrad(Op):
+    """The adjoint: g times -weight[t] at class t of each place, zeros elsewhere."""
+
+    name = "nll_grad"
+    saves = ("target", "weight")
+
+    @staticmethod
+    def infer(g: Spec, target: Spec, weight: Spec, *, classes: int, ignore_index: int) -> Spec:
+        return g.with_shape(g.shape[0], classes, *g.shape[1:])
+
+    @staticmethod
+    def reference(
+        xp: Any, out: Array, g: Array, target: Array, weight: Array, *, classes: int, ignore_index: int
+    ) -> None:
+        kept = target != ignore_index
+        safe = xp.where(kept, target, 0)
+        hit = xp.expand_dims(safe, 1) == xp.arange(classes).reshape(-1, *[1] * (g.ndim - 1))
+        xp.multiply(hit, xp.expand_dims(-g * weight[safe] * kept, 1), out=out)
+
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        return Nll.cpu_takes(arrays, params)
+
+    @staticmethod
+    def cpu(out: Array, g: Array, target: Array, weight: Array, *, classes: int, ignore_index: int) -> None:
+        flat = (a.reshape(-1) for a in (out, g, target))
+        images, places = len(out), math.prod(out.shape[2:])
+        parallel(_write, images, *flat, weight, places, ignore_index)
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        target, weight = node.saved
+        return Nll.apply(g, target, weight, ignore_index=node.params["ignore_index"]), None, None
+
+
+def _flat(x: Array) -> tuple[Array, tuple[int, int, int]]:
+    """x (N, C, ...) in one dimension; how far it is from class to class and from place to place; the places."""
+    classes, places = x.shape[1], math.prod(x.shape[2:])
+    seen = channels_last_view(x)
+    if seen.flags.c_contiguous:
+        return seen.reshape(-1), (1, classes, places)
+    return np.ascontiguousarray(x).reshape(-1), (places, 1, places)
+
+
+@kernel("T[::1], const T[::1], const int64[::1], const T[::1], intp, intp, intp, intp", T=FLOATS)
+def _read(
+    begin: int, end: int, loss: Array, x: Array, target: Array, weight: Array, of_class: int, of_place: int,
+    places: int, ignored: int,
+) -> None:  # fmt: skip
+    for i in range(begin, end):
+        t, image = target[i], i // places
+        if t == ignored:
+            loss[i] = 0
+        else:
+            loss[i] = -weight[t] * x[image * len(weight) * places + t * of_class + (i - image * places) * of_place]
+
+
+@kernel("T[::1], const T[::1], const int64[::1], const T[::1], intp, intp", T=FLOATS)
+def _write(begin: int, end: int, gx: Array, g: Array, target: Array, weight: Array, places: int, ignored: int) -> None:
+    """Images begin to end."""
+    size = len(weight) * places
+    gx[begin * size : end * size] = 0
+    for i in range(begin * places, end * places):
+        t, image = target[i], i // places
+        if t != ignored:
+            gx[image * size + t * places + i - image * places] = -weight[t] * g[i]

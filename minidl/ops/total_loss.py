@@ -1,0 +1,262 @@
+"""total_loss: element losses and their sum in one pass over the prediction and the truth, and one pass back.
+
+Each kind is a formula for one pair of numbers, its slope, and the slope in ops for second derivatives. Losses go to a
+piece of memory that stays in the first-level cache and are added up from there, pieces in float64 and in order, so the
+bits do not depend on threads. Forward reads 8 bytes a pair in float32, backward reads 8 and writes 4; written in ops,
+Huber's loss took 10 passes forward and 25 backward (2.7 ms for 524,288 pairs where one pass takes 0.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from minidl.core import Array, Grads, Node, Op, Spec, Tensor, is_recording
+from minidl.device import Kernel, block_count, inline, kernel, parallel
+from minidl.device.dtypes import accumulator
+from minidl.device.row_sums import row_sum
+from minidl.device.scalar_math import exp, log, log1p, sigmoid, typed
+from minidl.ops.activation import sigmoid as sigmoid_
+from minidl.ops.elementwise import quiet
+from minidl.ops.unary import clamp, sign
+from minidl.ops.unary import exp as exp_
+
+__all__: list[str] = []
+
+RUN, PIECE = 1024, 32768  # numbers that are added up at once, and in a unit of work
+FLOATS = ("float32", "float64")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One loss of x, the prediction, and y, the truth, with a parameter.
+
+    Attributes:
+        value: (xp, x, y, level) to the losses, on arrays.
+        slope: (x, y, level) to their derivatives by x, in ops.
+        total, slopes: the kernels of both.
+    """
+
+    value: Callable[[Any, Array, Array, float], Array]
+    slope: Callable[[Tensor, Tensor, float], Any]
+    total: Kernel
+    slopes: Kernel
+
+
+def _kind(formula: Any, slope: Any, value: Any, slope_in_ops: Any) -> Kind:
+    @kernel("float64[::1], const T[::1], const T[::1], T", T=FLOATS)
+    def totals(begin: int, end: int, parts: Array, x: Array, y: Array, level: float) -> None:
+        buffer = np.empty(RUN, x.dtype)
+        for piece in range(begin, end):
+            total, stop = 0.0, min(len(x), (piece + 1) * PIECE)
+            for at in range(piece * PIECE, stop, RUN):
+                count = min(RUN, stop - at)
+                a, b = x[at : at + count], y[at : at + count]
+                for i in range(count):
+                    buffer[i] = formula(a[i], b[i], level)
+                total += row_sum(buffer, 0, count)
+            parts[piece] = total
+
+    @kernel("T[::1], const T[::1], const T[::1], T, T", T=FLOATS)
+    def slopes(begin: int, end: int, gx: Array, x: Array, y: Array, level: float, g: float) -> None:
+        for i in range(begin, end):
+            gx[i] = g * slope(x[i], y[i], level)
+
+    return Kind(value, slope_in_ops, totals, slopes)
+
+
+@inline
+def _square(x: Any, y: Any, level: Any) -> Any:
+    return (x - y) * (x - y)
+
+
+@inline
+def _square_slope(x: Any, y: Any, level: Any) -> Any:
+    return (x - y) + (x - y)
+
+
+@inline
+def _distance(x: Any, y: Any, level: Any) -> Any:
+    return abs(x - y)
+
+
+@inline
+def _distance_slope(x: Any, y: Any, level: Any) -> Any:
+    d, zero, one = x - y, typed(0, x), typed(1, x)
+    return one if d > zero else (-one if d < zero else d)
+
+
+@inline
+def _huber(x: Any, y: Any, level: Any) -> Any:
+    d = abs(x - y)
+    return typed(0.5, x) * d * d if d < level else level * (d - typed(0.5, x) * level)
+
+
+@inline
+def _huber_slope(x: Any, y: Any, level: Any) -> Any:
+    d = x - y
+    return level if d > level else (-level if d < -level else d)
+
+
+def _huber_values(xp: Any, x: Array, y: Array, level: float) -> Array:
+    d = xp.abs(x - y)
+    return xp.where(d < level, 0.5 * d * d, level * (d - 0.5 * level))
+
+
+@inline
+def _held(x: Any) -> Any:
+    value, least = log(x), typed(-100, x)
+    return least if value < least else value
+
+
+@inline
+def _entropy(x: Any, y: Any, level: Any) -> Any:
+    one = typed(1, x)
+    return -(y * _held(x) + (one - y) * _held(one - x))
+
+
+@inline
+def _entropy_slope(x: Any, y: Any, level: Any) -> Any:
+    spread, least = (typed(1, x) - x) * x, typed(1e-12, x)
+    return (x - y) / (least if spread < least else spread)
+
+
+def _entropy_values(xp: Any, x: Array, y: Array, level: float) -> Array:
+    return -(y * xp.maximum(xp.log(x), -100) + (1 - y) * xp.maximum(xp.log(1 - x), -100))
+
+
+@inline
+def _entropy_of_logit(x: Any, y: Any, level: Any) -> Any:
+    zero = typed(0, x)
+    return (x if x > zero else zero) - x * y + log1p(exp(-abs(x)))
+
+
+@inline
+def _entropy_of_logit_slope(x: Any, y: Any, level: Any) -> Any:
+    return sigmoid(x) - y
+
+
+def _entropy_of_logit_values(xp: Any, x: Array, y: Array, level: float) -> Array:
+    return xp.maximum(x, 0) - x * y + xp.log1p(xp.exp(-xp.abs(x)))
+
+
+@inline
+def _divergence(x: Any, y: Any, level: Any) -> Any:
+    return y * (log(y) - x) if y > typed(0, x) else -y * x
+
+
+@inline
+def _divergence_slope(x: Any, y: Any, level: Any) -> Any:
+    return -y
+
+
+def _divergence_values(xp: Any, x: Array, y: Array, level: float) -> Array:
+    return xp.where(y > 0, y * xp.log(xp.where(y > 0, y, 1)), 0) - y * x
+
+
+@inline
+def _log_divergence(x: Any, y: Any, level: Any) -> Any:
+    return exp(y) * (y - x)
+
+
+@inline
+def _log_divergence_slope(x: Any, y: Any, level: Any) -> Any:
+    return -exp(y)
+
+
+KINDS: Mapping[str, Kind] = {
+    "square": _kind(_square, _square_slope, lambda xp, x, y, a: (x - y) ** 2, lambda x, y, a: 2 * (x - y)),
+    "distance": _kind(_distance, _distance_slope, lambda xp, x, y, a: xp.abs(x - y), lambda x, y, a: sign(x - y)),
+    "huber": _kind(_huber, _huber_slope, _huber_values, lambda x, y, a: clamp(x - y, min=-a, max=a)),
+    "entropy": _kind(
+        _entropy, _entropy_slope, _entropy_values, lambda x, y, a: (x - y) / clamp((1 - x) * x, min=1e-12)
+    ),
+    "entropy_of_logit": _kind(
+        _entropy_of_logit, _entropy_of_logit_slope, _entropy_of_logit_values, lambda x, y, a: sigmoid_(x) - y
+    ),
+    "divergence": _kind(_divergence, _divergence_slope, _divergence_values, lambda x, y, a: -y),
+    "log_divergence": _kind(
+        _log_divergence, _log_divergence_slope, lambda xp, x, y, a: xp.exp(y) * (y - x), lambda x, y, a: -exp_(y)
+    ),
+}
+
+
+class TotalLoss(Op):
+    """`share` times the sum of the losses of a kind; `level` is its parameter."""
+
+    name = "total_loss"
+    saves = ("x", "y")
+    elementwise = True
+
+    @staticmethod
+    def infer(x: Spec, y: Spec, *, kind: str, level: float, share: float) -> Spec:
+        return x.with_shape()
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array, y: Array, *, kind: str, level: float, share: float) -> None:
+        with quiet():
+            losses = KINDS[kind].value(xp, x, y, level)
+        out[...] = xp.sum(losses, dtype=accumulator(x.dtype)) * share
+
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        return super().cpu_takes(arrays, params) and arrays[0].dtype == arrays[1].dtype
+
+    @staticmethod
+    def cpu(out: Array, x: Array, y: Array, *, kind: str, level: float, share: float) -> None:
+        parts = np.empty(block_count(x.size, PIECE))
+        parallel(KINDS[kind].total, len(parts), parts, x.reshape(-1), y.reshape(-1), level)
+        out[...] = parts.sum() * share
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        x, y = node.saved
+        kind, level, share = (node.params[name] for name in ("kind", "level", "share"))
+        if is_recording():
+            return g * share * KINDS[kind].slope(x, y, level), None
+        return TotalLossGrad.apply(g, x, y, **node.params), None
+
+
+class TotalLossGrad(Op):
+    """The gradient of the prediction; for a second derivative it is written in ops instead."""
+
+    name = "total_loss_grad"
+    elementwise = True
+
+    @staticmethod
+    def infer(g: Spec, x: Spec, y: Spec, *, kind: str, level: float, share: float) -> Spec:
+        return x
+
+    @staticmethod
+    def reference(xp: Any, out: Array, g: Array, x: Array, y: Array, *, kind: str, level: float, share: float) -> None:
+        slope = KINDS[kind].slope(Tensor.of(x), Tensor.of(y), level)
+        xp.multiply(slope.array, (g * share).astype(x.dtype), out=out)
+
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        return super().cpu_takes(arrays, params) and len({a.dtype for a in arrays}) == 1
+
+    @staticmethod
+    def cpu(out: Array, g: Array, x: Array, y: Array, *, kind: str, level: float, share: float) -> None:
+        flat = (a.reshape(-1) for a in (out, x, y))
+        parallel(KINDS[kind].slopes, x.size, *flat, level, float(g) * share)
+
+
+def total_loss(kind: str, input: Tensor, target: Tensor, share: float, level: float = 0.0) -> Tensor | None:
+    """`share` times the sum of the losses, or None where that takes more than this op: a gradient of the target."""
+    if target.requires_grad or input.dtype != target.dtype or input.dtype.kind != "f" or input.shape != target.shape:
+        return None
+    result: Tensor = TotalLoss.apply(input, target, kind=kind, level=float(level), share=float(share))
+    return result
+
+
+def reduced_loss(
+    kind: str, input: Tensor, target: Tensor, reduction: str, level: float = 0.0, factor: float = 1.0
+) -> Tensor | None:
+    """`factor` times the mean or the sum of the losses as one op, or None where it cannot be."""
+    if reduction not in ("mean", "sum") or not input.numel():
+        return None
+    return total_loss(kind, input, target, factor / input.numel() if reduction == "mean" else factor, level)
