@@ -35,7 +35,7 @@ def attention_weights(
         raise ShapeError(f"attention: query (..., L, E) and key (..., S, E) must agree, got {query.shape}, {key.shape}")
     if is_causal and attn_mask is not None:
         raise ArgumentError("attention: give attn_mask or is_causal, not both")
-    factor = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+    factor = 1 / math.sqrt(max(query.shape[-1], 1)) if scale is None else scale
     scores = matmul(query * factor, key.mT)
     if is_causal:
         ones = Tensor.of(query.device.xp.ones((query.shape[-2], key.shape[-2]), bool))
