@@ -106,8 +106,8 @@ def ulps(given: Array, exact: Array, *, of_largest: bool = False) -> float:
         return 0.0
     same = (given == exact) | ((given != given) & (exact != exact))
     size = np.abs(np.nan_to_num(exact.astype(np.longdouble), posinf=0, neginf=0))
-    unit = np.spacing(np.asarray(size.max() if of_largest else size, given.dtype)).astype(np.longdouble)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
+        unit = np.spacing(np.asarray(size.max() if of_largest else size, given.dtype)).astype(np.longdouble)
         error = np.where(same, 0, np.abs(given.astype(np.longdouble) - exact) / unit)
     return float(np.max(np.where(np.isnan(error), np.inf, error)))
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from minidl.core import Array, Tensor
 from minidl.device import use_numba
-from minidl.errors import MinidlError
+from minidl.errors import KernelError, MinidlError
 from minidl.testing.outcome import outcome, require_close
 
 __all__ = ["LAYOUTS", "check_empty", "check_layouts"]
@@ -80,8 +80,7 @@ def check_empty(function: Function, *inputs: Tensor, axes: Sequence[int] = (0, -
     Each dimension in `axes` of the first input is made empty, with the same dimension of all inputs as long as it.
 
     Raises:
-        KernelError: if compiled kernels and references differ.
-        Exception: any error but minidl's comes through.
+        KernelError: if another error is raised, or compiled kernels and references differ.
     """
     if not inputs or not inputs[0].ndim:
         return
@@ -92,6 +91,11 @@ def check_empty(function: Function, *inputs: Tensor, axes: Sequence[int] = (0, -
             given = outcome(function, cut)
         except MinidlError:
             continue
+        except Exception as error:
+            raise KernelError(
+                f"with dimension {axis} of size 0 it raises {type(error).__name__}: {error}; give an empty or neutral "
+                "result, or an error that says what is needed"
+            ) from error
         with use_numba(False):
             require_close(outcome(function, cut), given, "of size 0 is not the reference's", 1e-12)
 
