@@ -93,22 +93,24 @@ def _is_coarse(array: Array) -> bool:
         return bool(np.all(np.abs(array) < 4096) and np.all(array * 64 == np.rint(array * 64)))
 
 
-def ulps(given: Array, exact: Array, *, of_largest: bool = False) -> float:
+def ulps(given: Array, exact: Array, *, least: float = 0.0) -> float:
     """The largest error of `given`, in units of its last place; `exact` is of a wider type.
 
-    A unit is the distance between neighbours in the type of `given` at the exact value (Goldberg, 1991), or, with
-    `of_largest`, at the largest exact value: the measure for sums, where terms cancel.
+    A unit is the distance between neighbours in the type of `given` at the exact value (Goldberg, 1991). Where terms
+    cancel, as in a sum or near a root, that says more about the numbers than about the op; so no unit is smaller than
+    that at `least`.
 
     >>> ulps(np.float32([1.0, 2.0]), np.float64([1 + 2**-23, 2.0]))
     1.0
     """
     if not given.size:
         return 0.0
+    wide = exact.astype(np.longdouble)
     same = (given == exact) | ((given != given) & (exact != exact))
-    size = np.abs(np.nan_to_num(exact.astype(np.longdouble), posinf=0, neginf=0))
+    size = np.abs(np.nan_to_num(wide, posinf=0, neginf=0))
     with np.errstate(invalid="ignore", over="ignore"):
-        unit = np.spacing(np.asarray(size.max() if of_largest else size, given.dtype)).astype(np.longdouble)
-        error = np.where(same, 0, np.abs(given.astype(np.longdouble) - exact) / unit)
+        unit = np.spacing(np.maximum(size, least).astype(given.dtype)).astype(np.longdouble)
+        error = np.where(same, 0, np.abs(given.astype(np.longdouble) - wide) / unit)
     return float(np.max(np.where(np.isnan(error), np.inf, error)))
 
 
@@ -116,8 +118,9 @@ def largest_errors(function: Function, *inputs: Tensor) -> dict[tuple[str, str],
     """For each op that the call and its backward launch and each floating type: the largest error in ULPs.
 
     The measure is the reference of the op on the very same inputs in a wider type: float64 for float32, NumPy's
-    longdouble for float64. Ops of several numbers are measured by the largest value of the result, as their terms may
-    cancel; ops of one number each, at each value.
+    longdouble for float64. Errors of ops of single numbers count in units at each value, or at 1/64 of the largest near
+    roots. As terms may cancel, those of sums along a dimension count in units at the largest number of result and
+    inputs, and those of all others at the largest of the result, or 1/64 of the largest input.
     """
     worst: dict[tuple[str, str], float] = {}
     for launch in launches(function, inputs):
@@ -137,4 +140,16 @@ def _errors(launch: Launch) -> Iterator[tuple[str, float]]:
         return
     for given, right in zip(launch.results, exact, strict=True):
         if given.dtype in _WIDER and given.dtype == launch.inputs[0].dtype:
-            yield given.dtype.name, ulps(given, right, of_largest=not launch.op.elementwise)
+            yield given.dtype.name, ulps(given, right, least=_least(launch, right))
+
+
+def _least(launch: Launch, exact: Array) -> float:
+    """The size below which errors of this launch are not counted in smaller units."""
+    largest_input = max((_largest(a) for a in launch.inputs if a.dtype.kind == "f"), default=0.0)
+    if {"dim", "dims", "shape"} & launch.params.keys():  # sums along a dimension, whose terms are the inputs
+        return max(_largest(exact), largest_input)
+    return _largest(exact) / 64 if launch.op.elementwise else max(_largest(exact), largest_input / 64)
+
+
+def _largest(array: Array) -> float:
+    return float(np.max(np.abs(array[np.isfinite(array)]), initial=0.0))
