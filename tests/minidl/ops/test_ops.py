@@ -24,6 +24,15 @@ def test_a_row_passes_the_check(case: Case, check: str) -> None:
         CHECKS[check](case)
 
 
+@each_case
+@pytest.mark.parametrize("check", [c for c in CHECKS if c not in ("jacobian", "second order")])
+def test_a_row_passes_the_check_by_its_references(case: Case, check: str) -> None:
+    """As if Numba were not installed. The derivatives are the same ops."""
+    if does_not_apply(case, check) is None:
+        with minidl.use_numba(False):
+            CHECKS[check](case)
+
+
 # Why a check may leave rows alone, and what share of them at most. There is no other way out of a check.
 LEFT_ALONE = {
     "no expected function is given": 0.45,  # values are compared with PyTorch's
