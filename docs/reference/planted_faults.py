@@ -17,6 +17,10 @@ its lesson in one sentence and the check of [`minidl.testing`](minidl.md) that f
 and nothing in what is right: a test holds both. `python -m tests.minidl.gallery` tries every check on every fault and
 prints who finds what. Made by `python -m docs.reference.planted_faults`.
 
+What people get wrong is one thing. To know that no op is left unwatched, the same command also makes faults by machine:
+each gradient that an op gives an input is made 0.1 % too long, turned round, forgotten and shifted, more than 600
+changes, and the last number of each result of each compiled kernel is changed. The table of op tests finds every one.
+
 The line above a function says what it should be and the shapes on which it is tried. Do you see what is wrong before
 you read the sentence below it?
 
