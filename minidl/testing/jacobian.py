@@ -60,7 +60,7 @@ def check_forward_mode(function: Function, *inputs: Tensor, rtol: float = 1e-9) 
     is not linear in that gradient. Needs a function that can be differentiated twice.
 
     Raises:
-        GradError: if the two numbers differ, or backward cannot be differentiated.
+        GradError: naming the two numbers.
     """
     moved = [i for i, x in enumerate(inputs) if x.dtype == np.float64]
     rng = np.random.default_rng(5)

@@ -80,7 +80,7 @@ def check_empty(function: Function, *inputs: Tensor, axes: Sequence[int] = (0, -
     Each dimension in `axes` of the first input is made empty, with the same dimension of all inputs as long as it.
 
     Raises:
-        KernelError: if another error is raised, or compiled kernels and references differ.
+        KernelError: naming the dimension and the other error that was raised.
     """
     if not inputs or not inputs[0].ndim:
         return

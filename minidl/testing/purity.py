@@ -50,7 +50,7 @@ def check_memory(function: Function, *inputs: Tensor) -> None:
     """Results and gradients do not depend on what fresh memory holds: NaN, zeros and ones give the same bits.
 
     Raises:
-        KernelError: naming the result and the place that was not written, or was read before.
+        KernelError: naming the result and the place that differs.
     """
     with poisoned_memory():
         first = outcome(function, inputs)
