@@ -27,7 +27,7 @@ ALIGNMENT = 64  # a vector across two cache lines costs two reads
 SLACK = 1.125  # how far the pool may exceed the bytes that were once in use at the same time
 FREE_BYTES = 1 << 24  # that it may hold in any case: a small net's results are of more sizes than are alive at once
 
-_poisoned: ContextVar[bool] = ContextVar("poisoned", default=False)
+_poison: ContextVar[float | None] = ContextVar("poison", default=None)
 
 
 def _references(blocks: list[Array], index: int) -> int:
@@ -90,8 +90,8 @@ def empty(device: Device, shape: tuple[int, ...], dtype: DType, *, channels_last
     """An array whose values are not set; `channels_last`: one of images (N, C, *space), on the CPU, that lies so."""
     order = (shape[0], *shape[2:], shape[1]) if channels_last and len(shape) > 2 else shape
     array = _recycled(order, dtype) if device is CPU else device.xp.empty(order, dtype)
-    if _poisoned.get():
-        array.fill(np.nan if is_floating(dtype) else 1 if dtype.kind == "b" else np.iinfo(dtype).max)
+    if _poison.get() is not None:
+        poison(array)
     return array if order is shape else channels_first_view(array)
 
 
@@ -113,10 +113,24 @@ def release_memory() -> None:
 
 
 @contextmanager
-def poisoned_memory() -> Iterator[None]:
-    """Fill fresh memory with NaN (integers: their largest value), so that a kernel that leaves gaps is found out."""
-    token = _poisoned.set(True)
+def poisoned_memory(value: float = math.nan) -> Iterator[None]:
+    """Fill fresh memory with NaN (integers: their largest value), so that a kernel that leaves gaps is found out.
+
+    Another `value` goes into all memory as it is. Results that differ between two values depend on what was there.
+    """
+    token = _poison.set(value)
     try:
         yield
     finally:
-        _poisoned.reset(token)
+        _poison.reset(token)
+
+
+def poison(array: Array) -> None:
+    """Fill fresh memory, inside of a `poisoned_memory` block."""
+    value = _poison.get()
+    if value is None:
+        return
+    if math.isnan(value) and not is_floating(array.dtype):
+        array.fill(1 if array.dtype.kind == "b" else np.iinfo(array.dtype).max)
+    else:
+        array.fill(value)

@@ -141,7 +141,8 @@ def _family(real: Any, integer: Any, mantissa: int, bias: int, series: Inline, l
         if n > mantissa + 1:  # 1 is less than half a unit in the last place, and 2**n may be inf where exp is not
             return (one + grown) * first * second
         # 2**n (exp(r) - 1) + (2**n - 1): nothing cancels near 0, where n is 0.
-        return grown * first * second + (first * second - one)
+        total = grown * first * second + (first * second - one)
+        return x if x == real(0) else total  # -0 stays -0
 
     @inline
     def sigmoid(x: Any) -> Any:

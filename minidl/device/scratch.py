@@ -15,6 +15,7 @@ import numpy as np
 
 from minidl.device.device import Array
 from minidl.device.dtypes import DType
+from minidl.device.memory import poison
 from minidl.device.vectors import CACHE_LINE, aligned_empty
 
 KEPT = 4  # pieces of memory that a thread keeps
@@ -30,8 +31,10 @@ def scratch(size: int, dtype: DType) -> Iterator[Array]:
     (True, dtype('float32'))
     """
     memory = take(size * dtype.itemsize)
+    lent = memory.view(dtype)
+    poison(lent)
     try:
-        yield memory.view(dtype)
+        yield lent
     finally:
         give_back(memory)
 

@@ -422,7 +422,7 @@ class Elu(FloatUnary):
 
     @staticmethod
     def reference(xp: Any, out: Array, x: Array, *, alpha: float) -> None:
-        out[...] = xp.where(x > 0, x, out.dtype.type(alpha) * xp.expm1(xp.minimum(x, 0)))
+        out[...] = xp.where(x > 0, x, out.dtype.type(alpha) * xp.expm1(xp.where(x > 0, 0, x)))
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor, as_tensor, dim_index
 from minidl.device.dtypes import DEFAULT_INT, DType, float64, is_floating
 from minidl.errors import ArgumentError, ShapeError
-from minidl.ops.compare import eq, gt, isfinite
+from minidl.ops.compare import eq
 from minidl.ops.concat import cat
 from minidl.ops.elementwise import FloatUnary, Unary, float_of, quiet
 from minidl.ops.indexing import GatherAdjoint, where
 from minidl.ops.reduce import Extreme, cumsum
 from minidl.ops.reduce import sum as sum_
-from minidl.ops.unary import exp, log
+from minidl.ops.unary import clamp, exp
 from minidl.ops.views import expand, flip, narrow, unsqueeze
 
 __all__ = [
@@ -121,18 +120,54 @@ class LogCumSumExp(FloatUnary):
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
-        """Sum over later results of g exp(x - result), by logarithms, for the parts of g of each sign."""
+        """exp(x[i] - y[i]) t[i], where t[i] = g[i] + t[i + 1] exp(y[i] - y[i + 1]) sums over the later results.
+
+        As y only grows, no exponent is above 0. It is linear in g, so that forward mode is right too.
+        """
         (x,) = node.saved
         dim = node.params["dim"]
+        if not x.ndim or not x.numel():
+            return (g,)
         x, g = x.to(float64), g.to(float64)  # large parts of both signs may cancel
-        y = logcumsumexp(x, dim)
-        bounded = where(isfinite(y), y, 0.0)
-        parts = []
-        for part in (g, -g):
-            weight = where(gt(part, 0), log(where(gt(part, 0), part, 1.0)) - bounded, -math.inf)
-            sums = flip(logcumsumexp(flip(weight, dim), dim), dim) if x.ndim else weight
-            parts.append(where(isfinite(sums), exp(where(isfinite(sums), sums, 0.0) + x), 0.0))
-        return (parts[0] - parts[1],)
+        y = clamp(logcumsumexp(x, dim), -1e300, 1e300)
+        decay = _after_zeros(diff(flip(y, dim), dim=dim), dim)
+        return (exp(x - y) * flip(DecayedSum.apply(flip(g, dim), decay, dim=dim), dim),)
+
+
+class DecayedSum(Op):
+    """s[i] = v[i] + s[i - 1] exp(decay[i]) along a dimension: running sums that fade, for decays up to 0."""
+
+    name = "decayed_sum"
+    saves = ("decay", "out")
+
+    @staticmethod
+    def infer(v: Spec, decay: Spec, *, dim: int) -> Spec:
+        return v
+
+    @staticmethod
+    def reference(xp: Any, out: Array, v: Array, decay: Array, *, dim: int) -> None:
+        steps, fade, sums = (xp.moveaxis(a, dim, 0) for a in (v, xp.exp(decay), out))
+        for i in range(len(steps)):
+            sums[i] = steps[i] if not i else steps[i] + sums[i - 1] * fade[i]
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        """The same sum from the other end, and what came from the step before."""
+        decay, out = node.saved
+        dim = node.params["dim"]
+        later = _after_zeros(_but_last(flip(decay, dim), dim), dim)
+        back = flip(DecayedSum.apply(flip(g, dim), later, dim=dim), dim)
+        return back, back * _after_zeros(_but_last(out, dim), dim) * exp(decay)
+
+
+def _but_last(x: Tensor, dim: int) -> Tensor:
+    return narrow(x, dim, 0, x.shape[dim] - 1)
+
+
+def _after_zeros(x: Tensor, dim: int) -> Tensor:
+    """`x` one place later along `dim`, after a zero."""
+    shape = [1 if d == dim else n for d, n in enumerate(x.shape)]
+    return cat([Tensor.of(x.device.xp.zeros(shape, x.dtype)), x], dim)
 
 
 def cumprod(input: Tensor, dim: int, *, dtype: DType | None = None) -> Tensor:

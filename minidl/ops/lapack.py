@@ -199,7 +199,7 @@ class SlogDet(Op):
     @staticmethod
     def vjp(node: Node, g: Any) -> Grads:
         (x,) = node.saved
-        return (None if g[1] is None else g[1][..., None, None] * Inverse.apply(x).mT,)
+        return (None if g[1] is None else g[1][..., None, None] * run(Inverse, x).mT,)
 
 
 class QRReduced(Op):
@@ -234,7 +234,7 @@ class QRReduced(Op):
 def _qr_gradient(q: Tensor, r: Tensor, gq: Tensor, gr: Tensor) -> Tensor:
     inner = r @ gr.mT - gq.mT @ q
     mirrored = tril(inner) + tril(inner, -1).mT
-    return Solve.apply(r, (gq + q @ mirrored).mT).mT  # type: ignore[no-any-return]
+    return run(Solve, r, (gq + q @ mirrored).mT).mT  # type: ignore[no-any-return]
 
 
 class PseudoInverse(Op):

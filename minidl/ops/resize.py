@@ -288,6 +288,8 @@ def _wanted(
     image = input.shape[2:]
     if (size is None) == (scale_factor is None):
         raise ShapeError(f"interpolate: give either size or scale_factor, got {'neither' if size is None else 'both'}")
+    if 0 in image:
+        raise ShapeError(f"interpolate: input {input.shape} has no pixels to go by; give images of at least one")
     if size is not None:
         return [None] * dims, sizes("interpolate", "size", size, dims, least=1)
     given: Any = scale_factor

@@ -69,7 +69,7 @@ class Heaviside(Binary):
 
     @staticmethod
     def reference(xp: Any, out: Array, x: Array, y: Array) -> None:
-        out[...] = xp.where(x == 0, y, xp.where(x < 0, 0, 1))
+        out[...] = xp.where(x == 0, y, xp.where(x > 0, 1, 0))
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:

@@ -33,6 +33,7 @@ from minidl.errors import (
 from minidl.optim import lr_scheduler
 from minidl.utils import data
 from minidl.utils.checkpoint import checkpoint
+from tests.minidl.gallery import FAULTS
 
 
 class WrongCall(NamedTuple):
@@ -134,6 +135,21 @@ def dual_without_recording() -> None:
 def dual_of_another_shape() -> None:
     with forward_ad.dual_level():
         forward_ad.make_dual(ones(2), ones(3))
+
+
+def with_fault(name: str, check: Callable[[testing.Case], object]) -> Callable[[], object]:
+    """`check` on the row of a fault of the gallery, while that fault is at work."""
+    fault = next(f for f in FAULTS if f.name == name)
+
+    def call() -> object:
+        with fault.installed(), np.errstate(all="ignore"):
+            return check(fault.case)
+
+    return call
+
+
+def on_row(check: Callable[..., object]) -> Callable[[testing.Case], object]:
+    return lambda row: check(row.call, *row.inputs(dtype=np.float32 if check is testing.check_threads else np.float64))
 
 
 def with_wrong_gradient(x: Tensor) -> Tensor:
@@ -655,6 +671,26 @@ WRONG_CALLS = [
               "No such file or directory: 'no folder'"),
     WrongCall("minidl.io.write_bytes", OSError, lambda: io.write_bytes("no folder/c.bin", b""),
               "No such file or directory: 'no folder'"),
+    WrongCall("minidl.testing.check_case", GradError, with_fault("sign_lost", testing.check_case),
+              "check_gradient: along direction 0 backward gives "),
+    WrongCall("minidl.testing.check_case", KernelError, with_fault("half_a_pixel_off", testing.check_case),
+              "at (0, 0, 1) it gives "),
+    *(WrongCall(f"minidl.testing.{check.__name__}", error, with_fault(fault, on_row(check)), message)
+      for check, error, fault, message in (
+        (testing.check_empty, KernelError, "at_least_one_row", "with dimension 0 of size 0 it raises IndexError: "),
+        (testing.check_forward_mode, GradError, "gradient_clipped_inside", "forward mode gives "),
+        (testing.check_jacobian, GradError, "sign_lost", "the derivative of element 0 of the results by element 0 of "),
+        (testing.check_layouts, KernelError, "memory_order_for_index_order", "is another for inputs with transposed "),
+        (testing.check_memory, KernelError, "remainder_forgotten", "the result depends on what its memory held before"),
+        (testing.check_purity, KernelError, "input_as_scratch", "the call changed input 0; it may only write to its "),
+        (testing.check_saved, GradError, "change_of_the_input_unseen", "input 0 was changed in place after the call"),
+        (testing.check_threads, KernelError, "a_part_for_each_thread", "the result differs between 1 and "))),
+    WrongCall("minidl.testing.check_exact", KernelError,
+              with_fault("last_tile_forgotten", lambda row: testing.check_exact(row.call, *row.whole_inputs())),
+              "matmul: whole numbers leave nothing to round, but at (0, 0) the kernel gives "),
+    WrongCall("minidl.testing.check_special_values", KernelError,
+              with_fault("nan_is_not_positive", lambda row: testing.check_special_values(row.call, row.special)),
+              "for (nan) in float32 it gives 0.0, expected nan"),
     WrongCall("minidl.testing.check_gradient", GradError,
               lambda: testing.check_gradient(with_wrong_gradient, tensor([1.0, 2.0], dtype=np.float64)),
               "check_gradient: along direction 0 backward gives "),

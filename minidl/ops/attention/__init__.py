@@ -170,7 +170,7 @@ def _at_once(
     batch = np.broadcast_shapes(query.shape[:-2], key.shape[:-2], value.shape[:-2])
     q, k, v = (x if x.shape[:-2] == batch else expand(x, (*batch, *x.shape[-2:])) for x in (query, key, value))
     masks = () if attn_mask is None else (_added(attn_mask, query),)
-    factor = 1 / math.sqrt(query.shape[-1]) if scale is None else float(scale)
+    factor = 1 / math.sqrt(max(query.shape[-1], 1)) if scale is None else float(scale)
     is_safe = attn_mask is not None and not is_floating(attn_mask.dtype)
     result: Tensor = Attention.apply(q, k, v, *masks, scale=factor, is_causal=is_causal, is_safe=is_safe)[0]
     return result
@@ -198,7 +198,7 @@ def attention_weights(
         ShapeError, ArgumentError: if shapes do not fit, or there are both a mask and `is_causal`.
     """
     _check(query, key, attn_mask, is_causal)
-    factor = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+    factor = 1 / math.sqrt(max(query.shape[-1], 1)) if scale is None else scale
     scores = matmul(query * factor, key.mT)
     if is_causal:
         ones = Tensor.of(query.device.xp.ones((query.shape[-2], key.shape[-2]), bool))

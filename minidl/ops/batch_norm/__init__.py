@@ -48,6 +48,9 @@ class BatchMoments(ByChannel):
     @staticmethod
     def reference(xp: Any, out: tuple[Array, Array], x: Array) -> None:
         mean, var = out
+        if not x.size:
+            mean[...], var[...] = 0, 0
+            return
         dims, wide = _all_but_channels(x.ndim), accumulator(x.dtype)
         centre = xp.mean(x, axis=dims, dtype=wide, keepdims=True)
         mean[...] = centre.reshape(-1)
@@ -206,6 +209,8 @@ def _reference_gradients(
     xhat = ((x - mean.reshape(shape)) * rstd.reshape(shape)).astype(x.dtype)
     plain, along = xp.sum(g, axis=dims, dtype=wide), xp.sum(g * xhat, axis=dims, dtype=wide)
     gb[...], gw[...] = plain, along
+    if not x.size:
+        return
     count = x.size // x.shape[1]
     gx[...] = g
     gx -= (plain / count).reshape(shape).astype(x.dtype)
@@ -346,7 +351,7 @@ def batch_norm(
         at_rest: Tensor = BatchScale.apply(input, scale, shift, activation=NONE)
         return at_rest
     mean, var = BatchMoments.apply(input.detach())
-    if running_mean is not None and running_var is not None:
+    if running_mean is not None and running_var is not None and input.numel():  # an empty batch has no statistics
         count = input.numel() // max(input.shape[1], 1)
         correction = count / max(count - 1, 1)
         MoveTowards.apply(running_mean, running_var, mean, var, momentum=float(momentum), correction=correction)

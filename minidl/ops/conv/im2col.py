@@ -55,12 +55,12 @@ def weight_gradient(
     xp: Any, out: Array, x: Array, g: Array, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int
 ) -> None:
     """The adjoint of `convolve` in its weight."""
-    out[...] = 0
-    total = out.reshape(groups, out.shape[0] // groups, -1)
+    total = xp.zeros((groups, out.shape[0] // groups, math.prod(out.shape[1:])), out.dtype)  # out may lie otherwise
     scratch = Scratch(xp, g.dtype)
     for block, columns in _columns(xp, x, out, g.shape[2:], stride, padding, dilation):
         rows = scratch.copy_of(block.of(g)).reshape(groups, total.shape[1], -1)
         total += xp.matmul(rows, columns.reshape(groups, total.shape[2], -1).swapaxes(1, 2))
+    out[...] = total.reshape(out.shape)
 
 
 def _spread(

@@ -210,7 +210,7 @@ def _max_pool(
     spread = sizes(name, "dilation", dilation, dims, least=1)
     kernel_sizes, steps, borders = pool_sizes(name, dims, input, kernel_size, stride, padding, spread)
     windows = pool_windows(name, input.shape[-dims:], kernel_sizes, steps, borders, spread, ceil_mode)
-    if max(spread) > 1:
+    if max(spread) > 1 or 0 in input.shape[-dims:]:
         _check_all_see_pixels(name, input.shape[-dims:], windows, kernel_sizes, steps, borders, spread)
     batch = input if input.ndim == dims + 2 else input.unsqueeze(0)
     values, places = MaxPool.apply(

@@ -53,6 +53,9 @@ class Normalize(Op):
         *, lead: int, groups: int, eps: float,
     ) -> None:  # fmt: skip
         y, mean, rstd = out
+        if not x.size:
+            mean[...], rstd[...] = 0, 0
+            return
         wide, dims = accumulator(x.dtype), tuple(range(lead, x.ndim))
         centre = xp.mean(x, axis=dims, dtype=wide, keepdims=True)
         mean[...] = centre.reshape(mean.shape)

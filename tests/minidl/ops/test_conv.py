@@ -227,3 +227,18 @@ def test_the_transpose_is_the_adjoint(options) -> None:
     back = minidl.conv_transpose2d(minidl.tensor(y), minidl.tensor(w), output_padding=extra, **options)
     left, right = forward.numpy() * y, back.numpy() * x
     assert left.sum(dtype=np.float64) == right.sum(dtype=np.float64)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_images_that_lie_channels_last_give_the_same_gradients(compiled) -> None:
+    """The gradient of the weight is then allocated channels last, too, where the reference must not lose its sums."""
+    x, w = whole((2, 3, 6, 5), (4, 3, 3, 3))
+    last = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
+    found = []
+    with minidl.use_numba(compiled):
+        for images in (x, last):
+            weight = minidl.tensor(w, requires_grad=True)
+            minidl.conv2d(minidl.Tensor.of(images), weight).square().sum().backward()
+            found.append(weight.grad.numpy())
+    np.testing.assert_array_equal(*found)
+    assert np.abs(found[0]).max() > 0

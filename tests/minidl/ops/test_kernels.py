@@ -8,7 +8,7 @@ import pytest
 import minidl
 from minidl.core import deferring
 from minidl.device import numba_status
-from minidl.testing import Case
+from minidl.testing import Case, check_empty, check_layouts, check_memory, check_purity, check_saved
 from tests.minidl.ops.cases import CASES
 
 pytestmark = [
@@ -148,6 +148,13 @@ def test_rounded_results_agree_with_the_reference(call, dtype, lay) -> None:
     for ours, reference in zip(compiled, plain, strict=True):
         bound = (3e-6 if dtype == np.float32 else 1e-13) * max(np.abs(reference).max(), 1)
         np.testing.assert_allclose(ours, reference, rtol=0, atol=bound)
+
+
+@pytest.mark.parametrize("check", [check_purity, check_memory, check_saved, check_empty, check_layouts])
+@pytest.mark.parametrize("call", (EXACT | ROUNDED).values(), ids=EXACT | ROUNDED)
+def test_images_pass_the_checks_of_the_table(call, check) -> None:
+    """The rows of the table are small; images of these sizes reach the vectors, the tiles and the blocks."""
+    check(call, minidl.tensor(np.random.default_rng(6).standard_normal((3, 17, 16, 24))))
 
 
 @each_layout

@@ -1,0 +1,167 @@
+"""Compiled kernels and references give the same bits where whole numbers leave nothing to round: no tolerance at all.
+
+Sizes are odd or primes, so that tiles, vectors and threads have remainders; images lie channels first and last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import minidl
+from minidl.core import UpdateOp, deferring, registry
+from minidl.device import numba_status
+from minidl.ops.many import sums_of_squares
+from minidl.testing import LAYOUTS, check_exact
+
+pytestmark = [pytest.mark.numba, pytest.mark.skipif(not numba_status(), reason="Numba is not installed")]
+
+IMAGES = [(2, 5, 7, 11), (1, 17, 13, 9)]
+
+
+def fused(call: Callable[..., Any]) -> Callable[..., Any]:
+    """`call` as a module makes it: what can run as one op does."""
+
+    def inside(*inputs: minidl.Tensor) -> Any:
+        with deferring():
+            return call(*inputs)
+
+    return inside
+
+
+def at_rest(x: minidl.Tensor) -> minidl.Tensor:
+    """Batch-norm by running statistics whose root is a whole number."""
+    channels = x.shape[1]
+    mean, var = minidl.ones(channels, dtype=x.dtype), minidl.full((channels,), 4.0, dtype=x.dtype)
+    return minidl.batch_norm(x, mean, var, eps=0.0)
+
+
+OF_IMAGES = {
+    "abs": minidl.abs, "relu": minidl.relu, "square": minidl.square, "neg": minidl.neg,
+    "leaky_relu": lambda x: minidl.leaky_relu(x, 0.25),
+    "clamp": lambda x: minidl.clamp(x, -3, 2),
+    "add": lambda x: x + x.flip(0), "sub": lambda x: x - x[:1], "mul": lambda x: x * x[..., :1], "div": lambda x: x / 4,
+    "maximum": lambda x: minidl.maximum(x, x.flip(3)), "minimum": lambda x: minidl.minimum(x, x[0]),
+    "sqrt": lambda x: minidl.sqrt(minidl.square(x + 5)),
+    "reciprocal": lambda x: minidl.reciprocal(minidl.exp2(x)),
+    "rsqrt": lambda x: minidl.rsqrt(minidl.exp2(2 * abs(x))),
+    "sum": minidl.sum, "sum of rows": lambda x: x.sum((0, 2)),
+    "mean": lambda x: minidl.pad(x, (0, 16 - x.shape[3])).mean(3),
+    "cat": lambda x: minidl.cat([x, x * 2, x], 1), "parts": lambda x: minidl.cat(x.split(2, 1)[::-1], 1),
+    "max_pool2d": lambda x: minidl.max_pool2d(x, 3, 2, 1),
+    "avg_pool2d": lambda x: minidl.avg_pool2d(x, 2, divisor_override=4),
+    "avg_pool2d with a border": lambda x: minidl.avg_pool2d(x, 3, 2, 1, divisor_override=8),
+    "nearest": lambda x: minidl.interpolate(x, scale_factor=2),
+    "bilinear": lambda x: minidl.interpolate(x, scale_factor=2, mode="bilinear"),
+    "linear": lambda x: minidl.interpolate(x[0], scale_factor=2, mode="linear"),
+    "dropout": lambda x: minidl.dropout_by_key(x, minidl.tensor([3, 4]), 0.5),
+    "sums_of_squares": lambda x: sums_of_squares([x[0].detach(), x[0, 0].detach()]),
+    "batch_norm at rest": at_rest,
+    "batch_norm at rest, shortcut and relu": fused(lambda x: minidl.relu(at_rest(x) + x)),
+}  # fmt: skip
+
+
+def drawn(shape: tuple[int, ...], seed: int, high: int = 5) -> minidl.Tensor:
+    return minidl.tensor(np.random.default_rng(seed).integers(1 - high, high, shape).astype(np.float32))
+
+
+@pytest.mark.parametrize("lay", LAYOUTS.values(), ids=LAYOUTS)
+@pytest.mark.parametrize("shape", IMAGES, ids=str)
+@pytest.mark.parametrize("function", OF_IMAGES.values(), ids=OF_IMAGES)
+def test_ops_of_images(function, shape, lay) -> None:
+    check_exact(function, minidl.Tensor.of(lay(drawn(shape, 1).array)))
+
+
+PRODUCTS = {
+    "matmul": (minidl.matmul, [(37, 41), (41, 43)]),
+    "matmul of batches": (minidl.matmul, [(2, 3, 5, 7), (3, 7, 11)]),
+    "matmul of a row": (minidl.matmul, [(1, 67), (67, 13)]),
+    "linear": (minidl.linear, [(19, 23), (29, 23), (29,)]),
+    "conv1d": (lambda x, w: minidl.conv1d(x, w, padding=2, dilation=2), [(2, 5, 13), (7, 5, 3)]),
+    "conv2d": (lambda x, w, b: minidl.conv2d(x, w, b, padding=1), [(2, 17, 7, 9), (19, 17, 3, 3), (19,)]),
+    "conv2d of few": (lambda x, w: minidl.conv2d(x, w, padding=1), [(2, 3, 9, 7), (18, 3, 5, 5)]),
+    "conv2d with strides": (lambda x, w: minidl.conv2d(x, w, stride=(2, 1)), [(2, 9, 8, 9), (11, 9, 3, 2)]),
+    "conv2d in groups": (lambda x, w: minidl.conv2d(x, w, groups=3), [(2, 15, 6, 7), (9, 5, 3, 3)]),
+    "conv2d depthwise": (lambda x, w: minidl.conv2d(x, w, padding=1, groups=13), [(2, 13, 7, 6), (13, 1, 3, 3)]),
+    "conv2d 1x1": (minidl.conv2d, [(2, 17, 5, 7), (13, 17, 1, 1)]),
+    "conv3d": (lambda x, w: minidl.conv3d(x, w, padding=1), [(1, 5, 4, 5, 6), (7, 5, 3, 3, 3)]),
+    "conv_transpose2d": (lambda x, w: minidl.conv_transpose2d(x, w, stride=2), [(2, 9, 4, 5), (9, 7, 3, 3)]),
+    "conv and relu": (fused(lambda x, w: minidl.relu(minidl.conv2d(x, w))), [(2, 9, 6, 7), (11, 9, 3, 3)]),
+    "conv and shortcut": (fused(lambda x, w: minidl.conv2d(x, w, padding=1) + x), [(2, 9, 6, 7), (9, 9, 3, 3)]),
+    "conv_transpose and relu": (
+        fused(lambda x, w: minidl.relu(minidl.conv_transpose2d(x, w, stride=2))), [(2, 9, 4, 5), (9, 7, 3, 3)]),
+    "rnn": (
+        lambda x, h, w, r, b: minidl.rnn_sequence(x, h, w / 4, r / 4, b, nonlinearity="relu"),
+        [(2, 3, 7), (1, 3, 5), (1, 5, 7), (1, 5, 5), (1, 5)]),
+}  # fmt: skip
+
+
+@pytest.fixture(params=["auto", "direct", "implicit"])
+def plain_sums(request):
+    """Convolutions by each algorithm that adds products as they are."""
+    minidl.set_conv_precision("exact")
+    minidl.set_conv_algorithm(request.param)
+    yield
+    minidl.set_conv_algorithm("auto")
+    minidl.set_conv_precision("fast")
+
+
+@pytest.mark.usefixtures("plain_sums")
+@pytest.mark.parametrize(("function", "shapes"), PRODUCTS.values(), ids=PRODUCTS)
+def test_products(function, shapes) -> None:
+    inputs = [drawn(shape, seed, 3) for seed, shape in enumerate(shapes)]
+    assert check_exact(function, *inputs)
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [(np.float32, 1e-5), (np.float64, 1e-13)])
+def test_winograd_stays_within_its_bound(dtype, bound) -> None:
+    """Its transforms divide by 4, 6 and 24, so it rounds: 1e-5 of the largest number in float32, as is promised."""
+    x, w = (drawn(s, i).to(dtype).requires_grad_() for i, s in enumerate([(2, 17, 13, 11), (19, 17, 3, 3)]))
+
+    def run(algorithm: str) -> list[np.ndarray]:
+        x.grad = w.grad = None
+        minidl.set_conv_algorithm(algorithm)
+        try:
+            y = minidl.conv2d(x, w, padding=1)
+            y.backward(minidl.ones(y.shape, dtype=y.dtype) * 2)
+        finally:
+            minidl.set_conv_algorithm("auto")
+        return [t.numpy() for t in (y.detach(), x.grad, w.grad)]
+
+    for fast, exact in zip(run("winograd"), run("im2col"), strict=True):
+        assert 0 < np.abs(fast - exact).max() <= bound * np.abs(exact).max()
+
+
+# Kernels whose results are not whole numbers for whole numbers. `ulps.json` says how far they are from the exact ones.
+ROUNDED = {
+    "takes exponentials or logarithms": {
+        "conv_gru_sequence", "conv_gru_sequence_grad", "conv_lstm_sequence", "conv_lstm_sequence_grad",
+        "cross_entropy", "cross_entropy_grad", "elu", "elu_grad", "erf", "exp", "expm1", "gelu", "gelu_grad",
+        "gelu_tanh", "gelu_tanh_grad", "gru_sequence", "gru_sequence_grad", "log", "log1p", "log_softmax",
+        "log_softmax_grad", "lstm_sequence", "lstm_sequence_grad", "sigmoid", "sigmoid_grad", "silu", "silu_grad",
+        "softmax", "softmax_grad", "softplus", "softplus_grad", "tanh", "tanh_grad",
+    },
+    "divides by a count, or by the root of a variance": {
+        "batch_moments", "batch_normalize", "batch_normalize_add_relu", "batch_normalize_add_relu_grad",
+        "batch_normalize_grad", "normalize", "normalize_grad",
+    },
+}  # fmt: skip
+
+
+def test_every_compiled_kernel_is_compared_or_says_why_not() -> None:
+    """Kernels that change their input in place (optimisers) are compared in tests/minidl/ops/test_steps.py."""
+    compared: set[str] = set()
+    for function in OF_IMAGES.values():
+        compared |= check_exact(function, drawn(IMAGES[0], 1))
+    minidl.set_conv_precision("exact")
+    try:
+        for function, shapes in PRODUCTS.values():
+            compared |= check_exact(function, *[drawn(shape, seed, 3) for seed, shape in enumerate(shapes)])
+    finally:
+        minidl.set_conv_precision("fast")
+    ours = [op for op in registry.ops.values() if op.__module__.startswith("minidl.")]
+    compiled = {op.name for op in ours if op.cpu is not None and not issubclass(op, UpdateOp)}
+    assert compiled - compared == set.union(*ROUNDED.values())
