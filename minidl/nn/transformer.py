@@ -237,7 +237,7 @@ class Transformer(Module):
         """(sz, sz), to be added to scores: minus infinity where a step would look ahead, 0 elsewhere.
 
         >>> Transformer.generate_square_subsequent_mask(2)
-        tensor([[0., -inf],
-                [0., 0.]])
+        tensor([[  0., -inf],
+                [  0.,   0.]])
         """
         return Tensor.of(np.triu(np.full((sz, sz), -np.inf, dtype), k=1)).to(find_device(device))

@@ -11,11 +11,14 @@ from minidl.core import Tensor, launching
 from minidl.testing import Case
 from tests.minidl.narrow import distance
 from tests.minidl.ops.cases import CASES
-from tests.minidl.ops.test_ops import results_of
 
 TYPES = [minidl.float16, minidl.bfloat16]
 each_type = pytest.mark.parametrize("dtype", TYPES, ids=str)
 each_case = pytest.mark.parametrize("case", CASES, ids=str)
+
+
+def results_of(called) -> tuple[Tensor, ...]:
+    return tuple(called) if isinstance(called, tuple) else (called,)
 
 
 def both(case: Case, dtype) -> tuple[list[Tensor], list[Tensor]]:
