@@ -70,7 +70,7 @@ class EmbeddingGrad(Op):
     @staticmethod
     def reference(xp: Any, out: Array, g: Array, index: Array, *, rows: int, padding: int | None) -> None:
         out[...] = 0
-        xp.add.at(out, index.reshape(-1), g.reshape(-1, g.shape[-1]))
+        xp.add.at(out, index.reshape(-1), g.reshape(index.size, g.shape[-1]))
         if padding is not None:
             out[padding] = 0
 

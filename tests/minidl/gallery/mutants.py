@@ -153,7 +153,7 @@ def kernel_is_killed(mutant: KernelMutant, rows: list[int]) -> bool | None:
         results = out if isinstance(out, tuple) else (out,)
         if mutant.result < len(results) and results[mutant.result].size:
             exists = True
-            last = results[mutant.result][tuple(slice(-1, None) for _ in results[mutant.result].shape)]
+            last = results[mutant.result][(..., *[slice(-1, None)] * results[mutant.result].ndim)]
             last += np.abs(last) / 1000 + 0.001 if last.dtype.kind == "f" else 1
 
     with replaced(op, "cpu", mutated), np.errstate(all="ignore"):

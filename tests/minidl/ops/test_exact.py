@@ -39,7 +39,24 @@ def at_rest(x: minidl.Tensor) -> minidl.Tensor:
     return minidl.batch_norm(x, mean, var, eps=0.0)
 
 
+PLACES = minidl.tensor(np.random.default_rng(0).integers(0, 7, (3, 11)))
+NEAREST = minidl.tensor(np.random.default_rng(0).integers(-80, 80, (1, 5, 6, 2)).astype(np.float32) / 64)
+
+
+def losses(x: minidl.Tensor) -> minidl.Tensor:
+    """Sums of squares and of picked numbers."""
+    matrix = x.reshape(x.shape[0] * x.shape[1], -1)
+    classes = minidl.arange(matrix.shape[0]) % matrix.shape[1]
+    picked = minidl.nn.functional.nll_loss(matrix, classes, reduction="sum")
+    few = x[:, :1]
+    return minidl.nn.functional.mse_loss(few, (few * 2).detach(), reduction="sum") + picked
+
+
 OF_IMAGES = {
+    "embedding": lambda x: minidl.embedding(PLACES, x.transpose(0, 2).reshape(x.shape[2], -1)),
+    "grid_sample": lambda x: minidl.grid_sample(
+        x, minidl.cat([NEAREST] * x.shape[0]), mode="nearest", padding_mode="border", align_corners=False),
+    "losses": losses,
     "abs": minidl.abs, "relu": minidl.relu, "square": minidl.square, "neg": minidl.neg,
     "leaky_relu": lambda x: minidl.leaky_relu(x, 0.25),
     "clamp": lambda x: minidl.clamp(x, -3, 2),
@@ -79,6 +96,7 @@ PRODUCTS = {
     "matmul": (minidl.matmul, [(37, 41), (41, 43)]),
     "matmul of batches": (minidl.matmul, [(2, 3, 5, 7), (3, 7, 11)]),
     "matmul of a row": (minidl.matmul, [(1, 67), (67, 13)]),
+    "linear and relu": (fused(lambda x, w, b: minidl.relu(minidl.linear(x, w, b))), [(19, 23), (29, 23), (29,)]),
     "linear": (minidl.linear, [(19, 23), (29, 23), (29,)]),
     "conv1d": (lambda x, w: minidl.conv1d(x, w, padding=2, dilation=2), [(2, 5, 13), (7, 5, 3)]),
     "conv2d": (lambda x, w, b: minidl.conv2d(x, w, b, padding=1), [(2, 17, 7, 9), (19, 17, 3, 3), (19,)]),
@@ -144,7 +162,10 @@ ROUNDED = {
         "log_softmax_grad", "lstm_sequence", "lstm_sequence_grad", "sigmoid", "sigmoid_grad", "silu", "silu_grad",
         "softmax", "softmax_grad", "softplus", "softplus_grad", "tanh", "tanh_grad",
     },
+    "takes exponentials": {"attention", "attention_grad", "linear_then_kept"},
+    "multiplies by places between pixels": {"grid_sample_grad_grid"},
     "divides by a count, or by the root of a variance": {
+        "group_normalize", "group_normalize_grad",
         "batch_moments", "batch_normalize", "batch_normalize_add_relu", "batch_normalize_add_relu_grad",
         "batch_normalize_grad", "normalize", "normalize_grad",
     },
