@@ -5,7 +5,7 @@
 | batch-norm at rest | scales the weights, moves the bias | | |
 | + a tensor of the same shape | added before the result leaves the cache | in the pass that scales | likewise |
 | ReLU | likewise | likewise | likewise |
-| leaky ReLU, ReLU6 | | likewise, without a residual | likewise |
+| leaky ReLU, ReLU6 | at rest | likewise, without a residual | likewise |
 
 A transposed convolution takes batch-norm at rest and the ReLU; a linear map takes ReLU, GELU, SiLU, sigmoid and tanh.
 softmax(q @ k.mT * scale) @ v, written so, becomes the op `attention`.
@@ -24,7 +24,7 @@ from minidl.device.dtypes import DType, is_narrow
 from minidl.ops.attention.pieces import ScaledProduct, WeightsOfProduct, attention_of
 from minidl.ops.batch_norm import BatchNormalize, BatchNormalizeAddRelu, BatchScale
 from minidl.ops.batch_norm.activation import RELU, Activation
-from minidl.ops.conv.then import ConvThen, ConvThenRelu
+from minidl.ops.conv.then import ConvThen, ConvThenActivated, ConvThenRelu
 from minidl.ops.conv_transpose import ConvTranspose, ConvTransposeRelu
 from minidl.ops.matmul.activated import linear_then
 from minidl.ops.matmul.finish import ACTIVATIONS
@@ -65,8 +65,11 @@ def norm_then_leaky_relu(waits: Waiting, position: int, inputs: Inputs, params: 
 @absorbs("clamp", "batch_scale")
 def norm_then_clamp(waits: Waiting, position: int, inputs: Inputs, params: dict[str, Any]) -> Tensor | None:
     """ReLU6, and any clamp between 0 and a bound."""
-    is_from_zero = params["min"] == 0 and params["max"] is not None and params["max"] >= 0
-    return _unless_added(waits, ("clamp", float(params["max"]))) if is_from_zero else None
+    return _unless_added(waits, ("clamp", float(params["max"]))) if _is_from_zero(params) else None
+
+
+def _is_from_zero(params: dict[str, Any]) -> bool:
+    return params["min"] == 0 and params["max"] is not None and params["max"] >= 0
 
 
 def _is_added(waits: Waiting) -> bool:
@@ -80,9 +83,11 @@ def _unless_added(waits: Waiting, activation: Activation) -> Tensor | None:
     return None if is_kept else _activated(waits.op, waits, activation)
 
 
-def _activated(op: type[Op] | None, waits: Waiting, activation: Activation) -> Tensor | None:
-    """`op` on what waits, with an activation at its end."""
-    return None if op is None else op.run(waits.inputs, {**waits.params, "activation": activation})
+def _activated(
+    op: type[Op] | None, waits: Waiting, activation: Activation, given: Inputs | None = None
+) -> Tensor | None:
+    """`op` on what waits, or on what it would be given itself, with an activation at its end."""
+    return None if op is None else op.run(given or waits.inputs, {**waits.params, "activation": activation})
 
 
 @absorbs("add", "conv")
@@ -99,6 +104,26 @@ def conv_then_relu(waits: Waiting, position: int, inputs: Inputs, params: dict[s
 def then_relu(waits: Waiting, position: int, inputs: Inputs, params: dict[str, Any]) -> Tensor | None:
     """relu(conv(x) [+ residual]) as one op."""
     return ConvThenRelu.run(waits.inputs, waits.params)  # type: ignore[no-any-return]
+
+
+@absorbs("leaky_relu", "conv_then")
+@absorbs("leaky_relu", "conv")
+def conv_then_leaky_relu(waits: Waiting, position: int, inputs: Inputs, params: dict[str, Any]) -> Tensor | None:
+    return _at_rest_activated(waits, ("leaky_relu", params["negative_slope"]))
+
+
+@absorbs("clamp", "conv_then")
+@absorbs("clamp", "conv")
+def conv_then_clamp(waits: Waiting, position: int, inputs: Inputs, params: dict[str, Any]) -> Tensor | None:
+    """relu6(conv(x) [+ residual]), and any clamp between 0 and a bound."""
+    return _at_rest_activated(waits, ("clamp", float(params["max"]))) if _is_from_zero(params) else None
+
+
+def _at_rest_activated(waits: Waiting, activation: Activation) -> Tensor | None:
+    if waits.requires_grad:
+        return None
+    given = waits.inputs if waits.op is ConvThen else _biased(waits)
+    return _activated(ConvThenActivated, waits, activation, given)
 
 
 @absorbs("relu", "conv_transpose")

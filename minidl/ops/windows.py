@@ -93,6 +93,8 @@ def sizes(op: str, argument: str, value: Any, dims: int, *, least: int) -> Sizes
     Raises:
         ShapeError: if it is neither, or below `least`.
     """
+    if type(value) is int and value >= least:
+        return (value,) * dims
     if type(value) is tuple and len(value) == dims:  # the usual case: every layer asks for four of them
         for v in value:
             if type(v) is not int or v < least:

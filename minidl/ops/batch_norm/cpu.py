@@ -313,9 +313,10 @@ def _descending(through: Inline) -> Any:
     return gradient_rows
 
 
-_FORWARD = {"none": _as_it_is, "relu": _rectified, "leaky_relu": _leaking, "clamp": _capped}
+# What each does to a number.
+FORWARD = {"none": _as_it_is, "relu": _rectified, "leaky_relu": _leaking, "clamp": _capped}
 _BACKWARD = {"none": _all, "relu": _above_zero, "leaky_relu": _more_above_zero, "clamp": _between}
-_APPLY = {name: _applying(function) for name, function in _FORWARD.items()}
-_APPLY_AND_ADD = {name: _adding(function) for name, function in _FORWARD.items()}
+_APPLY = {name: _applying(function) for name, function in FORWARD.items()}
+_APPLY_AND_ADD = {name: _adding(function) for name, function in FORWARD.items()}
 _SUMS = {name: _summing(function) for name, function in _BACKWARD.items()}
 _GRADIENT = {name: _descending(function) for name, function in _BACKWARD.items()}

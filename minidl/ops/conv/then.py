@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from minidl.core import Array, Grads, Node, Spec, Tensor
+from minidl.core import Array, Grads, Node, Op, Spec, Tensor
+from minidl.device import kernel, parallel
+from minidl.device.inline import Inline
 from minidl.errors import ShapeError
 from minidl.ops.activation import ReluGrad
+from minidl.ops.batch_norm.activation import Activation, activate
+from minidl.ops.batch_norm.cpu import FORWARD
 from minidl.ops.conv import Conv, Convolution, convolve, gradients
 from minidl.ops.conv.epilogue import Epilogue
 from minidl.ops.windows import Sizes
@@ -60,6 +64,56 @@ class ConvThen(Convolution):
         if result:
             g = ReluGrad.apply(g, result[0].detach())
         return *gradients(node, x, weight, g, node.params), *((g,) if len(node.needs) > 3 else ())
+
+
+class ConvThenActivated(ConvThen):
+    """The same with another activation behind it, at rest: on the memory of the result, before anything else."""
+
+    name = "conv_then_activated"
+    defers = False
+
+    @staticmethod
+    def infer(  # type: ignore[override]
+        x: Spec, weight: Spec, bias: Spec, residual: Spec | None = None,
+        *, activation: Activation, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
+    ) -> Spec:  # fmt: skip
+        return ConvThen.infer(
+            x, weight, bias, residual, stride=stride, padding=padding, dilation=dilation, groups=groups
+        )
+
+    @classmethod
+    def reference(  # type: ignore[override]
+        cls, xp: Any, out: Array, x: Array, weight: Array, bias: Array, residual: Array | None = None,
+        *, activation: Activation, **how: Any,
+    ) -> None:  # fmt: skip
+        super().reference(xp, out, x, weight, bias, residual, **how)
+        activate(xp, out, activation)
+
+    @classmethod
+    def cpu(  # type: ignore[override]
+        cls, out: Array, x: Array, weight: Array, bias: Array, residual: Array | None = None,
+        *, activation: Activation, **how: Any,
+    ) -> None:  # fmt: skip
+        super().cpu(out, x, weight, bias, residual, **how)
+        kind, level = activation
+        parallel(_IN_PLACE[kind], out.size, out.reshape(-1), level)
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        return Op.vjp(node, g)  # the rules of fusion make it where no gradient is wanted
+
+
+def _in_place(activation: Inline) -> Any:
+    @kernel("T[::1], T", T=("float32", "float64"))
+    def activate_in_place(begin: int, end: int, y: Array, level: float) -> None:
+        zero = y.dtype.type(0)
+        for i in range(begin, end):
+            y[i] = activation(y[i], zero, level)
+
+    return activate_in_place
+
+
+_IN_PLACE = {name: _in_place(FORWARD[name]) for name in ("clamp", "leaky_relu")}
 
 
 class ConvThenRelu(ConvThen):

@@ -108,6 +108,11 @@ PRODUCTS = {
     "conv3d": (lambda x, w: minidl.conv3d(x, w, padding=1), [(1, 5, 4, 5, 6), (7, 5, 3, 3, 3)]),
     "conv_transpose2d": (lambda x, w: minidl.conv_transpose2d(x, w, stride=2), [(2, 9, 4, 5), (9, 7, 3, 3)]),
     "conv and relu": (fused(lambda x, w: minidl.relu(minidl.conv2d(x, w))), [(2, 9, 6, 7), (11, 9, 3, 3)]),
+    "conv and relu6 at rest": (
+        fused(lambda x, w: minidl.clamp(minidl.conv2d(x.detach(), w.detach()), 0, 6)), [(2, 9, 6, 7), (11, 9, 3, 3)]),
+    "conv and leaky relu at rest": (
+        fused(lambda x, w: minidl.leaky_relu(minidl.conv2d(x.detach(), w.detach()), 0.25)),
+        [(2, 9, 6, 7), (11, 9, 3, 3)]),
     "conv and shortcut": (fused(lambda x, w: minidl.conv2d(x, w, padding=1) + x), [(2, 9, 6, 7), (9, 9, 3, 3)]),
     "conv_transpose and relu": (
         fused(lambda x, w: minidl.relu(minidl.conv_transpose2d(x, w, stride=2))), [(2, 9, 4, 5), (9, 7, 3, 3)]),

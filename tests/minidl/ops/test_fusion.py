@@ -171,6 +171,36 @@ def test_activations_that_are_taken_along_do_not_run_alone(name) -> None:
     assert names == ["conv", "batch_normalize"]
 
 
+@pytest.mark.parametrize("name", ["ReLU6", "LeakyReLU"])
+@pytest.mark.parametrize("parts", ["conv", "conv and norm", "conv and shortcut"])
+@pytest.mark.parametrize("compiled", [True, False])
+def test_convolutions_at_rest_take_any_of_these_activations_along(name, parts, compiled) -> None:
+    """float64: only the order of sums differs."""
+    x = np.random.default_rng(0).standard_normal((2, 8, 7, 6)) * 3
+
+    def build(lib):
+        class Net(lib.nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.conv, self.norm = lib.nn.Conv2d(8, 8, 3, padding=1), lib.nn.BatchNorm2d(8)
+                self.act = getattr(lib.nn, name)()
+
+            def forward(self, x):
+                y = self.norm(self.conv(x)) if parts == "conv and norm" else self.conv(x)
+                return self.act(y + x if parts == "conv and shortcut" else y)
+
+        return Net().double().eval()
+
+    theirs, ours = build(torch), build(minidl)
+    ours.load_state_dict({k: minidl.tensor(v.numpy().copy()) for k, v in theirs.state_dict().items()})
+    with minidl.no_grad(), torch.no_grad(), minidl.use_numba(compiled):
+        for _ in range(3):  # what is made of weights is kept from the second call on
+            found, names = ran(ours, minidl.tensor(x))
+        wanted = theirs(torch.tensor(x))
+    assert names == ["conv_then_activated"]
+    np.testing.assert_allclose(found.numpy(), wanted.numpy(), rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("bias", [True, False])
 def test_transposed_convolutions_take_what_follows_along(training, bias) -> None:
