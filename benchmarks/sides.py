@@ -125,23 +125,27 @@ def _apart(ours: Any, theirs: Any) -> float:
 
 def op_step(lib: Any, case: OpCase, *, backward: bool, channels_last: bool = False) -> Step:
     """A call of the op, with or without the gradients of all its arguments."""
-    tensors = [lib.tensor(a).requires_grad_(backward) for a in case.draw()]
-    if channels_last:
-        tensors = [
-            t.detach().to(memory_format=lib.channels_last).requires_grad_(backward) if t.ndim == 4 else t
-            for t in tensors
-        ]
+
+    def laid_out(tensor: Any) -> Any:
+        if not channels_last or tensor.ndim != 4:
+            return tensor
+        if lib is minidl:  # the order in which images lie between its layers
+            return minidl.Tensor.of(np.ascontiguousarray(tensor.array.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2))
+        return tensor.to(memory_format=lib.channels_last)
+
+    image, *weights = map(lib.tensor, case.draw())
+    if lib is not minidl:  # whose layers keep their weights as they are
+        weights = list(map(laid_out, weights))
+    tensors = [t.requires_grad_(backward) for t in (laid_out(image), *weights)]
     result = case.call(lib, lib.nn.functional, *tensors)
-    weights = lib.tensor(np.ones(tuple(result.shape), np.float32))
-    if channels_last and result.ndim == 4:
-        weights = weights.to(memory_format=lib.channels_last)
+    ones = laid_out(lib.tensor(np.ones(tuple(result.shape), np.float32)))
 
     def step() -> Any:
         for t in tensors:
             t.grad = None
         result = case.call(lib, lib.nn.functional, *tensors)
         if backward:
-            result.backward(weights)
+            result.backward(ones)
         return result
 
     return step

@@ -56,7 +56,7 @@ def _op_rows(case: OpCase, torch: Any, limits: dict[str, Any]) -> list[dict[str,
         rivals = {"NCHW": op_step(torch, case, backward=backward)}
         if len(case.shapes[0]) == 4:
             rivals["channels-last"] = op_step(torch, case, backward=backward, channels_last=True)
-        ours = op_step(minidl, case, backward=backward)
+        ours = op_step(minidl, case, backward=backward, channels_last=True)
         rows.append(_told(compare(ours, rivals, name=case.name, title=case.title, what=what, **limits)))
     return rows
 
