@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 Step = Callable[[], Any]
-_REST_S = 0.02
+REST_S = 0.02
 
 
 @dataclass(frozen=True)
@@ -95,11 +95,11 @@ def _ratio(rival: list[float], ours: list[float]) -> Ratio:
 def _seconds(step: Step, repeats: int) -> float:
     """Seconds of a step, once the side before is at rest.
 
-    Idle threads of a runtime keep reading a word of memory in case more work comes (OpenMP's some 8 ms, ours 1 ms), and
-    whoever comes next shares a core with them: in a third of its turn a 1×1 convolution took 4 ms instead of 0.5. So each
+    Idle threads keep reading a word of memory in case more work comes (OpenMP's for some 8 ms, ours for 1), and whoever
+    comes next shares a core with them: in each turn two steps of a 1×1 convolution took 4 ms instead of 0.5. So each
     side waits for the others' threads to sleep, and makes one step that is not timed.
     """
-    time.sleep(_REST_S)
+    time.sleep(REST_S)
     step()
     start = time.perf_counter()
     for _ in range(repeats):
