@@ -78,7 +78,15 @@ def _draw_blocks(board: int, number: int) -> None:
 
 @routine("intp, intp, intp, intp, intp")
 def share(board: int, piece: int, args: int, begin: int, end: int, block: int, helpers: int) -> int:
-    """Do all blocks, with so many workers' help; 1 if one failed."""
+    """Do all blocks, with so many workers' help; 1 if one failed.
+
+    The board belongs to one caller at a time (`threads.py` sees to it). Without help it is not touched.
+    """
+    if helpers == 0:
+        for at in range(begin, end, block):
+            if call_piece(piece, args, 0, at, min(at + block, end)):
+                return 1
+        return 0
     put(board + JOB, piece)
     put(board + JOB + WORD, args)
     put(board + JOB + 2 * WORD, begin)

@@ -83,8 +83,8 @@ def test_many_callers_at_once_get_their_own_results() -> None:
     def caller() -> None:
         for n in range(1, 200):
             out = np.zeros(n, np.int64)
-            parallel(add_one, n, out, 3, block=7)
-            if (out != 3).any():
+            parallel(add_one, n, out, 3000, block=7)  # long enough for callers to meet: without Python's lock
+            if (out != 3000).any():
                 failures.append(out)
 
     callers = [threading.Thread(target=caller) for _ in range(8)]
