@@ -38,6 +38,15 @@ def add_one(begin: int, end: int, out: Any, work: int) -> None:
             out[i] = out[i] + 1
 
 
+@kernel("int64[::1]")
+def add_one_slowly(begin: int, end: int, out: Any) -> None:
+    for i in range(begin, end):
+        x = i
+        for k in range(500):  # some microseconds, so that callers meet without Python's lock
+            x = (x * 5 + k) % 7
+        out[i] += 1 + (x > 6)
+
+
 @kernel("int64[::1], intp")
 def add_one_or_fail(begin: int, end: int, out: Any, worst: int) -> None:
     if begin >= worst:
@@ -83,8 +92,8 @@ def test_many_callers_at_once_get_their_own_results() -> None:
     def caller() -> None:
         for n in range(1, 200):
             out = np.zeros(n, np.int64)
-            parallel(add_one, n, out, 3000, block=7)  # long enough for callers to meet: without Python's lock
-            if (out != 3000).any():
+            parallel(add_one_slowly, n, out, block=7)
+            if (out != 1).any():
                 failures.append(out)
 
     callers = [threading.Thread(target=caller) for _ in range(8)]
