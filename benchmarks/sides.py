@@ -14,6 +14,7 @@ import minidl.nn.functional
 import minidl.optim
 from benchmarks.networks import Network
 from benchmarks.ops import OpCase
+from minidl.testing import LAYOUTS
 
 Step = Callable[[], Any]
 
@@ -130,7 +131,7 @@ def op_step(lib: Any, case: OpCase, *, backward: bool, channels_last: bool = Fal
         if not channels_last or tensor.ndim != 4:
             return tensor
         if lib is minidl:  # the order in which images lie between its layers
-            return minidl.Tensor.of(np.ascontiguousarray(tensor.array.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2))
+            return minidl.Tensor.of(LAYOUTS["channels last"](tensor.array))
         return tensor.to(memory_format=lib.channels_last)
 
     image, *weights = map(lib.tensor, case.draw())

@@ -3,14 +3,14 @@
 from minidl.core import registry
 from minidl.core.defer import Waiting, absorbs, deferring, may_wait, settle, waiting
 from minidl.core.in_place import update
-from minidl.core.op import Op, UpdateOp, ViewOp, use_kernel
+from minidl.core.op import AlikeOp, Op, UpdateOp, ViewOp, use_kernel
 from minidl.core.spec import Spec
 from minidl.core.tape import Call, Grads, Kernel, Node, is_recording, launch, launching, recording
 from minidl.core.tensor import Tensor, as_tensor, dim_index, tensor
 from minidl.device import Array
 
 __all__ = [
-    "Array", "Call", "Grads", "Kernel", "Node", "Op", "Spec", "Tensor", "UpdateOp", "ViewOp", "Waiting", "absorbs",
-    "as_tensor", "deferring", "dim_index", "is_recording", "launch", "launching", "may_wait", "recording", "registry",
-    "settle", "tensor", "update", "use_kernel", "waiting",
+    "AlikeOp", "Array", "Call", "Grads", "Kernel", "Node", "Op", "Spec", "Tensor", "UpdateOp", "ViewOp", "Waiting",
+    "absorbs", "as_tensor", "deferring", "dim_index", "is_recording", "launch", "launching", "may_wait", "recording",
+    "registry", "settle", "tensor", "update", "use_kernel", "waiting",
 ]  # fmt: skip

@@ -195,6 +195,15 @@ def _source(rule: CodeType, saved: str) -> Source:
     return rule.co_varnames.index(saved)
 
 
+class AlikeOp(Op):
+    """An op whose compiled kernel wants arrays of one type, none of them empty."""
+
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        dtype = arrays[0].dtype
+        return all(a.dtype == dtype and a.size for a in arrays) and super().cpu_takes(arrays, params)
+
+
 class ViewOp(Op):
     """An op whose result shares its input's memory: `view(array, **params)` stands in for kernels."""
 

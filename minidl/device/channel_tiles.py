@@ -27,10 +27,12 @@ from minidl.device.vectors import (
     counted_loop,
     data_pointer,
     element_type,
+    host_number,
     integer,
     lanes_of,
     load,
     multiply_add,
+    offset_by,
     registers,
     splat,
     store,
@@ -44,12 +46,6 @@ VECTORS = 2  # of channels in a `taps_tile`
 ENTRY = 3  # numbers of an entry in a table of taps
 
 
-def _at(builder: Any, pointer: Any, *offsets: Any) -> Any:
-    for offset in offsets:
-        pointer = builder.gep(pointer, [integer(offset) if isinstance(offset, int) else offset])
-    return pointer
-
-
 def _existing(builder: Any, number: int, count: Any) -> Any:
     """`number`, or count - 1 if it is less: what stands for an entry that does not exist."""
     last = builder.sub(count, integer(1))
@@ -57,7 +53,7 @@ def _existing(builder: Any, number: int, count: Any) -> Any:
 
 
 def _rows(builder: Any, first: Any, step: Any, count: int) -> list[Any]:
-    return [_at(builder, first, builder.mul(integer(i), step)) for i in range(count)]
+    return [offset_by(builder, first, builder.mul(integer(i), step)) for i in range(count)]
 
 
 def _store_first(builder: Any, cells: list[Any], sums: list[Any], count: Any) -> None:
@@ -114,14 +110,14 @@ def _emit_windows(
          runs_, taps_, count_, floor_) = args  # fmt: skip
         vector = vector_type(c)
         line = _Line(builder, vector, width_)
-        pixels = _at(builder, data_pointer(context, builder, x, x_), ix_)
-        weights = _at(builder, data_pointer(context, builder, weight, weight_), iw_)
+        pixels = offset_by(builder, data_pointer(context, builder, x, x_), ix_)
+        weights = offset_by(builder, data_pointer(context, builder, weight, weight_), iw_)
         entries = data_pointer(context, builder, table, table_)
-        lifts = _at(builder, data_pointer(context, builder, start, start_), i_start_)
-        end = _at(builder, data_pointer(context, builder, c, c_), ic_)
+        lifts = offset_by(builder, data_pointer(context, builder, start, start_), i_start_)
+        end = offset_by(builder, data_pointer(context, builder, c, c_), ic_)
         apart = builder.mul(step_, pitch_)
         before = [
-            load(builder, vector, _at(builder, lifts, builder.mul(_existing(builder, i, count_), ld_start_)))
+            load(builder, vector, offset_by(builder, lifts, builder.mul(_existing(builder, i, count_), ld_start_)))
             for i in range(WINDOWS)
         ]
 
@@ -129,11 +125,11 @@ def _emit_windows(
             """The body of the loop over entries that stand for so many taps."""
 
             def body(t: Any, sums: list[Any]) -> list[Any]:
-                entry = _at(builder, entries, builder.mul(t, integer(ENTRY)))
-                row, place, column = (builder.load(_at(builder, entry, k)) for k in range(ENTRY))
+                entry = offset_by(builder, entries, builder.mul(t, integer(ENTRY)))
+                row, place, column = (builder.load(offset_by(builder, entry, k)) for k in range(ENTRY))
                 column = builder.add(column, first_)
-                at = _at(builder, pixels, row, builder.mul(column, pitch_))
-                own = [load(builder, vector, _at(builder, weights, place, k * vector.count)) for k in range(taps)]
+                at = offset_by(builder, pixels, row, builder.mul(column, pitch_))
+                own = [load(builder, vector, offset_by(builder, weights, place, k * vector.count)) for k in range(taps)]
                 seen = _rows(builder, at, apart, WINDOWS + taps - 1)
 
                 def number(i: int) -> Any:
@@ -204,25 +200,25 @@ def _emit_taps(
          outer_, count_) = args  # fmt: skip
         vector, vectors, at_once = vector_type(c), VECTORS, taps_at_once()
         line = _Line(builder, vector, width_)
-        begin = _at(builder, data_pointer(context, builder, x, x_), ix_)
-        slopes = _at(builder, data_pointer(context, builder, g, g_), ig_)
-        end = _at(builder, data_pointer(context, builder, c, c_), ic_)
-        entries = _at(builder, data_pointer(context, builder, table, table_), builder.mul(entry_, integer(ENTRY)))
+        begin = offset_by(builder, data_pointer(context, builder, x, x_), ix_)
+        slopes = offset_by(builder, data_pointer(context, builder, g, g_), ig_)
+        end = offset_by(builder, data_pointer(context, builder, c, c_), ic_)
+        entries = offset_by(builder, data_pointer(context, builder, table, table_), builder.mul(entry_, integer(ENTRY)))
         pixels, columns, cells, window_step = [], [], [], builder.mul(step_, pitch_)
         for t in range(at_once):
-            at = _at(builder, entries, builder.mul(_existing(builder, t, taps_), integer(ENTRY)))
-            row, place, column = (builder.load(_at(builder, at, k)) for k in range(ENTRY))
-            pixels.append(_at(builder, begin, row, builder.mul(column, pitch_)))
+            at = offset_by(builder, entries, builder.mul(_existing(builder, t, taps_), integer(ENTRY)))
+            row, place, column = (builder.load(offset_by(builder, at, k)) for k in range(ENTRY))
+            pixels.append(offset_by(builder, begin, row, builder.mul(column, pitch_)))
             columns.append(column)
-            cells.append(_rows(builder, _at(builder, end, place), c_apart_, vectors))
+            cells.append(_rows(builder, offset_by(builder, end, place), c_apart_, vectors))
 
         def over(read: Any) -> Any:
             def window(i: Any, sums: list[Any]) -> list[Any]:
-                slope = _at(builder, slopes, builder.mul(i, ldg_))
+                slope = offset_by(builder, slopes, builder.mul(i, ldg_))
                 own = [load(builder, vector, place) for place in _rows(builder, slope, apart_, vectors)]
                 moved, new = builder.mul(i, window_step), []
                 for t in range(at_once):
-                    seen = read(i, t, _rows(builder, _at(builder, pixels[t], moved), apart_, vectors))
+                    seen = read(i, t, _rows(builder, offset_by(builder, pixels[t], moved), apart_, vectors))
                     new += [multiply_add(builder, seen[v], own[v], sums[t * vectors + v]) for v in range(vectors)]
                 return new
 
@@ -274,14 +270,4 @@ def taps_at_once() -> int:
     return 9 if registers() > 16 else 6
 
 
-def _emit_taps_at_once(typing_context: Any) -> Any:
-    from numba.core import types
-
-    taps = taps_at_once()
-    return types.intp(), lambda context, builder, signature, args: integer(taps)
-
-
-@intrinsic(_emit_taps_at_once)
-def tile_taps() -> int:
-    """`taps_at_once()`, as a constant of the compiled kernel."""
-    return taps_at_once()
+tile_taps = host_number(taps_at_once)

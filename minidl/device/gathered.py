@@ -28,6 +28,7 @@ from minidl.device.vectors import (
     counted_loop,
     data_pointer,
     element_type,
+    host_number,
     integer,
     lanes,
     lanes_of,
@@ -35,6 +36,7 @@ from minidl.device.vectors import (
     load_masked,
     mask_below,
     multiply_add,
+    offset_by,
     registers,
     splat,
     store,
@@ -71,9 +73,7 @@ class _Tile:
         self.finish([self.moved(self.base("c", "ic"), to) for _, to in places], self.raised(sums))
 
     def moved(self, pointer: Any, *offsets: Any) -> Any:
-        for offset in offsets:
-            pointer = self.builder.gep(pointer, [integer(offset) if isinstance(offset, int) else offset])
-        return pointer
+        return offset_by(self.builder, pointer, *offsets)
 
     def base(self, array: str, index: str) -> Any:
         return self.moved(data_pointer(self.context, self.builder, self.types[array], self.args[array]),
@@ -218,18 +218,8 @@ def _tile(vectors: int) -> Intrinsic:
     return intrinsic(emit)(python)
 
 
-def _constant(vectors: int) -> Intrinsic:
-    def emit(typing_context: Any) -> Any:
-        from numba.core import types
-
-        rows = tile_rows(vectors)
-        return types.intp(), lambda context, builder, signature, args: integer(rows)
-
-    return intrinsic(emit)(lambda: tile_rows(vectors))
-
-
 _wide, _narrow = _tile(2), _tile(1)
-_rows_wide, _rows_narrow = _constant(2), _constant(1)
+_rows_wide, _rows_narrow = host_number(tile_rows, 2), host_number(tile_rows, 1)
 
 
 @inline

@@ -27,6 +27,7 @@ from minidl.device.vectors import (
     aligned_empty,
     counted_loop,
     data_pointer,
+    host_number,
     integer,
     lanes,
     lanes_of,
@@ -34,6 +35,7 @@ from minidl.device.vectors import (
     load_masked,
     mask_below,
     multiply_add,
+    offset_by,
     registers,
     splat,
     store,
@@ -75,9 +77,7 @@ class Tile:
 
     def at(self, pointer: Any, *offsets: Any) -> Any:
         """`pointer` moved by the sum of `offsets` elements."""
-        for offset in offsets:
-            pointer = self.builder.gep(pointer, [integer(offset) if isinstance(offset, int) else offset])
-        return pointer
+        return offset_by(self.builder, pointer, *offsets)
 
     def first(self, array: str, index: str) -> Any:
         base = data_pointer(self.context, self.builder, self.types[array], self.args[array])
@@ -210,17 +210,7 @@ def tile(vectors: int, writer: type[Tile] = Tile) -> Intrinsic:
 _wide, _narrow = tile(2), tile(1)
 
 
-def _constant_rows(vectors: int) -> Intrinsic:
-    def emit(typing_context: Any) -> Any:
-        from numba.core import types
-
-        rows = tile_rows(vectors)
-        return types.intp(), lambda context, builder, signature, args: integer(rows)
-
-    return intrinsic(emit)(lambda: tile_rows(vectors))
-
-
-_rows_wide, _rows_narrow = _constant_rows(2), _constant_rows(1)
+_rows_wide, _rows_narrow = host_number(tile_rows, 2), host_number(tile_rows, 1)
 
 
 @inline

@@ -18,6 +18,7 @@ from minidl.device.inline import Intrinsic, inline, intrinsic
 from minidl.device.vectors import (
     counted_loop,
     data_pointer,
+    host_number,
     integer,
     lanes,
     lanes_of,
@@ -128,18 +129,8 @@ def _tile(vectors: int) -> Intrinsic:
     return intrinsic(emit)(python)
 
 
-def _constant(vectors: int) -> Intrinsic:
-    def emit(typing_context: Any) -> Any:
-        from numba.core import types
-
-        rows = tile_rows(vectors)
-        return types.intp(), lambda context, builder, signature, args: integer(rows)
-
-    return intrinsic(emit)(lambda: tile_rows(vectors))
-
-
 _wide, _narrow = _tile(2), _tile(1)
-_rows_wide, _rows_narrow = _constant(2), _constant(1)
+_rows_wide, _rows_narrow = host_number(tile_rows, 2), host_number(tile_rows, 1)
 
 
 @inline

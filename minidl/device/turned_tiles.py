@@ -17,6 +17,7 @@ from minidl.device.microkernel import Tile, tile, tile_rows
 from minidl.device.vectors import (
     counted_loop,
     data_pointer,
+    host_number,
     integer,
     lanes,
     lanes_of,
@@ -84,17 +85,7 @@ def turned_tile(
         _narrow(c, ic, ldc, start, i_start, ld_start, a, ia, 0, b, ib, ldb, m, n, 1, 0, 0, run)
 
 
-def _emit_rows(typing_context: Any) -> Any:
-    from numba.core import types
-
-    rows = tile_rows(2)
-    return types.intp(), lambda context, builder, signature, args: integer(rows)
-
-
-@intrinsic(_emit_rows)
-def turned_rows() -> int:
-    """Rows of a tile, as a constant of the compiled kernel."""
-    return tile_rows(2)
+turned_rows = host_number(tile_rows, 2)
 
 
 def _packer(width_of: Any) -> Intrinsic:

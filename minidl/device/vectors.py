@@ -8,12 +8,13 @@ that any element of an array may be the first; memory that is read often should 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from minidl.device.dtypes import DType
-from minidl.device.inline import inline, intrinsic
+from minidl.device.inline import Intrinsic, inline, intrinsic
 from minidl.device.numba_backend import cpu_features
 
 CACHE_LINE = 64  # bytes
@@ -64,6 +65,13 @@ def integer(value: int) -> Any:
     from llvmlite import ir
 
     return ir.Constant(ir.IntType(64), value)
+
+
+def offset_by(builder: Any, pointer: Any, *offsets: Any) -> Any:
+    """`pointer`, so many elements further: the sum of `offsets`, numbers of Python or of the kernel."""
+    for offset in offsets:
+        pointer = builder.gep(pointer, [integer(offset) if isinstance(offset, int) else offset])
+    return pointer
 
 
 def load(builder: Any, vector: Any, pointer: Any) -> Any:
@@ -203,6 +211,18 @@ def _emit_lanes(typing_context: Any, array: Any) -> Any:
 def lanes(array: Any) -> int:
     """How many numbers of an array's type a vector holds, as a constant of the compiled kernel."""
     return lanes_of(array.dtype)
+
+
+def host_number(rule: Callable[..., int], *args: Any) -> Intrinsic:
+    """The intrinsic () that gives `rule(*args)`, such as the rows of a tile, as a constant of the compiled kernel."""
+
+    def emit(typing_context: Any) -> Any:
+        from numba.core import types
+
+        value = rule(*args)
+        return types.intp(), lambda context, builder, signature, arguments: integer(value)
+
+    return intrinsic(emit)(lambda: rule(*args))
 
 
 @inline

@@ -11,17 +11,20 @@ few sums at work (24 columns, 16 steps: 59 GFLOP/s as 16 + 8, 80 as one strip of
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from minidl.device.inline import Intrinsic, inline, intrinsic, separate
 from minidl.device.vectors import (
     counted_loop,
     data_pointer,
+    host_number,
     integer,
     lanes,
     lanes_of,
     load,
     multiply_add,
+    offset_by,
     registers,
     splat,
     store,
@@ -34,7 +37,7 @@ FEW_ROWS = 4  # rows of the smaller tile of each width
 STEPS = 256  # of a product at once: more of a strip would not stay in the first-level cache
 
 
-def main_rows(vectors: int, *, turned: bool) -> int:
+def main_rows(vectors: int, turned: bool) -> int:
     """Rows of the larger tile: as many as there are registers for.
 
     With AVX-512 the sums of 12 rows of 2 vectors fit into 24 of 32 registers, but LLVM also reads numbers of A well
@@ -58,16 +61,12 @@ def _tile(vectors: int, *, large: bool, turned: bool) -> Intrinsic:
     ) -> Any:  # fmt: skip
         from numba.core import types
 
-        rows, vector = main_rows(vectors, turned=turned) if large else FEW_ROWS, vector_type(c)
+        rows, vector = main_rows(vectors, turned) if large else FEW_ROWS, vector_type(c)
 
         def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             c_, ic_, ldc_, a_, ia_, lda_, b_, ib_, ldb_, steps_, adds_ = args
 
-            def at(pointer: Any, *offsets: Any) -> Any:
-                for offset in offsets:
-                    pointer = builder.gep(pointer, [integer(offset) if isinstance(offset, int) else offset])
-                return pointer
-
+            at = functools.partial(offset_by, builder)
             end = at(data_pointer(context, builder, c, c_), ic_)
             left = at(data_pointer(context, builder, a, a_), ia_)
             right = at(data_pointer(context, builder, b, b_), ib_)
@@ -114,7 +113,7 @@ def _tile(vectors: int, *, large: bool, turned: bool) -> Intrinsic:
         c: Any, ic: int, ldc: int, a: Any, ia: int, lda: int, b: Any, ib: int, ldb: int, steps: int, adds: bool
     ) -> None:
         row_step, k_step = (1, lda) if turned else (lda, 1)
-        for i in range(main_rows(vectors, turned=turned) if large else FEW_ROWS):
+        for i in range(main_rows(vectors, turned) if large else FEW_ROWS):
             for j in range(vectors * lanes_of(c.dtype)):
                 total = c[ic + i * ldc + j] if adds else c.dtype.type(0)
                 for k in range(steps):
@@ -124,18 +123,8 @@ def _tile(vectors: int, *, large: bool, turned: bool) -> Intrinsic:
     return intrinsic(emit)(python)
 
 
-def _rows(vectors: int, *, turned: bool) -> Intrinsic:
-    def emit(typing_context: Any) -> Any:
-        from numba.core import types
-
-        rows = main_rows(vectors, turned=turned)
-        return types.intp(), lambda context, builder, signature, args: integer(rows)
-
-    return intrinsic(emit)(lambda: main_rows(vectors, turned=turned))
-
-
-rows_1, rows_2, rows_3 = (_rows(v, turned=False) for v in (1, 2, 3))
-turned_rows_1, turned_rows_2, turned_rows_3 = (_rows(v, turned=True) for v in (1, 2, 3))
+rows_1, rows_2, rows_3 = (host_number(main_rows, v, False) for v in (1, 2, 3))
+turned_rows_1, turned_rows_2, turned_rows_3 = (host_number(main_rows, v, True) for v in (1, 2, 3))
 _large_1, _large_2, _large_3 = (_tile(v, large=True, turned=False) for v in (1, 2, 3))
 _small_1, _small_2, _small_3 = (_tile(v, large=False, turned=False) for v in (1, 2, 3))
 _large_turned_1, _large_turned_2, _large_turned_3 = (_tile(v, large=True, turned=True) for v in (1, 2, 3))

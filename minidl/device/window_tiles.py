@@ -22,10 +22,12 @@ from minidl.device.vectors import (
     counted_loop,
     data_pointer,
     hidden,
+    host_number,
     integer,
     lanes_of,
     load,
     multiply_add,
+    offset_by,
     registers,
     splat,
     store,
@@ -45,14 +47,8 @@ def windows_of(vectors: int) -> int:
     return {1: 12, 2: 8}[vectors]
 
 
-def _moved(builder: Any, pointer: Any, *offsets: Any) -> Any:
-    for offset in offsets:
-        pointer = builder.gep(pointer, [integer(offset) if isinstance(offset, int) else offset])
-    return pointer
-
-
 def _start(context: Any, builder: Any, array: Any, value: Any, *offsets: Any) -> Any:
-    return _moved(builder, data_pointer(context, builder, array, value), *offsets)
+    return offset_by(builder, data_pointer(context, builder, array, value), *offsets)
 
 
 def filters_tile(vectors: int) -> Intrinsic:
@@ -72,18 +68,18 @@ def filters_tile(vectors: int) -> Intrinsic:
             c_, ic_, ldc_, x_, ix_, step_, table_, steps_, weight_, iw_, lift_, i_lift_ = args
             vector, windows = vector_type(c), windows_of(vectors)
             begin = _start(context, builder, x, x_, ix_)
-            rows = [_moved(builder, begin, builder.mul(integer(i), step_)) for i in range(windows)]
+            rows = [offset_by(builder, begin, builder.mul(integer(i), step_)) for i in range(windows)]
             offsets, right = _start(context, builder, table, table_), _start(context, builder, weight, weight_, iw_)
             first = _start(context, builder, lift, lift_, i_lift_)
-            lifted = [load(builder, vector, _moved(builder, first, v * vector.count)) for v in range(vectors)]
+            lifted = [load(builder, vector, offset_by(builder, first, v * vector.count)) for v in range(vectors)]
 
             def body(s: Any, sums: list[Any]) -> list[Any]:
-                offset = builder.load(_moved(builder, offsets, s))
-                row = _moved(builder, right, builder.mul(s, integer(vectors * vector.count)))
-                weights = [load(builder, vector, _moved(builder, row, v * vector.count)) for v in range(vectors)]
+                offset = builder.load(offset_by(builder, offsets, s))
+                row = offset_by(builder, right, builder.mul(s, integer(vectors * vector.count)))
+                weights = [load(builder, vector, offset_by(builder, row, v * vector.count)) for v in range(vectors)]
                 new = []
                 for i, pointer in enumerate(rows):
-                    one = splat(builder, vector, builder.load(_moved(builder, pointer, offset)))
+                    one = splat(builder, vector, builder.load(offset_by(builder, pointer, offset)))
                     new += [multiply_add(builder, one, weights[v], sums[i * vectors + v]) for v in range(vectors)]
                 return new
 
@@ -91,7 +87,7 @@ def filters_tile(vectors: int) -> Intrinsic:
             end = _start(context, builder, c, c_, ic_)
             for i in range(windows):
                 for v in range(vectors):
-                    place = _moved(builder, end, builder.mul(integer(i), ldc_), v * vector.count)
+                    place = offset_by(builder, end, builder.mul(integer(i), ldc_), v * vector.count)
                     store(builder, sums[i * vectors + v], place)
             return context.get_dummy_value()
 
@@ -113,17 +109,7 @@ def filters_tile(vectors: int) -> Intrinsic:
     return intrinsic(emit)(python)
 
 
-def _count(vectors: int) -> Intrinsic:
-    def emit(typing_context: Any) -> Any:
-        from numba.core import types
-
-        windows = windows_of(vectors)
-        return types.intp(), lambda context, builder, signature, args: integer(windows)
-
-    return intrinsic(emit)(lambda: windows_of(vectors))
-
-
-windows_1, windows_2 = _count(1), _count(2)
+windows_1, windows_2 = host_number(windows_of, 1), host_number(windows_of, 2)
 
 
 def channels_tile(filters: int) -> Intrinsic:
@@ -145,16 +131,16 @@ def channels_tile(filters: int) -> Intrinsic:
             vector = vector_type(c)
             windows = vector.count // filters
             begin = _start(context, builder, x, x_, ix_)
-            rows = [_moved(builder, begin, builder.mul(integer(i), step_)) for i in range(windows)]
+            rows = [offset_by(builder, begin, builder.mul(integer(i), step_)) for i in range(windows)]
             offsets, right = _start(context, builder, table, table_), _start(context, builder, weight, weight_, iw_)
 
             def body(s: Any, sums: list[Any]) -> list[Any]:
-                offset = builder.load(_moved(builder, offsets, s))
-                row = _moved(builder, right, builder.mul(s, integer(filters * vector.count)))
-                weights = [load(builder, vector, _moved(builder, row, f * vector.count)) for f in range(filters)]
+                offset = builder.load(offset_by(builder, offsets, s))
+                row = offset_by(builder, right, builder.mul(s, integer(filters * vector.count)))
+                weights = [load(builder, vector, offset_by(builder, row, f * vector.count)) for f in range(filters)]
                 new = []
                 for i, pointer in enumerate(rows):
-                    pixel = load(builder, vector, _moved(builder, pointer, offset))
+                    pixel = load(builder, vector, offset_by(builder, pointer, offset))
                     new += [multiply_add(builder, pixel, weights[f], sums[i * filters + f]) for f in range(filters)]
                 return new
 
@@ -163,7 +149,9 @@ def channels_tile(filters: int) -> Intrinsic:
             first, end = _start(context, builder, lift, lift_, i_lift_), _start(context, builder, c, c_, ic_)
             lifts, number = ir.Constant(vector, ir.Undefined), ir.IntType(32)
             for f in range(filters):
-                lifts = builder.insert_element(lifts, builder.load(_moved(builder, first, f)), ir.Constant(number, f))
+                lifts = builder.insert_element(
+                    lifts, builder.load(offset_by(builder, first, f)), ir.Constant(number, f)
+                )
             every = ir.Constant(ir.VectorType(number, vector.count), [lane % filters for lane in range(vector.count)])
             sums = builder.fadd(sums, builder.shuffle_vector(lifts, lifts, every))
             with builder.if_else(builder.icmp_signed("==", ldc_, integer(filters))) as (beside, apart):
@@ -172,7 +160,7 @@ def channels_tile(filters: int) -> Intrinsic:
                 with apart:
                     for i, f in itertools.product(range(windows), range(filters)):
                         total = builder.extract_element(sums, ir.Constant(number, i * filters + f))
-                        builder.store(total, _moved(builder, end, builder.mul(integer(i), ldc_), f))
+                        builder.store(total, offset_by(builder, end, builder.mul(integer(i), ldc_), f))
             return context.get_dummy_value()
 
         n = types.intp
@@ -216,13 +204,14 @@ def outer_tile(rows: int, vectors: int, copies: int = 1) -> Intrinsic:
             numbers = _start(context, builder, a_table, a_table_, i_row_)
             places = _start(context, builder, b_table, b_table_, i_vector_)
             left = [
-                _start(context, builder, a, a_, ia_, builder.load(_moved(builder, numbers, r))) for r in range(rows)
+                _start(context, builder, a, a_, ia_, builder.load(offset_by(builder, numbers, r))) for r in range(rows)
             ]
             right = [
-                _start(context, builder, b, b_, ib_, builder.load(_moved(builder, places, v))) for v in range(vectors)
+                _start(context, builder, b, b_, ib_, builder.load(offset_by(builder, places, v)))
+                for v in range(vectors)
             ]
             sums_at = _start(context, builder, c, c_, ic_)
-            cells = [_moved(builder, sums_at, n * vector.count) for n in range(rows * vectors)]
+            cells = [offset_by(builder, sums_at, n * vector.count) for n in range(rows * vectors)]
             # What there are fewer of stays in registers for the whole step, of the others there is one at a time.
             in_turn = (lambda cell: cell) if rows > vectors else (lambda cell: cell[::-1])
 
@@ -236,10 +225,10 @@ def outer_tile(rows: int, vectors: int, copies: int = 1) -> Intrinsic:
                     loaded: list[Any] = [None] * vectors
                     for r, v in sorted(itertools.product(range(rows), range(vectors)), key=in_turn):
                         if ones[r] is None:
-                            number = builder.load(_moved(builder, left[r], a_at))
+                            number = builder.load(offset_by(builder, left[r], a_at))
                             ones[r] = splat(builder, vector, number)
                         if loaded[v] is None:
-                            loaded[v] = load(builder, vector, _moved(builder, right[v], b_at))
+                            loaded[v] = load(builder, vector, offset_by(builder, right[v], b_at))
                         new[r * vectors + v] = multiply_add(builder, ones[r], loaded[v], sums[r * vectors + v])
                     return [
                         hidden(builder, builder.add(a_at, a_step_)),

@@ -18,6 +18,7 @@ from minidl.nn import functional as F
 from minidl.nn import init
 from minidl.nn.linear import blank
 from minidl.nn.module import Module
+from minidl.nn.rnn_cells import check_layers
 from minidl.ops import cat, conv_gru_sequence, conv_lstm_sequence, stack
 from minidl.ops.conv_rnn.peephole import peephole_sequence
 from minidl.ops.windows import sizes
@@ -139,11 +140,7 @@ class _Layer(_ConvRecurrent):
         dtype: DType | None = None,
     ) -> None:
         self._set_up(in_channels, hidden_channels, kernel_size, bias)
-        if num_layers < 1 or not 0 <= dropout <= 1:
-            raise ArgumentError(
-                f"{type(self).__name__}: num_layers must be at least 1 and dropout from 0 to 1, "
-                f"got {num_layers} and {dropout}"
-            )
+        check_layers(self, num_layers, dropout)
         self.num_layers, self.batch_first = num_layers, batch_first
         self.dropout, self.bidirectional = dropout, bidirectional
         for layer in range(num_layers):

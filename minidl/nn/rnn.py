@@ -16,7 +16,7 @@ from minidl.errors import ArgumentError, ShapeError
 from minidl.nn import functional as F
 from minidl.nn.linear import blank
 from minidl.nn.module import Module, Parameter
-from minidl.nn.rnn_cells import check_nonlinearity, check_sizes, reset_uniform
+from minidl.nn.rnn_cells import check_layers, check_nonlinearity, check_sizes, reset_uniform
 from minidl.nn.utils.rnn import PackedSequence, lengths_of, packed_rows, padded_rows
 from minidl.ops import cat, gru_sequence, lstm_sequence, projected_lstm_sequence, rnn_sequence, stack
 
@@ -45,10 +45,7 @@ class _Recurrent(Module, Generic[State]):
     ) -> None:
         name = type(self).__name__
         check_sizes(self, input_size, hidden_size)
-        if num_layers < 1 or not 0 <= dropout <= 1:
-            raise ArgumentError(
-                f"{name}: num_layers must be at least 1 and dropout from 0 to 1, got {num_layers} and {dropout}"
-            )
+        check_layers(self, num_layers, dropout)
         if dropout and num_layers == 1:
             warnings.warn(f"{name}: dropout acts between layers, so it does nothing with one layer", stacklevel=3)
         self.input_size, self.hidden_size, self.num_layers, self.bias = input_size, hidden_size, num_layers, bias

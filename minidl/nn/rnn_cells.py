@@ -28,6 +28,14 @@ def check_sizes(module: Module, input_size: int, hidden_size: int) -> None:
         )
 
 
+def check_layers(module: Module, num_layers: int, dropout: float) -> None:
+    if num_layers < 1 or not 0 <= dropout <= 1:
+        raise ArgumentError(
+            f"{type(module).__name__}: num_layers must be at least 1 and dropout from 0 to 1, "
+            f"got {num_layers} and {dropout}"
+        )
+
+
 def check_nonlinearity(module: Module, nonlinearity: str) -> None:
     if nonlinearity not in ("tanh", "relu"):
         raise ArgumentError(f"{type(module).__name__}: nonlinearity must be 'tanh' or 'relu', got {nonlinearity!r}")

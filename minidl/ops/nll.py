@@ -21,7 +21,17 @@ __all__: list[str] = []
 FLOATS = ("float32", "float64")
 
 
-class Nll(Op):
+class OfClasses(Op):
+    """An op of numbers for each class, of true classes and of the classes' weights."""
+
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        x, target, weight = arrays
+        fits = x.dtype == weight.dtype and target.dtype == np.int64
+        return super().cpu_takes(arrays, params) and fits and x.size > 0
+
+
+class Nll(OfClasses):
     """-weight[t] * x[t] of each place, 0 where t is ignored; x (N, C, ...), target (N, ...), weight (C,)."""
 
     name = "nll"
@@ -39,12 +49,6 @@ class Nll(Op):
         out[...] = xp.where(kept, -xp.take_along_axis(x, xp.expand_dims(classes, 1), axis=1).squeeze(1), 0)
         out *= weight[classes]
 
-    @classmethod
-    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
-        x, target, weight = arrays
-        fits = x.dtype == weight.dtype and target.dtype == np.int64
-        return super().cpu_takes(arrays, params) and fits and x.size > 0
-
     @staticmethod
     def cpu(out: Array, x: Array, target: Array, weight: Array, *, ignore_index: int) -> None:
         losses = np.empty(target.shape, out.dtype)
@@ -59,7 +63,7 @@ class Nll(Op):
         return NllGrad.apply(g, target, weight, classes=weight.shape[0], **node.params), None, None
 
 
-class NllGrad(Op):
+class NllGrad(OfClasses):
     """The adjoint: g times -weight[t] at class t of each place, zeros elsewhere."""
 
     name = "nll_grad"
@@ -77,10 +81,6 @@ class NllGrad(Op):
         safe = xp.where(kept, target, 0)
         hit = xp.expand_dims(safe, 1) == xp.arange(classes).reshape(-1, *[1] * (g.ndim - 1))
         xp.multiply(hit, xp.expand_dims(-g * weight[safe] * kept, 1), out=out)
-
-    @classmethod
-    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
-        return Nll.cpu_takes(arrays, params)
 
     @staticmethod
     def cpu(out: Array, g: Array, target: Array, weight: Array, *, classes: int, ignore_index: int) -> None:

@@ -7,12 +7,11 @@ who want to see them, or to drop some.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from minidl.core import Array, Grads, Node, Op, Spec, Tensor, is_recording
+from minidl.core import AlikeOp, Array, Grads, Node, Spec, Tensor, is_recording
 from minidl.device.dtypes import is_floating
 from minidl.errors import ArgumentError, ShapeError
 from minidl.ops.arranging import repeat_interleave
@@ -27,7 +26,7 @@ from minidl.ops.views import expand
 __all__ = ["attention_weights", "scaled_dot_product_attention_by"]
 
 
-class Attention(Op):
+class Attention(AlikeOp):
     """softmax(q kᵀ scale + mask) v, and the logarithm of each query's sum of exponentials, which going back needs.
 
     q (..., L, E), k (..., S, E) and v (..., S, Ev) have the same leading dimensions; the mask broadcasts to
@@ -61,11 +60,6 @@ class Attention(Op):
         level[...] = (top + xp.log(total))[..., 0]
         xp.matmul(weights / total, v, out=result)
 
-    @classmethod
-    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
-        is_alike = all(a.dtype == arrays[0].dtype and a.size for a in arrays)
-        return is_alike and super().cpu_takes(arrays, params)
-
     @staticmethod
     def cpu(
         out: tuple[Array, Array], q: Array, k: Array, v: Array, mask: Array | None = None,
@@ -93,7 +87,7 @@ class Attention(Op):
         return matmul(gs, k), matmul(gs.mT, q), matmul(weights.mT, g[0]), *(None for _ in masks)
 
 
-class AttentionGrad(Op):
+class AttentionGrad(AlikeOp):
     """The gradients of q, k and v; for a second derivative they are written in ops instead."""
 
     name = "attention_grad"
@@ -119,10 +113,6 @@ class AttentionGrad(Op):
         xp.matmul(slopes, k, out=gq)
         xp.matmul(slopes.swapaxes(-1, -2), q, out=gk)
         xp.matmul(weights.swapaxes(-1, -2), g, out=gv)
-
-    @classmethod
-    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
-        return Attention.cpu_takes(arrays, params)
 
     @staticmethod
     def cpu(

@@ -8,12 +8,11 @@ What ReLU held back is computed again from x, or, if there was a residual, read 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 
-from minidl.core import Array, Grads, Node, Op, Spec, Tensor, UpdateOp, is_recording
+from minidl.core import AlikeOp, Array, Grads, Node, Spec, Tensor, UpdateOp, is_recording
 from minidl.core.remember import remembered
 from minidl.device.dtypes import accumulator, in_float32
 from minidl.errors import ShapeError
@@ -26,15 +25,7 @@ from minidl.ops.unary import rsqrt
 __all__ = ["batch_norm"]
 
 
-class ByChannel(Op):
-    """What the ops share: when there are fast kernels for them."""
-
-    @classmethod
-    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
-        return super().cpu_takes(arrays, params) and len({a.dtype for a in arrays}) == 1 and arrays[0].size > 0
-
-
-class BatchMoments(ByChannel):
+class BatchMoments(AlikeOp):
     """Mean and variance of each channel; constants to the tape: `batch_normalize` has the gradient through them."""
 
     name = "batch_moments"
@@ -62,7 +53,7 @@ class BatchMoments(ByChannel):
         cpu.moments(x, *out)
 
 
-class BatchNormalize(ByChannel):
+class BatchNormalize(AlikeOp):
     """act((x - mean) / sqrt(var + eps) * weight + bias), mean and var being the moments of x itself."""
 
     name = "batch_normalize"
@@ -136,7 +127,7 @@ def _gradients(
     return gx, sum_(g * xhat, dims), sum_(g, dims), None, None, *((g,) if has_residual else ())
 
 
-class BatchNormalizeGrad(ByChannel):
+class BatchNormalizeGrad(AlikeOp):
     """The gradients of x, weight and bias in one go; for a second derivative they are written in ops instead."""
 
     name = "batch_normalize_grad"
@@ -169,7 +160,7 @@ class BatchNormalizeGrad(ByChannel):
         _finish(out, sums, g, x, weight, var, eps, affine, activation)
 
 
-class BatchNormalizeAddReluGrad(ByChannel):
+class BatchNormalizeAddReluGrad(AlikeOp):
     """The gradients of x, weight, bias and residual, y being the result."""
 
     name = "batch_normalize_add_relu_grad"
@@ -245,7 +236,7 @@ def _by_channel(ndim: int) -> tuple[int, ...]:
     return (1, -1, *[1] * (ndim - 2))
 
 
-class BatchScale(ByChannel):
+class BatchScale(AlikeOp):
     """act(x * scale + shift) for each channel, in one pass over memory: batch-norm by running statistics."""
 
     name = "batch_scale"

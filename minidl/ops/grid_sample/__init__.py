@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.core import Array, Grads, Node, Op, Spec, Tensor, is_recording, recording
+from minidl.core import AlikeOp, Array, Grads, Node, Spec, Tensor, is_recording, recording
 from minidl.core.walk import walk_back
 from minidl.errors import ArgumentError, ShapeError
 from minidl.ops.concat import stack
@@ -66,7 +66,7 @@ def grid_sample(
     return result
 
 
-class GridSample(Op):
+class GridSample(AlikeOp):
     """Linear in all dimensions, or nearest."""
 
     name = "grid_sample"
@@ -82,11 +82,6 @@ class GridSample(Op):
         with recording(False):
             out[...] = _in_ops(Tensor.of(x), Tensor.of(grid), **how).array
 
-    @classmethod
-    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
-        is_alike = all(a.dtype == arrays[0].dtype and a.size for a in arrays)
-        return is_alike and super().cpu_takes(arrays, params)
-
     @staticmethod
     def cpu(out: Array, x: Array, grid: Array, **how: Any) -> None:
         cpu.sample(out, x, grid, **how)
@@ -100,7 +95,7 @@ class GridSample(Op):
         return gx, GridSampleGradGrid.apply(g, x, grid, **node.params) if node.needs[1] else None
 
 
-class GridSampleGradInput(Op):
+class GridSampleGradInput(AlikeOp):
     """The gradient of the image; for a second derivative the definition is differentiated instead."""
 
     name = "grid_sample_grad_input"
@@ -115,16 +110,12 @@ class GridSampleGradInput(Op):
         gx, _ = _defined_gradients(Tensor.of(x), Tensor.of(grid), Tensor.of(g), how)
         out[...] = 0 if gx is None else gx.array
 
-    @classmethod
-    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
-        return GridSample.cpu_takes(arrays, params)
-
     @staticmethod
     def cpu(out: Array, g: Array, x: Array, grid: Array, **how: Any) -> None:
         cpu.sample_back(out, g, x, grid, **how)
 
 
-class GridSampleGradGrid(Op):
+class GridSampleGradGrid(AlikeOp):
     """The gradient of the places; for a second derivative the definition is differentiated instead."""
 
     name = "grid_sample_grad_grid"
@@ -138,10 +129,6 @@ class GridSampleGradGrid(Op):
     def reference(xp: Any, out: Array, g: Array, x: Array, grid: Array, **how: Any) -> None:
         _, found = _defined_gradients(Tensor.of(x), Tensor.of(grid), Tensor.of(g), how)
         out[...] = 0 if found is None else found.array
-
-    @classmethod
-    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
-        return GridSample.cpu_takes(arrays, params)
 
     @staticmethod
     def cpu(out: Array, g: Array, x: Array, grid: Array, **how: Any) -> None:

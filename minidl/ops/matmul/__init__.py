@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.core import Array, Grads, Node, Op, Spec, Tensor, is_recording, registry
+from minidl.core import AlikeOp, Array, Grads, Node, Op, Spec, Tensor, is_recording, registry
 from minidl.device import CPU, empty
 from minidl.device.dtypes import accumulator, promote
 from minidl.errors import ShapeError
@@ -119,7 +119,7 @@ class Linear(Op):
         return gradients(node, x, weight, g)
 
 
-class LinearGrad(Op):
+class LinearGrad(AlikeOp):
     """The gradients of x, weight and bias that are needed, given that of activation(linear(x, weight, bias)).
 
     `at` is where the slope of the activation is told: what it was given, or its result.
@@ -151,11 +151,6 @@ class LinearGrad(Op):
             xp.matmul(rows.T, x.reshape(count, x.shape[-1]), out=next(targets))
         if len(needs) > 2 and needs[2]:
             next(targets)[...] = rows.sum(0, dtype=accumulator(g.dtype))
-
-    @classmethod
-    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
-        is_alike = all(a.dtype == arrays[0].dtype and a.size for a in arrays)
-        return is_alike and super().cpu_takes(arrays, params)
 
     @staticmethod
     def cpu(

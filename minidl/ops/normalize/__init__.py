@@ -8,12 +8,11 @@ gx = rstd * (gy - mean(gy) - xhat * mean(gy * xhat)) with gy = g * weight.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from minidl.core import Array, Grads, Node, Op, Spec, Tensor, is_recording
+from minidl.core import AlikeOp, Array, Grads, Node, Spec, Tensor, is_recording
 from minidl.device import block_count, parallel
 from minidl.device.dtypes import accumulator
 from minidl.device.layout import is_channels_last
@@ -31,7 +30,7 @@ BLOCK_BYTES = 65536
 MOST_BLOCKS = 64  # each has sums of its own for the gradient of the weights
 
 
-class Normalize(Op):
+class Normalize(AlikeOp):
     """(x - mean) * rstd * weight + bias for each row of x; gives the result, the mean and rstd = 1/sqrt(var + eps).
 
     The first `lead` dimensions of x count rows. Row r belongs to group r % groups; weight and bias hold the same number
@@ -65,10 +64,6 @@ class Normalize(Op):
         y *= scale.astype(x.dtype)
         y *= _spread(xp, weight, x.shape, lead, groups)
         y += _spread(xp, bias, x.shape, lead, groups)
-
-    @classmethod
-    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
-        return super().cpu_takes(arrays, params) and len({a.dtype for a in arrays}) == 1 and arrays[0].size > 0
 
     @staticmethod
     def cpu(
@@ -104,7 +99,7 @@ def _gradients_in_ops(g: Tensor, x: Tensor, weight: Tensor, rows: int, groups: i
     return reshape(gx, x.shape), gw, gb
 
 
-class NormalizeGrad(Op):
+class NormalizeGrad(AlikeOp):
     """The three gradients of `normalize` in one go; for a second derivative they are written in ops instead."""
 
     name = "normalize_grad"
@@ -137,10 +132,6 @@ class NormalizeGrad(Op):
         gx -= xhat
         gx *= rstd.reshape(by_row)
 
-    @classmethod
-    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
-        return super().cpu_takes(arrays, params) and len({a.dtype for a in arrays}) == 1 and arrays[0].size > 0
-
     @staticmethod
     def cpu(
         out: tuple[Array, Array, Array], g: Array, x: Array, weight: Array, mean: Array, rstd: Array,
@@ -161,7 +152,7 @@ class NormalizeGrad(Op):
         gw[...], gb[...] = total[:, 0].reshape(-1), total[:, 1].reshape(-1)
 
 
-class GroupNormalize(Op):
+class GroupNormalize(AlikeOp):
     """The same for groups of the channels of images (N, C, *space) that lie channels-last, on the CPU (`images.py`)."""
 
     name = "group_normalize"
@@ -185,10 +176,6 @@ class GroupNormalize(Op):
         )
         y[...] = straight.reshape(y.shape)
 
-    @classmethod
-    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
-        return Normalize.cpu_takes(arrays, params)
-
     @staticmethod
     def cpu(out: tuple[Array, Array, Array], x: Array, weight: Array, bias: Array, *, groups: int, eps: float) -> None:
         y, mean, rstd = out
@@ -207,7 +194,7 @@ class GroupNormalize(Op):
         return _gradients_in_ops(g[0], x, weight, mean.numel(), groups, node.params["eps"])
 
 
-class GroupNormalizeGrad(Op):
+class GroupNormalizeGrad(AlikeOp):
     """The three gradients of `group_normalize`; for a second derivative they are written in ops instead."""
 
     name = "group_normalize_grad"
@@ -227,10 +214,6 @@ class GroupNormalizeGrad(Op):
         g, x = (a.reshape(straight.shape) for a in (g, x))
         NormalizeGrad.reference(xp, (straight, gw, gb), g, x, weight, mean, rstd, lead=2, groups=groups)
         gx[...] = straight.reshape(gx.shape)
-
-    @classmethod
-    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
-        return Normalize.cpu_takes(arrays, params)
 
     @staticmethod
     def cpu(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minidl.device import get_num_threads, kernel, numba_status, parallel, set_num_threads
+from minidl.device import kernel, numba_status, parallel, set_num_threads
 from minidl.device.lines import clear_line, move_line
 from minidl.device.patches import gathered_transform, patch_transform, tile_transform
 from minidl.device.scratch import scratch
@@ -149,10 +149,8 @@ def means_of_scratch(begin: int, end: int, out: Any, room: Any) -> None:
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_every_thread_of_a_job_has_scratch_of_the_type_of_the_first_array(count: int, dtype: Any) -> None:
     """Were it shared, one thread would read what another wrote; 1000 numbers are 16 microseconds of chances."""
-    before = get_num_threads()
     set_num_threads(count)
     seen = np.zeros(400, dtype)
     for _ in range(5):
         parallel(means_of_scratch, 400, seen, block=1, scratch_size=1000)
         np.testing.assert_array_equal(seen, np.arange(400))
-    set_num_threads(before)

@@ -4,31 +4,21 @@ from __future__ import annotations
 
 import ctypes
 import os
-import subprocess
-import sys
-import textwrap
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
-from minidl.device import crew, get_num_threads, kernel, numba_status, parallel, set_num_threads, threads
+from minidl.device import crew, kernel, numba_status, parallel, set_num_threads, threads
 from minidl.device.atomic import draw, exchange, get, make_way, pause, put
 from minidl.device.compile import routine
 from minidl.device.inline import intrinsic
+from tests.minidl.device.conftest import run_script
 
 pytestmark = [pytest.mark.numba, pytest.mark.skipif(not numba_status(), reason="Numba is not installed")]
 COUNTS = (1, 2, 3, 7, 16)
-
-
-@pytest.fixture(autouse=True)
-def same_threads_afterwards() -> Iterator[None]:
-    before = get_num_threads()
-    yield
-    set_num_threads(before)
 
 
 @kernel("int64[::1], intp")
@@ -169,7 +159,7 @@ def thread_of(nothing: int) -> int:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_forked_child_has_a_crew_of_its_own() -> None:
-    script = """
+    done = run_script("""
         import os, numpy as np
         from minidl.device import parallel, set_num_threads, threads
         from tests.minidl.device.test_crew import add_one
@@ -187,9 +177,7 @@ def test_a_forked_child_has_a_crew_of_its_own() -> None:
             assert os.waitpid(child, 0)[1] == 0
             assert right()
         print("done")
-    """
-    command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(script)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    """)
     assert (done.stdout, done.stderr, done.returncode) == ("done\n", "", 0)
 
 

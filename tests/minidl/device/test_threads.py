@@ -2,13 +2,9 @@
 
 import gc
 import os
-import subprocess
-import sys
-import textwrap
 import threading
 import time
 import weakref
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -25,16 +21,10 @@ from minidl.device import (
 )
 from minidl.device.scalar_math import exp
 from minidl.errors import KernelError
+from tests.minidl.device.conftest import run_script
 
 COUNTS = (1, 2, 3, 7, 16)
 needs_numba = pytest.mark.skipif(not numba_status(), reason="Numba is not installed")
-
-
-@pytest.fixture(autouse=True)
-def same_threads_afterwards() -> Iterator[None]:
-    before = get_num_threads()
-    yield
-    set_num_threads(before)
 
 
 def add_one(begin: int, end: int, out: Any) -> None:
@@ -197,11 +187,6 @@ def test_an_interrupt_while_waiting_leaves_a_working_pool(monkeypatch: pytest.Mo
     monkeypatch.undo()
     assert still_writing == []
     test_the_range_is_covered_once(3, 100, 5)
-
-
-def run_script(script: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(script)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")

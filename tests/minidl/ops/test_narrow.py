@@ -9,16 +9,13 @@ import minidl
 from minidl import io
 from minidl.core import Tensor, launching
 from minidl.testing import Case
+from minidl.testing.outcome import as_tuple
 from tests.minidl.narrow import distance
 from tests.minidl.ops.cases import CASES
 
 TYPES = [minidl.float16, minidl.bfloat16]
 each_type = pytest.mark.parametrize("dtype", TYPES, ids=str)
 each_case = pytest.mark.parametrize("case", CASES, ids=str)
-
-
-def results_of(called) -> tuple[Tensor, ...]:
-    return tuple(called) if isinstance(called, tuple) else (called,)
 
 
 def both(case: Case, dtype) -> tuple[list[Tensor], list[Tensor]]:
@@ -36,7 +33,7 @@ def test_values_are_one_rounding_from_float64(case: Case, dtype) -> None:
     if case.function is minidl.nextafter:  # the neighbour in its own type is another number
         return
     narrow, wide = both(case, dtype)
-    for given, exact in zip(results_of(case.call(*narrow)), results_of(case.call(*wide)), strict=True):
+    for given, exact in zip(as_tuple(case.call(*narrow)), as_tuple(case.call(*wide)), strict=True):
         assert given.dtype == (dtype if exact.dtype == np.float64 else exact.dtype)
         if exact.dtype == np.float64:
             given, exact = given.detach().array.astype(float), exact.detach().array
@@ -58,7 +55,7 @@ def test_gradients_are_one_rounding_from_float64(case: Case, dtype) -> None:
     A sweep uses those of each of its steps, of which there are five.
     """
     narrow, wide = both(case, dtype)
-    given, exact = results_of(case.call(*narrow))[0], results_of(case.call(*wide))[0]
+    given, exact = as_tuple(case.call(*narrow))[0], as_tuple(case.call(*wide))[0]
     if not exact.requires_grad:
         return
     weights = Tensor.of(np.random.default_rng(3).uniform(-1, 1, exact.shape)).to(dtype)

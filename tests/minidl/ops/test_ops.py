@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 import minidl
-from minidl.core import launching, registry
+from minidl.core import Tensor, launching, registry
 from minidl.errors import MinidlError
 from minidl.testing import CHECKS, Case, does_not_apply
+from minidl.testing.outcome import as_tuple
 from tests.minidl.ops.cases import CASES
 
 each_case = pytest.mark.parametrize("case", CASES, ids=str)
@@ -46,6 +47,18 @@ LEFT_ALONE = {
 def test_a_check_leaves_rows_alone_for_few_reasons(check: str) -> None:
     reasons = Counter(filter(None, (does_not_apply(case, check) for case in CASES)))
     assert {reason for reason, rows in reasons.items() if rows > LEFT_ALONE.get(reason, 0) * len(CASES)} == set()
+
+
+@each_case
+def test_strides_do_not_matter(case: Case) -> None:
+    """The same numbers in reversed, Fortran-ordered memory; sums may round in another order.
+
+    Number by number, where the check of layouts has one bound for all numbers of a result.
+    """
+    inputs = case.inputs()
+    strided = [Tensor.of(np.flip(np.flip(t.array).copy(order="F"))) for t in inputs]
+    for ours, straight in zip(as_tuple(case.call(*strided)), as_tuple(case.call(*inputs)), strict=True):
+        np.testing.assert_allclose(ours.array, straight.array, rtol=1e-12, atol=1e-14)
 
 
 @each_case
