@@ -19,7 +19,21 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from minidl.device.inline import Intrinsic, intrinsic
-from minidl.device.vectors import data_pointer, integer, lanes_of, load, multiply_add, splat, store, vector_type
+from minidl.device.vectors import (
+    data_pointer,
+    integer,
+    lanes_of,
+    load,
+    load_masked,
+    mask_below,
+    multiply_add,
+    offset_by,
+    splat,
+    store,
+    store_masked,
+    vector_type,
+    zeros,
+)
 
 Matrix = tuple[tuple[float, ...], ...]
 Groups = tuple[tuple[int, ...], ...]
@@ -113,18 +127,28 @@ def _transformed(builder: Any, matrix: Matrix, groups: Groups, read: Cell, finis
             finish(r, _times(builder, matrix, [column[i] for column in columns]))
 
 
+def _reader(builder: Any, vector: Any, cell: Cell, count: Any = None) -> Cell:
+    """The vector at a cell, of which only the lanes below `count` are there."""
+    if count is None:
+        return lambda r, q: load(builder, vector, cell(r, q))
+    mask = mask_below(builder, vector, count)
+    return lambda r, q: load_masked(builder, vector, cell(r, q), mask)
+
+
 def patch_transform(matrix: Matrix, groups: Groups, *, bounded: bool = False) -> Intrinsic:
-    """The intrinsic (target, it, down, along, source, i, source_down, source_along, top, bottom, left, right, zeros).
+    """The intrinsic (target, it, down, along, source, i, source_down, source_along, top, bottom, left, right, zeros,
+    count).
 
     It writes matrix · X · matrixᵀ, where X[r, q] is the vector at source[i + r source_down + q source_along]; number
     (r, q) of the result goes to target[it + r down + q along]. If `bounded`, X is zero but for rows top <= r < bottom
-    and columns left <= q < right; `zeros` is an array that begins with a vector of zeros.
+    and columns left <= q < right, and so are its lanes from `count` on, whose memory is not touched; `zeros` is an
+    array that begins with a vector of zeros.
     """
     size = len(matrix[0])
 
     def emit(
         typing_context: Any, target: Any, it: Any, down: Any, along: Any, source: Any, i: Any, source_down: Any,
-        source_along: Any, top: Any, bottom: Any, left: Any, right: Any, zeros: Any,
+        source_along: Any, top: Any, bottom: Any, left: Any, right: Any, zeros: Any, count: Any,
     ) -> Any:  # fmt: skip
         from numba.core import types
 
@@ -132,62 +156,69 @@ def patch_transform(matrix: Matrix, groups: Groups, *, bounded: bool = False) ->
             vector = vector_type(target)
             end = _grid(context, builder, target, *args[:4])
             begin = _grid(context, builder, source, *args[4:8])
+            read = _reader(builder, vector, begin)
             if bounded:
                 begin = _bounded(builder, begin, size, args[8:12], data_pointer(context, builder, zeros, args[12]))
+                read = _reader(builder, vector, begin, args[13])
 
             def finish(r: int, values: list[Any]) -> None:
                 for q, value in enumerate(values):
                     store(builder, value, end(r, q))
 
-            _transformed(builder, matrix, groups, lambda r, q: load(builder, vector, begin(r, q)), finish)
+            _transformed(builder, matrix, groups, read, finish)
             return context.get_dummy_value()
 
         step = types.intp
-        return types.void(target, *[step] * 3, source, *[step] * 7, zeros), code
+        return types.void(target, *[step] * 3, source, *[step] * 7, zeros, step), code
 
     def python(
         target: Any, it: int, down: int, along: int, source: Any, i: int, source_down: int, source_along: int,
-        top: int, bottom: int, left: int, right: int, zeros: Any,
+        top: int, bottom: int, left: int, right: int, zeros: Any, count: int,
     ) -> None:  # fmt: skip
         bounds = (top, bottom, left, right) if bounded else (0, size, 0, size)
         ahead = [min(max(0, bound), size) for bound in bounds]
         for lane in range(lanes_of(target.dtype)):
-            for r, q, total in _in_python(matrix, source, i + lane, source_down, source_along, ahead):
+            seen = [0, 0, 0, 0] if bounded and lane >= count else ahead
+            for r, q, total in _in_python(matrix, source, i + lane, source_down, source_along, seen):
                 target[it + r * down + q * along + lane] = total
 
     return intrinsic(emit)(python)
 
 
 def gathered_transform(matrix: Matrix) -> Intrinsic:
-    """`patch_transform` of numbers that lie apart: (target, it, down, along, source, i, source_down, source_along,
-    lane_step, lanes).
+    """`patch_transform` of numbers that lie apart: (target, it, down, along, source, i, places, i_place, lane_step,
+    count).
 
-    Lane n of X[r, q] is source[i + r source_down + q source_along + n lane_step]; lanes from `lanes` on repeat the one
-    before them.
+    Lane n of X[r, q] is source[i + places[i_place + r columns + q] + n lane_step]; where the place is below zero X is
+    zero. Lanes from `count` on repeat the one before them.
     """
     rows, size = len(matrix), len(matrix[0])
 
     def emit(
-        typing_context: Any, target: Any, it: Any, down: Any, along: Any, source: Any, i: Any, source_down: Any,
-        source_along: Any, lane_step: Any, lanes: Any,
+        typing_context: Any, target: Any, it: Any, down: Any, along: Any, source: Any, i: Any, places: Any,
+        i_place: Any, lane_step: Any, count: Any,
     ) -> Any:  # fmt: skip
         from llvmlite import ir
         from numba.core import types
 
         def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             vector = vector_type(target)
-            end, begin = _grid(context, builder, target, *args[:4]), _grid(context, builder, source, *args[4:8])
+            end = _grid(context, builder, target, *args[:4])
+            begin = offset_by(builder, data_pointer(context, builder, source, args[4]), args[5])
+            first = offset_by(builder, data_pointer(context, builder, places, args[6]), args[7])
             last, offsets = builder.sub(args[9], integer(1)), []
             for number in map(integer, range(vector.count)):
                 lane = builder.select(builder.icmp_signed("<", number, last), number, last)
                 offsets.append(builder.mul(lane, args[8]))
 
             def read(r: int, q: int) -> Any:
-                value = ir.Constant(vector, ir.Undefined)
+                place, value = builder.load(offset_by(builder, first, r * size + q)), ir.Constant(vector, ir.Undefined)
+                is_there = builder.icmp_signed(">=", place, integer(0))
+                seen = offset_by(builder, begin, builder.select(is_there, place, integer(0)))
                 for lane, offset in enumerate(offsets):
-                    number = builder.load(builder.gep(begin(r, q), [offset]))
+                    number = builder.load(offset_by(builder, seen, offset))
                     value = builder.insert_element(value, number, ir.Constant(ir.IntType(32), lane))
-                return value
+                return builder.select(is_there, value, zeros(vector))
 
             def finish(r: int, values: list[Any]) -> None:
                 for q, value in enumerate(values):
@@ -197,34 +228,37 @@ def gathered_transform(matrix: Matrix) -> Intrinsic:
             return context.get_dummy_value()
 
         step = types.intp
-        return types.void(target, *[step] * 3, source, *[step] * 5), code
+        return types.void(target, *[step] * 3, source, step, places, *[step] * 3), code
 
     def python(
-        target: Any, it: int, down: int, along: int, source: Any, i: int, source_down: int, source_along: int,
-        lane_step: int, lanes: int,
+        target: Any, it: int, down: int, along: int, source: Any, i: int, places: Any, i_place: int, lane_step: int,
+        count: int,
     ) -> None:  # fmt: skip
+        taps = places[i_place : i_place + size * size]
         for lane in range(lanes_of(target.dtype)):
-            first = i + min(lane, lanes - 1) * lane_step
-            for r, q, total in _in_python(matrix, source, first, source_down, source_along, (0, size, 0, size)):
+            first = i + min(lane, count - 1) * lane_step
+            seen = [source[first + tap] if tap >= 0 else source.dtype.type(0) for tap in taps]
+            for r, q, total in _in_python(matrix, seen, 0, size, 1, (0, size, 0, size)):
                 target[it + r * down + q * along + lane] = total
 
     return intrinsic(emit)(python)
 
 
-def tile_transform(matrix: Matrix, groups: Groups, *, careful: bool = False) -> Intrinsic:
+def tile_transform(matrix: Matrix, groups: Groups, *, careful: bool = False, narrow: bool = False) -> Intrinsic:
     """`patch_transform` for results: the vector lift[i_lift:] is added before they are stored.
 
     The intrinsic takes (target, it, down, along, source, i, source_down, source_along, lift, i_lift, bottom, right,
-    residual, i_residual, residual_down, residual_along, floor, spare). If `careful`, it also adds the grid of vectors
-    at residual[i_residual:], raises what is below `floor` to it (a NaN stays), and does not write rows from `bottom`
-    and columns from `right` on; `spare` has room for a vector.
+    residual, i_residual, residual_down, residual_along, floor, spare, count). If `careful`, it also adds the grid of
+    vectors at residual[i_residual:], raises what is below `floor` to it (a NaN stays), and does not write rows from
+    `bottom` and columns from `right` on; `spare` has room for a vector. If `narrow`, only the lanes below `count` of
+    results and residual are there.
     """
     rows = len(matrix)
 
     def emit(
         typing_context: Any, target: Any, it: Any, down: Any, along: Any, source: Any, i: Any, source_down: Any,
         source_along: Any, lift: Any, i_lift: Any, bottom: Any, right: Any, residual: Any, i_residual: Any,
-        residual_down: Any, residual_along: Any, floor: Any, spare: Any,
+        residual_down: Any, residual_along: Any, floor: Any, spare: Any, count: Any,
     ) -> Any:  # fmt: skip
         from numba.core import types
 
@@ -239,29 +273,34 @@ def tile_transform(matrix: Matrix, groups: Groups, *, careful: bool = False) -> 
                 nowhere = data_pointer(context, builder, spare, args[17])
                 bounds = (integer(0), args[10], integer(0), args[11])
                 end, added = (_bounded(builder, cell, rows, bounds, nowhere) for cell in (end, added))
+            residue = _reader(builder, vector, added, args[18] if narrow else None)
+            mask = mask_below(builder, vector, args[18])
 
             def finish(r: int, values: list[Any]) -> None:
                 for q, value in enumerate(values):
                     total = builder.fadd(value, lifted)
                     if careful:
-                        total = builder.fadd(total, load(builder, vector, added(r, q)))
+                        total = builder.fadd(total, residue(r, q))
                         total = builder.select(builder.fcmp_ordered("<", total, lowest), lowest, total)
-                    store(builder, total, end(r, q))
+                    if narrow:
+                        store_masked(builder, total, end(r, q), mask)
+                    else:
+                        store(builder, total, end(r, q))
 
-            _transformed(builder, matrix, groups, lambda r, q: load(builder, vector, begin(r, q)), finish)
+            _transformed(builder, matrix, groups, _reader(builder, vector, begin), finish)
             return context.get_dummy_value()
 
         step = types.intp
         kinds = (target, *[step] * 3, source, *[step] * 3, lift, *[step] * 3, residual, *[step] * 3)
-        return types.void(*kinds, target.dtype, spare), code
+        return types.void(*kinds, target.dtype, spare, step), code
 
     def python(
         target: Any, it: int, down: int, along: int, source: Any, i: int, source_down: int, source_along: int,
         lift: Any, i_lift: int, bottom: int, right: int, residual: Any, i_residual: int, residual_down: int,
-        residual_along: int, floor: float, spare: Any,
+        residual_along: int, floor: float, spare: Any, count: int,
     ) -> None:  # fmt: skip
         size = len(matrix[0])
-        for lane in range(lanes_of(target.dtype)):
+        for lane in range(count if narrow else lanes_of(target.dtype)):
             for r, q, value in _in_python(matrix, source, i + lane, source_down, source_along, (0, size, 0, size)):
                 total = value + lift[i_lift + lane]
                 if careful:

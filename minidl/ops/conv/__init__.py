@@ -5,8 +5,8 @@ to windows), `conv_grad_input` (windows, weight to image: also the transposed co
 (image, windows to weight).
 
 On the CPU, the kernels beside this file run (`choice.py` says which): "implicit" reads windows in place,
-"winograd" does a quarter of the multiplications, "direct" is for few channels, "depthwise" for channels that do not
-meet.
+"winograd" does a quarter of the multiplications of 3×3 windows and less of most others, "direct" is for few channels,
+"depthwise" for channels that do not meet.
 
 The reference (`im2col.py`) lays every window out as a column of a matrix and leaves the sums to BLAS.
 """
@@ -107,7 +107,7 @@ def convolve(
         windows, image, filters = in_two_dims(out, x, weight)
         direct.convolve(windows, image, filters, epilogue, *steps(stride, padding, dilation))
     elif chosen == "winograd":
-        winograd.convolve(out, x, weight, epilogue, padding)
+        winograd.convolve(out, x, weight, epilogue, stride, padding, dilation)
     elif chosen == "depthwise":
         depthwise.convolve(out, x, weight, epilogue, stride, padding, dilation)
     else:
@@ -167,7 +167,7 @@ def convolve_back(
         image, windows, filters = in_two_dims(out, g, weight)
         direct.convolve_back(image, windows, filters, epilogue, *steps(stride, padding, dilation)[1:])
     elif chosen == "winograd":
-        winograd.convolve_back(out, g, weight, epilogue, padding)
+        winograd.convolve_back(out, g, weight, epilogue, stride, padding, dilation)
     elif chosen == "depthwise":
         depthwise.convolve_back(out, g, weight, epilogue, stride, padding, dilation)
     else:
@@ -211,7 +211,7 @@ class ConvGradWeight(Convolution):
             weight, images, windows = in_two_dims(out, x, g, weight=0)
             direct_weights.weight_gradient(weight, images, windows, *steps(stride, padding, dilation))
         elif chosen == "winograd":
-            winograd_weights.weight_gradient(out, x, g, padding)
+            winograd_weights.weight_gradient(out, x, g, stride, padding, dilation)
         elif chosen == "depthwise":
             depthwise.weight_gradient(out, x, g, stride, padding, dilation)
         else:

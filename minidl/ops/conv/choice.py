@@ -3,7 +3,7 @@
 | algorithm | can do | is for |
 |---|---|---|
 | depthwise | as many groups as channels | all of them |
-| winograd | 3×3, stride 1, one group, two dimensions | most of them, unless the precision is "exact" |
+| winograd | one group, 2-d and 3-d, windows larger than their stride | most of them, unless the precision is "exact" |
 | direct | one group, up to 8 channels or filters, 1-d and 2-d; input gradient: stride 1 | first layers, output heads |
 | implicit | anything of float32 or float64 | the rest |
 | im2col | anything | other number types; no Numba |
@@ -27,6 +27,7 @@ from minidl.device.determinism import is_batch_invariant
 from minidl.device.vectors import lanes_of
 from minidl.errors import KernelError
 from minidl.ops.conv.times import Factors, factors, on_change
+from minidl.ops.conv.winograd_way import backward_way, forward_way
 from minidl.ops.windows import Sizes, sizes, window_count
 
 ALGORITHMS = ("auto", "direct", "implicit", "im2col", "winograd")
@@ -51,7 +52,12 @@ class Work(NamedTuple):
 
     @property
     def can_winograd(self) -> bool:
-        return self.kernel == (3, 3) and self.stride == self.dilation == (1, 1) and self.groups == 1
+        """Whether its window is made of 3×3 ones (`winograd_way.py`) with some use."""
+        if self.groups > 1 or len(self.kernel) == 1:
+            return False
+        depth, *plane = [(1, 1, 1), *zip(self.kernel, self.stride, self.dilation, strict=True)][-3:]
+        is_deep = depth[1] == 1 or self.what != "input"
+        return is_deep and all(k > s and (s == 1 or d == 1) for k, s, d in plane)
 
     @property
     def can_direct(self) -> bool:
@@ -117,11 +123,25 @@ def _direct(work: Work) -> float:
 def _winograd(work: Work) -> float:
     """Products at 8 GFLOP/s a lane, transforms of patches (65 ns a vector), of results (40 ns) and of weights."""
     pair, lanes = work.channels * work.filters, _lanes()
-    tiles = work.images * math.prod(math.ceil(n / 4) for n in work.windows)
-    ends = _padded(work.channels) // lanes * 65 + _padded(work.filters) // lanes * 40
+    pieces, phases, tiles = _made_of(work)
+    channels, filters = (work.channels, work.filters) if work.what != "input" else (work.filters, work.channels)
+    ends = pieces * _padded(channels) // lanes * 65 + phases * _padded(filters) // lanes * 40
     weights = (25 if work.what == "weight" else 20) * pair if pair <= 1 << 16 else 50 * pair
-    full = _padded(work.channels) * _padded(work.filters)
-    return 90 + (72 * full * tiles / (8 * lanes) + tiles * ends * 1.2 + weights) / 1e3
+    full = _padded(pieces * channels) * _padded(filters) * phases
+    return 90 + (72 * full * tiles / (8 * lanes) + tiles * ends * 1.2 + weights * pieces * phases) / 1e3
+
+
+def _made_of(work: Work) -> tuple[int, int, int]:
+    """Pieces, phases and tiles of Winograd's way (`winograd_way.py`), if padding is about half of the window."""
+    stride, dilation, padding = work.stride, work.dilation, tuple([k // 2 for k in work.kernel])
+    if work.what != "input":
+        way = forward_way(work.kernel, stride, padding, dilation)
+        results = work.windows
+    else:
+        way = backward_way(work.kernel, stride, padding, dilation)
+        results = tuple([n * s for n, s in zip(work.windows, stride, strict=True)])
+    assert way is not None
+    return len(way.pieces), len(way.phases), way.total(work.images, (1, *results)[-3:])
 
 
 def algorithm(
