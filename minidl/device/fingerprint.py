@@ -45,7 +45,7 @@ class Helper(ABC):
 def references(function: FunctionType) -> dict[str, object]:
     """What `function` reads from its module and from the functions around it, by name; builtins left out."""
     module = function.__globals__
-    names = {name for code in _codes(function.__code__) for name in _global_names(code)}
+    names = {name for code in _codes(function.__code__) for name in _named_in(code)[0]}
     found = {name: module[name] for name in names if name in module}
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         found[name] = cell.cell_contents
@@ -141,15 +141,19 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
             yield from _codes(constant)
 
 
-def _global_names(code: CodeType) -> Iterator[str]:
-    return (i.argval for i in dis.get_instructions(code) if i.opname == "LOAD_GLOBAL")
+@functools.cache  # many kernels call the same helpers, and reading their instructions is most of the work
+def _named_in(code: CodeType) -> tuple[frozenset[str], frozenset[str]]:
+    """The globals that `code` reads, and the modules that it imports."""
+    instructions = list(dis.get_instructions(code))
+    read = frozenset(i.argval for i in instructions if i.opname == "LOAD_GLOBAL")
+    return read, frozenset(i.argval for i in instructions if i.opname == "IMPORT_NAME")
 
 
 def _refuse_unversioned_imports(code: CodeType, function: FunctionType) -> None:
-    for instruction in dis.get_instructions(code):
-        if instruction.opname == "IMPORT_NAME" and instruction.argval.partition(".")[0] not in _VERSIONED:
+    for module in sorted(_named_in(code)[1]):
+        if module.partition(".")[0] not in _VERSIONED:
             raise KernelError(
-                f"kernel {function.__qualname__}: it imports {instruction.argval!r} inside, "
+                f"kernel {function.__qualname__}: it imports {module!r} inside, "
                 "whose code cannot be followed; import it at the top of the module"
             )
 

@@ -5,10 +5,12 @@ Numba (0.3 s) and some of Python's own modules are imported inside the functions
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import gc
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import CellType, FunctionType
 from typing import Any, cast
 
@@ -18,7 +20,7 @@ from minidl.device.fingerprint import Helper, references
 from minidl.device.signature import Parameter
 from minidl.errors import KernelError
 
-_FORMAT = 2  # to be raised when this file or pipeline.py changes what a kernel is compiled to
+_FORMAT = 3  # to be raised when this file or pipeline.py changes what a kernel is compiled to
 # No fastmath: isnan must stay true, and the order of sums is part of the result. Division by zero is as in NumPy.
 _FLAGS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": False, "boundscheck": False}
 
@@ -59,9 +61,10 @@ def unpack(packed: bytes) -> Any | None:
 
     from numba.core.compiler import CompileResult
     from numba.core.registry import cpu_target
+    from numba.core.runtime import rtsys
 
     context = cpu_target.target_context
-    context.refresh()
+    rtsys.initialize(context)  # compiled code calls it; all that only compiling needs (0.25 s) is left out
     try:
         return cast(Any, CompileResult)._rebuild(context, *pickle.loads(packed))
     except Exception:  # an unreadable copy is worth a new compile, whatever the reason
@@ -70,16 +73,29 @@ def unpack(packed: bytes) -> Any | None:
 
 def callee(function: FunctionType) -> Any:
     """`function` as other kernels see it: typed when they are compiled."""
-    import numba
-
-    return numba.njit(**_FLAGS)(for_numba(function))
+    return _callee(function)
 
 
 def inlined(function: FunctionType) -> Any:
     """Like `callee`, but always inlined: a call inside a loop keeps LLVM from vectorising the loop."""
+    return _callee(function, forceinline=True)
+
+
+def _callee(function: FunctionType, **how: Any) -> Any:
     import numba
 
-    return numba.njit(forceinline=True, **_FLAGS)(for_numba(function))
+    from minidl.device.pipeline import CalleeCompiler
+
+    dispatcher: Any = numba.njit(pipeline_class=CalleeCompiler, **how, **_FLAGS)(for_numba(function))
+    fold = dispatcher._compiler.fold_argument_types
+
+    def widened(args: Any, names: Any) -> Any:
+        signature, folded = fold(args, names)
+        return signature, tuple(map(numba.types.unliteral, folded))
+
+    # Numba would compile a function anew for each constant that it is called with; LLVM sees constants anyway.
+    dispatcher._compiler.fold_argument_types = widened
+    return dispatcher
 
 
 def by_argument(choose: Callable[[str], Any]) -> Any:
@@ -169,10 +185,24 @@ def _compiled(function: FunctionType, parameters: Sequence[Parameter], name: str
 
     dispatcher: Any = numba.njit(**how, **_FLAGS)(for_numba(function))
     try:
-        return dispatcher._compiler.compile(_numba_types(parameters), None)
+        with _no_collecting():
+            return dispatcher._compiler.compile(_numba_types(parameters), None)
     except numba.core.errors.NumbaError as error:
         types, reason = ", ".join(map(str, parameters)), re.sub(r"\x1b\[\d*m", "", str(error))  # without colours
         raise KernelError(f"kernel {name}: Numba cannot compile it for ({types}): {reason}") from error
+
+
+@contextlib.contextmanager
+def _no_collecting() -> Iterator[None]:
+    """Leave cyclic garbage for later: a compile makes many small objects that live to its end, and Python would look
+    through all of them again and again (15 per cent of the time)."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 def entry(result: Any, parameters: Sequence[Parameter]) -> Compiled:

@@ -15,6 +15,9 @@ small functions are written beside each kernel for that:
         the last array of the args = `apart` numbers of it, from number * apart on; all of it if `apart` is 0
         return status of kernel(begin, end, *args)
 
+What kernels call is only linked into them. Numba would make each such function faster, turn it into machine code and
+write two wrappers for callers from outside as well: a fifth of all the time that a U-Net's kernels take to compile.
+
 Imported only when a kernel is compiled.
 """
 
@@ -23,7 +26,9 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir as llvm
+from numba import _dynfunc
 from numba.core import ir, types
+from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import register_pass
 from numba.core.lowering import Lower
@@ -119,9 +124,57 @@ class KernelCompiler(CompilerBase):
     """The pipeline for kernels: the first two arguments are a range (begin, end) of indices."""
 
     def define_pipelines(self) -> list[Any]:
-        passes = DefaultPassBuilder.define_nopython_pipeline(self.state)
-        passes.add_pass_after(_KernelLowering, NativeLowering)
-        passes.passes = [entry for entry in passes.passes if entry[0] is not NativeLowering]
-        passes._finalized = False
-        passes.finalize()
-        return [passes]
+        return [_pipeline(self.state, _KernelLowering)]
+
+
+class _Part(JITCodeLibrary):
+    """The code of a function that kernels call: tidied by LLVM's quick passes, the rest is done to whole kernels.
+
+    (Without the quick passes compiling takes 3 per cent less time, but `tanh` then runs 4 per cent slower.)
+    """
+
+    def _optimize_final_module(self) -> None:
+        """Nothing: the kernel's turn comes."""
+
+    def _finalize_final_module(self) -> None:
+        self._finalize_dynamic_globals()
+        self._finalized = True
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class _CalleeLowering(BaseNativeLowering):
+    _name = "minidl_callee_lowering"
+
+    @property
+    def lowering_class(self) -> Any:
+        return Lower
+
+    def run_pass(self, state: Any) -> bool:
+        flags = state.flags
+        flags.no_cpython_wrapper = flags.no_cfunc_wrapper = flags.no_compile = True
+        state.library = _Part(state.targetctx.codegen(), state.func_id.func_qualname)
+        super().run_pass(state)
+        lowered = state["cr"]
+        # Numba knows a compiled function by the object that Python would call; this one stands for no code.
+        name = _dynfunc.make_function(lowered.fndesc.lookup_module(), lowered.fndesc.qualname, "", 0, lowered.env, ())
+        state.targetctx.insert_user_function(name, lowered.fndesc, [state.library])
+        state.reload_init.extend(state.library._reload_init)
+        state["cr"] = lowered._replace(cfunc=name)
+        return True
+
+
+class CalleeCompiler(CompilerBase):
+    """The pipeline for functions that kernels call."""
+
+    def define_pipelines(self) -> list[Any]:
+        return [_pipeline(self.state, _CalleeLowering)]
+
+
+def _pipeline(state: Any, lowering: type[BaseNativeLowering]) -> Any:
+    """Numba's pipeline with another last step."""
+    passes = DefaultPassBuilder.define_nopython_pipeline(state)
+    passes.add_pass_after(lowering, NativeLowering)
+    passes.passes = [entry for entry in passes.passes if entry[0] is not NativeLowering]
+    passes._finalized = False
+    passes.finalize()
+    return passes

@@ -1,5 +1,6 @@
 """Kernels are compiled once, found again, never outdated, and refuse what they do not take."""
 
+import gc
 import importlib
 import math
 import random
@@ -204,6 +205,64 @@ def test_kernels_may_call_kernels() -> None:
     out = np.zeros((1, 2))
     twice(0, 1, out, np.array([[1.0, -1.0]]))
     assert out.tolist() == [[2, -1]]
+
+
+@needs_numba
+@pytest.mark.numba
+def test_what_kernels_call_is_compiled_once_for_all_constants_and_runs_only_inside_them() -> None:
+    @inline
+    def scaled(x: Any, factor: int) -> Any:
+        return x * factor
+
+    @kernel("int64[::1], intp")
+    def scale(begin: int, end: int, out: Any, factor: int) -> None:
+        for i in range(begin, end):
+            out[i] = scaled(scaled(scaled(out[i], 2), 3), factor)
+
+    out = np.arange(3)
+    scale(0, 3, out, 5)
+    assert out.tolist() == [0, 30, 60]
+    (part,) = scaled.build().overloads.values()
+    names = part.fndesc.llvm_func_name, part.fndesc.llvm_cpython_wrapper_name, part.fndesc.llvm_cfunc_wrapper_name
+    assert [part.library.get_pointer_to_function(name) for name in names] == [0, 0, 0]
+
+
+@needs_numba
+@pytest.mark.numba
+def test_loading_a_kernel_imports_nothing_that_only_compiling_needs() -> None:
+    assert new_kernel().prepare(("float64",)) == "compiled"
+    script = f"""
+        import sys
+        sys.path[:0] = {sys.path!r}
+        from tests.minidl.device.test_compile import new_kernel, run
+        assert new_kernel().prepare(("float64",)) == "loaded"
+        assert run(new_kernel()).tolist() == run(new_kernel().py_func).tolist()
+        assert "numba.typed.typeddict" not in sys.modules
+    """
+    assert subprocess.run([sys.executable, "-c", textwrap.dedent(script)]).returncode == 0
+
+
+@needs_numba
+@pytest.mark.numba
+@pytest.mark.parametrize("collects", [True, False])
+def test_garbage_waits_while_a_kernel_is_compiled_and_no_longer(
+    monkeypatch: pytest.MonkeyPatch, collects: bool
+) -> None:
+    seen, real = [], numba_backend._numba_types
+
+    def types(*args: Any, **how: Any) -> Any:
+        seen.append(gc.isenabled())
+        return real(*args, **how)
+
+    monkeypatch.setattr(numba_backend, "_numba_types", types)
+    before = gc.isenabled()
+    try:
+        (gc.enable if collects else gc.disable)()
+        new_kernel().prepare(("float32",))
+        after = gc.isenabled()
+    finally:
+        (gc.enable if before else gc.disable)()
+    assert (seen[0], after) == (False, collects)
 
 
 @needs_numba
