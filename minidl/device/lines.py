@@ -10,7 +10,17 @@ from __future__ import annotations
 from typing import Any
 
 from minidl.device.inline import Intrinsic, intrinsic
-from minidl.device.vectors import CACHE_LINE, counted_loop, data_pointer, integer, load, store, vector_type, zeros
+from minidl.device.vectors import (
+    CACHE_LINE,
+    counted_loop,
+    data_pointer,
+    integer,
+    load,
+    splat,
+    store,
+    vector_type,
+    zeros,
+)
 
 
 def _lines(name: str, python: Any) -> Intrinsic:
@@ -108,6 +118,31 @@ add_line = _lines("add", _python_add)
 clear_line = _lines("clear", _python_clear)  # `source` and `at` are not looked at
 # Ask for the line of `source`, which need not exist, before it is needed; `target` and `to` are not looked at.
 fetch_line = _lines("fetch", _python_fetch)
+
+
+def _emit_repeat(typing_context: Any, target: Any, to: Any, source: Any, at: Any, count: Any) -> Any:
+    from numba.core import types
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        vector = vector_type(target)
+        there = builder.gep(data_pointer(context, builder, target, args[0]), [args[1]])
+        number = builder.load(builder.gep(data_pointer(context, builder, source, args[2]), [args[3]]))
+        value = splat(builder, vector, number)
+
+        def one(k: Any, nothing: list[Any]) -> list[Any]:
+            store(builder, value, builder.gep(there, [k]))
+            return nothing
+
+        counted_loop(builder, integer(0), args[4], vector.count, [], one)
+        return context.get_dummy_value()
+
+    return types.void(target, types.intp, source, types.intp, types.intp), code
+
+
+@intrinsic(_emit_repeat)
+def repeat_number(target: Any, to: int, source: Any, at: int, count: int) -> None:
+    """target[to : to + count] = source[at], in whole vectors: the rest of the last one is written over as well."""
+    target.reshape(-1)[to : to + count] = source.reshape(-1)[at]
 
 
 def _emit_first_aligned(typing_context: Any, array: Any) -> Any:

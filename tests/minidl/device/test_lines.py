@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from minidl.device import kernel, numba_status
-from minidl.device.lines import add_line, clear_line, fetch_line, first_aligned, move_line
+from minidl.device.lines import add_line, clear_line, fetch_line, first_aligned, move_line, repeat_number
 
 pytestmark = [
     pytest.mark.numba,
@@ -41,3 +41,18 @@ def test_lines_are_slices(count: int, dtype: Any, compiled: bool) -> None:
     (place,) = np.flatnonzero(room)
     assert (room.ctypes.data + place * room.itemsize) % 64 == 0
     assert place * room.itemsize < 64
+
+
+@kernel("T[::1], const T[::1], intp", T=("float32", "float64"))
+def _repeat(begin: int, end: int, target: Any, source: Any, count: int) -> None:
+    repeat_number(target, 2, source, 1, count)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("count", [0, 1, 3, 16, 17])
+def test_a_number_is_repeated(count: int, dtype: Any, compiled: bool) -> None:
+    target, source = np.zeros(60, dtype), np.arange(3, dtype=dtype)
+    (_repeat if compiled else _repeat.py_func)(0, 1, target, source, count)
+    np.testing.assert_array_equal(target[: 2 + count], [0] * 2 + [1] * count)
+    np.testing.assert_array_equal(target[2 + count + 16 :], 0)
