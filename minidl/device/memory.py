@@ -20,7 +20,7 @@ import numpy as np
 
 from minidl.device.device import CPU, Array, Device
 from minidl.device.dtypes import DType, is_floating
-from minidl.device.layout import channels_first_view
+from minidl.device.layout import channels_first_view, undone
 
 LEAST_BYTES = 1 << 16  # of a block: smaller arrays come from memory that the C library keeps itself
 ALIGNMENT = 64  # a vector across two cache lines costs two reads
@@ -86,13 +86,23 @@ class Pool:
 _pool = Pool()
 
 
-def empty(device: Device, shape: tuple[int, ...], dtype: DType, *, channels_last: bool = False) -> Array:
-    """An array whose values are not set; `channels_last`: one of images (N, C, *space), on the CPU, that lies so."""
-    order = (shape[0], *shape[2:], shape[1]) if channels_last and len(shape) > 2 else shape
-    array = _recycled(order, dtype) if device is CPU else device.xp.empty(order, dtype)
+def empty(
+    device: Device, shape: tuple[int, ...], dtype: DType, *, channels_last: bool = False,
+    order: tuple[int, ...] | None = None,
+) -> Array:  # fmt: skip
+    """An array whose values are not set.
+
+    Args:
+        channels_last: on the CPU, images (N, C, *space) lie so.
+        order: on the CPU, its dimensions as they lie in memory, those that are furthest apart first.
+    """
+    if order is not None:
+        return empty(device, tuple([shape[d] for d in order]), dtype).transpose(undone(order))
+    lies = (shape[0], *shape[2:], shape[1]) if channels_last and len(shape) > 2 else shape
+    array = _recycled(lies, dtype) if device is CPU else device.xp.empty(lies, dtype)
     if _poison.get() is not None:
         poison(array)
-    return array if order is shape else channels_first_view(array)
+    return array if lies is shape else channels_first_view(array)
 
 
 def _recycled(shape: tuple[int, ...], dtype: DType) -> Array:

@@ -15,9 +15,10 @@ import numpy as np
 
 from minidl.core import Array
 from minidl.device import kernel, parallel
+from minidl.device.layout import dense_order
 from minidl.device.lines import move_line
 from minidl.device.mixed_lines import mix_lines, sum_lines
-from minidl.ops.reduce_loops import dense_order
+from minidl.device.turn import contiguous
 
 FLOATS = ("float32", "float64")
 SHORT = 4  # lines for which a vector would mostly be empty
@@ -100,7 +101,7 @@ def copy_runs(out: Array, first_out: int, x: Array, first_x: int, dim: int, leng
     order = dense_order(out)
     assert order is not None
     inner = math.prod([out.shape[d] for d in order[order.index(dim) + 1 :]])
-    flat = out.transpose(order).reshape(-1), np.ascontiguousarray(x.transpose(order)).reshape(-1)
+    flat = out.transpose(order).reshape(-1), contiguous(x.transpose(order)).reshape(-1)
     steps = out.shape[dim] * inner, first_out * inner, x.shape[dim] * inner, first_x * inner
     parallel(_copy_runs, out.size // steps[0], *flat, *steps, length * inner)
 

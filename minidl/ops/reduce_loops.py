@@ -14,6 +14,7 @@ import numpy as np
 
 from minidl.core import Array
 from minidl.device import block_count, kernel, parallel
+from minidl.device.layout import dense_order
 from minidl.device.row_sums import row_sum
 
 FLOATS = ("float32", "float64")
@@ -23,14 +24,6 @@ BLOCK_ROWS = 128
 WIDTH = 64  # shorter rows are folded: several count as one
 # Lengths of merged dimensions, and whether each is summed.
 Groups = tuple[tuple[int, bool], ...]
-
-
-def dense_order(array: Array) -> tuple[int, ...] | None:
-    """The order of dimensions in which an array lies dense in memory; None if it does not."""
-    if array.flags.c_contiguous:
-        return tuple(range(array.ndim))
-    order = tuple(sorted(range(array.ndim), key=lambda d: -array.strides[d]))
-    return order if array.transpose(order).flags.c_contiguous else None
 
 
 @functools.lru_cache(maxsize=1024)

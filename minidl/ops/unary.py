@@ -16,7 +16,7 @@ from minidl.ops.each import SMALL, each
 from minidl.ops.elementwise import FloatUnary, Slope, Unary, quiet, unary_function
 
 __all__ = [
-    "abs", "ceil", "clamp", "clone", "contiguous", "cos", "exp", "expm1", "floor", "log", "log1p", "neg",
+    "abs", "ceil", "clamp", "clone", "cos", "exp", "expm1", "floor", "log", "log1p", "neg",
     "reciprocal", "round", "rsqrt", "sign", "sin", "sqrt", "square",
 ]  # fmt: skip
 
@@ -317,11 +317,18 @@ class Round(Step):
         xp.rint(x, out=out, casting="unsafe")
 
 
+@inline
+def _same(x: Any) -> Any:
+    return x
+
+
 class Clone(Unary):
     """A copy of each element, in memory of its own."""
 
     name = "clone"
     moves = True
+    least = SMALL
+    cpu = each(_same)
 
     @staticmethod
     def reference(xp: Any, out: Array, x: Array) -> None:
@@ -440,8 +447,3 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
         x = x.to(DEFAULT_FLOAT)
     result: Tensor = Clamp.apply(x, min=min, max=max)
     return result
-
-
-def contiguous(input: Tensor) -> Tensor:
-    """`input` itself if its elements lie in order in memory, else a copy that does."""
-    return input if input.is_contiguous() else clone(input)
