@@ -19,8 +19,9 @@ from minidl.device.vectors import (
     splat,
     store,
     vector_type,
-    zeros,
 )
+
+READING = ("move", "add")  # what reads a whole line
 
 
 def _lines(name: str, python: Any) -> Intrinsic:
@@ -55,16 +56,19 @@ def _function(builder: Any, vector: Any, name: str) -> Any:
     there, here, count = function.args
     inner = ir.IRBuilder(function.append_basic_block())
 
+    number = inner.load(here) if name == "repeat" else ir.Constant(vector.element, 0.0)
+    filled = splat(inner, vector, number)
+
     def vectors(k: Any, nothing: list[Any]) -> list[Any]:
-        to, value = inner.gep(there, [k]), zeros(vector)
-        if name != "clear":
+        to, value = inner.gep(there, [k]), filled
+        if name in READING:
             value = load(inner, vector, inner.gep(here, [k]))
         store(inner, inner.fadd(load(inner, vector, to), value) if name == "add" else value, to)
         return nothing
 
     def singles(k: Any, nothing: list[Any]) -> list[Any]:
-        to, value = inner.gep(there, [k]), ir.Constant(vector.element, 0.0)
-        if name != "clear":
+        to, value = inner.gep(there, [k]), number
+        if name in READING:
             value = inner.load(inner.gep(here, [k]))
         inner.store(inner.fadd(inner.load(to), value) if name == "add" else value, to)
         return nothing
@@ -113,36 +117,16 @@ def _python_clear(target: Any, to: int, source: Any, at: int, count: int) -> Non
     target.reshape(-1)[to : to + count] = 0
 
 
+def _python_repeat(target: Any, to: int, source: Any, at: int, count: int) -> None:
+    target.reshape(-1)[to : to + count] = source.reshape(-1)[at]
+
+
 move_line = _lines("move", _python_move)
 add_line = _lines("add", _python_add)
 clear_line = _lines("clear", _python_clear)  # `source` and `at` are not looked at
+repeat_number = _lines("repeat", _python_repeat)  # the number at `at`, `count` times
 # Ask for the line of `source`, which need not exist, before it is needed; `target` and `to` are not looked at.
 fetch_line = _lines("fetch", _python_fetch)
-
-
-def _emit_repeat(typing_context: Any, target: Any, to: Any, source: Any, at: Any, count: Any) -> Any:
-    from numba.core import types
-
-    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        vector = vector_type(target)
-        there = builder.gep(data_pointer(context, builder, target, args[0]), [args[1]])
-        number = builder.load(builder.gep(data_pointer(context, builder, source, args[2]), [args[3]]))
-        value = splat(builder, vector, number)
-
-        def one(k: Any, nothing: list[Any]) -> list[Any]:
-            store(builder, value, builder.gep(there, [k]))
-            return nothing
-
-        counted_loop(builder, integer(0), args[4], vector.count, [], one)
-        return context.get_dummy_value()
-
-    return types.void(target, types.intp, source, types.intp, types.intp), code
-
-
-@intrinsic(_emit_repeat)
-def repeat_number(target: Any, to: int, source: Any, at: int, count: int) -> None:
-    """target[to : to + count] = source[at], in whole vectors: the rest of the last one is written over as well."""
-    target.reshape(-1)[to : to + count] = source.reshape(-1)[at]
 
 
 def _emit_first_aligned(typing_context: Any, array: Any) -> Any:

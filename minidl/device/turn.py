@@ -18,7 +18,7 @@ from minidl.device.compile import Kernel, kernel
 from minidl.device.device import CPU, Array
 from minidl.device.inline import Inline, inline
 from minidl.device.layout import channels_last_view, dense_order
-from minidl.device.lines import move_line
+from minidl.device.lines import move_line, repeat_number
 from minidl.device.memory import empty
 from minidl.device.narrow import columns_apart, columns_together
 from minidl.device.numba_status import numba_status
@@ -107,7 +107,7 @@ def _way(shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int) -> Way
         return None
     dims = _merged(shape, tuple([s // itemsize for s in strides]))
     span = 1 + sum([(n - 1) * step for n, _, step in dims])
-    if dims[-1][2] == 1:
+    if dims[-1][2] <= 1:
         return _way_of_lines(dims, span)
     across = next((d for d in dims if d[2] == 1), None)
     return None if across is None else _way_of_matrices(dims, across, span)
@@ -129,12 +129,17 @@ def _merged(shape: tuple[int, ...], steps: tuple[int, ...]) -> list[Dim]:
 
 
 def _way_of_lines(dims: list[Dim], span: int) -> Way:
-    """Each unit is `count` lines of the dimension before the last."""
-    *outer, rows, (length, _, _) = [(1, 0, 0), *dims]
-    count = max(1, min(rows[0], UNIT // length))
+    """Each unit is several lines of the dimension before the last, or a piece of a long one."""
+    *outer, rows, (total, _, step) = [(1, 0, 0), *dims]
+    length = min(total, UNIT)
+    if length < total:
+        outer.append(rows)
+        rows = -(-total // length), length, length * step
+    count = min(rows[0], UNIT // length)
+    header = [(length, step, count), rows, (total, length if length < total else 0, 0)]
     units = math.prod([d[0] for d in outer]) * -(-rows[0] // count)
     block = max(1, UNIT // (count * length))
-    return Way(_move_lines, units, block, np.array([(length, count, 0), rows, *reversed(outer)], np.int64), span)
+    return Way(_move_lines, units, block, np.array([*header, *reversed(outer)], np.int64), span)
 
 
 def _way_of_matrices(dims: list[Dim], across: Dim, span: int) -> Way:
@@ -161,18 +166,24 @@ def _memory_of(array: Array, span: int) -> Array:
 
 @kernel("T[::1], const T[::1], const int64[:, ::1]", T=FLOATS)
 def _move_lines(begin: int, end: int, out: Array, x: Array, table: Array) -> None:
-    length, most, rows, step_out, step = table[0, 0], table[0, 1], table[1, 0], table[1, 1], table[1, 2]
+    """The table has (length of a line, its step, lines in a unit), the lines, and (length of all pieces, of one)."""
+    length, is_moved, most = table[0, 0], table[0, 1], table[0, 2]
+    rows, step_out, step = table[1, 0], table[1, 1], table[1, 2]
     groups = -(-rows // most)
     for unit in range(begin, end):
         row, rest = unit % groups * most, unit // groups
         to, at = row * step_out, row * step
-        for d in range(2, len(table)):
+        for d in range(3, len(table)):
             index = rest % table[d, 0]
             rest //= table[d, 0]
             to += index * table[d, 1]
             at += index * table[d, 2]
-        for _ in range(min(most, rows - row)):
-            move_line(out, to, x, at, length)
+        for r in range(row, min(row + most, rows)):
+            count = min(length, table[2, 0] - r * table[2, 1])
+            if is_moved:
+                move_line(out, to, x, at, count)
+            else:
+                repeat_number(out, to, x, at, count)
             to += step_out
             at += step
 

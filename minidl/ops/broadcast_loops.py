@@ -24,7 +24,6 @@ from minidl.device.pointers import pointer_to, put, taken
 
 FLOATS = ("float32", "float64")
 CHUNK = 1024
-SLACK = 16  # numbers that a whole vector may reach beyond a chunk
 # A merged dimension: its length, and how far both arrays go for the next number of it.
 Dim = tuple[int, int, int]
 
@@ -91,7 +90,7 @@ def broadcast_loop(formula: Inline) -> Kernel:
         numbers, x_step, y_step = table[1, 0], table[1, 1], table[1, 2]
         rows, x_row, y_row = table[2, 0], table[2, 1], table[2, 2]
         groups = -(-rows // most)
-        x_room, y_room = np.empty(most * length + SLACK, x.dtype), np.empty(most * length + SLACK, x.dtype)
+        x_room, y_room = np.empty(most * length, x.dtype), np.empty(most * length, x.dtype)
         x_lies, y_lies = x_step == 1, y_step == 1
         if most > 1:
             x_lies, y_lies = x_lies and x_row == numbers, y_lies and y_row == numbers

@@ -11,6 +11,7 @@ from minidl.core import Array, Grads, Node, Tensor, as_tensor, registry
 from minidl.device import inline, scalar_math
 from minidl.device.dtypes import DEFAULT_FLOAT, DEFAULT_INT, is_floating
 from minidl.device.scalar_math import typed
+from minidl.device.turn import copy_into
 from minidl.errors import ArgumentError
 from minidl.ops.each import SMALL, each
 from minidl.ops.elementwise import FloatUnary, Slope, Unary, quiet, unary_function
@@ -317,18 +318,14 @@ class Round(Step):
         xp.rint(x, out=out, casting="unsafe")
 
 
-@inline
-def _same(x: Any) -> Any:
-    return x
-
-
 class Clone(Unary):
     """A copy of each element, in memory of its own."""
 
     name = "clone"
     moves = True
+    strided = True
     least = SMALL
-    cpu = each(_same)
+    cpu = staticmethod(copy_into)
 
     @staticmethod
     def reference(xp: Any, out: Array, x: Array) -> None:

@@ -60,6 +60,7 @@ SEEN = {
     "rows that are repeated": lambda x: np.broadcast_to(x[:, :1], x.shape),
     "numbers that are repeated": lambda x: np.broadcast_to(x[:, :, :1], x.shape),
     "columns that are repeated": lambda x: np.broadcast_to(x[:, :1], x.shape).transpose(2, 0, 1),
+    "one number for all": lambda x: np.broadcast_to(x[:1, :1, :1], x.shape),
     "windows that overlap": lambda x: np.lib.stride_tricks.sliding_window_view(x, 5, axis=1),
 }
 
@@ -73,6 +74,16 @@ def test_views_are_copied(see) -> None:
     np.testing.assert_array_equal(found, seen)
     with use_numba(False):
         np.testing.assert_array_equal(contiguous(seen), found)
+
+
+def test_long_lines_are_cut() -> None:
+    x = numbers((3, 20011), np.float32)
+    for seen in (x[:, 1:], x[:, 5][:, None].repeat(20000, 1), np.broadcast_to(x[:, 5:6], x.shape)):
+        out = np.empty(seen.shape, np.float32)
+        copy_into(out, seen)
+        np.testing.assert_array_equal(out, seen)
+        copy_into(out, out + 1)
+        np.testing.assert_array_equal(out, seen + 1)
 
 
 def test_a_copy_into_memory_with_gaps_leaves_the_gaps() -> None:
