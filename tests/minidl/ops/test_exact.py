@@ -66,6 +66,7 @@ OF_IMAGES = {
     "reciprocal": lambda x: minidl.reciprocal(minidl.exp2(x)),
     "rsqrt": lambda x: minidl.rsqrt(minidl.exp2(2 * abs(x))),
     "sum": minidl.sum, "sum of rows": lambda x: x.sum((0, 2)),
+    "amax": lambda x: x.amax((2, 3)).detach(), "amin": lambda x: x.amin(1).detach(),
     "mean": lambda x: minidl.pad(x, (0, 16 - x.shape[3])).mean(3),
     "cat": lambda x: minidl.cat([x, x * 2, x], 1), "parts": lambda x: minidl.cat(x.split(2, 1)[::-1], 1),
     "max_pool2d": lambda x: minidl.max_pool2d(x, 3, 2, 1),

@@ -85,6 +85,11 @@ EXACT = {
     "sum of space": lambda x: x.sum((2, 3)),
     "sum over channels": lambda x: x.sum(1),
     "sum over rows": lambda x: x.sum(2),
+    "amax of all": lambda x: x.amax(),
+    "amin of channels": lambda x: x.amin((0, 2, 3)),
+    "amax of space": lambda x: x.amax((2, 3)),
+    "amin over channels": lambda x: x.amin(1),
+    "amax over rows": lambda x: x.amax(2),
     "cat": lambda x: minidl.cat([x, x * 2, x], 1),
     "nearest": lambda x: minidl.interpolate(x, scale_factor=2),
     "bilinear": lambda x: minidl.interpolate(x, scale_factor=2, mode="bilinear") * 16,
@@ -184,6 +189,17 @@ def test_batch_norm_statistics_do_not_cancel(offset) -> None:
     exact = (exact - exact.mean((0, 2, 3), keepdims=True)) / np.sqrt(exact.var((0, 2, 3), keepdims=True) + 1e-5)
     # float32 holds the mean of 1000 to 3e-5, a hundred-thousandth of the spread of 3
     np.testing.assert_allclose(y, exact, atol=4e-5 if offset else 2e-6)
+
+
+@pytest.mark.parametrize("dims", [None, (0, 2, 3), (2, 3), 1, 2, 3], ids=str)
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@each_layout
+def test_extremes_keep_nan_and_infinity(bad, dims, lay) -> None:
+    x = np.random.default_rng(7).standard_normal((2, 33, 16, 41)).astype(np.float32)
+    x[1, 20, 9, 40] = x[0, 0, 0, 0] = bad
+    axis = dims if dims is None else tuple(np.atleast_1d(dims))
+    for function, wanted in ((minidl.amax, np.amax), (minidl.amin, np.amin)):
+        np.testing.assert_array_equal(function(lay(minidl.tensor(x)), dims).array, wanted(x, axis=axis))
 
 
 ORDERS = {
