@@ -166,8 +166,10 @@ ROUNDED = {
         "cross_entropy", "cross_entropy_grad", "elu", "elu_grad", "erf", "exp", "expm1", "gelu", "gelu_grad",
         "gelu_tanh", "gelu_tanh_grad", "gru_sequence", "gru_sequence_grad", "log", "log1p", "log_softmax",
         "log_softmax_grad", "lstm_sequence", "lstm_sequence_grad", "sigmoid", "sigmoid_grad", "silu", "silu_grad",
-        "softmax", "softmax_grad", "softplus", "softplus_grad", "tanh", "tanh_grad",
+        "softmax", "softmax_grad", "softplus", "softplus_grad", "tanh", "tanh_grad", "celu", "celu_grad", "logsigmoid",
+        "logsigmoid_grad",
     },
+    "divides by 3 or 6": {"hardsigmoid", "hardsigmoid_grad", "hardswish", "hardswish_grad"},
     "takes exponentials": {"attention", "attention_grad", "linear_then_kept"},
     "multiplies by places between pixels": {"grid_sample_grad_grid"},
     "divides by a count, or by the root of a variance": {
