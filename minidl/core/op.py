@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import CodeType
@@ -21,8 +21,8 @@ from minidl.core.versions import note_change
 from minidl.device import CPU, Array, Device, device_of, empty, numba_enabled
 from minidl.device.background import compiles_in_background, run_or
 from minidl.device.dtypes import DType, float32, in_float32, is_narrow, round_back
-from minidl.device.layout import channels_last_view, in_memory_order, is_channels_last
-from minidl.device.turn import channels_last
+from minidl.device.layout import channels_last_view, common_order, hands_on, in_order
+from minidl.device.turn import contiguous, copy_into
 from minidl.errors import DeviceError, GradError
 
 # What is known of a call before its numbers are: the results' specs; whether they are a tuple (of one, it may be); and
@@ -125,7 +125,7 @@ class Op:
             return cls._run_in(types, inputs, params, specs)
         device = common_device(cls.name, arrays)
         kernel = select_kernel(cls, device, arrays, params)
-        out = _allocate(outs, device, kernel, arrays)
+        out = _allocate(cls, outs, device, kernel, arrays)
         call = Call.of(cls, kernel, out if several else out[0], arrays, params)
         if compiles_in_background():
             instead = Call.of(cls, functools.partial(cls.reference, device.xp), call.out, arrays, params)
@@ -316,32 +316,27 @@ def select_kernel(op: type[Op], device: Device, arrays: tuple[Array, ...], param
     return functools.partial(op.reference, device.xp)
 
 
-def _allocate(specs: tuple[Spec, ...], device: Device, kernel: Kernel, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+def _allocate(
+    op: type[Op], specs: tuple[Spec, ...], device: Device, kernel: Kernel, arrays: tuple[Array, ...]
+) -> tuple[Array, ...]:
     """Fresh memory for results, in the layout that the kernel writes: its own, or else that of its inputs."""
     how = getattr(kernel, "func", None)
     if device.type != "cpu" or how is _on_contiguous:
         return tuple([empty(device, *s) for s in specs])
+    if op.elementwise:
+        order = common_order(specs[0].shape, arrays)
+        return tuple([empty(device, *s, order=order) for s in specs])
     if how is _on_images:
-        last = OUT in kernel.args[0].image_sources  # type: ignore[attr-defined]
+        last = OUT in op.image_sources
     else:
-        last = len(specs[0].shape) > 2 and any(_hands_on(a, specs[0].shape) for a in arrays)
+        last = len(specs[0].shape) > 2 and any(hands_on(a, specs[0].shape) for a in arrays)
     if len(specs) == 1:
         return (empty(device, *specs[0], channels_last=last),)
     return tuple([empty(device, *s, channels_last=last) for s in specs])
 
 
-def _hands_on(array: Array, shape: tuple[int, ...]) -> bool:
-    """Whether a result of this shape should lie channels-last because `array` does: batches of images (N, C, *space).
-
-    Of three dimensions only where the shape is the same: else it may just as well be a matrix that was transposed.
-    """
-    if array.flags.c_contiguous or array.ndim < 3 or array.ndim != len(shape):
-        return False
-    return (array.ndim > 3 or array.shape == shape) and is_channels_last(array)
-
-
 def _on_contiguous(op: type[Op], out: Any, /, *arrays: Array, **params: Any) -> None:
-    op.cpu(out, *[a if a.flags.c_contiguous else a.copy() for a in arrays], **params)  # type: ignore[misc]
+    op.cpu(out, *map(contiguous, arrays), **params)  # type: ignore[misc]
 
 
 def _on_contiguous_cuda(op: type[Op], out: Any, /, *arrays: Array, **params: Any) -> None:
@@ -351,11 +346,15 @@ def _on_contiguous_cuda(op: type[Op], out: Any, /, *arrays: Array, **params: Any
 def _in_one_order(op: type[Op], out: Any, /, *arrays: Array, **params: Any) -> None:
     """Run an element-wise kernel on the memory as it lies."""
     results = out if type(out) is tuple else (out,)
-    seen = in_memory_order((*results, *arrays))
-    if seen is None:  # arrays that lie differently go by the order of the first result
-        order = channels_last_view if is_channels_last(results[0]) else np.asarray
-        seen = [order(a) for a in (*results, *arrays)]
-    _run(op, tuple(seen[: len(results)]), seen[len(results) :], params, several=type(out) is tuple)
+    order = None
+    if not all(a.flags.c_contiguous for a in (*results, *arrays)):
+        whole = max((*results, *arrays), key=np.ndim)  # the first result, unless it is a sum
+        order = common_order(whole.shape, (whole, *arrays))
+    if order is None:
+        _run(op, results, arrays, params, several=type(out) is tuple)
+    else:
+        seen = [in_order(a, order) for a in (*results, *arrays)]
+        _run(op, tuple(seen[: len(results)]), seen[len(results) :], params, several=type(out) is tuple)
 
 
 def _on_images(op: type[Op], out: Any, /, *arrays: Array, **params: Any) -> None:
@@ -364,16 +363,16 @@ def _on_images(op: type[Op], out: Any, /, *arrays: Array, **params: Any) -> None
     results = out if type(out) is tuple else (out,)
     if OUT in sources:
         results = tuple([channels_last_view(a) for a in results])
-    given = [channels_last(a) if i in sources else a for i, a in enumerate(arrays)]
+    given = [channels_last_view(a) if i in sources else a for i, a in enumerate(arrays)]
     _run(op, results, given, params, several=type(out) is tuple)
 
 
-def _run(op: type[Op], results: tuple[Array, ...], arrays: list[Array], params: dict[str, Any], several: bool) -> None:
+def _run(
+    op: type[Op], results: tuple[Array, ...], arrays: Sequence[Array], params: dict[str, Any], several: bool
+) -> None:
     """Give the kernel C-contiguous arrays, and carry what it wrote to results that lie in another way."""
-    written = [a if a.flags.c_contiguous else np.empty(a.shape, a.dtype) for a in results]
-    op.cpu(  # type: ignore[misc]
-        tuple(written) if several else written[0], *[a if a.flags.c_contiguous else a.copy() for a in arrays], **params
-    )
+    written = [a if a.flags.c_contiguous else empty(CPU, a.shape, a.dtype) for a in results]
+    op.cpu(tuple(written) if several else written[0], *map(contiguous, arrays), **params)  # type: ignore[misc]
     for result, array in zip(results, written, strict=True):
         if array is not result:
-            result[...] = array
+            copy_into(result, array)

@@ -10,11 +10,14 @@ Both sides meet on a board, words of memory that do not move:
 
 | words | hold |
 |---|---|
-| JOB to JOB + 4 | what is to be done: address of the code, address of its arguments, begin, end, length of a block |
+| JOB to JOB + 5 | the job: address of the code, address of its arguments, begin, end, length of a block, members |
 | FAILED | whether a block failed |
-| NEXT | the block that nobody has drawn yet |
 | WORKER + 16 w | how it stands with worker w: IDLE, CALLED, WORKING, or ASKED to come back to Python |
 | the one after it | how many jobs it has left in Python (`threads.py`) |
+| DRAWN + 16 m | how many blocks of member m's share have been drawn; the caller is member 0, worker w is w + 1 |
+
+Each member has a share of neighbouring blocks, draws those first, and then what is left of the others' shares. So from
+one call to the next a thread meets the same part of an array, which is still in the cache of its core.
 
 The caller writes the job and then CALLED for each worker; the worker changes CALLED to WORKING, and in the end to IDLE.
 When no block is left the caller changes CALLED back to IDLE for those that have not come, and waits for the others.
@@ -34,9 +37,10 @@ WORD = 8  # bytes
 APART = (
     16 * WORD
 )  # from one word that somebody watches to the next: two cache lines, for processors fetch them in pairs
-JOB, FAILED, NEXT, WORKER = 0, 5 * WORD, APART, 2 * APART
-IDLE, CALLED, WORKING, ASKED = 0, 1, 2, 3
 MOST_WORKERS = 255
+JOB, FAILED, WORKER = 0, 6 * WORD, APART
+DRAWN = WORKER + MOST_WORKERS * APART
+IDLE, CALLED, WORKING, ASKED = 0, 1, 2, 3
 ROUNDS = 2000  # of reading before a waiting caller makes way
 
 
@@ -53,7 +57,7 @@ def get_ready() -> None:
 
 def new_board() -> Array:
     """A board on which every worker is idle."""
-    board = aligned_empty((WORKER + MOST_WORKERS * APART) // WORD, np.dtype(np.int64))
+    board = aligned_empty((DRAWN + (1 + MOST_WORKERS) * APART) // WORD, np.dtype(np.int64))
     board[:] = IDLE
     return board
 
@@ -65,15 +69,20 @@ def place_of(worker: int) -> int:
 
 @inline
 def _draw_blocks(board: int, number: int) -> None:
-    """Draw blocks of the job on the board and do them until none is left."""
+    """Draw blocks of the job on the board and do them until none is left, those of the own share first."""
     piece, args = get(board + JOB), get(board + JOB + WORD)
     begin, end, block = get(board + JOB + 2 * WORD), get(board + JOB + 3 * WORD), get(board + JOB + 4 * WORD)
-    at = begin + draw(board + NEXT) * block
-    while at < end:
-        if call_piece(piece, args, number, at, min(at + block, end)):
-            put(board + FAILED, 1)
-            put(board + NEXT, end - begin)  # a block is one or more, so this is behind the last
-        at = begin + draw(board + NEXT) * block
+    members = get(board + JOB + 5 * WORD)
+    blocks = -(-(end - begin) // block)
+    for turn in range(members):
+        member = (number + turn) % members
+        first, last = blocks * member // members, blocks * (member + 1) // members
+        k = first + draw(board + DRAWN + member * APART)
+        while k < last:
+            at = begin + k * block
+            if call_piece(piece, args, number, at, min(at + block, end)):
+                put(board + FAILED, 1)
+            k = last if get(board + FAILED) else first + draw(board + DRAWN + member * APART)
 
 
 @routine("intp, intp, intp, intp, intp")
@@ -92,8 +101,10 @@ def share(board: int, piece: int, args: int, begin: int, end: int, block: int, h
     put(board + JOB + 2 * WORD, begin)
     put(board + JOB + 3 * WORD, end)
     put(board + JOB + 4 * WORD, block)
+    put(board + JOB + 5 * WORD, helpers + 1)
     put(board + FAILED, 0)
-    put(board + NEXT, 0)
+    for member in range(helpers + 1):
+        put(board + DRAWN + member * APART, 0)
     for worker in range(helpers):
         put(board + WORKER + worker * APART, CALLED)
     _draw_blocks(board, 0)

@@ -14,6 +14,12 @@ import numpy as np
 from minidl.device.device import Array
 
 
+@functools.lru_cache(maxsize=1024)
+def undone(order: tuple[int, ...]) -> tuple[int, ...]:
+    """The order of dimensions that undoes `order`."""
+    return tuple(sorted(range(len(order)), key=order.__getitem__))
+
+
 @functools.cache
 def _last(ndim: int) -> tuple[int, ...]:
     return (0, *range(2, ndim), 1)
@@ -43,6 +49,14 @@ def is_channels_last(array: Array) -> bool:
     return bool(channels_last_view(array).flags.c_contiguous)
 
 
+def dense_order(array: Array) -> tuple[int, ...] | None:
+    """The order of dimensions in which an array lies dense in memory; None if it does not."""
+    if array.flags.c_contiguous:
+        return tuple(range(array.ndim))
+    order = tuple(sorted(range(array.ndim), key=lambda d: -array.strides[d]))
+    return order if array.transpose(order).flags.c_contiguous else None
+
+
 def empty_channels_last(shape: tuple[int, ...], dtype: np.dtype) -> Array:
     """A new array (N, C, *space) that lies channels-last."""
     if len(shape) < 3:
@@ -50,9 +64,34 @@ def empty_channels_last(shape: tuple[int, ...], dtype: np.dtype) -> Array:
     return channels_first_view(np.empty((shape[0], *shape[2:], shape[1]), dtype))
 
 
-def in_memory_order(arrays: tuple[Array, ...]) -> list[Array] | None:
-    """Arrays of one shape that lie alike, as C-contiguous arrays of one other shape; None if they lie differently."""
-    if all(a.flags.c_contiguous for a in arrays):
-        return list(arrays)
-    views = [channels_last_view(a) for a in arrays]
-    return views if all(v.flags.c_contiguous for v in views) else None
+def common_order(shape: tuple[int, ...], arrays: tuple[Array, ...]) -> tuple[int, ...] | None:
+    """The order of memory in which a result of this shape should lie beside the arrays it is made of; None for C's.
+
+    Images that lie channels-last hand that on, whatever lies beside them. Else it is the order of the first array of
+    that shape, if it is dense.
+    """
+    found = None
+    for array in arrays:
+        if not array.flags.c_contiguous and hands_on(array, shape):
+            return _last(array.ndim)
+        if found is None and array.shape == shape:
+            found = array
+    return None if found is None or found.flags.c_contiguous else dense_order(found)
+
+
+def hands_on(array: Array, shape: tuple[int, ...]) -> bool:
+    """Whether a result of this shape should lie channels-last because `array` does: batches of images (N, C, *space).
+
+    Of three dimensions only where the shape is the same: else it may just as well be a matrix that was transposed.
+    """
+    if array.flags.c_contiguous or array.ndim < 3 or array.ndim != len(shape):
+        return False
+    return (array.ndim > 3 or array.shape == shape) and is_channels_last(array)
+
+
+def in_order(array: Array, order: tuple[int, ...]) -> Array:
+    """`array`, which may have fewer dimensions than `order`, with its dimensions in that order; a number as it is."""
+    missing = len(order) - array.ndim
+    if missing and array.ndim:
+        array = array.reshape((1,) * missing + array.shape)
+    return array.transpose(order) if array.ndim else array

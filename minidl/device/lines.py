@@ -10,7 +10,18 @@ from __future__ import annotations
 from typing import Any
 
 from minidl.device.inline import Intrinsic, intrinsic
-from minidl.device.vectors import CACHE_LINE, counted_loop, data_pointer, integer, load, store, vector_type, zeros
+from minidl.device.vectors import (
+    CACHE_LINE,
+    counted_loop,
+    data_pointer,
+    integer,
+    load,
+    splat,
+    store,
+    vector_type,
+)
+
+READING = ("move", "add")  # what reads a whole line
 
 
 def _lines(name: str, python: Any) -> Intrinsic:
@@ -45,16 +56,19 @@ def _function(builder: Any, vector: Any, name: str) -> Any:
     there, here, count = function.args
     inner = ir.IRBuilder(function.append_basic_block())
 
+    number = inner.load(here) if name == "repeat" else ir.Constant(vector.element, 0.0)
+    filled = splat(inner, vector, number)
+
     def vectors(k: Any, nothing: list[Any]) -> list[Any]:
-        to, value = inner.gep(there, [k]), zeros(vector)
-        if name != "clear":
+        to, value = inner.gep(there, [k]), filled
+        if name in READING:
             value = load(inner, vector, inner.gep(here, [k]))
         store(inner, inner.fadd(load(inner, vector, to), value) if name == "add" else value, to)
         return nothing
 
     def singles(k: Any, nothing: list[Any]) -> list[Any]:
-        to, value = inner.gep(there, [k]), ir.Constant(vector.element, 0.0)
-        if name != "clear":
+        to, value = inner.gep(there, [k]), number
+        if name in READING:
             value = inner.load(inner.gep(here, [k]))
         inner.store(inner.fadd(inner.load(to), value) if name == "add" else value, to)
         return nothing
@@ -103,9 +117,14 @@ def _python_clear(target: Any, to: int, source: Any, at: int, count: int) -> Non
     target.reshape(-1)[to : to + count] = 0
 
 
+def _python_repeat(target: Any, to: int, source: Any, at: int, count: int) -> None:
+    target.reshape(-1)[to : to + count] = source.reshape(-1)[at]
+
+
 move_line = _lines("move", _python_move)
 add_line = _lines("add", _python_add)
 clear_line = _lines("clear", _python_clear)  # `source` and `at` are not looked at
+repeat_number = _lines("repeat", _python_repeat)  # the number at `at`, `count` times
 # Ask for the line of `source`, which need not exist, before it is needed; `target` and `to` are not looked at.
 fetch_line = _lines("fetch", _python_fetch)
 

@@ -15,12 +15,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import TypeAlias
 
 import numpy as np
 
 from minidl.device.device import CPU, Array, Device
 from minidl.device.dtypes import DType, is_floating
-from minidl.device.layout import channels_first_view
+from minidl.device.layout import channels_first_view, undone
 
 LEAST_BYTES = 1 << 16  # of a block: smaller arrays come from memory that the C library keeps itself
 ALIGNMENT = 64  # a vector across two cache lines costs two reads
@@ -30,11 +31,14 @@ FREE_BYTES = 1 << 24  # that it may hold in any case: a small net's results are 
 _poison: ContextVar[float | None] = ContextVar("poison", default=None)
 
 
-def _references(blocks: list[Array], index: int) -> int:
-    return sys.getrefcount(blocks[index])
+Block: TypeAlias = tuple[Array, int]  # memory, and where in it aligned memory begins (asking NumPy takes 1 us)
 
 
-_ONLY_LISTED = _references([np.empty(0)], 0)  # what Python counts for an object that only a list holds
+def _references(blocks: list[Block], index: int) -> int:
+    return sys.getrefcount(blocks[index][0])
+
+
+_ONLY_LISTED = _references([(np.empty(0), 0)], 0)  # what Python counts for an object that only such a list holds
 
 
 class Pool:
@@ -45,11 +49,11 @@ class Pool:
     """
 
     def __init__(self) -> None:
-        self.blocks: dict[int, list[Array]] = {}  # the size asked for last at the end
+        self.blocks: dict[int, list[Block]] = {}  # the size asked for last at the end
         self.peak = 0
         self.lock = threading.Lock()
 
-    def lend(self, size: int) -> Array:
+    def lend(self, size: int) -> Block:
         """A block of at least `size` bytes that nobody uses."""
         step = 1 << max(0, size.bit_length() - 4)
         size = -(-size // step) * step  # at most an eighth more, so that results of nearly equal sizes share blocks
@@ -60,7 +64,8 @@ class Pool:
                 if _references(alike, i) == _ONLY_LISTED:
                     return alike[i]
             self._make_room(size)
-            alike.append(np.empty(size + ALIGNMENT, np.uint8))
+            whole = np.empty(size + ALIGNMENT, np.uint8)
+            alike.append((whole, -whole.ctypes.data % ALIGNMENT))
             return alike[-1]
 
     def release(self) -> None:
@@ -86,21 +91,30 @@ class Pool:
 _pool = Pool()
 
 
-def empty(device: Device, shape: tuple[int, ...], dtype: DType, *, channels_last: bool = False) -> Array:
-    """An array whose values are not set; `channels_last`: one of images (N, C, *space), on the CPU, that lies so."""
-    order = (shape[0], *shape[2:], shape[1]) if channels_last and len(shape) > 2 else shape
-    array = _recycled(order, dtype) if device is CPU else device.xp.empty(order, dtype)
+def empty(
+    device: Device, shape: tuple[int, ...], dtype: DType, *, channels_last: bool = False,
+    order: tuple[int, ...] | None = None,
+) -> Array:  # fmt: skip
+    """An array whose values are not set.
+
+    Args:
+        channels_last: on the CPU, images (N, C, *space) lie so.
+        order: on the CPU, its dimensions as they lie in memory, those that are furthest apart first.
+    """
+    if order is not None:
+        return empty(device, tuple([shape[d] for d in order]), dtype).transpose(undone(order))
+    lies = (shape[0], *shape[2:], shape[1]) if channels_last and len(shape) > 2 else shape
+    array = _recycled(lies, dtype) if device is CPU else device.xp.empty(lies, dtype)
     if _poison.get() is not None:
         poison(array)
-    return array if order is shape else channels_first_view(array)
+    return array if lies is shape else channels_first_view(array)
 
 
 def _recycled(shape: tuple[int, ...], dtype: DType) -> Array:
     size = math.prod(shape) * dtype.itemsize
     if size < LEAST_BYTES:
         return np.empty(shape, dtype)
-    block = _pool.lend(size)
-    return np.ndarray(shape, dtype, block, -block.ctypes.data % ALIGNMENT)
+    return np.ndarray(shape, dtype, *_pool.lend(size))
 
 
 if hasattr(os, "register_at_fork"):  # the child has no thread that could let go of the lock

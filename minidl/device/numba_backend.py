@@ -20,7 +20,7 @@ from minidl.device.fingerprint import Helper, references
 from minidl.device.signature import Parameter
 from minidl.errors import KernelError
 
-_FORMAT = 3  # to be raised when this file or pipeline.py changes what a kernel is compiled to
+_FORMAT = 4  # to be raised when this file or pipeline.py changes what a kernel is compiled to
 # No fastmath: isnan must stay true, and the order of sums is part of the result. Division by zero is as in NumPy.
 _FLAGS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": False, "boundscheck": False}
 

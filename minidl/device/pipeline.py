@@ -12,6 +12,7 @@ small functions are written beside each kernel for that:
         return share(board, piece, place, begin, end, block, helpers) if share else piece(place, 0, begin, end)
 
     piece(place, number, begin, end):      # number: of the thread
+        arrays of the args have no count of their users
         the last array of the args = `apart` numbers of it, from number * apart on; all of it if `apart` is 0
         return status of kernel(begin, end, *args)
 
@@ -68,6 +69,7 @@ def _write_piece(context: Any, module: Any, kernel: Any, args: tuple[Any, ...]) 
     place, number, begin, end = piece.args
     kept = builder.load(builder.inttoptr(place, _kept_type(context, args).as_pointer()))
     apart, *values = (builder.extract_value(kept, i) for i in range(len(args) + 1))
+    values = [_uncounted(context, builder, kind, value) for kind, value in zip(args, values, strict=True)]
     if args and isinstance(args[-1], types.Array) and args[-1].ndim == 1:
         array = context.make_array(args[-1])(context, builder, values[-1])
         array.data = builder.gep(array.data, [builder.mul(number, apart)])
@@ -80,6 +82,18 @@ def _write_piece(context: Any, module: Any, kernel: Any, args: tuple[Any, ...]) 
     )
     builder.ret(builder.zext(status.is_error, _WORD))
     return piece
+
+
+def _uncounted(context: Any, builder: Any, kind: Any, value: Any) -> Any:
+    """An argument that is an array, with nobody who counts its users: it outlives the kernel, which Python called.
+
+    Else each slice of it is counted in one word of memory, which two threads write in turns, 50 ns each.
+    """
+    if not isinstance(kind, types.Array):
+        return value
+    array = context.make_array(kind)(context, builder, value)
+    array.meminfo = llvm.Constant(array.meminfo.type, None)
+    return array._getvalue()
 
 
 def _write_run(context: Any, run: Any, argtypes: tuple[Any, ...], piece: Any) -> None:

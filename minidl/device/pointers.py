@@ -79,6 +79,22 @@ def pointers_at(table: Any, column: int, like: Any, roles: tuple[int, ...]) -> A
     return tuple([ctypes.cast(cell, ctypes.POINTER(number)) for cell in cells])
 
 
+def _emit_pointer_to(typing_context: Any, array: Any, index: Any) -> Any:
+    from numba import types
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.gep(context.make_array(array)(context, builder, args[0]).data, [args[1]])
+
+    return types.CPointer(array.dtype)(array, types.intp), generate
+
+
+@intrinsic(_emit_pointer_to)
+def pointer_to(array: Any, index: int) -> Any:
+    """The pointer to a number of a one-dimensional array, which is to be kept as long as it is used."""
+    number = np.ctypeslib.as_ctypes_type(array.dtype)
+    return ctypes.cast(array.ctypes.data + int(index) * array.itemsize, ctypes.POINTER(number))
+
+
 def _emit_taken(typing_context: Any, pointers: Any, index: Any) -> Any:
     from numba import types
     from numba.core import cgutils

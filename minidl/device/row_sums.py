@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.device.inline import intrinsic
+from minidl.device.inline import Intrinsic, intrinsic
 from minidl.device.vectors import (
     counted_loop,
     data_pointer,
@@ -130,6 +130,45 @@ def _emit_max(typing_context: Any, a: Any, i: Any, n: Any) -> Any:
         return total_of(builder, _swept(builder, vector, args[2], see, lowest), larger)
 
     return a.dtype(a, types.intp, types.intp), code
+
+
+def _extreme(sign: str, python: Any) -> Intrinsic:
+    """The function (a, i, n) that gives the largest (">") or smallest ("<") of numbers; NaN if there is one."""
+
+    def emit(typing_context: Any, a: Any, i: Any, n: Any) -> Any:
+        from numba.core import types
+
+        def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            vector = vector_type(a)
+            begin = builder.gep(data_pointer(context, builder, a, args[0]), [args[1]])
+            first = splat(builder, vector, builder.load(begin))
+
+            def further(value: Any, top: Any) -> Any:
+                is_nan = builder.fcmp_unordered("uno", value, value)
+                return builder.select(builder.or_(builder.fcmp_ordered(sign, value, top), is_nan), value, top)
+
+            def see(k: Any, mask: Any, top: Any) -> Any:
+                place = builder.gep(begin, [k])
+                if mask is None:
+                    return further(load(builder, vector, place), top)
+                return further(builder.select(mask, load_masked(builder, vector, place, mask), first), top)
+
+            return total_of(builder, _swept(builder, vector, args[2], see, first), further)
+
+        return a.dtype(a, types.intp, types.intp), code
+
+    return intrinsic(emit)(python)
+
+
+def _python_largest(a: Any, i: int, n: int) -> Any:
+    return a.reshape(-1)[i : i + n].max()
+
+
+def _python_smallest(a: Any, i: int, n: int) -> Any:
+    return a.reshape(-1)[i : i + n].min()
+
+
+row_largest, row_smallest = _extreme(">", _python_largest), _extreme("<", _python_smallest)
 
 
 @intrinsic(_emit_max)

@@ -1,4 +1,4 @@
-"""The rest of the activations, each a line or two of ops. `inplace` is taken for PyTorch's sake and ignored."""
+"""The rest of the activations, a row or a line of ops each. `inplace` is taken for PyTorch's sake and ignored."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from minidl.core import Tensor, as_tensor, dim_index
 from minidl.device.dtypes import DType, is_floating
 from minidl.errors import ArgumentError, ShapeError
 from minidl.ops.activation import elu, sigmoid, softplus, tanh
+from minidl.ops.activation_rows import Celu, HardSigmoid, HardSwish, LogSigmoid
 from minidl.ops.compare import ge, gt, le
 from minidl.ops.elementwise import float_of
 from minidl.ops.indexing import where
 from minidl.ops.softmax import softmax
 from minidl.ops.unary import abs as abs_
-from minidl.ops.unary import expm1
 from minidl.ops.views import narrow
 
 __all__ = [
@@ -30,7 +30,8 @@ def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """
     if alpha == 0:
         raise ArgumentError("celu: alpha must not be 0, for x is divided by it")
-    return where(gt(input, 0), input, alpha * expm1(where(gt(input, 0), 0.0, input) / alpha))
+    result: Tensor = Celu.apply(float_of(input), alpha=float(alpha))
+    return result
 
 
 # Source: Klambauer et al., NeurIPS 2017, equation 14.
@@ -66,13 +67,14 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
 
 def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
     """x / 6 + 1/2, held between 0 and 1."""
-    inside = gt(input, -3) * (input < 3)
-    return where(inside, input / 6 + 0.5, where(ge(input, 3), 1.0, where(le(input, -3), 0.0, input)))
+    result: Tensor = HardSigmoid.apply(float_of(input))
+    return result
 
 
 def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     """x * hardsigmoid(x). Source: Howard et al., ICCV 2019."""
-    return where(le(input, -3), input * 0, where(ge(input, 3), input, input * (input + 3) / 6))
+    result: Tensor = HardSwish.apply(float_of(input))
+    return result
 
 
 def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
@@ -107,7 +109,8 @@ def mish(input: Tensor, inplace: bool = False) -> Tensor:
 
 def logsigmoid(input: Tensor) -> Tensor:
     """log(sigmoid(x)), exact where sigmoid would round to zero."""
-    return -softplus(-input, threshold=math.inf)
+    result: Tensor = LogSigmoid.apply(float_of(input))
+    return result
 
 
 def softsign(input: Tensor) -> Tensor:

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor, UpdateOp, as_tensor, registry, update
 from minidl.device import inline
 from minidl.device.dtypes import as_float, is_floating
@@ -60,7 +58,7 @@ class Add(Binary):
 
     name = "add"
     least = SMALL
-    cpu = each_pair(_add, np.add)
+    cpu = each_pair(_add)
 
     @staticmethod
     def reference(xp: Any, out: Array, x: Array, y: Array) -> None:
@@ -76,7 +74,7 @@ class Sub(Binary):
 
     name = "sub"
     least = SMALL
-    cpu = each_pair(_sub, np.subtract)
+    cpu = each_pair(_sub)
 
     @staticmethod
     def reference(xp: Any, out: Array, x: Array, y: Array) -> None:
@@ -94,7 +92,7 @@ class Mul(Binary):
     saves = ("x", "y")
     saves_for = {"x": ("y",), "y": ("x",)}  # noqa: RUF012 - never changed
     least = SMALL
-    cpu = each_pair(_mul, np.multiply)
+    cpu = each_pair(_mul)
 
     @staticmethod
     def reference(xp: Any, out: Array, x: Array, y: Array) -> None:
@@ -113,7 +111,7 @@ class Div(Binary):
     saves = ("x", "y")
     saves_for = {"x": ("y",)}  # noqa: RUF012 - never changed
     least = SMALL
-    cpu = each_pair(_div, np.divide)
+    cpu = each_pair(_div)
 
     @staticmethod
     def infer(x: Spec, y: Spec) -> Spec:
@@ -162,7 +160,7 @@ class Maximum(Binary):
     name = "maximum"
     saves = ("x", "y")
     least = SMALL
-    cpu = each_pair(_larger, np.maximum)
+    cpu = each_pair(_larger)
 
     @staticmethod
     def reference(xp: Any, out: Array, x: Array, y: Array) -> None:
@@ -181,7 +179,7 @@ class Minimum(Binary):
     name = "minimum"
     saves = ("x", "y")
     least = SMALL
-    cpu = each_pair(_smaller, np.minimum)
+    cpu = each_pair(_smaller)
 
     @staticmethod
     def reference(xp: Any, out: Array, x: Array, y: Array) -> None:

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor, is_recording
-from minidl.device import parallel
+from minidl.device import CPU, numba_enabled, parallel
 from minidl.errors import DTypeError, MinidlError, ShapeError
 from minidl.ops.compare import ne
+from minidl.ops.each import SMALL
 from minidl.ops.indexing import where
-from minidl.ops.nll import Nll, OfClasses
+from minidl.ops.nll import Nll, OfClasses, survey
 from minidl.ops.reduce import mean
 from minidl.ops.reduce import sum as sum_
 from minidl.ops.softmax import log_softmax, softmax
@@ -181,11 +182,7 @@ def _hard(
     logits, classes = (input.unsqueeze(0), target.unsqueeze(0)) if one else (input, target)
     loss = CrossEntropy.apply(logits, classes, factor, ignore_index=ignore_index, smoothing=smoothing)[0]
     loss = loss.squeeze(0) if one else loss
-    if reduction != "mean":
-        return reduce_loss(loss, reduction)
-    if weight is not None:
-        return _weighted_mean(loss, target, weight, ignore_index, kept)
-    return sum_(loss) * (1 / kept if kept else math.nan)
+    return _weighted_mean(loss, kept) if reduction == "mean" else reduce_loss(loss, reduction)
 
 
 def nll_loss(
@@ -202,9 +199,7 @@ def nll_loss(
     given = (input.unsqueeze(0), target.unsqueeze(0)) if one else (input, target)
     loss: Tensor = Nll.apply(*given, factor, ignore_index=ignore_index)
     loss = loss.squeeze(0) if one else loss
-    if reduction != "mean":
-        return reduce_loss(loss, reduction)
-    return _weighted_mean(loss, target, weight, ignore_index, kept)
+    return _weighted_mean(loss, kept) if reduction == "mean" else reduce_loss(loss, reduction)
 
 
 def reduce_loss(loss: Tensor, reduction: str) -> Tensor:
@@ -227,18 +222,15 @@ def _along(weight: Tensor | None, input: Tensor, dim: int) -> Tensor | float:
     return 1.0 if weight is None else weight.reshape([-1 if d == dim else 1 for d in range(input.ndim)])
 
 
-def _weighted_mean(loss: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, kept: int) -> Tensor:
-    """The mean over the positions that are kept, each counted by the weight of its class."""
-    total: float = kept
-    if weight is not None:
-        places = target.array
-        seen = places.reshape(-1) if kept == places.size else places[places != ignore_index]
-        total = float(target.device.xp.bincount(seen, minlength=len(weight)) @ weight.array)
-    return sum_(loss) * (1 / total if total else math.nan)
+def _weighted_mean(loss: Tensor, kept: float) -> Tensor:
+    """The mean over the positions that are kept, each counted by the weight of its class: `kept` in all."""
+    return sum_(loss) * (1 / kept if kept else math.nan)
 
 
-def _check_target(input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, dim: int) -> int:
-    """How many places are not ignored."""
+def _check_target(
+    input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, dim: int
+) -> float:  # fmt: skip
+    """How many places are not ignored, each counted by the weight of its class."""
     positions = input.shape[:dim] + input.shape[dim + 1 :]
     if input.ndim == 0:
         raise ShapeError("cross_entropy: input must be (N, C, ...), got a single number")
@@ -251,12 +243,16 @@ def _check_target(input: Tensor, target: Tensor, weight: Tensor | None, ignore_i
     if weight is not None and weight.shape != (classes,):
         raise ShapeError(f"cross_entropy: weight must be ({classes},), one for each class, got {weight.shape}")
     places = target.array
-    if not 0 <= ignore_index < classes and (not places.size or (places.min() >= 0 and places.max() < classes)):
-        return int(places.size)
+    if places.size >= SMALL and places.dtype == np.int64 and target.device is CPU and numba_enabled():
+        found = survey(places, np.ones(classes) if weight is None else weight.array, ignore_index)
+        if not found.wrong:
+            return found.kept if weight is None else found.weight
     kept = places != ignore_index
     wrong = places[kept & ((places < 0) | (places >= classes))]
     if wrong.size:
         raise ShapeError(
             f"cross_entropy: target {int(wrong[0])} is no class; input has {classes}, from 0 to {classes - 1}"
         )
-    return int(kept.sum())
+    if weight is None:
+        return int(kept.sum())
+    return float(target.device.xp.bincount(places[kept], minlength=classes) @ weight.array)

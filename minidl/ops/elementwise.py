@@ -126,8 +126,6 @@ class Binary(Op):
             return False
         if x.shape == y.shape:
             return True
-        if not (x.flags.c_contiguous and y.flags.c_contiguous) and x.ndim != y.ndim:
-            return False  # in another order of memory, dimensions that are not there would have no place
         return bool(x.size and y.size)
 
     @classmethod

@@ -15,9 +15,11 @@ import numpy as np
 
 from minidl.core import Array
 from minidl.device import kernel, parallel
+from minidl.device.layout import dense_order
 from minidl.device.lines import move_line
 from minidl.device.mixed_lines import mix_lines, sum_lines
-from minidl.ops.reduce_loops import dense_order
+from minidl.device.pointers import pointer_to
+from minidl.device.turn import contiguous
 
 FLOATS = ("float32", "float64")
 SHORT = 4  # lines for which a vector would mostly be empty
@@ -58,30 +60,43 @@ def _combine_planes(
     starts: Array, places: Array, weights: Array, old_rows: int, old_columns: int, rows: int, columns: int,
     channels: int,
 ) -> None:  # fmt: skip
-    """One unit is a row of a result.
+    """One unit is a row of a result. One that is a row of x is read where it lies; the same again is copied.
 
     Lines are handled here and not in a function: its arrays would be counted as used at each call (30 ns a pixel).
     """
-    length = old_columns * channels
-    row = np.empty(length, x.dtype)
+    length, width = old_columns * channels, columns * channels
+    mixed, held = np.empty(length, x.dtype), -1
     for unit in range(begin, end):
         first, r = unit // rows * old_rows * length, unit % rows
         k, last = row_starts[r], row_starts[r + 1]
-        sum_lines(row, 0, x, first, row_places, row_weights, k, last, length)
+        line = pointer_to(mixed, 0)
+        if last - k == 1 and row_weights[k] == 1:
+            lies = first + row_places[k] * length
+            if lies == held:
+                move_line(out, unit * width, out, (unit - 1) * width, width)
+                continue
+            line, held = pointer_to(x, lies), lies
+        elif last - k == 2:
+            a, b = first + row_places[k] * length, first + row_places[k + 1] * length
+            mix_lines(mixed, 0, x, b, row_weights[k + 1], a, row_weights[k], length)
+            held = -1
+        else:
+            sum_lines(mixed, 0, x, first, row_places, row_weights, k, last, length)
+            held = -1
         for q in range(columns):
             at, k, last = (unit * columns + q) * channels, starts[q], starts[q + 1]
             if last - k == 2 and channels >= SHORT:
                 a, b = places[k] * channels, places[k + 1] * channels
-                mix_lines(out, at, row, a, weights[k], b, weights[k + 1], channels)
+                mix_lines(out, at, line, a, weights[k], b, weights[k + 1], channels)
             elif last - k == 1 and weights[k] == 1:
-                move_line(out, at, row, places[k] * channels, channels)
+                move_line(out, at, line, places[k] * channels, channels)
             elif channels >= SHORT:
-                sum_lines(out, at, row, 0, places, weights, k, last, channels)
+                sum_lines(out, at, line, 0, places, weights, k, last, channels)
             else:
                 for j in range(channels):
                     total = x.dtype.type(0)
                     for more in range(k, last):
-                        total += row[places[more] * channels + j] * weights[more]
+                        total += line[places[more] * channels + j] * weights[more]
                     out[at + j] = total
 
 
@@ -100,7 +115,7 @@ def copy_runs(out: Array, first_out: int, x: Array, first_x: int, dim: int, leng
     order = dense_order(out)
     assert order is not None
     inner = math.prod([out.shape[d] for d in order[order.index(dim) + 1 :]])
-    flat = out.transpose(order).reshape(-1), np.ascontiguousarray(x.transpose(order)).reshape(-1)
+    flat = out.transpose(order).reshape(-1), contiguous(x.transpose(order)).reshape(-1)
     steps = out.shape[dim] * inner, first_out * inner, x.shape[dim] * inner, first_x * inner
     parallel(_copy_runs, out.size // steps[0], *flat, *steps, length * inner)
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor
-from minidl.device import kernel, parallel
+from minidl.device import block_count, kernel, parallel
 from minidl.device.layout import channels_last_view
+from minidl.device.lines import clear_line
+from minidl.device.turn import contiguous
 
 __all__: list[str] = []
 
@@ -53,8 +55,9 @@ class Nll(OfClasses):
     def cpu(out: Array, x: Array, target: Array, weight: Array, *, ignore_index: int) -> None:
         losses = np.empty(target.shape, out.dtype)
         flat, steps = _flat(x)
-        straight = np.ascontiguousarray(target).reshape(-1), np.ascontiguousarray(weight)
-        parallel(_read, target.size, losses.reshape(-1), flat, *straight, *steps, ignore_index)
+        straight = contiguous(target).reshape(-1), np.ascontiguousarray(weight)
+        pieces = block_count(steps[2], PIECE)
+        parallel(_read, len(x) * pieces, losses.reshape(-1), flat, *straight, *steps, pieces, ignore_index)
         out[...] = losses
 
     @staticmethod
@@ -85,13 +88,56 @@ class NllGrad(OfClasses):
     @staticmethod
     def cpu(out: Array, g: Array, target: Array, weight: Array, *, classes: int, ignore_index: int) -> None:
         flat = (a.reshape(-1) for a in (out, g, target))
-        images, places = len(out), math.prod(out.shape[2:])
-        parallel(_write, images, *flat, weight, places, ignore_index)
+        places = math.prod(out.shape[2:])
+        pieces = block_count(places, PIECE)
+        parallel(_write, len(out) * pieces, *flat, weight, places, pieces, ignore_index)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
         target, weight = node.saved
         return Nll.apply(g, target, weight, ignore_index=node.params["ignore_index"]), None, None
+
+
+class Survey(NamedTuple):
+    """Of true classes: places that are not ignored, those of them that are no class, and the weights of the others."""
+
+    kept: int
+    wrong: int
+    weight: float
+
+
+PIECE = 8192  # places in a unit
+
+
+def survey(target: Array, weight: Array, ignore_index: int) -> Survey:
+    """What is to be known of int64 classes before a loss is computed, in one pass; on the CPU."""
+    places = contiguous(target).reshape(-1)
+    pieces = block_count(places.size, PIECE)
+    counts, weights = np.empty((pieces, 2), np.int64), np.empty(pieces)
+    factors = np.ascontiguousarray(weight, np.float64)
+    parallel(_survey, pieces, counts, weights, places, factors, ignore_index, block=1)
+    kept, wrong = counts.sum(axis=0)
+    return Survey(int(kept), int(wrong), float(weights.sum()))
+
+
+@kernel("int64[:, ::1], float64[::1], const int64[::1], const float64[::1], intp")
+def _survey(
+    begin: int, end: int, counts: Array, weights: Array, target: Array, weight: Array, ignored: int
+) -> None:  # fmt: skip
+    classes = len(weight)
+    for unit in range(begin, end):
+        first = unit * PIECE
+        last = min(first + PIECE, len(target))
+        kept, wrong, total = 0, 0, 0.0
+        for i in range(first, last):
+            t = target[i]
+            kept += int(t != ignored)
+            wrong += int(t != ignored) & (int(t < 0) | int(t >= classes))
+        if wrong == 0:
+            for i in range(first, last):
+                t = target[i]
+                total += weight[t] if t != ignored else 0.0
+        counts[unit, 0], counts[unit, 1], weights[unit] = kept, wrong, total
 
 
 def _flat(x: Array) -> tuple[Array, tuple[int, int, int]]:
@@ -100,28 +146,37 @@ def _flat(x: Array) -> tuple[Array, tuple[int, int, int]]:
     seen = channels_last_view(x)
     if seen.flags.c_contiguous:
         return seen.reshape(-1), (1, classes, places)
-    return np.ascontiguousarray(x).reshape(-1), (places, 1, places)
+    return contiguous(x).reshape(-1), (places, 1, places)
 
 
-@kernel("T[::1], const T[::1], const int64[::1], const T[::1], intp, intp, intp, intp", T=FLOATS)
+@kernel("T[::1], const T[::1], const int64[::1], const T[::1], intp, intp, intp, intp, intp", T=FLOATS)
 def _read(
     begin: int, end: int, loss: Array, x: Array, target: Array, weight: Array, of_class: int, of_place: int,
-    places: int, ignored: int,
+    places: int, pieces: int, ignored: int,
 ) -> None:  # fmt: skip
-    for i in range(begin, end):
-        t, image = target[i], i // places
-        if t == ignored:
-            loss[i] = 0
-        else:
-            loss[i] = -weight[t] * x[image * len(weight) * places + t * of_class + (i - image * places) * of_place]
+    """One unit is a piece of an image."""
+    for unit in range(begin, end):
+        image, first = unit // pieces, unit % pieces * PIECE
+        at, from_ = image * places + first, image * len(weight) * places + first * of_place
+        for i in range(min(PIECE, places - first)):
+            t = target[at + i]
+            if t == ignored:
+                loss[at + i] = 0
+            else:
+                loss[at + i] = -weight[t] * x[from_ + t * of_class + i * of_place]
 
 
-@kernel("T[::1], const T[::1], const int64[::1], const T[::1], intp, intp", T=FLOATS)
-def _write(begin: int, end: int, gx: Array, g: Array, target: Array, weight: Array, places: int, ignored: int) -> None:
-    """Images begin to end."""
-    size = len(weight) * places
-    gx[begin * size : end * size] = 0
-    for i in range(begin * places, end * places):
-        t, image = target[i], i // places
-        if t != ignored:
-            gx[image * size + t * places + i - image * places] = -weight[t] * g[i]
+@kernel("T[::1], const T[::1], const int64[::1], const T[::1], intp, intp, intp", T=FLOATS)
+def _write(
+    begin: int, end: int, gx: Array, g: Array, target: Array, weight: Array, places: int, pieces: int, ignored: int
+) -> None:
+    """One unit is a piece of an image."""
+    for unit in range(begin, end):
+        image, first = unit // pieces, unit % pieces * PIECE
+        at, to, count = image * places + first, image * len(weight) * places + first, min(PIECE, places - first)
+        for c in range(len(weight)):
+            clear_line(gx, to + c * places, g, 0, count)
+        for i in range(count):
+            t = target[at + i]
+            if t != ignored:
+                gx[to + t * places + i] = -weight[t] * g[at + i]

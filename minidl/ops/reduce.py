@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from minidl.device.dtypes import DEFAULT_INT, DType, accumulator, as_float, bool
 from minidl.errors import DTypeError, ShapeError
 from minidl.ops.compare import eq
 from minidl.ops.elementwise import Unary, quiet
-from minidl.ops.reduce_loops import can_sum, sums
+from minidl.ops.reduce_loops import LARGEST, SMALLEST, Loops, can_reduce, reduced, sums
 from minidl.ops.unary import sqrt
 
 __all__ = [
@@ -43,7 +43,7 @@ class Adding(Reduce):
     def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
         (x,) = arrays
         is_worth_it = x.size >= SMALL and not is_batch_invariant()  # the loops are cut by the size of the whole
-        return is_worth_it and super().cpu_takes(arrays, params) and can_sum(x, params["dims"])
+        return is_worth_it and super().cpu_takes(arrays, params) and can_reduce(x, params["dims"])
 
 
 class Sum(Adding):
@@ -125,10 +125,21 @@ class Amax(Reduce):
 
     name = "amax"
     saves = ("x", "out")
+    strided = True
+    loops: ClassVar[Loops] = LARGEST
 
     @staticmethod
     def reference(xp: Any, out: Array, x: Array, *, dims: tuple[int, ...], keepdim: bool) -> None:
         xp.amax(x, axis=dims, out=out, keepdims=keepdim)
+
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        (x,) = arrays
+        return x.size >= SMALL and super().cpu_takes(arrays, params) and can_reduce(x, params["dims"])
+
+    @classmethod
+    def cpu(cls, out: Array, x: Array, *, dims: tuple[int, ...], keepdim: bool) -> None:
+        out[...] = reduced(cls.loops, x, dims).reshape(out.shape)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
@@ -143,6 +154,7 @@ class Amin(Amax):
 
     name = "amin"
     saves = ("x", "out")
+    loops = SMALLEST
 
     @staticmethod
     def reference(xp: Any, out: Array, x: Array, *, dims: tuple[int, ...], keepdim: bool) -> None:
@@ -223,7 +235,7 @@ class SumTo(Op):
     def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
         (x,) = arrays
         dims = _broadcast_dims(x.shape, params["shape"])
-        return x.size >= SMALL and super().cpu_takes(arrays, params) and can_sum(x, dims)
+        return x.size >= SMALL and super().cpu_takes(arrays, params) and can_reduce(x, dims)
 
     @staticmethod
     def cpu(out: Array, x: Array, *, shape: tuple[int, ...]) -> None:

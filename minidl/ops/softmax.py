@@ -6,16 +6,15 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor, as_tensor, dim_index
 from minidl.device import Kernel, block_count, parallel
 from minidl.device.dtypes import DType
+from minidl.device.layout import dense_order
+from minidl.device.turn import contiguous
 from minidl.ops.elementwise import FloatUnary, float_of
 from minidl.ops.indexing import where
 from minidl.ops.reduce import amax, reduced_dims, reduced_shape
 from minidl.ops.reduce import sum as sum_
-from minidl.ops.reduce_loops import dense_order
 from minidl.ops.softmax_loops import LOG_SOFTMAX, LOG_SOFTMAX_SLOPE, PLACES, SOFTMAX, SOFTMAX_SLOPE
 from minidl.ops.unary import exp, log
 
@@ -26,7 +25,7 @@ def _sweep(loops: tuple[Kernel, Kernel], out: Array, arrays: tuple[Array, ...], 
     """Run the loop that fits to where `dim` lies in the memory of `out`."""
     order = dense_order(out)
     assert order is not None
-    flat = [out.transpose(order).reshape(-1), *[np.ascontiguousarray(a.transpose(order)).reshape(-1) for a in arrays]]
+    flat = [out.transpose(order).reshape(-1), *[contiguous(a.transpose(order)).reshape(-1) for a in arrays]]
     at, classes = order.index(dim), out.shape[dim]
     length = math.prod([out.shape[d] for d in order[at + 1 :]])
     if length == 1:

@@ -11,12 +11,13 @@ from minidl.core import Array, Grads, Node, Tensor, as_tensor, registry
 from minidl.device import inline, scalar_math
 from minidl.device.dtypes import DEFAULT_FLOAT, DEFAULT_INT, is_floating
 from minidl.device.scalar_math import typed
+from minidl.device.turn import copy_into
 from minidl.errors import ArgumentError
 from minidl.ops.each import SMALL, each
 from minidl.ops.elementwise import FloatUnary, Slope, Unary, quiet, unary_function
 
 __all__ = [
-    "abs", "ceil", "clamp", "clone", "contiguous", "cos", "exp", "expm1", "floor", "log", "log1p", "neg",
+    "abs", "ceil", "clamp", "clone", "cos", "exp", "expm1", "floor", "log", "log1p", "neg",
     "reciprocal", "round", "rsqrt", "sign", "sin", "sqrt", "square",
 ]  # fmt: skip
 
@@ -322,6 +323,9 @@ class Clone(Unary):
 
     name = "clone"
     moves = True
+    strided = True
+    least = SMALL
+    cpu = staticmethod(copy_into)
 
     @staticmethod
     def reference(xp: Any, out: Array, x: Array) -> None:
@@ -440,8 +444,3 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
         x = x.to(DEFAULT_FLOAT)
     result: Tensor = Clamp.apply(x, min=min, max=max)
     return result
-
-
-def contiguous(input: Tensor) -> Tensor:
-    """`input` itself if its elements lie in order in memory, else a copy that does."""
-    return input if input.is_contiguous() else clone(input)

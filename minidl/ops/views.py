@@ -6,14 +6,18 @@ import math
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor, ViewOp, dim_index, is_recording, registry
 from minidl.device import device_of
+from minidl.device.turn import contiguous as straight
+from minidl.device.turn import reshaped
 from minidl.errors import ShapeError
 from minidl.ops.reduce import sum_to
 
 __all__ = [
-    "broadcast_to", "chunk", "expand", "expand_as", "flatten", "flip", "movedim", "narrow", "permute", "reshape",
-    "select", "split", "squeeze", "transpose", "unbind", "unflatten", "unsqueeze", "view", "view_as",
+    "broadcast_to", "chunk", "contiguous", "expand", "expand_as", "flatten", "flip", "movedim", "narrow", "permute",
+    "reshape", "select", "split", "squeeze", "transpose", "unbind", "unflatten", "unsqueeze", "view", "view_as",
 ]  # fmt: skip
 
 # One entry of a basic index, hashable: an int, a (start, stop, step) triple for a slice, or None for a new dimension.
@@ -31,7 +35,7 @@ class Reshape(ViewOp):
 
     @staticmethod
     def view(x: Array, *, shape: tuple[int, ...]) -> Array:
-        return x.reshape(shape)
+        return reshaped(x, shape) if type(x) is np.ndarray else x.reshape(shape)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
@@ -40,6 +44,24 @@ class Reshape(ViewOp):
     @classmethod
     def put(cls, parent: Tensor, view: Tensor, **params: Any) -> Step:
         return Reshape, (view,), {"shape": parent.shape}
+
+
+class Contiguous(ViewOp):
+    """The same numbers in order in memory: a copy where they are not yet."""
+
+    name = "contiguous"
+
+    @staticmethod
+    def infer(x: Spec) -> Spec:
+        return x
+
+    @staticmethod
+    def view(x: Array) -> Array:
+        return straight(x) if type(x) is np.ndarray else device_of(x).xp.ascontiguousarray(x)
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        return (g,)
 
 
 class Permute(ViewOp):
@@ -290,6 +312,14 @@ def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
         return input
     order[a], order[b] = order[b], order[a]
     return permute(input, order)
+
+
+def contiguous(input: Tensor) -> Tensor:
+    """`input` itself if its elements lie in order in memory, else a copy that does."""
+    if input.is_contiguous():
+        return input
+    result: Tensor = Contiguous.apply(input)
+    return result
 
 
 def movedim(input: Tensor, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Moving, adding and clearing lines between arrays of several dimensions, against slices of NumPy."""
+"""Moving, adding, clearing and filling lines between arrays of several dimensions, against slices of NumPy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from minidl.device import kernel, numba_status
-from minidl.device.lines import add_line, clear_line, fetch_line, first_aligned, move_line
+from minidl.device.lines import add_line, clear_line, fetch_line, first_aligned, move_line, repeat_number
 
 pytestmark = [
     pytest.mark.numba,
@@ -22,6 +22,7 @@ def _run(begin: int, end: int, target: Any, source: Any, room: Any, count: int) 
     move_line(target, 1, source, 5, count)
     add_line(target, width + 2, source, 6, count)
     clear_line(target, 2 * width + 3, source, 0, count)
+    repeat_number(target, 3 * width + 4, source, 7, count)
     fetch_line(target, 0, source, -1000, count)
     room[first_aligned(room)] = 7
 
@@ -31,11 +32,12 @@ def _run(begin: int, end: int, target: Any, source: Any, room: Any, count: int) 
 @pytest.mark.parametrize("count", [0, 1, 3, 8, 17, 40])
 def test_lines_are_slices(count: int, dtype: Any, compiled: bool) -> None:
     rng = np.random.default_rng(count)
-    target, source = rng.standard_normal((3, 50)).astype(dtype), rng.standard_normal((2, 3, 20)).astype(dtype)
+    target, source = rng.standard_normal((4, 50)).astype(dtype), rng.standard_normal((2, 3, 20)).astype(dtype)
     expected, flat, room = target.copy(), source.reshape(-1), np.zeros(40, dtype)
     expected[0, 1 : 1 + count] = flat[5 : 5 + count]
     expected[1, 2 : 2 + count] += flat[6 : 6 + count]
     expected[2, 3 : 3 + count] = 0
+    expected[3, 4 : 4 + count] = flat[7]
     (_run if compiled else _run.py_func)(0, 1, target, source, room, count)
     np.testing.assert_array_equal(target, expected)
     (place,) = np.flatnonzero(room)

@@ -107,3 +107,29 @@ def test_a_small_cross_entropy_keeps_its_digits(classes: int) -> None:
     bound = {"rtol": 0, "atol": 5e-7}
     np.testing.assert_allclose(loss.detach().numpy(), np.log1p(rest), **bound)
     np.testing.assert_allclose(x.grad.numpy()[np.arange(64), target], -rest / (1 + rest), **bound)
+
+
+@pytest.mark.parametrize("ignored", [-100, 2])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_losses_of_many_places_are_their_formula(weighted, ignored) -> None:
+    """More places than one piece of work has, some of them ignored, in float64."""
+    rng = np.random.default_rng(9)
+    x, target = rng.standard_normal((2, 5, 100, 97)), rng.integers(0, 5, (2, 100, 97))
+    target[0, :50] = ignored
+    weight = rng.random(5) if weighted else np.ones(5)
+    log_p = x - np.log(np.exp(x).sum(1, keepdims=True))
+    of_place = np.where(target == ignored, 0, weight[np.maximum(target, 0)])
+    hit = (np.arange(5)[:, None, None] == target[:, None]) * of_place[:, None] / of_place.sum()
+    given = minidl.tensor(weight) if weighted else None
+    for function, values, slope in [
+        (nn.functional.nll_loss, log_p, -hit),
+        (nn.functional.cross_entropy, x, np.exp(log_p) * hit.sum(1, keepdims=True) - hit),
+    ]:
+        leaf = minidl.tensor(values).requires_grad_()
+        loss = function(leaf, minidl.tensor(target), given, ignore_index=ignored)
+        loss.backward()
+        np.testing.assert_allclose(loss.item(), -(hit * log_p).sum(), rtol=1e-12)
+        np.testing.assert_allclose(leaf.grad.numpy(), slope, atol=1e-15)
+    target[1, 99, 96] = 5
+    with pytest.raises(ShapeError, match="target 5 is no class; input has 5"):
+        nn.functional.nll_loss(minidl.tensor(x), minidl.tensor(target), given, ignore_index=ignored)

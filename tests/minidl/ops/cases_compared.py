@@ -179,7 +179,8 @@ PRODUCTS = [
 LAYERS = [
     *(Case(f, MATRIX) for f in (minidl.celu, minidl.selu, minidl.mish, minidl.logsigmoid, minidl.softsign)),
     *(Case(f, MATRIX) for f in (minidl.hardshrink, minidl.softshrink, minidl.tanhshrink, minidl.glu)),
-    *(Case(f, MATRIX, low=-4, high=4) for f in (minidl.hardsigmoid, minidl.hardswish)),
+    Case(minidl.hardsigmoid, MATRIX, expected=lambda x: np.clip(x / 6 + 0.5, 0, 1), low=-4, high=4),
+    Case(minidl.hardswish, MATRIX, expected=lambda x: x * np.clip(x + 3, 0, 6) / 6, low=-4, high=4),
     Case(minidl.prelu, [(2, 3, 2), (3,)], rejects=[(((2, 3, 2), (2,)), "prelu: weight must have 1 or 3 elements")]),
     Case(minidl.softmin, MATRIX, {"dim": 1}),
     Case(minidl.threshold, MATRIX, args=(0.1, 2.0), expected=lambda x, t, v: np.where(x > t, x, v)),

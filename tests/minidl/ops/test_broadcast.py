@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import minidl
-from minidl.testing import Case, check_jacobian, does_not_apply, draw
+from minidl.testing import LAYOUTS, Case, check_jacobian, does_not_apply, draw
 from tests.minidl.ops.cases import CASES
 
 PAIRS = [
@@ -39,3 +39,28 @@ def test_one_tensor_in_both_places_gets_both_gradients(case: Case) -> None:
     (x,) = draw([(2, 3)], 3, low=max(case.low, 0.6), high=case.high)
     check_jacobian(lambda x: case.call(x, x), x)
     check_jacobian(lambda x: case.call(x, x * 2), x)
+
+
+# Long enough for the compiled loop: rows of one number, of a few, of about a chunk, and of several; up to six
+# dimensions, in which the inputs take turns.
+LONG = [
+    ((4, 32, 16, 17), (4, 32, 1, 1)), ((4, 32, 16, 17), (4, 1, 16, 17)), ((9, 33, 31), (33, 1)), ((999, 33), (33,)),
+    ((3, 5, 7, 11, 13), (5, 1, 11, 1)), ((3, 5, 7, 11, 13), (3, 1, 7, 1, 13)), ((40, 90, 1), (1, 90, 3)),
+    ((200, 1, 7), (1, 90, 7)), ((5, 1, 3000), (1, 7, 1)), ((30000,), (1,)), ((1, 30000), (7, 1)), ((100, 200), ()),
+    ((3, 4097), (2, 3, 4097)), ((4, 1, 1500), (1, 33, 1500)), ((17, 1, 3), (1, 1001, 1)),
+    ((2, 9, 1, 9, 1, 5), (2, 1, 8, 1, 8, 5)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shapes", LONG, ids=str)
+def test_long_inputs_broadcast_as_numpy_has_it(shapes, dtype) -> None:
+    """Differences and quotients round once: the same bits, whichever input is repeated, however the two lie."""
+    rng = np.random.default_rng(5)
+    arrays = [rng.standard_normal(s).astype(dtype) for s in shapes]
+    lies = {"as NumPy's": np.asarray, **LAYOUTS}
+    for x, y in (arrays, arrays[::-1]):
+        for name, lay in lies.items():
+            a, b = minidl.Tensor.of(lay(x)), minidl.Tensor.of(lay(y))
+            np.testing.assert_array_equal((a - b).array, x - y, err_msg=name)
+            np.testing.assert_array_equal((a / b).array, x / y, err_msg=name)

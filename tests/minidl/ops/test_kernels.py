@@ -85,6 +85,11 @@ EXACT = {
     "sum of space": lambda x: x.sum((2, 3)),
     "sum over channels": lambda x: x.sum(1),
     "sum over rows": lambda x: x.sum(2),
+    "amax of all": lambda x: x.amax(),
+    "amin of channels": lambda x: x.amin((0, 2, 3)),
+    "amax of space": lambda x: x.amax((2, 3)),
+    "amin over channels": lambda x: x.amin(1),
+    "amax over rows": lambda x: x.amax(2),
     "cat": lambda x: minidl.cat([x, x * 2, x], 1),
     "nearest": lambda x: minidl.interpolate(x, scale_factor=2),
     "bilinear": lambda x: minidl.interpolate(x, scale_factor=2, mode="bilinear") * 16,
@@ -184,3 +189,41 @@ def test_batch_norm_statistics_do_not_cancel(offset) -> None:
     exact = (exact - exact.mean((0, 2, 3), keepdims=True)) / np.sqrt(exact.var((0, 2, 3), keepdims=True) + 1e-5)
     # float32 holds the mean of 1000 to 3e-5, a hundred-thousandth of the spread of 3
     np.testing.assert_allclose(y, exact, atol=4e-5 if offset else 2e-6)
+
+
+@pytest.mark.parametrize("dims", [None, (0, 2, 3), (2, 3), 1, 2, 3], ids=str)
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@each_layout
+def test_extremes_keep_nan_and_infinity(bad, dims, lay) -> None:
+    x = np.random.default_rng(7).standard_normal((2, 33, 16, 41)).astype(np.float32)
+    x[1, 20, 9, 40] = x[0, 0, 0, 0] = bad
+    axis = dims if dims is None else tuple(np.atleast_1d(dims))
+    for function, wanted in ((minidl.amax, np.amax), (minidl.amin, np.amin)):
+        np.testing.assert_array_equal(function(lay(minidl.tensor(x)), dims).array, wanted(x, axis=axis))
+
+
+ORDERS = {
+    "pixels and channels exchanged": ((3, 20, 17, 18), (0, 2, 3, 1)),
+    "channels-last seen as such": ((3, 17, 18, 20), (0, 3, 1, 2)),
+    "steps and sequences exchanged": ((40, 30, 20), (1, 0, 2)),
+    "a transposed matrix": ((110, 120), (1, 0)),
+    "heads": ((4, 40, 8, 10), (0, 2, 1, 3)),
+    "volumes": ((2, 7, 11, 13, 9), (0, 4, 1, 2, 3)),
+}
+
+
+@pytest.mark.parametrize(("shape", "order"), ORDERS.values(), ids=ORDERS)
+def test_elementwise_results_lie_as_what_they_are_made_of(shape, order) -> None:
+    x = np.random.default_rng(6).standard_normal(shape).astype(np.float32).transpose(order)
+    row = np.arange(x.shape[-1], dtype=np.float32)
+    given = minidl.Tensor.of(x)
+    for result, wanted in [
+        (given - minidl.tensor(row), x - row),
+        (given * given, x * x),
+        (minidl.relu(given).clone(), np.maximum(x, 0)),
+        (given + minidl.tensor(x), x + x),
+    ]:
+        assert result.array.strides == x.strides
+        np.testing.assert_array_equal(result.array, wanted)
+    assert given.contiguous().is_contiguous()
+    np.testing.assert_array_equal(given.contiguous().array, x)
