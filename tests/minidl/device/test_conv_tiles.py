@@ -22,6 +22,8 @@ GROUPS = ((0, 3), (1, 2))
 _plain, _bounded = patch_transform(MATRIX, GROUPS), patch_transform(MATRIX, GROUPS, bounded=True)
 _gathered, _tile = gathered_transform(MATRIX), tile_transform(MATRIX, GROUPS)
 _careful = tile_transform(MATRIX, GROUPS, careful=True)
+_narrow = tile_transform(MATRIX, GROUPS, careful=True, narrow=True)
+PLACES = np.array([0, 1, 2, 3, -1, 5, 6, 7, 8])  # of which the middle is zero
 
 
 def whole(*shape: int, dtype: str, seed: int = 0) -> Any:
@@ -62,19 +64,21 @@ def test_whole_tiles_equal_numpy(dtype, sizes) -> None:
             np.testing.assert_array_equal(c, a @ b + (before if adds else 0))
 
 
-@kernel("T[::1], const T[::1], const T[::1], T[::1], intp", T=FLOATS)
-def transform(begin: int, end: int, out: Any, x: Any, lift: Any, spare: Any, which: int) -> None:
+@kernel("T[::1], const T[::1], const T[::1], T[::1], const intp[::1], intp", T=FLOATS)
+def transform(begin: int, end: int, out: Any, x: Any, lift: Any, spare: Any, places: Any, which: int) -> None:
     n, floor = lanes(out), out.dtype.type(0)
     if which == 0:
-        _plain(out, 0, 4 * n, n, x, 0, 3 * n, n, 0, 3, 0, 3, spare)
+        _plain(out, 0, 4 * n, n, x, 0, 3 * n, n, 0, 3, 0, 3, spare, n)
     elif which == 1:
-        _bounded(out, 0, 4 * n, n, x, 0, 3 * n, n, 1, 3, -1, 2, spare)
+        _bounded(out, 0, 4 * n, n, x, 0, 3 * n, n, 1, 3, -1, 2, spare, n - 1)
     elif which == 2:
-        _gathered(out, 0, 4 * n, n, x, 0, 3, 1, 9, n - 1)
+        _gathered(out, 0, 4 * n, n, x, 0, places, 0, 9, n - 1)
     elif which == 3:
-        _tile(out, 0, 4 * n, n, x, 0, 3 * n, n, lift, 1, 4, 4, x, 0, 0, 0, floor, spare)
+        _tile(out, 0, 4 * n, n, x, 0, 3 * n, n, lift, 1, 4, 4, x, 0, 0, 0, floor, spare, n)
+    elif which == 4:
+        _careful(out, 0, 4 * n, n, x, 0, 3 * n, n, lift, 1, 3, 2, x, 0, 2 * n, n, floor, spare, n)
     else:
-        _careful(out, 0, 4 * n, n, x, 0, 3 * n, n, lift, 1, 3, 2, x, 0, 2 * n, n, floor, spare)
+        _narrow(out, 0, 4 * n, n, x, 0, 3 * n, n, lift, 1, 3, 2, x, 0, 2 * n, n, floor, spare, n - 1)
 
 
 @pytest.mark.numba
@@ -86,19 +90,21 @@ def test_transforms_equal_matrix_products(dtype) -> None:
     x, lift = whole(9 * n, dtype=dtype), whole(n + 1, dtype=dtype, seed=1)
     grid = x.reshape(3, 3, n)
     bounded = grid.copy()
-    bounded[0], bounded[:, 2] = 0, 0
+    bounded[0], bounded[:, 2], bounded[..., -1] = 0, 0, 0
     gathered = np.ascontiguousarray(x.reshape(n, 3, 3).transpose(1, 2, 0))
-    gathered[..., -1] = gathered[..., -2]
+    gathered[..., -1], gathered[1, 1] = gathered[..., -2], 0
     plain = np.einsum("ri,ijn,qj->rqn", m, grid, m)
     careful = plain + lift[1:]
     careful[:3, :2] = np.maximum(careful[:3, :2] + [[x[(2 * r + q) * n :][:n] for q in range(2)] for r in range(3)], 0)
     careful[3:], careful[:, 2:] = 77, 77
+    narrow = careful.copy()
+    narrow[..., -1] = 77
     wanted = [plain, np.einsum("ri,ijn,qj->rqn", m, bounded, m), np.einsum("ri,ijn,qj->rqn", m, gathered, m),
-              plain + lift[1:], careful]  # fmt: skip
+              plain + lift[1:], careful, narrow]  # fmt: skip
     for which, result in enumerate(wanted):
         for run in (transform, transform.py_func):
             out = np.full((4, 4, n), 77, dtype)
-            run(0, 1, out.reshape(-1), x, lift, np.zeros(n, dtype), which)
+            run(0, 1, out.reshape(-1), x, lift, np.zeros(n, dtype), PLACES, which)
             np.testing.assert_array_equal(out, result, err_msg=f"transform {which}")
 
 

@@ -51,7 +51,7 @@ def test_a_file_of_another_processor_does_not_count() -> None:
     assert times.factors() == {}
 
 
-@pytest.mark.parametrize("text", ["{", '{"format": 1}', "[]"])
+@pytest.mark.parametrize("text", ["{", f'{{"format": {times.FORMAT}}}', "[]"])
 def test_a_damaged_file_is_named(text) -> None:
     place = times.store({})
     place.write_text(text)
