@@ -126,7 +126,7 @@ def _winograd(work: Work) -> float:
     pieces, phases, tiles = _made_of(work)
     channels, filters = (work.channels, work.filters) if work.what != "input" else (work.filters, work.channels)
     ends = pieces * _padded(channels) // lanes * 65 + phases * _padded(filters) // lanes * 40
-    weights = (25 if work.what == "weight" else 20) * pair if pair <= 1 << 16 else 50 * pair
+    weights = (25 if work.what == "weight" else 20) * pair
     full = _padded(pieces * channels) * _padded(filters) * phases
     return 90 + (72 * full * tiles / (8 * lanes) + tiles * ends * 1.2 + weights * pieces * phases) / 1e3
 
