@@ -42,11 +42,6 @@ class Call(NamedTuple):
     inputs: tuple[Array, ...]
     params: dict[str, Any]
 
-    @staticmethod
-    def of(op: type[Op], kernel: Kernel, out: Any, inputs: tuple[Array, ...], params: dict[str, Any]) -> Call:
-        """The same as `Call(...)`, in half the time: one is made for every op."""
-        return tuple.__new__(Call, (op, kernel, out, inputs, params))
-
     def run(self) -> None:
         self.kernel(self.out, *self.inputs, **self.params)
 
@@ -56,14 +51,13 @@ _recording: ContextVar[bool] = ContextVar("recording", default=True)
 _noting: ContextVar[Callable[[Node], None] | None] = ContextVar("noting", default=None)
 
 
-def launch(call: Call) -> None:
+def launch(op: type[Op], kernel: Kernel, out: Any, inputs: tuple[Array, ...], params: dict[str, Any]) -> None:
     """Run one kernel, by way of the innermost `launching` block. No kernel runs anywhere else."""
     through = _launcher.get()
     if through is None:
-        _, kernel, out, inputs, params = call
         kernel(out, *inputs, **params)
     else:
-        through(call)
+        through(Call(op, kernel, out, inputs, params))
 
 
 @contextmanager
@@ -81,9 +75,8 @@ def launcher() -> Callable[[Call], None]:
     return _launcher.get() or Call.run
 
 
-def is_recording() -> bool:
-    """Whether steps are put on the tape now."""
-    return _recording.get()
+# Whether steps are put on the tape now.
+is_recording = _recording.get
 
 
 def set_recording(enabled: bool) -> None:
@@ -91,14 +84,19 @@ def set_recording(enabled: bool) -> None:
     _recording.set(enabled)
 
 
-@contextmanager
-def recording(enabled: bool) -> Iterator[None]:
+class recording:
     """Put the steps of the block on the tape, or leave them off."""
-    token = _recording.set(enabled)
-    try:
-        yield
-    finally:
-        _recording.reset(token)
+
+    __slots__ = ("_enabled", "_token")
+
+    def __init__(self, enabled: bool) -> None:
+        self._enabled = enabled
+
+    def __enter__(self) -> None:
+        self._token = _recording.set(self._enabled)
+
+    def __exit__(self, *error: object) -> None:
+        _recording.reset(self._token)
 
 
 @contextmanager
@@ -141,7 +139,9 @@ class Node:
         self.number = versions.tick()
         self.op, self.params, self.specs, self.outs = op, params, specs, outs
         self.needs = tuple([t.requires_grad for t in inputs])
-        self.edges = tuple([edge_of(t) if t.requires_grad else None for t in inputs])
+        self.edges: tuple[Edge | None, ...] = tuple(
+            [None if not t.requires_grad else t if t.node is None else (t.node, t.slot) for t in inputs]
+        )
         self.hooks: NodeHooks | None = None
         self.in_float32 = False  # whether the gradient is computed in float32, from 16-bit floats
         self._saved: Any = _kept(op, inputs, results, self.needs) if op.sources else ()

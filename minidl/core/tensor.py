@@ -14,7 +14,7 @@ import numpy as np
 
 from minidl.core import registry
 from minidl.core.on_tape import OnTape
-from minidl.core.spec import Spec, spec_of
+from minidl.core.spec import Spec
 from minidl.core.tape import Node, is_recording
 from minidl.device import Array, Device, device_of, dtypes, to_device
 from minidl.device import device as find_device
@@ -109,7 +109,7 @@ class Tensor(OnTape):
 
     @property
     def spec(self) -> Spec:
-        return spec_of(self.array)
+        return tuple.__new__(Spec, (self.array.shape, self.array.dtype))  # what `spec_of` does, in half the time
 
     @property
     def shape(self) -> tuple[int, ...]:

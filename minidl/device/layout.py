@@ -21,7 +21,8 @@ def undone(order: tuple[int, ...]) -> tuple[int, ...]:
 
 
 @functools.cache
-def _last(ndim: int) -> tuple[int, ...]:
+def last_order(ndim: int) -> tuple[int, ...]:
+    """The order of dimensions in which (N, C, *space) lies channels-last."""
     return (0, *range(2, ndim), 1)
 
 
@@ -36,7 +37,7 @@ def channels_last_view(array: Array) -> Array:
     >>> channels_last_view(np.zeros((2, 3, 4, 5))).shape
     (2, 4, 5, 3)
     """
-    return array.transpose(_last(array.ndim)) if array.ndim > 2 else array
+    return array.transpose(last_order(array.ndim)) if array.ndim > 2 else array
 
 
 def channels_first_view(array: Array) -> Array:
@@ -57,7 +58,7 @@ def dense_order(array: Array) -> tuple[int, ...] | None:
     return order if array.transpose(order).flags.c_contiguous else None
 
 
-def empty_channels_last(shape: tuple[int, ...], dtype: np.dtype) -> Array:
+def empty_channelslast_order(shape: tuple[int, ...], dtype: np.dtype) -> Array:
     """A new array (N, C, *space) that lies channels-last."""
     if len(shape) < 3:
         return np.empty(shape, dtype)
@@ -73,7 +74,7 @@ def common_order(shape: tuple[int, ...], arrays: tuple[Array, ...]) -> tuple[int
     found = None
     for array in arrays:
         if not array.flags.c_contiguous and hands_on(array, shape):
-            return _last(array.ndim)
+            return last_order(array.ndim)
         if found is None and array.shape == shape:
             found = array
     return None if found is None or found.flags.c_contiguous else dense_order(found)

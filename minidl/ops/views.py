@@ -229,15 +229,14 @@ def reshape(input: Tensor, *shape: int | Sequence[int]) -> Tensor:
     >>> reshape(Tensor([[1.0, 2.0], [3.0, 4.0]]), 4)
     tensor([1., 2., 3., 4.])
     """
-    wanted = _flat(shape)
-    known = math.prod(n for n in wanted if n != -1)
+    wanted, numel = _flat(shape), input.numel()
     free = wanted.count(-1)
-    numel = input.numel()
-    if free > 1 or any(n < -1 for n in wanted) or (numel % max(known, 1) if free else numel != known):
+    known = math.prod(wanted) * (-1) ** free
+    if free > 1 or min(wanted, default=0) < -1 or (numel % max(known, 1) if free else numel != known):
         raise ShapeError(f"reshape: a tensor of shape {input.shape} ({numel} elements) cannot take shape {wanted}")
     if free and known == 0:
         raise ShapeError(f"reshape: -1 in {wanted} is ambiguous for a tensor without elements; give the length")
-    result: Tensor = Reshape.apply(input, shape=tuple(numel // known if n == -1 else n for n in wanted))
+    result: Tensor = Reshape.apply(input, shape=tuple([numel // known if n == -1 else n for n in wanted]))
     return result
 
 
@@ -480,4 +479,4 @@ def _flat(dims: tuple[Any, ...]) -> tuple[int, ...]:
     """Lengths given one by one or as one sequence."""
     if len(dims) == 1 and not hasattr(dims[0], "__index__"):
         dims = tuple(dims[0])
-    return tuple(int(d.__index__()) for d in dims)
+    return tuple([int(d.__index__()) for d in dims])
