@@ -14,6 +14,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 from contextvars import ContextVar
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex
 
 from minidl.core import registry
@@ -94,33 +95,13 @@ class Waiting(Tensor):
         _array.__set__(self, result.array)
         self.__class__ = Tensor  # type: ignore[assignment]  # of the same form in memory
 
-    @property
-    def op(self) -> type[Op]:
-        return self.asked.op
-
-    @property
-    def inputs(self) -> tuple[Tensor, ...]:
-        return self.asked.inputs
-
-    @property
-    def params(self) -> dict[str, Any]:
-        return self.asked.params
-
-    @property
-    def spec(self) -> Spec:
-        return self.asked.spec
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.asked.spec.shape
-
-    @property
-    def dtype(self) -> DType:
-        return self.asked.spec.dtype
-
-    @property
-    def ndim(self) -> int:
-        return len(self.asked.spec.shape)
+    op: type[Op] = property(attrgetter("asked.op"))  # type: ignore[assignment]
+    inputs: tuple[Tensor, ...] = property(attrgetter("asked.inputs"))  # type: ignore[assignment]
+    params: dict[str, Any] = property(attrgetter("asked.params"))  # type: ignore[assignment]
+    spec: Spec = property(attrgetter("asked.spec"))  # type: ignore[assignment]
+    shape: tuple[int, ...] = property(attrgetter("asked.spec.shape"))  # type: ignore[assignment]
+    dtype: DType = property(attrgetter("asked.spec.dtype"))  # type: ignore[assignment]
+    ndim: int = property(attrgetter("asked.spec.ndim"))  # type: ignore[assignment]
 
     @property
     def device(self) -> Device:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
+from operator import attrgetter
 from types import CodeType
 from typing import Any, ClassVar
 
@@ -26,6 +27,9 @@ from minidl.errors import GradError
 # What is known of a call before its numbers are: the results' specs; whether they are a tuple (of one, it may be); and
 # the types in which kernels take the inputs, None for those they have. A plain tuple is unpacked in 10 ns.
 Plan = tuple[tuple[Spec, ...], bool, tuple[DType, ...] | None]
+
+
+_array_of, _tensor_of = attrgetter("array"), Tensor.of
 
 
 class Op:
@@ -118,18 +122,18 @@ class Op:
     @classmethod
     def run(cls, inputs: tuple[Tensor, ...], params: dict[str, Any]) -> Any:
         """Run this op now and put the step on the tape."""
-        arrays = tuple([t.array for t in inputs])
+        arrays = tuple(map(_array_of, inputs))
         specs, outs, several, types, places, own, stand_in = way_of(cls, arrays, params)
         if types is not None:
             return cls._run_in(types, inputs, params, specs)
-        out = tuple([fresh(place) for place in places])
+        out = tuple(map(fresh, places))
         given = out if several else out[0]
         kernel: Any = own or cls.cpu
         if stand_in is None:
             launch(cls, kernel, given, arrays, params)
         else:
             run_or(*[functools.partial(launch, cls, k, given, arrays, params) for k in (kernel, stand_in)])
-        results = tuple([Tensor.of(a) for a in out])
+        results = tuple(map(_tensor_of, out))
         if is_recording():
             results = cls.record(inputs, params, specs, outs, results)
         return results if several else results[0]
@@ -249,7 +253,7 @@ class UpdateOp(Op):
 
     @classmethod
     def apply(cls, *inputs: Tensor, **params: Any) -> None:
-        given = tuple([t.array for t in inputs])
+        given = tuple(map(_array_of, inputs))
         defer.settle(given[: cls.updates])
         way, arrays = way_of(cls, given, params), given
         if way.types is not None:

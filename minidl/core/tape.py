@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from minidl.core import registry, versions
@@ -116,6 +117,9 @@ def noting(each: Callable[[Node], None]) -> Iterator[None]:
         _noting.reset(token)
 
 
+_needs = attrgetter("requires_grad")
+
+
 class Node:
     """One recorded step: the op, its parameters, where its inputs came from, and what backward needs of them.
 
@@ -138,7 +142,7 @@ class Node:
     ) -> None:
         self.number = versions.tick()
         self.op, self.params, self.specs, self.outs = op, params, specs, outs
-        self.needs = tuple([t.requires_grad for t in inputs])
+        self.needs: tuple[bool, ...] = tuple(map(_needs, inputs))
         self.edges: tuple[Edge | None, ...] = tuple(
             [None if not t.requires_grad else t if t.node is None else (t.node, t.slot) for t in inputs]
         )
@@ -165,7 +169,7 @@ class Node:
             )
         if callable(self._saved):
             return self._saved(self)  # type: ignore[no-any-return]
-        if versions.latest > self.number:
+        if versions.latest > self.number and _is_changed(self._saved, self.number):
             check_unchanged(self, _named(self.op.saves, self._saved))
         values = [
             _made_again(value) if type(value) is Recipe
@@ -225,6 +229,15 @@ def check_unchanged(node: Node, saved: Iterable[tuple[str, Tensor | None]], unti
             )
 
 
+def _is_changed(saved: Any, since: int) -> bool:
+    """Whether the memory of a saved value, or of one in a tuple, was changed after the tick `since`."""
+    if type(saved) is Recipe:
+        saved = saved.inputs
+    if type(saved) is tuple:
+        return any(_is_changed(value, since) for value in saved)
+    return saved is not None and versions.last_change(saved.array) > since
+
+
 def _kept(
     op: type[Op], inputs: tuple[Tensor, ...], results: tuple[Tensor, ...], needs: tuple[bool, ...]
 ) -> tuple[Any, ...]:
@@ -275,7 +288,10 @@ def _is_no_tensor(value: Any) -> bool:
 def _picked(inputs: tuple[Tensor, ...], source: int | slice) -> Any:
     if isinstance(source, slice):
         return inputs[source]
-    return recipe_or_value(inputs[source]) if source < len(inputs) else None
+    if source >= len(inputs):
+        return None
+    value = inputs[source]
+    return value if value.node is None or not value.node.op.recomputes else recipe_or_value(value, value.node)
 
 
 # Where a gradient goes: result `slot` of a node, or a leaf tensor.

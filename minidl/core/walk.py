@@ -62,7 +62,7 @@ def walk_back(
     starts = [edge_of(root) for root, _ in roots]
     targets = None if wanted is None else _Targets(wanted, starts)
     with recording(create_graph), casting(None):
-        _Walk(roots, retain_graph, targets, accumulate).run()
+        _Walk(starts, [grad for _, grad in roots], retain_graph, targets, accumulate).run()
     return () if targets is None else tuple([targets.found.get(edge_of(t)) for t in targets.wanted])
 
 
@@ -70,16 +70,16 @@ class _Walk:
     """One walk: what waits at which vertex, and how many users of it have not been visited."""
 
     def __init__(
-        self, roots: Sequence[tuple[Tensor, Tensor]], retain_graph: bool, targets: _Targets | None, accumulate: bool
+        self, starts: list[Edge], grads: list[Tensor], retain_graph: bool, targets: _Targets | None, accumulate: bool
     ) -> None:
         wrap = _around.get()
         self.step = _input_gradients if wrap is None else wrap(_input_gradients)
         self.retain_graph, self.targets, self.accumulate = retain_graph, targets, accumulate
         self.pending: dict[Vertex, Waiting] = {}
-        self.users = _count_users(edge_of(root) for root, _ in roots)
-        self.ready: list[Vertex] = [v for v in {_vertex(edge_of(root)): None for root, _ in roots} if not self.users[v]]
-        for root, grad in roots:
-            self.put(edge_of(root), grad, (grad,))
+        self.users = _count_users(starts)
+        self.ready: list[Vertex] = [v for v in dict.fromkeys(map(_vertex, starts)) if not self.users[v]]
+        for edge, grad in zip(starts, grads, strict=True):
+            self.put(edge, grad, (grad,))
 
     def run(self) -> None:
         while self.ready:
@@ -159,8 +159,7 @@ class _Walk:
 
 def _is_shared(grad: Tensor, incoming: Sequence[Tensor | None]) -> bool:
     """Whether `grad` has the memory of one of these."""
-    memory = memory_of(grad.array)
-    return any(g is not None and memory_of(g.array) is memory for g in incoming)
+    return id(memory_of(grad.array)) in [id(memory_of(g.array)) for g in incoming if g is not None]
 
 
 def _vertex(edge: Edge) -> Vertex:

@@ -11,6 +11,7 @@ import functools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -48,6 +49,7 @@ class Way(NamedTuple):
 
 _ways: dict[tuple[Any, ...], Way] = {}
 _MOST = 4096
+_form_of = attrgetter("__class__", "dtype", "shape", "strides")
 on_change(_ways.clear)
 
 
@@ -59,7 +61,7 @@ def way_of(op: type[Op], arrays: tuple[Array, ...], params: dict[str, Any]) -> W
     """
     if overrides():
         return _new_way(op, arrays, params)
-    key = (op, is_switched_on(), *[(type(a), a.dtype, a.shape, a.strides) for a in arrays], *params.items())
+    key = (op, is_switched_on(), *map(_form_of, arrays), *params.items())
     way = _ways.get(key)
     if way is None:
         way = _new_way(op, arrays, params)
@@ -225,10 +227,12 @@ def _turned(
     op: type[Op], results: tuple[Order, ...], inputs: tuple[Order, ...], out: Any, /, *arrays: Array, **params: Any
 ) -> None:
     """Run a kernel on arrays that are C-contiguous when their dimensions are taken in these orders."""
-    outs = out if type(out) is tuple else (out,)
-    seen = [a if order is None else a.transpose(order) for a, order in zip(outs, results, strict=True)]
+    if type(out) is tuple:
+        out = tuple([a if order is None else a.transpose(order) for a, order in zip(out, results, strict=True)])
+    elif results[0] is not None:
+        out = out.transpose(results[0])
     given = [a if order is None else a.transpose(order) for a, order in zip(arrays, inputs, strict=True)]
-    op.cpu(tuple(seen) if outs is out else seen[0], *given, **params)  # type: ignore[misc]
+    op.cpu(out, *given, **params)  # type: ignore[misc]
 
 
 def _run(

@@ -25,10 +25,12 @@ from minidl.device.layout import last_order, undone
 
 LEAST_BYTES = 1 << 16  # of a block: smaller arrays come from memory that the C library keeps itself
 ALIGNMENT = 64  # a vector across two cache lines costs two reads
-SLACK = 1.125  # how far the pool may exceed the bytes that were once in use at the same time
+SLACK = 1.25  # how far the pool may exceed the bytes that were once in use at the same time
 FREE_BYTES = 1 << 24  # that it may hold in any case: a small net's results are of more sizes than are alive at once
 
 _poison: ContextVar[float | None] = ContextVar("poison", default=None)
+# What fresh memory is filled with; None outside of `poisoned_memory`.
+poison_now = _poison.get
 
 
 Block: TypeAlias = tuple[Array, int]  # memory, and where in it aligned memory begins (asking NumPy takes 1 us)
@@ -120,7 +122,7 @@ def fresh(place: Place) -> Array:
         array = np.empty(shape, dtype)
     else:
         array = np.ndarray(shape, dtype, *_pool.lend(size))
-    if _poison.get() is not None:
+    if poison_now() is not None:
         poison(array)
     return array if back is None else array.transpose(back)
 
@@ -159,7 +161,7 @@ def poisoned_memory(value: float = math.nan) -> Iterator[None]:
 
 def poison(array: Array) -> None:
     """Fill fresh memory, inside of a `poisoned_memory` block."""
-    value = _poison.get()
+    value = poison_now()
     if value is None:
         return
     if math.isnan(value) and not is_floating(array.dtype):

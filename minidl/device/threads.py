@@ -115,6 +115,13 @@ def _usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+def _first_type(args: tuple[Any, ...]) -> Any:
+    for a in args:
+        if type(a) is np.ndarray:
+            return a.dtype
+    raise TypeError("parallel: scratch memory has the type of an array, and none is given")
+
+
 class _Job:
     """One call of `parallel` with a Python function: blocks, handed out to whoever asks next."""
 
@@ -236,11 +243,12 @@ class _Pool:
         started = time.perf_counter()
         try:
             if helpers:
-                self._call(helpers, wake=expected > _WORTH_WAKING_S)
+                for worker in self.workers[:helpers] if len(self.workers) >= helpers else self._hire(helpers):
+                    if worker.is_asleep and expected > _WORTH_WAKING_S:
+                        worker.wake()
             if scratch_size:
                 apart = -(-scratch_size // _LINE) * _LINE
-                dtype = next(a.dtype for a in args if type(a) is np.ndarray)
-                with scratch((1 + helpers) * apart, dtype) as room:
+                with scratch((1 + helpers) * apart, _first_type(args)) as room:
                     kernel.run(share, self.address, helpers, block, apart, 0, n, *args, room)
             else:
                 kernel.run(share, self.address, helpers, block, 0, 0, n, *args)
@@ -252,12 +260,6 @@ class _Pool:
         self.seconds[work] = min(took, _DOUBT * expected)
         if len(self.seconds) > _MOST_KINDS:
             self.seconds.clear()
-
-    def _call(self, helpers: int, wake: bool) -> None:
-        """Have so many workers there; wake those that sleep, if that is worth it."""
-        for worker in self._hire(helpers):
-            if wake:
-                worker.wake()
 
     def _enter(self) -> bool:
         """Whether the workers are free for this thread, which then has the lock."""
