@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import functools
 
-import numpy as np
-
 from minidl.device.device import Array
 
 
@@ -26,11 +24,6 @@ def last_order(ndim: int) -> tuple[int, ...]:
     return (0, *range(2, ndim), 1)
 
 
-@functools.cache
-def _first(ndim: int) -> tuple[int, ...]:
-    return (0, ndim - 1, *range(1, ndim - 1))
-
-
 def channels_last_view(array: Array) -> Array:
     """(N, C, *space) seen as (N, *space, C): no number is moved. Arrays without space stay as they are.
 
@@ -38,11 +31,6 @@ def channels_last_view(array: Array) -> Array:
     (2, 4, 5, 3)
     """
     return array.transpose(last_order(array.ndim)) if array.ndim > 2 else array
-
-
-def channels_first_view(array: Array) -> Array:
-    """The way back: (N, *space, C) seen as (N, C, *space)."""
-    return array.transpose(_first(array.ndim)) if array.ndim > 2 else array
 
 
 def is_channels_last(array: Array) -> bool:
@@ -54,15 +42,18 @@ def dense_order(array: Array) -> tuple[int, ...] | None:
     """The order of dimensions in which an array lies dense in memory; None if it does not."""
     if array.flags.c_contiguous:
         return tuple(range(array.ndim))
-    order = tuple(sorted(range(array.ndim), key=lambda d: -array.strides[d]))
-    return order if array.transpose(order).flags.c_contiguous else None
+    return _dense(array.shape, array.strides, array.itemsize)
 
 
-def empty_channelslast_order(shape: tuple[int, ...], dtype: np.dtype) -> Array:
-    """A new array (N, C, *space) that lies channels-last."""
-    if len(shape) < 3:
-        return np.empty(shape, dtype)
-    return channels_first_view(np.empty((shape[0], *shape[2:], shape[1]), dtype))
+@functools.lru_cache(maxsize=1024)
+def _dense(shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int) -> tuple[int, ...] | None:
+    order = tuple(sorted(range(len(shape)), key=lambda d: -strides[d]))
+    step = itemsize
+    for d in reversed(order):
+        if shape[d] != 1 and strides[d] != step:
+            return None
+        step *= shape[d]
+    return order
 
 
 def common_order(shape: tuple[int, ...], arrays: tuple[Array, ...]) -> tuple[int, ...] | None:
