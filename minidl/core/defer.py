@@ -65,19 +65,6 @@ class Waiting(Tensor):
 
     asked: Asked = _array
 
-    @staticmethod
-    def for_result(op: type[Op], spec: Spec, inputs: tuple[Tensor, ...], params: dict[str, Any]) -> Waiting:
-        t = _new(Waiting)
-        needed, is_recorded = False, is_recording()
-        for i in inputs:
-            if i.origin is not None:
-                refresh(i)
-            needed = needed or i.requires_grad
-        t.grad = t.hooks = t.origin = None
-        t.requires_grad = is_recorded and needed
-        _array.__set__(t, tuple.__new__(Asked, (op, spec, inputs, params, is_recorded)))
-        return t
-
     def settle(self) -> None:
         """Run the op now, if it has not run."""
         asked = _array.__get__(self)
@@ -150,7 +137,15 @@ class deferring:
 
 def waiting(op: type[Op], spec: Spec, inputs: tuple[Tensor, ...], params: dict[str, Any]) -> Waiting:
     """The result of `op`, not computed yet."""
-    t = Waiting.for_result(op, spec, inputs, params)
+    t = _new(Waiting)
+    needed, is_recorded = False, is_recording()
+    for i in inputs:
+        if i.origin is not None:
+            refresh(i)
+        needed = needed or i.requires_grad
+    t.grad = t.hooks = t.origin = None
+    t.requires_grad = is_recorded and needed
+    _array.__set__(t, tuple.__new__(Asked, (op, spec, inputs, params, is_recorded)))
     here = window()
     if here is not None:
         if len(here) > _FEW:

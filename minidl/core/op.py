@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Mapping
 from operator import attrgetter
 from types import CodeType
@@ -29,7 +30,7 @@ from minidl.errors import GradError
 Plan = tuple[tuple[Spec, ...], bool, tuple[DType, ...] | None]
 
 
-_array_of, _tensor_of = attrgetter("array"), Tensor.of
+_array_of, _spec_of, _tensor_of = attrgetter("array"), attrgetter("shape", "dtype"), Tensor.of
 
 
 class Op:
@@ -52,7 +53,7 @@ class Op:
     sources: ClassVar[tuple[Source, ...]] = ()
     # (*specs, **params) -> Spec, or a tuple of them. Checks shapes; pure, memoised, so params must be hashable.
     infer: ClassVar[Callable[..., Any]]
-    # (*specs, **params) -> Plan: what follows from `infer`, remembered.
+    # (*specs, **params) -> Plan: what follows from `infer`, remembered. Plain pairs do for specs.
     plan: ClassVar[Callable[..., Plan]]
     # Whether kernels take 16-bit floats as they are, because they move numbers only; all others get float32.
     moves: ClassVar[bool] = False
@@ -115,7 +116,7 @@ class Op:
             if cls.name in defer.rules and (taken := defer.absorbed(cls.name, inputs, params)) is not None:
                 return taken
             if cls.defers:
-                outs, _, _ = cls.plan(*[t.spec for t in inputs], **params)
+                outs, _, _ = cls.plan(*map(_spec_of, inputs), **params)
                 return defer.waiting(cls, outs[0], inputs, params)
         return cls.run(inputs, params)
 
@@ -181,7 +182,8 @@ class Op:
         return tuple([t.link(node, slot) for slot, t in enumerate(results)])
 
 
-def _planned(op: type[Op], *specs: Spec, **params: Any) -> Plan:
+def _planned(op: type[Op], *given: tuple[tuple[int, ...], DType], **params: Any) -> Plan:
+    specs = tuple(itertools.starmap(Spec, given))
     outs = op.infer(*specs, **params)
     several, types = type(outs) is tuple, op.computes_in(*specs)
     return outs if several else (outs,), several, None if types == tuple([s.dtype for s in specs]) else types

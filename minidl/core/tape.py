@@ -78,11 +78,8 @@ def launcher() -> Callable[[Call], None]:
 
 # Whether steps are put on the tape now.
 is_recording = _recording.get
-
-
-def set_recording(enabled: bool) -> None:
-    """Put steps on the tape from here on, or leave them off."""
-    _recording.set(enabled)
+# Put steps on the tape from here on, or leave them off.
+set_recording = _recording.set
 
 
 class recording:
@@ -229,13 +226,13 @@ def check_unchanged(node: Node, saved: Iterable[tuple[str, Tensor | None]], unti
             )
 
 
-def _is_changed(saved: Any, since: int) -> bool:
-    """Whether the memory of a saved value, or of one in a tuple, was changed after the tick `since`."""
-    if type(saved) is Recipe:
-        saved = saved.inputs
-    if type(saved) is tuple:
-        return any(_is_changed(value, since) for value in saved)
-    return saved is not None and versions.last_change(saved.array) > since
+def _is_changed(saved: tuple[Any, ...], since: int) -> bool:
+    """Whether the memory of a saved value was changed after the tick `since`."""
+    for value in saved:
+        for t in value.inputs if type(value) is Recipe else value if type(value) is tuple else (value,):
+            if t is not None and versions.last_change(t.array) > since:
+                return True
+    return False
 
 
 def _kept(

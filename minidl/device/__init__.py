@@ -41,4 +41,4 @@ __all__ = [
 
 
 def numba_enabled() -> bool:
-    return bool(numba_status())
+    return numba_status().usable

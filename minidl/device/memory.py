@@ -25,7 +25,7 @@ from minidl.device.layout import last_order, undone
 
 LEAST_BYTES = 1 << 16  # of a block: smaller arrays come from memory that the C library keeps itself
 ALIGNMENT = 64  # a vector across two cache lines costs two reads
-SLACK = 1.25  # how far the pool may exceed the bytes that were once in use at the same time
+SLACK = 1.125  # how far the pool may exceed the bytes that were once in use at the same time
 FREE_BYTES = 1 << 24  # that it may hold in any case: a small net's results are of more sizes than are alive at once
 
 _poison: ContextVar[float | None] = ContextVar("poison", default=None)

@@ -36,14 +36,20 @@ class scratch:
         self._size, self._dtype = size, dtype
 
     def __enter__(self) -> Array:
-        self._memory = take(self._size * self._dtype.itemsize)
-        lent = self._memory.view(self._dtype)
-        if poison_now() is not None:
-            poison(lent)
+        self._memory, lent = lend(self._size, self._dtype)
         return lent
 
     def __exit__(self, *error: object) -> None:
         give_back(self._memory)
+
+
+def lend(size: int, dtype: DType) -> tuple[Array, Array]:
+    """Memory that `give_back` takes, and the same as at least `size` numbers."""
+    memory = take(size * dtype.itemsize)
+    numbers = memory.view(dtype)
+    if poison_now() is not None:
+        poison(numbers)
+    return memory, numbers
 
 
 def take(size: int) -> Array:

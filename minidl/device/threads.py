@@ -27,7 +27,7 @@ import numpy as np
 
 from minidl.device import crew
 from minidl.device.compile import Kernel
-from minidl.device.scratch import scratch
+from minidl.device.scratch import give_back, lend
 from minidl.device.vectors import CACHE_LINE
 
 _BLOCKS = 32  # enough to share out on 16 threads
@@ -73,7 +73,10 @@ def parallel(
     if n <= 0:
         return
     if size is None:
-        size = sum([a.nbytes for a in args if type(a) is np.ndarray])
+        size = 0
+        for a in args:
+            if type(a) is np.ndarray:
+                size += a.nbytes
     if block is None:
         block = -(-n // max(1, min(_BLOCKS, size // _BLOCK_BYTES)))
     if not isinstance(kernel, Kernel):
@@ -120,6 +123,12 @@ def _first_type(args: tuple[Any, ...]) -> Any:
         if type(a) is np.ndarray:
             return a.dtype
     raise TypeError("parallel: scratch memory has the type of an array, and none is given")
+
+
+class _Here(threading.local):
+    """What this thread does."""
+
+    is_busy = False  # whether it works for a Python function that was shared out, so that it calls nobody for help
 
 
 class _Job:
@@ -237,7 +246,7 @@ class _Pool:
         work = (kernel, n, size)
         expected = self.seconds.get(work, math.inf)
         helpers = min(self.threads, -(-n // block), 1 + crew.MOST_WORKERS) - 1
-        if helpers and (expected < _WORTH_S or not self._enter()):
+        if helpers and (expected < _WORTH_S or _here.is_busy or not self.lock.acquire(blocking=False)):
             helpers = 0
         share = crew.share.address or crew.get_ready()
         started = time.perf_counter()
@@ -248,8 +257,11 @@ class _Pool:
                         worker.wake()
             if scratch_size:
                 apart = -(-scratch_size // _LINE) * _LINE
-                with scratch((1 + helpers) * apart, _first_type(args)) as room:
+                memory, room = lend((1 + helpers) * apart, _first_type(args))
+                try:
                     kernel.run(share, self.address, helpers, block, apart, 0, n, *args, room)
+                finally:
+                    give_back(memory)
             else:
                 kernel.run(share, self.address, helpers, block, 0, 0, n, *args)
         finally:
@@ -263,7 +275,7 @@ class _Pool:
 
     def _enter(self) -> bool:
         """Whether the workers are free for this thread, which then has the lock."""
-        return not getattr(_here, "is_busy", False) and self.lock.acquire(blocking=False)
+        return not _here.is_busy and self.lock.acquire(blocking=False)
 
     def do(self, job: _Job) -> None:
         """Run a Python function with the help of all threads."""
@@ -308,7 +320,7 @@ class _Pool:
 
 
 _CORES = _usable_cores()
-_here = threading.local()
+_here = _Here()
 _pool = _Pool(_CORES)
 
 
@@ -326,7 +338,7 @@ atexit.register(_end)
 def _start_afresh() -> None:
     """After a fork the child has the pool's locks but not its threads."""
     global _pool, _here
-    _here = threading.local()
+    _here = _Here()
     _pool = _Pool(_pool.threads)
 
 

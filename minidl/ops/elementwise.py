@@ -97,7 +97,7 @@ def unary_function(op: type[Op]) -> Callable[[Any], Tensor]:
     floats = issubclass(op, FloatUnary)
 
     def function(input: Any) -> Tensor:
-        x = as_tensor(input)
+        x = input if isinstance(input, Tensor) else as_tensor(input)
         result: Tensor = op.apply(float_of(x) if floats else x)
         return result
 

@@ -272,7 +272,9 @@ class BatchScale(AlikeOp):
     def cpu(
         out: Array, x: Array, scale: Array, shift: Array, residual: Array | None = None, *, activation: Activation
     ) -> None:
-        cpu.apply_affine(out, x, cpu.affine_of(x, np.zeros_like(scale), scale, shift), residual, activation)
+        cpu.apply_affine(
+            out, x, cpu.affine_of(x, np.zeros(scale.shape, scale.dtype), scale, shift), residual, activation
+        )
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
