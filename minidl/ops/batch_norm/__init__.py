@@ -17,7 +17,7 @@ from minidl.core.remember import remembered
 from minidl.device.dtypes import accumulator, in_float32
 from minidl.errors import ShapeError
 from minidl.ops.batch_norm import cpu
-from minidl.ops.batch_norm.activation import NONE, Activation, activate, passed, slope_at
+from minidl.ops.batch_norm.activation import NONE, Activation, activate, held_back, passed
 from minidl.ops.reduce import mean as mean_
 from minidl.ops.reduce import sum as sum_
 from minidl.ops.unary import rsqrt
@@ -147,7 +147,7 @@ class BatchNormalizeGrad(AlikeOp):
         if activation != NONE:
             y = xp.empty(x.shape, x.dtype)
             BatchNormalize.reference(xp, y, x, weight, bias, mean, var, eps=eps, activation=NONE)
-            g = g * slope_at(xp, y, activation)
+            g = held_back(xp, g, y, activation)
         _reference_gradients(xp, out, g, x, weight, mean, var, eps)
 
     @staticmethod

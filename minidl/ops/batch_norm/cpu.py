@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from minidl.core import Array
-from minidl.device import block_count, inline, kernel, parallel
+from minidl.device import block_count, kernel, parallel
 from minidl.device.inline import Inline
-from minidl.ops.batch_norm.activation import Activation
+from minidl.ops.batch_norm.activation import FORMULAS, Activation
 
 BLOCK_BYTES = 65536
 WIDTH = 64  # the least length of a row, where pixels can be folded
@@ -170,57 +170,15 @@ def _merge_moments(begin: int, end: int, mean: Array, var: Array, parts: Array, 
         mean[c], var[c] = centre[c], sums[c] / total
 
 
-# What an activation makes of v, and of the gradient g that arrives at it; `level` is its parameter.
-@inline
-def _as_it_is(v: Any, zero: Any, level: Any) -> Any:
-    return v
-
-
-@inline
-def _rectified(v: Any, zero: Any, level: Any) -> Any:
-    return zero if v <= zero else v  # NaN is not below zero, and stays
-
-
-@inline
-def _leaking(v: Any, zero: Any, level: Any) -> Any:
-    return v * level if v <= zero else v
-
-
-@inline
-def _capped(v: Any, zero: Any, level: Any) -> Any:
-    low = zero if v <= zero else v
-    return level if low > level else low
-
-
-@inline
-def _all(g: Any, v: Any, zero: Any, level: Any) -> Any:
-    return g
-
-
-@inline
-def _above_zero(g: Any, v: Any, zero: Any, level: Any) -> Any:
-    return g if v > zero else zero
-
-
-@inline
-def _more_above_zero(g: Any, v: Any, zero: Any, level: Any) -> Any:
-    return g if v > zero else g * level
-
-
-@inline
-def _between(g: Any, v: Any, zero: Any, level: Any) -> Any:
-    return g if zero <= v <= level else zero
-
-
 def _applying(activation: Inline) -> Any:
     @kernel("T[::1], const T[::1], const T[:, ::1], T", T=FLOATS)
     def apply_rows(begin: int, end: int, y: Array, x: Array, affine: Array, level: float) -> None:
         width = affine.shape[1]
-        mean, scale, shift, zero = affine[MEAN], affine[SCALE], affine[SHIFT], x.dtype.type(0)
+        mean, scale, shift = affine[MEAN], affine[SCALE], affine[SHIFT]
         for at in range(begin * width, end * width, width):
             into, a = y[at : at + width], x[at : at + width]
             for i in range(width):
-                into[i] = activation((a[i] - mean[i]) * scale[i] + shift[i], zero, level)
+                into[i] = activation((a[i] - mean[i]) * scale[i] + shift[i], level)
 
     return apply_rows
 
@@ -231,11 +189,11 @@ def _adding(activation: Inline) -> Any:
         begin: int, end: int, y: Array, x: Array, residual: Array, affine: Array, level: float
     ) -> None:  # fmt: skip
         width = affine.shape[1]
-        mean, scale, shift, zero = affine[MEAN], affine[SCALE], affine[SHIFT], x.dtype.type(0)
+        mean, scale, shift = affine[MEAN], affine[SCALE], affine[SHIFT]
         for at in range(begin * width, end * width, width):
             into, a, b = y[at : at + width], x[at : at + width], residual[at : at + width]
             for i in range(width):
-                into[i] = activation((a[i] - mean[i]) * scale[i] + shift[i] + b[i], zero, level)
+                into[i] = activation((a[i] - mean[i]) * scale[i] + shift[i] + b[i], level)
 
     return apply_and_add_rows
 
@@ -246,7 +204,7 @@ def _summing(through: Inline) -> Any:
         begin: int, end: int, parts: Array, g: Array, x: Array, affine: Array, rows: int, level: float
     ) -> None:  # fmt: skip
         width = affine.shape[1]
-        mean, scale, shift, zero = affine[MEAN], affine[SCALE], affine[SHIFT], x.dtype.type(0)
+        mean, scale, shift = affine[MEAN], affine[SCALE], affine[SHIFT]
         for block in range(begin, end):
             first = block * rows * width
             last = min(first + rows * width, x.size)
@@ -257,15 +215,15 @@ def _summing(through: Inline) -> Any:
                 ga, gb = g[at : at + width], g[at + width : at + 2 * width]
                 for i in range(width):
                     p, q = a[i] - mean[i], b[i] - mean[i]
-                    gp = through(ga[i], p * scale[i] + shift[i], zero, level)
-                    gq = through(gb[i], q * scale[i] + shift[i], zero, level)
+                    gp = through(ga[i], p * scale[i] + shift[i], level)
+                    gq = through(gb[i], q * scale[i] + shift[i], level)
                     plain[i] += gp + gq
                     along[i] += gp * p + gq * q
             for at in range(even, last, width):
                 a, ga = x[at : at + width], g[at : at + width]
                 for i in range(width):
                     p = a[i] - mean[i]
-                    gp = through(ga[i], p * scale[i] + shift[i], zero, level)
+                    gp = through(ga[i], p * scale[i] + shift[i], level)
                     plain[i] += gp
                     along[i] += gp * p
             for i in range(width):
@@ -302,21 +260,18 @@ def _descending(through: Inline) -> Any:
         begin: int, end: int, gx: Array, g: Array, x: Array, affine: Array, slope_and_lift: Array, level: float
     ) -> None:  # fmt: skip
         width = affine.shape[1]
-        mean, scale, shift, zero = affine[MEAN], affine[SCALE], affine[SHIFT], x.dtype.type(0)
+        mean, scale, shift = affine[MEAN], affine[SCALE], affine[SHIFT]
         slope, lift = slope_and_lift[0], slope_and_lift[1]
         for at in range(begin * width, end * width, width):
             into, a, ga = gx[at : at + width], x[at : at + width], g[at : at + width]
             for i in range(width):
                 p = a[i] - mean[i]
-                into[i] = through(ga[i], p * scale[i] + shift[i], zero, level) * scale[i] + p * slope[i] + lift[i]
+                into[i] = through(ga[i], p * scale[i] + shift[i], level) * scale[i] + p * slope[i] + lift[i]
 
     return gradient_rows
 
 
-# What each does to a number.
-FORWARD = {"none": _as_it_is, "relu": _rectified, "leaky_relu": _leaking, "clamp": _capped}
-_BACKWARD = {"none": _all, "relu": _above_zero, "leaky_relu": _more_above_zero, "clamp": _between}
-_APPLY = {name: _applying(function) for name, function in FORWARD.items()}
-_APPLY_AND_ADD = {name: _adding(function) for name, function in FORWARD.items()}
-_SUMS = {name: _summing(function) for name, function in _BACKWARD.items()}
-_GRADIENT = {name: _descending(function) for name, function in _BACKWARD.items()}
+_APPLY = {name: _applying(formula.value) for name, formula in FORMULAS.items()}
+_APPLY_AND_ADD = {name: _adding(FORMULAS[name].value) for name in ("none", "relu")}
+_SUMS = {name: _summing(formula.slope) for name, formula in FORMULAS.items()}
+_GRADIENT = {name: _descending(formula.slope) for name, formula in FORMULAS.items()}
