@@ -43,14 +43,16 @@ class Formula(NamedTuple):
         value: (v, level) to what it makes of v.
         slope: (g, v, level) to g times its derivative at v.
         parameter: the op's name of the level, if it has one.
+        is_long: whether the slope takes longer than to write it and read it again.
     """
 
     value: Inline
     slope: Inline
     parameter: str | None = None
+    is_long: bool = False
 
 
-def _plain(value: Inline, slope: Inline) -> Formula:
+def _plain(value: Inline, slope: Inline, *, is_long: bool = False) -> Formula:
     """Of formulas that have no parameter."""
 
     @inline
@@ -61,7 +63,7 @@ def _plain(value: Inline, slope: Inline) -> Formula:
     def slope_at(g: Any, v: Any, level: Any) -> Any:
         return slope(g, v)
 
-    return Formula(value_at, slope_at)
+    return Formula(value_at, slope_at, is_long=is_long)
 
 
 @inline
@@ -89,10 +91,10 @@ FORMULAS = {
     "relu": _plain(_relu, _relu_slope),
     "leaky_relu": Formula(_leaky, _leaky_slope, "negative_slope"),
     "clamp": Formula(_capped, _between),
-    "elu": Formula(_elu, _elu_slope, "alpha"),
-    "silu": _plain(_silu, _silu_slope),
-    "gelu": _plain(_gelu, _gelu_slope),
-    "gelu_tanh": _plain(_gelu_tanh, _gelu_tanh_slope),
+    "elu": Formula(_elu, _elu_slope, "alpha", is_long=True),
+    "silu": _plain(_silu, _silu_slope, is_long=True),
+    "gelu": _plain(_gelu, _gelu_slope, is_long=True),
+    "gelu_tanh": _plain(_gelu_tanh, _gelu_tanh_slope, is_long=True),
     "hardswish": _plain(_hardswish, _hardswish_slope),
 }
 ACTIVATIONS = tuple(FORMULAS)[1:]  # names of ops
