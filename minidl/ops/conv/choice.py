@@ -4,7 +4,7 @@
 |---|---|---|
 | depthwise | as many groups as channels | all of them |
 | winograd | one group, where it multiplies less than the plain sum | most of them, unless the precision is "exact" |
-| direct | one group, up to 8 channels or filters, 1-d and 2-d; input gradient: stride 1 | first layers, output heads |
+| direct | one group, up to 8 channels or filters; input gradient: stride 1 | first layers, output heads |
 | implicit | anything of float32 or float64 | the rest |
 | im2col | anything | other number types; no Numba |
 
@@ -76,7 +76,7 @@ class Work(NamedTuple):
     @property
     def can_direct(self) -> bool:
         is_few = min(self.channels, self.filters) <= FEW
-        return is_few and len(self.kernel) <= 2 and self.groups == 1 and (self.what != "input" or max(self.stride) == 1)
+        return is_few and self.groups == 1 and (self.what != "input" or max(self.stride) == 1)
 
     @property
     def flops(self) -> int:

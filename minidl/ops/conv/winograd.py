@@ -45,6 +45,7 @@ from minidl.device.vectors import lanes, lanes_of
 from minidl.device.whole_tiles import product, strip_width
 from minidl.ops.conv import winograd_many
 from minidl.ops.conv.epilogue import Epilogue
+from minidl.ops.conv.volumes import volumes
 from minidl.ops.conv.winograd_form import FORMS, Form
 from minidl.ops.conv.winograd_tiles import patches_of, room_for, rounded, writer_of
 from minidl.ops.conv.winograd_way import (
@@ -148,11 +149,6 @@ def plan(way: Way, x: Sizes, out: Sizes, dtype: DType) -> Plan:
     slot = work.tiles * max(room_for(x[4], len(way.pieces), line), min(work.share, all_vectors) * line) + 2 * line
     weights = positions * (all_vectors * line * channels + 2 * line)
     return Plan(work, way.sizes(x, out, (*work[:-1], total)), weights, (positions + 1) * slot + 4 * line)
-
-
-def volumes(shape: Sizes) -> Sizes:
-    """(N, columns, C) and (N, rows, columns, C) as (N, planes, rows, columns, C)."""
-    return (shape[0], *[1] * (5 - len(shape)), *shape[1:])
 
 
 def _run(

@@ -29,6 +29,7 @@ from typing import NamedTuple
 import numpy as np
 
 from minidl.core import Array
+from minidl.ops.conv.volumes import in_three
 from minidl.ops.conv.winograd_form import FORMS, Form
 from minidl.ops.windows import Sizes
 
@@ -101,14 +102,14 @@ class _Line(NamedTuple):
 @functools.lru_cache(maxsize=512)
 def forward_way(kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Way | None:
     """The cheapest for a convolution; None if there is none."""
-    (k, s, p, d), *plane = _in_three(kernel, stride, padding, dilation)
+    (k, s, p, d), *plane = zip(*in_three(kernel, stride, padding, dilation), strict=True)
     return _cheapest([(t * d - p, t) for t in range(k)], s, _forward_line, plane, kernel)
 
 
 @functools.lru_cache(maxsize=512)
 def backward_way(kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Way | None:
     """The cheapest for the adjoint of one; None if there is none."""
-    (k, s, p, d), *plane = _in_three(kernel, stride, padding, dilation)
+    (k, s, p, d), *plane = zip(*in_three(kernel, stride, padding, dilation), strict=True)
     return _cheapest([(p - t * d, t) for t in range(k)], 1, _backward_line, plane, kernel) if s == 1 else None
 
 
@@ -124,12 +125,6 @@ def _cheapest(
         for form in FORMS
     ]  # fmt: skip
     return min(ways, key=lambda way: way.cost)
-
-
-def _in_three(*sizes: Sizes) -> list[Sizes]:
-    """(kernel, stride, padding, dilation) of each of three dimensions; an image is a volume of one plane."""
-    deep = [(*[fill] * (3 - len(size)), *size) for size, fill in zip(sizes, (1, 1, 0, 1), strict=True)]
-    return list(zip(*deep, strict=True))
 
 
 def _forward_line(w: int, k: int, s: int, p: int, d: int) -> _Line:

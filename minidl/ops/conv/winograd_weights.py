@@ -24,7 +24,8 @@ from minidl.device.scratch import scratch
 from minidl.device.vectors import lanes, lanes_of
 from minidl.device.whole_tiles import product_turned
 from minidl.ops.conv import winograd_wide
-from minidl.ops.conv.winograd import part_of, volumes
+from minidl.ops.conv.volumes import volumes
+from minidl.ops.conv.winograd import part_of
 from minidl.ops.conv.winograd_form import FORMS, Form, alternating, turned
 from minidl.ops.conv.winograd_tiles import patches_of, room_for, slopes_of, write_taps
 from minidl.ops.conv.winograd_way import CHANNELS, CUT, FILTERS, PIECES, Way, forward_way
