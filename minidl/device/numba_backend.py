@@ -16,11 +16,11 @@ from typing import Any, cast
 
 import numpy as np
 
-from minidl.device.fingerprint import Helper, references
+from minidl.device.fingerprint import Helper, fingerprint, references
 from minidl.device.signature import Parameter
 from minidl.errors import KernelError
 
-_FORMAT = 4  # to be raised when this file or pipeline.py changes what a kernel is compiled to
+_FORMAT = 5  # to be raised when this file or pipeline.py changes what a kernel is compiled to
 # No fastmath: isnan must stay true, and the order of sums is part of the result. Division by zero is as in NumPy.
 _FLAGS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": False, "boundscheck": False}
 
@@ -125,12 +125,20 @@ def emitted(emit: FunctionType) -> Any:
 
 
 def for_numba(function: FunctionType) -> FunctionType:
-    """A copy of `function` in which every helper it refers to stands in the form that Numba understands."""
+    """A copy of `function` in which every helper it refers to stands in the form that Numba understands.
+
+    Functions that one function makes have one name, and Numba tells them apart by a number that it counts up in each
+    process. Copies that were compiled in two processes may have the same number, and the linker would take the code of
+    one for the other. So such a function bears a digest of its code in its name.
+    """
     seen = {name: value.build() if isinstance(value, Helper) else value for name, value in references(function).items()}
     scope = {"__name__": function.__module__, "__builtins__": __builtins__, **seen}
     cells = tuple(CellType(seen[name]) for name in function.__code__.co_freevars)
     copy = FunctionType(function.__code__, scope, function.__name__, function.__defaults__, cells)
-    return cast(FunctionType, functools.update_wrapper(copy, function))
+    functools.update_wrapper(copy, function)
+    if cells:
+        copy.__qualname__ += f"_{fingerprint(function).hex()[:16]}"
+    return copy
 
 
 @functools.cache

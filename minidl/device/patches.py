@@ -1,4 +1,4 @@
-"""M·X·Mᵀ for a small matrix M of constants and a grid X of vectors: the transforms of Winograd's convolution.
+"""M·X·Lᵀ for small matrices M and L of constants and a grid X of vectors: the transforms of Winograd's convolution.
 
 A grid of vectors (one for each pixel of a patch, with a channel in each lane) is loaded, transformed along its columns
 and then along its rows in registers, and stored. Zeros and ones cost nothing, and what rows or columns share is summed
@@ -102,29 +102,28 @@ def _grid(context: Any, builder: Any, array: Any, value: Any, index: Any, down: 
     return at
 
 
-def _bounded(builder: Any, cell: Cell, size: int, bounds: Sequence[Any], spare: Any) -> Cell:
+def _bounded(builder: Any, cell: Cell, shape: tuple[int, int], bounds: Sequence[Any], spare: Any) -> Cell:
     """`cell` for rows bounds[0] <= r < bounds[1] and columns bounds[2] <= q < bounds[3]; else `spare`."""
 
-    def inside(low: Any, high: Any) -> list[Any]:
+    def inside(size: int, low: Any, high: Any) -> list[Any]:
         numbers = [integer(i) for i in range(size)]
         return [builder.and_(builder.icmp_signed(">=", i, low), builder.icmp_signed("<", i, high)) for i in numbers]
 
-    rows, columns = inside(*bounds[:2]), inside(*bounds[2:])
+    rows, columns = inside(shape[0], *bounds[:2]), inside(shape[1], *bounds[2:])
     return lambda r, q: builder.select(builder.and_(rows[r], columns[q]), cell(r, q), spare)
 
 
-def _transformed(builder: Any, matrix: Matrix, groups: Groups, read: Cell, finish: Any) -> None:
-    """Call `finish(r, values)` for every row r of matrix · X · matrixᵀ; `read(r, q)` is X[r, q]."""
-    size = len(matrix[0])
+def _transformed(builder: Any, down: Matrix, along: Matrix, groups: Groups, read: Cell, finish: Any) -> None:
+    """Call `finish(r, values)` for every row r of down · X · alongᵀ; `read(r, q)` is X[r, q]."""
     for group in groups:
-        part = tuple(matrix[i] for i in group)
-        needed = [any(row[r] for row in part) for r in range(size)]
+        part = tuple(down[i] for i in group)
+        needed = [any(column) for column in zip(*part, strict=True)]
         columns = []
-        for q in range(size):
-            values = [read(r, q) if needed[r] else None for r in range(size)]
+        for q in range(len(along[0])):
+            values = [read(r, q) if is_needed else None for r, is_needed in enumerate(needed)]
             columns.append(_times(builder, part, values))
         for i, r in enumerate(group):
-            finish(r, _times(builder, matrix, [column[i] for column in columns]))
+            finish(r, _times(builder, along, [column[i] for column in columns]))
 
 
 def _reader(builder: Any, vector: Any, cell: Cell, count: Any = None) -> Cell:
@@ -135,16 +134,16 @@ def _reader(builder: Any, vector: Any, cell: Cell, count: Any = None) -> Cell:
     return lambda r, q: load_masked(builder, vector, cell(r, q), mask)
 
 
-def patch_transform(matrix: Matrix, groups: Groups, *, bounded: bool = False) -> Intrinsic:
+def patch_transform(down_matrix: Matrix, along_matrix: Matrix, groups: Groups, *, bounded: bool = False) -> Intrinsic:
     """The intrinsic (target, it, down, along, source, i, source_down, source_along, top, bottom, left, right, zeros,
     count).
 
-    It writes matrix · X · matrixᵀ, where X[r, q] is the vector at source[i + r source_down + q source_along]; number
-    (r, q) of the result goes to target[it + r down + q along]. If `bounded`, X is zero but for rows top <= r < bottom
-    and columns left <= q < right, and so are its lanes from `count` on, whose memory is not touched; `zeros` is an
-    array that begins with a vector of zeros.
+    It writes down_matrix · X · along_matrixᵀ, where X[r, q] is the vector at source[i + r source_down +
+    q source_along]; number (r, q) of the result goes to target[it + r down + q along]. If `bounded`, X is zero but for
+    rows top <= r < bottom and columns left <= q < right, and so are its lanes from `count` on, whose memory is not
+    touched; `zeros` is an array that begins with a vector of zeros.
     """
-    size = len(matrix[0])
+    shape = len(down_matrix[0]), len(along_matrix[0])
 
     def emit(
         typing_context: Any, target: Any, it: Any, down: Any, along: Any, source: Any, i: Any, source_down: Any,
@@ -158,14 +157,14 @@ def patch_transform(matrix: Matrix, groups: Groups, *, bounded: bool = False) ->
             begin = _grid(context, builder, source, *args[4:8])
             read = _reader(builder, vector, begin)
             if bounded:
-                begin = _bounded(builder, begin, size, args[8:12], data_pointer(context, builder, zeros, args[12]))
+                begin = _bounded(builder, begin, shape, args[8:12], data_pointer(context, builder, zeros, args[12]))
                 read = _reader(builder, vector, begin, args[13])
 
             def finish(r: int, values: list[Any]) -> None:
                 for q, value in enumerate(values):
                     store(builder, value, end(r, q))
 
-            _transformed(builder, matrix, groups, read, finish)
+            _transformed(builder, down_matrix, along_matrix, groups, read, finish)
             return context.get_dummy_value()
 
         step = types.intp
@@ -175,24 +174,25 @@ def patch_transform(matrix: Matrix, groups: Groups, *, bounded: bool = False) ->
         target: Any, it: int, down: int, along: int, source: Any, i: int, source_down: int, source_along: int,
         top: int, bottom: int, left: int, right: int, zeros: Any, count: int,
     ) -> None:  # fmt: skip
-        bounds = (top, bottom, left, right) if bounded else (0, size, 0, size)
-        ahead = [min(max(0, bound), size) for bound in bounds]
+        bounds = (top, bottom, left, right) if bounded else (0, shape[0], 0, shape[1])
+        ahead = [min(max(0, bound), shape[place // 2]) for place, bound in enumerate(bounds)]
         for lane in range(lanes_of(target.dtype)):
             seen = [0, 0, 0, 0] if bounded and lane >= count else ahead
-            for r, q, total in _in_python(matrix, source, i + lane, source_down, source_along, seen):
+            for r, q, total in _in_python(down_matrix, along_matrix, source, i + lane, source_down, source_along, seen):
                 target[it + r * down + q * along + lane] = total
 
     return intrinsic(emit)(python)
 
 
-def gathered_transform(matrix: Matrix) -> Intrinsic:
+def gathered_transform(down_matrix: Matrix, along_matrix: Matrix) -> Intrinsic:
     """`patch_transform` of numbers that lie apart: (target, it, down, along, source, i, places, i_place, lane_step,
     count).
 
     Lane n of X[r, q] is source[i + places[i_place + r columns + q] + n lane_step]; where the place is below zero X is
     zero. Lanes from `count` on repeat the one before them.
     """
-    rows, size = len(matrix), len(matrix[0])
+    rows, size = len(down_matrix[0]), len(along_matrix[0])
+    every = (tuple(range(len(down_matrix))),)
 
     def emit(
         typing_context: Any, target: Any, it: Any, down: Any, along: Any, source: Any, i: Any, places: Any,
@@ -224,7 +224,7 @@ def gathered_transform(matrix: Matrix) -> Intrinsic:
                 for q, value in enumerate(values):
                     store(builder, value, end(r, q))
 
-            _transformed(builder, matrix, (tuple(range(rows)),), read, finish)
+            _transformed(builder, down_matrix, along_matrix, every, read, finish)
             return context.get_dummy_value()
 
         step = types.intp
@@ -234,17 +234,19 @@ def gathered_transform(matrix: Matrix) -> Intrinsic:
         target: Any, it: int, down: int, along: int, source: Any, i: int, places: Any, i_place: int, lane_step: int,
         count: int,
     ) -> None:  # fmt: skip
-        taps = places[i_place : i_place + size * size]
+        taps = places[i_place : i_place + rows * size]
         for lane in range(lanes_of(target.dtype)):
             first = i + min(lane, count - 1) * lane_step
             seen = [source[first + tap] if tap >= 0 else source.dtype.type(0) for tap in taps]
-            for r, q, total in _in_python(matrix, seen, 0, size, 1, (0, size, 0, size)):
+            for r, q, total in _in_python(down_matrix, along_matrix, seen, 0, size, 1, (0, rows, 0, size)):
                 target[it + r * down + q * along + lane] = total
 
     return intrinsic(emit)(python)
 
 
-def tile_transform(matrix: Matrix, groups: Groups, *, careful: bool = False, narrow: bool = False) -> Intrinsic:
+def tile_transform(
+    down_matrix: Matrix, along_matrix: Matrix, groups: Groups, *, careful: bool = False, narrow: bool = False
+) -> Intrinsic:
     """`patch_transform` for results: the vector lift[i_lift:] is added before they are stored.
 
     The intrinsic takes (target, it, down, along, source, i, source_down, source_along, lift, i_lift, bottom, right,
@@ -253,7 +255,7 @@ def tile_transform(matrix: Matrix, groups: Groups, *, careful: bool = False, nar
     `bottom` and columns from `right` on; `spare` has room for a vector. If `narrow`, only the lanes below `count` of
     results and residual are there.
     """
-    rows = len(matrix)
+    shape, seen = (len(down_matrix), len(along_matrix)), (len(down_matrix[0]), len(along_matrix[0]))
 
     def emit(
         typing_context: Any, target: Any, it: Any, down: Any, along: Any, source: Any, i: Any, source_down: Any,
@@ -272,7 +274,7 @@ def tile_transform(matrix: Matrix, groups: Groups, *, careful: bool = False, nar
             if careful:
                 nowhere = data_pointer(context, builder, spare, args[17])
                 bounds = (integer(0), args[10], integer(0), args[11])
-                end, added = (_bounded(builder, cell, rows, bounds, nowhere) for cell in (end, added))
+                end, added = (_bounded(builder, cell, shape, bounds, nowhere) for cell in (end, added))
             residue = _reader(builder, vector, added, args[18] if narrow else None)
             mask = mask_below(builder, vector, args[18])
 
@@ -287,7 +289,7 @@ def tile_transform(matrix: Matrix, groups: Groups, *, careful: bool = False, nar
                     else:
                         store(builder, total, end(r, q))
 
-            _transformed(builder, matrix, groups, _reader(builder, vector, begin), finish)
+            _transformed(builder, down_matrix, along_matrix, groups, _reader(builder, vector, begin), finish)
             return context.get_dummy_value()
 
         step = types.intp
@@ -299,9 +301,9 @@ def tile_transform(matrix: Matrix, groups: Groups, *, careful: bool = False, nar
         lift: Any, i_lift: int, bottom: int, right: int, residual: Any, i_residual: int, residual_down: int,
         residual_along: int, floor: float, spare: Any, count: int,
     ) -> None:  # fmt: skip
-        size = len(matrix[0])
+        given = (source_down, source_along, (0, seen[0], 0, seen[1]))
         for lane in range(count if narrow else lanes_of(target.dtype)):
-            for r, q, value in _in_python(matrix, source, i + lane, source_down, source_along, (0, size, 0, size)):
+            for r, q, value in _in_python(down_matrix, along_matrix, source, i + lane, *given):
                 total = value + lift[i_lift + lane]
                 if careful:
                     if r >= bottom or q >= right:
@@ -314,13 +316,13 @@ def tile_transform(matrix: Matrix, groups: Groups, *, careful: bool = False, nar
 
 
 def _in_python(
-    matrix: Matrix, source: Any, i: int, down: int, along: int, bounds: Sequence[int]
+    down_matrix: Matrix, along_matrix: Matrix, source: Any, i: int, down: int, along: int, bounds: Sequence[int]
 ) -> list[tuple[int, int, Any]]:
-    """(r, q, number) of matrix · X · matrixᵀ, for one lane."""
+    """(r, q, number) of down_matrix · X · along_matrixᵀ, for one lane."""
     top, bottom, left, right = bounds
     cells = [(a, b, source[i + a * down + b * along]) for a in range(top, bottom) for b in range(left, right)]
     return [
-        (r, q, sum(matrix[r][a] * matrix[q][b] * value for a, b, value in cells))
-        for r in range(len(matrix))
-        for q in range(len(matrix))
+        (r, q, sum(down_matrix[r][a] * along_matrix[q][b] * value for a, b, value in cells))
+        for r in range(len(down_matrix))
+        for q in range(len(along_matrix))
     ]

@@ -104,8 +104,7 @@ def convolve(
     """Run the chosen algorithm on images (N, *space, C)."""
     chosen = algorithm("forward", len(x), weight.shape, out.shape[1:-1], stride, dilation, groups)
     if chosen == "direct":
-        windows, image, filters = in_two_dims(out, x, weight)
-        direct.convolve(windows, image, filters, epilogue, *steps(stride, padding, dilation))
+        direct.convolve(out, x, weight, epilogue, stride, padding, dilation)
     elif chosen == "winograd":
         winograd.convolve(out, x, weight, epilogue, stride, padding, dilation)
     elif chosen == "depthwise":
@@ -164,8 +163,7 @@ def convolve_back(
     """Run the chosen algorithm for the adjoint in the image, on images (N, *space, C)."""
     chosen = algorithm("input", len(g), weight.shape, g.shape[1:-1], stride, dilation, groups)
     if chosen == "direct":
-        image, windows, filters = in_two_dims(out, g, weight)
-        direct.convolve_back(image, windows, filters, epilogue, *steps(stride, padding, dilation)[1:])
+        direct.convolve_back(out, g, weight, epilogue, padding, dilation)
     elif chosen == "winograd":
         winograd.convolve_back(out, g, weight, epilogue, stride, padding, dilation)
     elif chosen == "depthwise":
@@ -208,8 +206,7 @@ class ConvGradWeight(Convolution):
     ) -> None:  # fmt: skip
         chosen = algorithm("weight", len(x), out.shape, g.shape[1:-1], stride, dilation, groups)
         if chosen == "direct":
-            weight, images, windows = in_two_dims(out, x, g, weight=0)
-            direct_weights.weight_gradient(weight, images, windows, *steps(stride, padding, dilation))
+            direct_weights.weight_gradient(out, x, g, stride, padding, dilation)
         elif chosen == "winograd":
             winograd_weights.weight_gradient(out, x, g, stride, padding, dilation)
         elif chosen == "depthwise":
@@ -223,19 +220,6 @@ class ConvGradWeight(Convolution):
         params = {name: value for name, value in node.params.items() if name != "kernel"}
         gx = ConvGradInput.apply(windows, g, image=x.shape[2:], **params) if node.needs[0] else None
         return gx, Conv.apply(x, g, **params) if node.needs[1] else None
-
-
-def in_two_dims(*arrays: Array, weight: int = -1) -> tuple[Array, ...]:
-    """(N, L, C) as (N, 1, L, C), and number `weight` of them, (K, C, L), as (K, C, 1, L); images as they are."""
-    if arrays[0].ndim == 4:
-        return arrays
-    place = weight % len(arrays)
-    return tuple(a[:, :, None] if i == place else a[:, None] for i, a in enumerate(arrays))
-
-
-def steps(*sizes: Sizes) -> tuple[Sizes, ...]:
-    """Stride, padding and dilation in two dimensions: along an image of one row nothing is padded."""
-    return tuple((fill, size[0]) if len(size) == 1 else size for fill, size in zip((1, 0, 1), sizes, strict=True))
 
 
 def conv1d(

@@ -3,8 +3,8 @@
 | algorithm | can do | is for |
 |---|---|---|
 | depthwise | as many groups as channels | all of them |
-| winograd | one group, 2-d and 3-d, windows larger than their stride | most of them, unless the precision is "exact" |
-| direct | one group, up to 8 channels or filters, 1-d and 2-d; input gradient: stride 1 | first layers, output heads |
+| winograd | one group, where it multiplies less than the plain sum | most of them, unless the precision is "exact" |
+| direct | one group, up to 8 channels or filters; input gradient: stride 1 | first layers, output heads |
 | implicit | anything of float32 or float64 | the rest |
 | im2col | anything | other number types; no Numba |
 
@@ -28,7 +28,7 @@ from minidl.device.settings import changed
 from minidl.device.vectors import lanes_of
 from minidl.errors import KernelError
 from minidl.ops.conv.times import Factors, factors, on_change
-from minidl.ops.conv.winograd_way import backward_way, forward_way
+from minidl.ops.conv.winograd_way import Way, backward_way, forward_way
 from minidl.ops.windows import Sizes, sizes, window_count
 
 ALGORITHMS = ("auto", "direct", "implicit", "im2col", "winograd")
@@ -53,17 +53,31 @@ class Work(NamedTuple):
 
     @property
     def can_winograd(self) -> bool:
-        """Whether its window is made of 3×3 ones (`winograd_way.py`) with some use."""
-        if self.groups > 1 or len(self.kernel) == 1:
-            return False
-        depth, *plane = [(1, 1, 1), *zip(self.kernel, self.stride, self.dilation, strict=True)][-3:]
-        is_deep = depth[1] == 1 or self.what != "input"
-        return is_deep and all(k > s and (s == 1 or d == 1) for k, s, d in plane)
+        """Whether there is a way (`winograd_way.py`) that multiplies less than the plain sum."""
+        way = self.way
+        is_less = way is not None and way.cost * math.prod(self.back_stride) < math.prod(self.kernel)
+        return self.groups == 1 and is_less
+
+    @property
+    def way(self) -> Way | None:
+        """Winograd's, if padding is about half of the window."""
+        found = backward_way if self.what == "input" else forward_way
+        return found(self.kernel, self.stride, tuple([k // 2 for k in self.kernel]), self.dilation)
+
+    @property
+    def results(self) -> Sizes:
+        """Planes, rows and columns of what is made: of windows, or of the image."""
+        return tuple([n * s for n, s in zip(self.windows, self.back_stride, strict=True)])
+
+    @property
+    def back_stride(self) -> Sizes:
+        """Pixels for each window in what is made."""
+        return self.stride if self.what == "input" else (1,) * len(self.stride)
 
     @property
     def can_direct(self) -> bool:
         is_few = min(self.channels, self.filters) <= FEW
-        return is_few and len(self.kernel) <= 2 and self.groups == 1 and (self.what != "input" or max(self.stride) == 1)
+        return is_few and self.groups == 1 and (self.what != "input" or max(self.stride) == 1)
 
     @property
     def flops(self) -> int:
@@ -122,27 +136,19 @@ def _direct(work: Work) -> float:
 
 
 def _winograd(work: Work) -> float:
-    """Products at 8 GFLOP/s a lane, transforms of patches (65 ns a vector), of results (40 ns) and of weights."""
-    pair, lanes = work.channels * work.filters, _lanes()
-    pieces, phases, tiles = _made_of(work)
+    """Products at 8 GFLOP/s a lane, transforms of patches (65 ns a vector of 36 positions), of results (40 ns) and of
+    weights."""
+    pair, lanes, way = work.channels * work.filters, _lanes(), work.way
+    assert way is not None, "estimates asks only where there is one"
+    pieces, phases, positions = len(way.pieces), len(way.phases), way.form.positions
+    tiles = way.total(work.images, (1, 1, *work.results)[-3:])
     channels, filters = (work.channels, work.filters) if work.what != "input" else (work.filters, work.channels)
     ends = pieces * _padded(channels) // lanes * 65 + phases * _padded(filters) // lanes * 40
     weights = (25 if work.what == "weight" else 20) * pair
     full = _padded(pieces * channels) * _padded(filters) * phases
-    return 90 + (72 * full * tiles / (8 * lanes) + tiles * ends * 1.2 + weights * pieces * phases) / 1e3
-
-
-def _made_of(work: Work) -> tuple[int, int, int]:
-    """Pieces, phases and tiles of Winograd's way (`winograd_way.py`), if padding is about half of the window."""
-    stride, dilation, padding = work.stride, work.dilation, tuple([k // 2 for k in work.kernel])
-    if work.what != "input":
-        way = forward_way(work.kernel, stride, padding, dilation)
-        results = work.windows
-    else:
-        way = backward_way(work.kernel, stride, padding, dilation)
-        results = tuple([n * s for n, s in zip(work.windows, stride, strict=True)])
-    assert way is not None
-    return len(way.pieces), len(way.phases), way.total(work.images, (1, *results)[-3:])
+    return (
+        90 + positions / 36 * (72 * full * tiles / (8 * lanes) + tiles * ends * 1.2 + weights * pieces * phases) / 1e3
+    )
 
 
 def algorithm(

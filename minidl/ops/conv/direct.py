@@ -6,13 +6,14 @@ walk a table that says where number s of a window lies (`window_tiles.py`), so t
 short loop.
 
 Windows are read from a band: rows of the image with the zeros of the padding around them, copied by the block that
-needs them. With few channels that is a small part of the traffic; with few filters it is 2 loads and stores beside 18
-multiplications (16 channels, 3×3).
+needs them; of a volume, the same rows of all planes that a window sees. With few channels that is a small part of the
+traffic; with few filters it is 2 loads and stores beside 18 multiplications (16 channels, 3×3).
 
 The gradient of the image is the same with the weights turned, for stride 1.
 
-2·N·K·OH·OW·C·k² operations on N·C·H·W + N·K·OH·OW + K·C·k² numbers; lanes / K or lanes / C times as many operations
-where both are below the lanes of a vector.
+Kernels know volumes alone; an image is one of a single plane. 2·N·K·OD·OH·OW·C·k³ operations on N·C·D·H·W +
+N·K·OD·OH·OW + K·C·k³ numbers; lanes / K or lanes / C times as many operations where both are below the lanes of a
+vector.
 """
 
 from __future__ import annotations
@@ -28,15 +29,21 @@ from minidl.core import Array
 from minidl.core.remember import prepared
 from minidl.device import kernel, parallel
 from minidl.device.dtypes import DType
-from minidl.device.inline import separate
+from minidl.device.inline import inline, separate
 from minidl.device.lines import clear_line, move_line
 from minidl.device.vectors import lanes, lanes_of
 from minidl.device.window_tiles import channels_tile, filters_tile, windows_1, windows_2
 from minidl.ops.conv.epilogue import Epilogue
+from minidl.ops.conv.volumes import in_three, volumes
 from minidl.ops.windows import Sizes
 
 _filters_1, _filters_2 = filters_tile(1), filters_tile(2)
 _channels_1, _channels_2 = channels_tile(1), channels_tile(2)
+
+# Places in the table of numbers that kernels take: of the image, of the result, of the window, of the band (`Band`).
+IMAGES, DEPTH, HEIGHT, WIDTH, CHANNELS, OUT_DEPTH, OUT_HEIGHT, OUT_WIDTH, FILTERS = range(9)
+DEEP, DOWN, ALONG, PAD_DEEP, PAD_DOWN, PAD_ALONG, PLANES, BETWEEN, ROWS, IN_PLANE, REACH, COLUMNS, SIZE = range(9, 22)
+OTHERS = 22
 
 BAND_BYTES = 48 << 10  # of the rows of an image that a block reads
 ITEMS = 16  # blocks at least, where there are so many rows
@@ -47,36 +54,43 @@ SLACK = 16  # windows behind a short row, which are computed and not kept
 def convolve(
     out: Array, x: Array, weight: Array, epilogue: Epilogue, stride: Sizes, padding: Sizes, dilation: Sizes
 ) -> None:
-    """The convolution of x (N, H, W, C) with weight (K, C, kH, kW) to out (N, OH, OW, K), all C-contiguous."""
-    _run(out, x, weight, weight.transpose(2, 3, 1, 0), epilogue, stride, padding, dilation)
+    """The convolution of x (N, *space, C) with weight (K, C, *kernel) to out (N, *windows, K), all C-contiguous."""
+    kernel, *steps = in_three(weight.shape[2:], stride, padding, dilation)
+    seen = weight.reshape(*weight.shape[:2], *kernel).transpose(2, 3, 4, 1, 0)
+    _run(out, x, weight, seen, epilogue, *steps)
 
 
 def convolve_back(out: Array, g: Array, weight: Array, epilogue: Epilogue, padding: Sizes, dilation: Sizes) -> None:
-    """Its adjoint in the image for stride 1: g (N, OH, OW, K) to out (N, H, W, C)."""
-    around = [d * (k - 1) - p for k, d, p in zip(weight.shape[2:], dilation, padding, strict=True)]
-    turned = weight[:, :, ::-1, ::-1].transpose(2, 3, 0, 1)
-    _run(out, g, weight, turned, epilogue, (1, 1), tuple(around), dilation)
+    """Its adjoint in the image for stride 1: g (N, *windows, K) to out (N, *space, C)."""
+    kernel, stride, padding, dilation = in_three(weight.shape[2:], (1,) * len(padding), padding, dilation)
+    around = [d * (k - 1) - p for k, d, p in zip(kernel, dilation, padding, strict=True)]
+    turned = weight.reshape(*weight.shape[:2], *kernel)[:, :, ::-1, ::-1, ::-1].transpose(2, 3, 4, 0, 1)
+    _run(out, g, weight, turned, epilogue, stride, tuple(around), dilation)
 
 
 class Band(NamedTuple):
     """How rows of windows are cut into blocks, and what a block reads."""
 
+    planes: int  # that one window sees
+    between: int  # planes from one to the next
     rows: int  # of windows, in a block
-    blocks: int  # of an image
+    blocks: int  # of a plane
     reach: int  # rows that one window spans
     columns: int  # of the band
+    size: int  # pixels of a plane of the band
 
 
 def band_of(
     images: int, windows: Sizes, channels: int, item: int, kernel: Sizes, stride: Sizes, dilation: Sizes
 ) -> Band:
     """The band for so many windows, with `channels` numbers of `item` bytes in a pixel; sizes alone decide."""
-    reach, across = (d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True))
-    columns = (windows[1] - 1) * stride[1] + across
-    rows = max(1, (BAND_BYTES // (columns * channels * item) - reach) // stride[0] + 1)
-    rows = min(rows, -(-windows[0] // -(-ITEMS // images)))
-    blocks = -(-windows[0] // rows)
-    return Band(-(-windows[0] // blocks), blocks, reach, columns)
+    reach, across = (d * (k - 1) + 1 for k, d in zip(kernel[1:], dilation[1:], strict=True))
+    columns = (windows[2] - 1) * stride[2] + across
+    rows = max(1, (BAND_BYTES // (kernel[0] * columns * channels * item) - reach) // stride[1] + 1)
+    rows = min(rows, -(-windows[1] // -(-ITEMS // (images * windows[0]))))
+    blocks = -(-windows[1] // rows)
+    rows = -(-windows[1] // blocks)
+    return Band(kernel[0], dilation[0], rows, blocks, reach, columns, ((rows - 1) * stride[1] + reach) * columns)
 
 
 def vector_starts(count: int, line: int) -> list[int]:
@@ -84,10 +98,10 @@ def vector_starts(count: int, line: int) -> list[int]:
     return [max(0, min(i, count - line)) for i in range(0, count, line)]
 
 
-def offsets(kernel: Sizes, dilation: Sizes, columns: int, channels: int, starts: list[int]) -> Array:
+def offsets(kernel: Sizes, dilation: Sizes, band: Band, channels: int, starts: list[int]) -> Array:
     """Where in a window of a band each tap begins, plus each of `starts`."""
     taps = itertools.product(*map(range, kernel))
-    places = [(r * dilation[0] * columns + q * dilation[1]) * channels for r, q in taps]
+    places = [(z * band.size + r * dilation[1] * band.columns + q * dilation[2]) * channels for z, r, q in taps]
     return np.array([place + start for place in places for start in starts], np.int64)
 
 
@@ -97,7 +111,7 @@ class Plan(NamedTuple):
     sizes: Array  # for the kernel
     table: Array  # of the taps in a band
     strips: Array
-    source: Array  # of each packed weight: its number in (kH, kW, C, K) plus one, or 0 for none
+    source: Array  # of each packed weight: its number in (*kernel, C, K) plus one, or 0 for none
     items: int
     room: int  # numbers that a thread needs
 
@@ -108,7 +122,7 @@ def plan(
     is_more: bool,
 ) -> Plan:  # fmt: skip
     """Cut rows of windows into blocks, and lay the weights out in vectors."""
-    line, (images, *windows, filters), channels = lanes_of(dtype), out, x[3]
+    line, (images, *windows, filters), channels = lanes_of(dtype), out, x[4]
     band = band_of(images, tuple(windows), channels, dtype.itemsize, kernel, stride, dilation)
     numbers = np.arange(1, math.prod(kernel) * channels * filters + 1)
     has_channel_lanes = filters < line <= channels
@@ -118,26 +132,27 @@ def plan(
     else:
         starts = list(range(channels))
         source, strips = _packed_filters(numbers.reshape(-1, filters), line)
-    table = offsets(kernel, dilation, band.columns, channels, starts)
-    by_line = windows[1] < SLACK or is_more or (filters < line and not has_channel_lanes)
+    table = offsets(kernel, dilation, band, channels, starts)
+    by_line = windows[2] < SLACK or is_more or (filters < line and not has_channel_lanes)
     sizes = np.array(
         (*x, *windows, filters, *stride, *padding, *band, has_channel_lanes, by_line, has_relu, is_more), np.int64
     )
-    in_rows = (band.rows - 1) * stride[0] + band.reach
-    room = (in_rows * band.columns + SLACK * stride[1]) * channels + (windows[1] + SLACK) * filters + 8 * line
-    return Plan(sizes, table, strips, source, images * band.blocks, room)
+    room = (band.planes * band.size + SLACK * stride[2]) * channels + (windows[2] + SLACK) * filters + 8 * line
+    return Plan(sizes, table, strips, source, images * windows[0] * band.blocks, room)
 
 
 def _run(
     out: Array, x: Array, weight: Array, seen: Array, epilogue: Epilogue, stride: Sizes, padding: Sizes,
     dilation: Sizes,
 ) -> None:  # fmt: skip
-    """With the weight `seen` as (kH, kW, C, K)."""
+    """With the weight `seen` as (*kernel, C, K)."""
     if not out.size:
         return
     has_relu, is_more = epilogue.activation == "relu", epilogue.is_more
-    cut = plan(x.shape, out.shape, seen.shape[:2], stride, padding, dilation, out.dtype, has_relu, is_more)
-    lift = epilogue.lift(out.shape[3] + lanes_of(out.dtype), out.dtype)
+    cut = plan(
+        volumes(x.shape), volumes(out.shape), seen.shape[:3], stride, padding, dilation, out.dtype, has_relu, is_more
+    )
+    lift = epilogue.lift(out.shape[-1] + lanes_of(out.dtype), out.dtype)
 
     def pack(room: Array) -> None:
         numbers = np.zeros(weight.size + 1, out.dtype)
@@ -167,11 +182,11 @@ def _packed_filters(matrix: Array, line: int) -> tuple[Array, Array]:
 
 
 def _packed_channels(weight: Array, starts: list[int], line: int) -> tuple[Array, Array]:
-    """Weights (kH, kW, C, K) as [group of filters][step][filter][lane], and (first filter, filters, place) of groups.
+    """Weights (*kernel, C, K) as [group of filters][step][filter][lane], and (first filter, filters, place) of groups.
 
     Channels that two vectors share have their weight in the first of them.
     """
-    taps = weight.reshape(-1, *weight.shape[2:])
+    taps = weight.reshape(-1, *weight.shape[-2:])
     steps = np.zeros((len(taps), len(starts), line, taps.shape[2]), weight.dtype)
     for number, start in enumerate(starts):
         shared = max(0, number * line - start)
@@ -186,12 +201,27 @@ def _packed_channels(weight: Array, starts: list[int], line: int) -> tuple[Array
     return np.concatenate(parts), np.array(groups, np.int64)
 
 
+@inline
+def fill_band(band: Array, at: int, x: Array, volume: int, sizes: Array, plane: int, first_row: int, rows: int) -> None:
+    """Rows of all planes that windows of plane `plane` of the result see to band[at:], zero outside.
+
+    `volume` is the number of the volume in x.
+    """
+    depth, height, width, channels = sizes[DEPTH], sizes[HEIGHT], sizes[WIDTH], sizes[CHANNELS]
+    first = plane * sizes[DEEP] - sizes[PAD_DEEP]
+    for t in range(sizes[PLANES]):
+        z = first + t * sizes[BETWEEN]
+        fill_plane(band, at + t * sizes[SIZE] * channels, x, (volume * depth + z) * height * width * channels,
+                   height if 0 <= z < depth else 0, width, channels, first_row, rows, -sizes[PAD_ALONG],
+                   sizes[COLUMNS])  # fmt: skip
+
+
 @separate
-def fill_band(
-    band: Array, at: int, x: Array, image: int, height: int, width: int, channels: int, first_row: int, rows: int,
+def fill_plane(
+    band: Array, at: int, x: Array, plane: int, height: int, width: int, channels: int, first_row: int, rows: int,
     first_column: int, columns: int,
 ) -> None:  # fmt: skip
-    """Rows and columns of an image, zero outside, to band[at:]; `image` is the index of its first number in x."""
+    """Rows and columns of a plane, zero outside, to band[at:]; `plane` is the index of its first number in x."""
     left = min(max(0, -first_column), columns)
     stop = max(left, min(columns, width - first_column))
     for r in range(rows):
@@ -201,8 +231,8 @@ def fill_band(
             continue
         clear_line(band, begin, band, 0, left * channels)
         clear_line(band, begin + stop * channels, band, 0, (columns - stop) * channels)
-        move_line(band, begin + left * channels, x, image + (row * width + first_column + left) * channels,
-                 (stop - left) * channels)  # fmt: skip
+        move_line(band, begin + left * channels, x, plane + (row * width + first_column + left) * channels,
+                  (stop - left) * channels)  # fmt: skip
 
 
 @separate
@@ -254,28 +284,24 @@ def _slide(
     strips: Array, sizes: Array, room: Array,
 ) -> None:  # fmt: skip
     """Blocks of rows of windows begin to end."""
-    height, width, channels, out_height, out_width, filters = (
-        sizes[1], sizes[2], sizes[3], sizes[4], sizes[5], sizes[6],
-    )  # fmt: skip
-    down, along, pad_down, pad_along = sizes[7], sizes[8], sizes[9], sizes[10]
-    rows, blocks, reach, columns = sizes[11], sizes[12], sizes[13], sizes[14]
-    has_channel_lanes, by_line, is_more = sizes[15] != 0, sizes[16] != 0, sizes[18] != 0
-    floor = x.dtype.type(0 if sizes[17] else -np.inf)
-    at_line = ((rows - 1) * down + reach) * columns * channels + SLACK * along * channels + 2 * lanes(x)
+    out_depth, out_height, out_width, filters = sizes[OUT_DEPTH], sizes[OUT_HEIGHT], sizes[OUT_WIDTH], sizes[FILTERS]
+    down, step, rows, blocks = sizes[DOWN], sizes[ALONG] * sizes[CHANNELS], sizes[ROWS], sizes[IN_PLANE]
+    has_channel_lanes, by_line, is_more = sizes[OTHERS] != 0, sizes[OTHERS + 1] != 0, sizes[OTHERS + 3] != 0
+    floor = x.dtype.type(0 if sizes[OTHERS + 2] else -np.inf)
+    at_line = sizes[PLANES] * sizes[SIZE] * sizes[CHANNELS] + SLACK * step + 2 * lanes(x)
     for item in range(begin, end):
-        image, first = item // blocks, item % blocks * rows
+        plane, first = item // blocks, item % blocks * rows
         count = min(rows, out_height - first)
-        fill_band(room, 0, x, image * height * width * channels, height, width, channels, first * down - pad_down,
-                  (count - 1) * down + reach, -pad_along, columns)  # fmt: skip
+        fill_band(room, 0, x, plane // out_depth, sizes, plane % out_depth, first * down - sizes[PAD_DOWN],
+                  (count - 1) * down + sizes[REACH])  # fmt: skip
         for y in range(count):
-            target, source = (image * out_height + first + y) * out_width * filters, y * down * columns * channels
+            target = (plane * out_height + first + y) * out_width * filters
+            source = y * down * sizes[COLUMNS] * sizes[CHANNELS]
             c, ic = (room, at_line) if by_line else (out, target)
             if has_channel_lanes:
-                _row_over_channels(c, ic, filters, room, source, along * channels, table, weight, strips, lift,
-                                   out_width)  # fmt: skip
+                _row_over_channels(c, ic, filters, room, source, step, table, weight, strips, lift, out_width)
             else:
-                _row_over_filters(c, ic, filters, room, source, along * channels, table, weight, strips, lift,
-                                  out_width)  # fmt: skip
+                _row_over_filters(c, ic, filters, room, source, step, table, weight, strips, lift, out_width)
             if by_line and not is_more:
                 move_line(out, target, room, at_line, out_width * filters)
             elif by_line:

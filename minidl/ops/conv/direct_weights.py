@@ -20,10 +20,32 @@ from minidl.core import Array
 from minidl.device import kernel, parallel
 from minidl.device.dtypes import DType
 from minidl.device.inline import separate
+from minidl.device.lines import move_line
 from minidl.device.scratch import scratch
 from minidl.device.vectors import lanes, lanes_of
 from minidl.device.window_tiles import outer_tile
-from minidl.ops.conv.direct import band_of, fill_band, offsets, vector_starts
+from minidl.ops.conv.direct import (
+    ALONG,
+    CHANNELS,
+    COLUMNS,
+    DOWN,
+    FILTERS,
+    IN_PLANE,
+    OTHERS,
+    OUT_DEPTH,
+    OUT_HEIGHT,
+    OUT_WIDTH,
+    PAD_DOWN,
+    PLANES,
+    REACH,
+    ROWS,
+    SIZE,
+    band_of,
+    fill_band,
+    offsets,
+    vector_starts,
+)
+from minidl.ops.conv.volumes import in_three, volumes
 from minidl.ops.windows import Sizes
 
 # Rows times vectors of a tile: many rows with few vectors of filters, or few filters with many vectors of channels.
@@ -43,18 +65,18 @@ class Plan(NamedTuple):
     vectors: Array
     pieces: int
     total: int  # sums of a piece
-    place: Array  # of the sum for each weight (K, C, kH, kW)
+    place: Array  # of the sum for each weight (K, C, *kernel)
     room: int  # numbers that a thread needs
 
 
 @functools.lru_cache(maxsize=512)
 def plan(x: Sizes, g: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, dtype: DType) -> Plan:
     """Cut rows of windows into bands and pieces, and weights into tiles of numbers and vectors."""
-    (images, *windows, filters), channels, line = g, x[3], lanes_of(dtype)
+    (images, *windows, filters), channels, line = g, x[4], lanes_of(dtype)
     band = band_of(images, tuple(windows), channels, dtype.itemsize, kernel, stride, dilation)
     has_channel_lanes = filters < line <= channels
     starts = vector_starts(channels if has_channel_lanes else filters, line)
-    taps = offsets(kernel, dilation, band.columns, channels, starts if has_channel_lanes else [*range(channels)])
+    taps = offsets(kernel, dilation, band, channels, starts if has_channel_lanes else [*range(channels)])
     if has_channel_lanes:
         numbers, vectors = np.arange(filters, dtype=np.int64), taps
         shape = 4 if len(taps) < FEW_VECTORS else 2 if filters == 1 else 3
@@ -63,13 +85,12 @@ def plan(x: Sizes, g: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilat
         shape = 0 if len(starts) > 1 else 1
     rows, width = SHAPES[shape]
     numbers, vectors = _filled_up(numbers, rows), _filled_up(vectors, width)
-    items = images * band.blocks
+    items = images * windows[0] * band.blocks
     pieces = min(PIECES, items)
     sizes = np.array(
         (*x, *windows, filters, *stride, *padding, *band, has_channel_lanes, shape, items, pieces), np.int64
     )
-    in_rows = (band.rows - 1) * stride[0] + band.reach
-    room = in_rows * band.columns * channels + band.rows * windows[1] * filters + 4 * line
+    room = band.planes * band.size * channels + band.rows * windows[2] * filters + 4 * line
     shares = (len(numbers) // rows, len(vectors) // width, rows, width, line)
     sums = np.arange(math.prod(shares)).reshape(shares).swapaxes(1, 2).reshape(len(numbers), len(vectors), line)
     if has_channel_lanes:
@@ -87,11 +108,12 @@ def plan(x: Sizes, g: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilat
 
 
 def weight_gradient(out: Array, x: Array, g: Array, stride: Sizes, padding: Sizes, dilation: Sizes) -> None:
-    """The adjoint of a convolution in its weight: out (K, C, kH, kW) from x (N, H, W, C) and g (N, OH, OW, K)."""
+    """The adjoint of a convolution in its weight: out (K, C, *kernel) from x (N, *space, C) and g (N, *windows, K)."""
     if not g.size:
         out[...] = 0
         return
-    cut = plan(x.shape, g.shape, out.shape[2:], stride, padding, dilation, out.dtype)
+    window = in_three(out.shape[2:], stride, padding, dilation)
+    cut = plan(volumes(x.shape), volumes(g.shape), *window, out.dtype)
     with scratch(cut.pieces * cut.total, out.dtype) as sums:
         parallel(_sum_windows, cut.pieces, sums, x.reshape(-1), g.reshape(-1), cut.numbers, cut.vectors, cut.sizes,
                  block=1, scratch_size=cut.room)  # fmt: skip
@@ -145,24 +167,23 @@ def _sum_windows(
     begin: int, end: int, sums: Array, x: Array, g: Array, numbers: Array, vectors: Array, sizes: Array, room: Array
 ) -> None:
     """sums[piece][tile of rows][tile of vectors][row][vector] of pieces begin to end."""
-    height, width, channels, out_height, out_width, filters = (
-        sizes[1], sizes[2], sizes[3], sizes[4], sizes[5], sizes[6],
+    out_depth, out_height, out_width, filters = sizes[OUT_DEPTH], sizes[OUT_HEIGHT], sizes[OUT_WIDTH], sizes[FILTERS]
+    down, channels, rows, blocks = sizes[DOWN], sizes[CHANNELS], sizes[ROWS], sizes[IN_PLANE]
+    has_channel_lanes, shape, items, pieces = (
+        sizes[OTHERS] != 0, sizes[OTHERS + 1], sizes[OTHERS + 2], sizes[OTHERS + 3],
     )  # fmt: skip
-    down, along, pad_down, pad_along = sizes[7], sizes[8], sizes[9], sizes[10]
-    rows, blocks, reach, columns = sizes[11], sizes[12], sizes[13], sizes[14]
-    has_channel_lanes, shape, items, pieces = sizes[15] != 0, sizes[16], sizes[17], sizes[18]
-    at_slopes = ((rows - 1) * down + reach) * columns * channels
+    at_slopes = sizes[PLANES] * sizes[SIZE] * channels
+    x_down, x_step = down * sizes[COLUMNS] * channels, sizes[ALONG] * channels
     share = len(numbers) * len(vectors) * lanes(x)
     for piece in range(begin, end):
         sums[piece * share : (piece + 1) * share] = 0
         for item in range(items * piece // pieces, items * (piece + 1) // pieces):
-            image, first = item // blocks, item % blocks * rows
+            plane, first = item // blocks, item % blocks * rows
             count = min(rows, out_height - first)
-            fill_band(room, 0, x, image * height * width * channels, height, width, channels,
-                      first * down - pad_down, (count - 1) * down + reach, -pad_along, columns)  # fmt: skip
-            fill_band(room, at_slopes, g, image * out_height * out_width * filters, out_height, out_width, filters,
-                      first, count, 0, out_width)  # fmt: skip
-            x_down, x_step = down * columns * channels, along * channels
+            fill_band(room, 0, x, plane // out_depth, sizes, plane % out_depth, first * down - sizes[PAD_DOWN],
+                      (count - 1) * down + sizes[REACH])  # fmt: skip
+            move_line(room, at_slopes, g, (plane * out_height + first) * out_width * filters,
+                      count * out_width * filters)  # fmt: skip
             if has_channel_lanes:
                 _add_band(sums, piece * share, room, at_slopes, out_width * filters, filters, numbers,
                           0, x_down, x_step, vectors, shape, count, out_width)  # fmt: skip

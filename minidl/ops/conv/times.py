@@ -19,7 +19,7 @@ from minidl.errors import KernelError
 
 Factors = dict[str, dict[str, float]]
 on_change: list[Callable[[], None]] = []  # who remembers what followed from the factors
-FORMAT = 2  # of the file; another one when the estimates change
+FORMAT = 3  # of the file; another one when the estimates change
 
 
 def path() -> Path | None:

@@ -6,7 +6,8 @@ A 4×4 tile of the result depends on a 6×6 patch of the image. With the matrice
 
 36 products for each pair of channels where the sum itself takes 144. Over all channels each of the 36 positions is a
 matrix product, tiles × channels times channels × filters, which is where the time goes; the transforms cost about 170
-additions for each patch and channel, which pays from 8 channels on. The gradients are of the same kind: that of the
+additions for each patch and channel, which pays from 8 channels on. `winograd_form.py` has smaller forms of the same,
+for windows of 2×2 and 1×3. The gradients are of the same kind: that of the
 image has the weights turned; that of the weights is in `winograd_weights.py`. How larger windows, strides, dilations
 and volumes are made of 3×3 windows says `winograd_way.py`; here they only mean more channels or more filters.
 
@@ -37,34 +38,33 @@ import numpy as np
 
 from minidl.core import Array
 from minidl.core.remember import prepared
-from minidl.device import kernel, parallel
+from minidl.device import Kernel, kernel, parallel
 from minidl.device.dtypes import DType
 from minidl.device.patches import gathered_transform
 from minidl.device.vectors import lanes, lanes_of
 from minidl.device.whole_tiles import product, strip_width
 from minidl.ops.conv import winograd_many
 from minidl.ops.conv.epilogue import Epilogue
-from minidl.ops.conv.winograd_tiles import G, fill_patches, room_for, rounded, write_tiles
+from minidl.ops.conv.volumes import volumes
+from minidl.ops.conv.winograd_form import FORMS, Form
+from minidl.ops.conv.winograd_tiles import patches_of, room_for, rounded, writer_of
 from minidl.ops.conv.winograd_way import (
     CHANNELS,
     CUT,
     FILTERS,
     PHASES,
     PIECES,
-    WINDOW,
     Way,
     backward_way,
     forward_way,
 )
 from minidl.ops.windows import Sizes
 
-_weight_patch = gathered_transform(G)
-
 BLOCK_BYTES = 1 << 19  # of transformed patches
 FEWEST, MOST = 24, 96  # tiles of a block: fewer use each weight too seldom, more gain nothing
 ITEMS = 16  # pieces for threads at least, if need be with part of the filters each
 PART_VECTORS = 4  # of filters in a part, at least
-STEP_PARTS = 4  # parts of the filters for each of 36 positions, if the work goes by steps
+STEP_PARTS = 4  # parts of the filters for each position, if the work goes by steps
 BLOCKS = 32  # pieces of the work on weights
 WEIGHTS = 256  # strips times channels in one, at least: 0.02 ms of work
 SIZE, SHARE, PARTS, TOTAL = CUT, CUT + 2, CUT + 3, CUT + 4  # in the table of sizes
@@ -100,7 +100,7 @@ class Cut(NamedTuple):
     by_steps: bool  # all tiles go through one step at a time (`winograd_many.py`)
 
 
-def cut(total: int, channels: int, vectors: int, phases: int, dtype: DType) -> Cut:
+def cut(total: int, positions: int, channels: int, vectors: int, phases: int, dtype: DType) -> Cut:
     """The cut for so many tiles from `channels` channels of all pieces to `vectors` vectors of filters of each phase.
 
     Step by step, patches and products are written to memory and read again; block by block, every block reads all
@@ -109,7 +109,7 @@ def cut(total: int, channels: int, vectors: int, phases: int, dtype: DType) -> C
     line = lanes_of(dtype)
     filters = phases * vectors * line
     widest = max(rounded(channels, line), filters)
-    room = max(FEWEST, min(MOST, BLOCK_BYTES // (37 * widest * dtype.itemsize)))
+    room = max(FEWEST, min(MOST, BLOCK_BYTES // ((positions + 1) * widest * dtype.itemsize)))
     size = rounded(min(room, max(FEWEST, -(-total // ITEMS)), total), 4)
     blocks = -(-total // size)
     by_steps = blocks * channels * filters > 2 * total * (channels + filters) + channels * filters
@@ -143,16 +143,12 @@ def plan(way: Way, x: Sizes, out: Sizes, dtype: DType) -> Plan:
     """The plan for images x (N, planes, rows, columns, C) and results `out` (the same, K)."""
     line, total = lanes_of(dtype), way.total(x[0], out[1:4])
     vectors, channels = -(-out[4] // line), len(way.pieces) * x[4]
-    work = cut(total, channels, vectors, len(way.phases), dtype)
+    positions = way.form.positions
+    work = cut(total, positions, channels, vectors, len(way.phases), dtype)
     all_vectors = len(way.phases) * vectors
     slot = work.tiles * max(room_for(x[4], len(way.pieces), line), min(work.share, all_vectors) * line) + 2 * line
-    weights = 36 * (all_vectors * line * channels + 2 * line)
-    return Plan(work, way.sizes(x, out, (*work[:-1], total)), weights, 37 * slot + 4 * line)
-
-
-def volumes(shape: Sizes) -> Sizes:
-    """(N, rows, columns, C) as (N, 1, rows, columns, C)."""
-    return shape if len(shape) == 5 else (shape[0], 1, *shape[1:])
+    weights = positions * (all_vectors * line * channels + 2 * line)
+    return Plan(work, way.sizes(x, out, (*work[:-1], total)), weights, (positions + 1) * slot + 4 * line)
 
 
 def _run(
@@ -166,18 +162,18 @@ def _run(
     steps = np.array((work.share, filter_step, channel_step), np.int64)
     with prepared(
         ("winograd", work.share, way, filter_step), weight, made.weights,
-        lambda transformed: transform_weights(transformed, weight, made.sizes, way.tap_table, steps),
+        lambda transformed: transform_weights(transformed, weight, made.sizes, way, steps),
     ) as transformed:  # fmt: skip
         given = (out.reshape(-1), x.reshape(-1), transformed, lift, epilogue.added(out.dtype), epilogue.is_more,
                  epilogue.floor, made.sizes)  # fmt: skip
         if work.by_steps:
-            winograd_many.convolve(*given)
+            winograd_many.convolve(way.form, *given)
         else:
-            parallel(_convolve_tiles, work.blocks * work.parts, *given, block=1, scratch_size=made.room)
+            parallel(_convolve_tiles[way.form], work.blocks * work.parts, *given, block=1, scratch_size=made.room)
 
 
-def transform_weights(transformed: Array, weight: Array, sizes: Array, taps: Array, steps: Array) -> None:
-    """G w Gᵀ of all pairs of channels, as `product` wants it: [36][strip of filters][piece, channel][filter].
+def transform_weights(transformed: Array, weight: Array, sizes: Array, way: Way, steps: Array) -> None:
+    """G w Gᵀ of all pairs of channels, as `product` wants it: [position][strip of filters][piece, channel][filter].
 
     `steps` are the vectors in a part, and the numbers of the weight from filter to filter and from channel to channel.
     """
@@ -185,7 +181,8 @@ def transform_weights(transformed: Array, weight: Array, sizes: Array, taps: Arr
     strips = _strips(int(sizes[PHASES]) * -(-int(sizes[FILTERS]) // line), int(steps[0]))
     units = len(strips) * int(sizes[PIECES] * sizes[CHANNELS])
     block = max(WEIGHTS, -(-units // BLOCKS))
-    parallel(_transform_weights, units, transformed, weight.reshape(-1), strips, sizes, taps, steps, block=block)
+    given = (transformed, weight.reshape(-1), strips, sizes, way.tap_table, steps)
+    parallel(_transform_weights[way.form], units, *given, block=block)
 
 
 @functools.lru_cache(maxsize=512)
@@ -199,52 +196,71 @@ def _strips(vectors: int, share: int) -> Array:
     return np.array(strips, np.int64)
 
 
-@kernel(
-    "T[::1], const T[::1], const int64[:, ::1], const int64[::1], const int64[::1], const int64[::1]",
-    T=("float32", "float64"),
-)
-def _transform_weights(
-    begin: int, end: int, out: Array, weight: Array, strips: Array, sizes: Array, taps: Array, steps: Array
-) -> None:
-    """(Strip of filters, piece, channel) begin to end."""
-    filters, pieces, channels, line = sizes[FILTERS], sizes[PIECES], sizes[PIECES] * sizes[CHANNELS], lanes(out)
-    vectors = -(-filters // line)  # of a phase
-    position = sizes[PHASES] * vectors * line * channels + 2 * line  # no power of two: else all have one place in cache
-    for unit in range(begin, end):
-        strip, c = unit // channels, unit % channels
-        vector, width = strips[strip, 0], strips[strip, 1]
-        piece, source = c // sizes[CHANNELS], c % sizes[CHANNELS] * steps[2]
-        for v in range(width):
-            phase, f = (vector + v) // vectors, (vector + v) % vectors * line
-            _weight_patch(out, (vector * channels + c * width + v) * line, 6 * position, position,
-                          weight, source + f * steps[1], taps, (phase * pieces + piece) * WINDOW, steps[1],
-                          min(line, filters - f))  # fmt: skip
+def _transformer_of(form: Form) -> Kernel:
+    """What transforms weights."""
+    weight_patch = gathered_transform(form.down.g, form.along.g)
+    columns, window = form.along.reach, form.window
+
+    @kernel(
+        "T[::1], const T[::1], const int64[:, ::1], const int64[::1], const int64[::1], const int64[::1]",
+        T=("float32", "float64"),
+    )
+    def transform_weights(
+        begin: int, end: int, out: Array, weight: Array, strips: Array, sizes: Array, taps: Array, steps: Array
+    ) -> None:
+        """(Strip of filters, piece, channel) begin to end."""
+        filters, pieces, channels, line = sizes[FILTERS], sizes[PIECES], sizes[PIECES] * sizes[CHANNELS], lanes(out)
+        vectors = -(-filters // line)  # of a phase
+        position = (
+            sizes[PHASES] * vectors * line * channels + 2 * line
+        )  # no power of two: else all have one place in cache
+        for unit in range(begin, end):
+            strip, c = unit // channels, unit % channels
+            vector, width = strips[strip, 0], strips[strip, 1]
+            piece, source = c // sizes[CHANNELS], c % sizes[CHANNELS] * steps[2]
+            for v in range(width):
+                phase, f = (vector + v) // vectors, (vector + v) % vectors * line
+                weight_patch(out, (vector * channels + c * width + v) * line, columns * position, position,
+                             weight, source + f * steps[1], taps, (phase * pieces + piece) * window, steps[1],
+                             min(line, filters - f))  # fmt: skip
+
+    return transform_weights
 
 
-@kernel(
-    "T[::1], const T[::1], const T[::1], const T[::1], const T[::1], bool, float64, const int64[::1], T[::1]",
-    T=("float32", "float64"),
-)
-def _convolve_tiles(
-    begin: int, end: int, out: Array, x: Array, weight: Array, lift: Array, residual: Array, is_more: bool,
-    floor: float, sizes: Array, room: Array,
-) -> None:  # fmt: skip
-    """(Block of tiles, part of the filters) begin to end."""
-    channels, size, share, parts = sizes[PIECES] * sizes[CHANNELS], sizes[SIZE], sizes[SHARE], sizes[PARTS]
-    line = lanes(x)
-    vectors = sizes[PHASES] * -(-sizes[FILTERS] // line)
-    pitch = -(-(channels + max(0, line - sizes[CHANNELS])) // line) * line
-    out_pitch = min(share, vectors) * line
-    slot, position = size * max(pitch, out_pitch) + 2 * line, vectors * line * channels + 2 * line
-    room[: 2 * line] = 0  # zeros, and room for what falls outside
-    at = 4 * line
-    for item in range(begin, end):
-        first, part = item // parts * size, item % parts * share
-        count = min(size, sizes[TOTAL] - first)
-        wide = min(share, vectors - part)
-        fill_patches(room, at + slot, slot, pitch, x, sizes, first, count)
-        for p in range(36):
-            product(room, at + p * slot, out_pitch, room, at + (p + 1) * slot, pitch,
-                    weight, p * position + part * line * channels, (count + 3) // 4 * 4, wide, channels)  # fmt: skip
-        write_tiles(out, room, at, slot, out_pitch, lift, residual, sizes, first, count, part, wide, is_more, floor,
-                    room[: 2 * line])  # fmt: skip
+def _convolver_of(form: Form) -> Kernel:
+    """What convolves block by block."""
+    fill_patches, write_tiles, positions = patches_of(form), writer_of(form), form.positions
+
+    @kernel(
+        "T[::1], const T[::1], const T[::1], const T[::1], const T[::1], bool, float64, const int64[::1], T[::1]",
+        T=("float32", "float64"),
+    )
+    def convolve_tiles(
+        begin: int, end: int, out: Array, x: Array, weight: Array, lift: Array, residual: Array, is_more: bool,
+        floor: float, sizes: Array, room: Array,
+    ) -> None:  # fmt: skip
+        """(Block of tiles, part of the filters) begin to end."""
+        channels, size, share, parts = sizes[PIECES] * sizes[CHANNELS], sizes[SIZE], sizes[SHARE], sizes[PARTS]
+        line = lanes(x)
+        vectors = sizes[PHASES] * -(-sizes[FILTERS] // line)
+        pitch = -(-(channels + max(0, line - sizes[CHANNELS])) // line) * line
+        out_pitch = min(share, vectors) * line
+        slot, position = size * max(pitch, out_pitch) + 2 * line, vectors * line * channels + 2 * line
+        room[: 2 * line] = 0  # zeros, and room for what falls outside
+        at = 4 * line
+        for item in range(begin, end):
+            first, part = item // parts * size, item % parts * share
+            count = min(size, sizes[TOTAL] - first)
+            wide = min(share, vectors - part)
+            fill_patches(room, at + slot, slot, pitch, x, sizes, first, count)
+            for p in range(positions):
+                product(room, at + p * slot, out_pitch, room, at + (p + 1) * slot, pitch, weight,
+                        p * position + part * line * channels, (count + 3) // 4 * 4, wide, channels)  # fmt: skip
+            write_tiles(out, room, at, slot, out_pitch, lift, residual, sizes, first, count, part, wide, is_more, floor,
+                        room[: 2 * line])  # fmt: skip
+
+    return convolve_tiles
+
+
+_transform_weights = {form: _transformer_of(form) for form in FORMS}
+_convolve_tiles = {form: _convolver_of(form) for form in FORMS}

@@ -17,19 +17,19 @@ import math
 from typing import NamedTuple
 
 from minidl.core import Array
-from minidl.device import kernel, parallel
+from minidl.device import Kernel, kernel, parallel
 from minidl.device.dtypes import DType
 from minidl.device.patches import patch_transform
 from minidl.device.scratch import scratch
 from minidl.device.vectors import lanes, lanes_of
 from minidl.device.whole_tiles import product_turned
 from minidl.ops.conv import winograd_wide
-from minidl.ops.conv.winograd import part_of, volumes
-from minidl.ops.conv.winograd_tiles import G, fill_patches, fill_slopes, room_for, write_taps
-from minidl.ops.conv.winograd_way import CHANNELS, CUT, FILTERS, PIECES, WINDOW, Way, forward_way
+from minidl.ops.conv.volumes import volumes
+from minidl.ops.conv.winograd import part_of
+from minidl.ops.conv.winograd_form import FORMS, Form, alternating, turned
+from minidl.ops.conv.winograd_tiles import patches_of, room_for, slopes_of, write_taps
+from minidl.ops.conv.winograd_way import CHANNELS, CUT, FILTERS, PIECES, Way, forward_way
 from minidl.ops.windows import Sizes
-
-_weight_gradient = patch_transform(tuple(zip(*G, strict=True)), ((0, 2), (1,)))
 
 SUM_BYTES = 640 << 10  # of the sums of one block of filters
 BLOCK_BYTES = 640 << 10  # of transformed patches and tiles
@@ -51,11 +51,11 @@ class Cut(NamedTuple):
     parts: int  # of the tiles, with sums of their own
 
 
-def cut(total: int, pitch: int, vectors: int, dtype: DType) -> Cut:
+def cut(total: int, positions: int, pitch: int, vectors: int, dtype: DType) -> Cut:
     """The cut for so many tiles, between `pitch` channels of all pieces and `vectors` of filters."""
     line = lanes_of(dtype)
-    share = part_of(vectors, max(1, 36 * pitch * vectors * line * dtype.itemsize // SUM_BYTES))
-    room = max(FEWEST, min(MOST, BLOCK_BYTES // (36 * (pitch + share * line) * dtype.itemsize)))
+    share = part_of(vectors, max(1, positions * pitch * vectors * line * dtype.itemsize // SUM_BYTES))
+    room = max(FEWEST, min(MOST, BLOCK_BYTES // (positions * (pitch + share * line) * dtype.itemsize)))
     size = min(room, total)
     units, blocks = -(-total // size), -(-vectors // share)
     parts = max(1, min(-(-ITEMS // blocks), total // PART_TILES))
@@ -78,7 +78,7 @@ def plan(x: Sizes, g: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilat
     way, line = forward_way(kernel, stride, padding, dilation), lanes_of(dtype)
     assert way is not None, "choice.py takes only what can be made"
     total, pitch = way.total(g[0], g[1:4]), room_for(x[4], len(way.pieces), line)
-    work = cut(total, pitch, -(-g[4] // line), dtype)
+    work = cut(total, way.form.positions, pitch, -(-g[4] // line), dtype)
     return Plan(way, total, pitch, work, way.sizes(x, g, (*work, total)))
 
 
@@ -91,61 +91,79 @@ def weight_gradient(out: Array, x: Array, g: Array, stride: Sizes, padding: Size
     way, total, pitch, work, sizes = plan(
         volumes(x.shape), volumes(g.shape), out.shape[2:], stride, padding, dilation, out.dtype
     )
+    form = way.form
     given = (out.reshape(-1), x.reshape(-1), g.reshape(-1), sizes, way.tap_table)
-    if 36 * filters * pitch * out.itemsize > WIDE_BYTES and total >= WIDE_TILES:
-        winograd_wide.weight_gradient(*given, pitch, total)
+    if form.positions * filters * pitch * out.itemsize > WIDE_BYTES and total >= WIDE_TILES:
+        winograd_wide.weight_gradient(form, *given, pitch, total)
         return
     wide = min(work.share, -(-filters // line)) * line
-    room = 36 * (work.tiles * (pitch + wide) + wide * pitch + 6 * line) + 4 * line
-    with scratch(work.parts * WINDOW * filters * pitch, out.dtype) as sums:
-        parallel(_sum_tiles, work.blocks * work.parts, sums, *given[1:4], pitch, block=1, scratch_size=room)
-        parallel(_collect, filters, given[0], sums, sizes, way.tap_table, pitch, math.prod(out.shape[2:]),
+    room = form.positions * (work.tiles * (pitch + wide) + wide * pitch + 6 * line) + 4 * line
+    with scratch(work.parts * form.window * filters * pitch, out.dtype) as sums:
+        parallel(_sum_tiles[form], work.blocks * work.parts, sums, *given[1:4], pitch, block=1, scratch_size=room)
+        parallel(_collect, filters, given[0], sums, sizes, way.tap_table, pitch, math.prod(out.shape[2:]), form.window,
                  block=-(-filters // BLOCKS))  # fmt: skip
 
 
-@kernel("T[::1], const T[::1], const T[::1], const int64[::1], intp, T[::1]", T=("float32", "float64"))
-def _sum_tiles(begin: int, end: int, sums: Array, x: Array, g: Array, sizes: Array, pitch: int, room: Array) -> None:
-    """sums[part][place in the window][filter][piece, channel] of (block of filters, part) begin to end."""
-    size, units, share, parts, filters = sizes[SIZE], sizes[UNITS], sizes[SHARE], sizes[PARTS], sizes[FILTERS]
-    line = lanes(x)
-    vectors = -(-filters // line)
-    wide_pitch = min(share, vectors) * line
-    slot, wide_slot, sum_slot = size * pitch + 2 * line, size * wide_pitch + 2 * line, wide_pitch * pitch + 2 * line
-    room[:line] = 0
-    zeros = room[:line]
-    at = 4 * line
-    at_slopes = at + 36 * slot
-    at_sums = at_slopes + 36 * wide_slot
-    for item in range(begin, end):
-        block, part = item // parts * share, item % parts
-        wide = min(share, vectors - block)
-        made = min(wide * line, filters - block * line)
-        first_unit = units * part // parts
-        for unit in range(first_unit, units * (part + 1) // parts):
-            first = unit * size
-            count = min(size, sizes[TOTAL] - first)
-            fill_patches(room, at, slot, pitch, x, sizes, first, count)
-            fill_slopes(room, at_slopes, wide_slot, wide_pitch, g, sizes, first, count, block, wide)
-            for p in range(36):
-                product_turned(room, at_sums + p * sum_slot, pitch, room, at_slopes + p * wide_slot, wide_pitch,
-                               room, at + p * slot, pitch, (made + 3) // 4 * 4, pitch // line, count,
-                               unit > first_unit)  # fmt: skip
-        for f in range(made):
-            to = (part * WINDOW * filters + block * line + f) * pitch
-            for c in range(0, pitch, line):
-                _weight_gradient(sums, to + c, 3 * filters * pitch, filters * pitch, room, at_sums + f * pitch + c,
-                                 6 * sum_slot, sum_slot, 0, 6, 0, 6, zeros, line)  # fmt: skip
+def _summer_of(form: Form) -> Kernel:
+    """What sums tiles."""
+    fill_patches, fill_slopes = patches_of(form), slopes_of(form)
+    gradient = patch_transform(turned(form.down.g), turned(form.along.g), alternating(form.down.taps))
+    rows, columns, taps = form.down.reach, form.along.reach, form.along.taps
+    positions, window = form.positions, form.window
+
+    @kernel("T[::1], const T[::1], const T[::1], const int64[::1], intp, T[::1]", T=("float32", "float64"))
+    def sum_tiles(begin: int, end: int, sums: Array, x: Array, g: Array, sizes: Array, pitch: int, room: Array) -> None:
+        """sums[part][place in the window][filter][piece, channel] of (block of filters, part) begin to end."""
+        size, units, share, parts, filters = sizes[SIZE], sizes[UNITS], sizes[SHARE], sizes[PARTS], sizes[FILTERS]
+        line = lanes(x)
+        vectors = -(-filters // line)
+        wide_pitch = min(share, vectors) * line
+        slot, wide_slot, sum_slot = size * pitch + 2 * line, size * wide_pitch + 2 * line, wide_pitch * pitch + 2 * line
+        room[:line] = 0
+        zeros = room[:line]
+        at = 4 * line
+        at_slopes = at + positions * slot
+        at_sums = at_slopes + positions * wide_slot
+        for item in range(begin, end):
+            block, part = item // parts * share, item % parts
+            wide = min(share, vectors - block)
+            made = min(wide * line, filters - block * line)
+            first_unit = units * part // parts
+            for unit in range(first_unit, units * (part + 1) // parts):
+                first = unit * size
+                count = min(size, sizes[TOTAL] - first)
+                fill_patches(room, at, slot, pitch, x, sizes, first, count)
+                fill_slopes(room, at_slopes, wide_slot, wide_pitch, g, sizes, first, count, block, wide)
+                for p in range(positions):
+                    product_turned(room, at_sums + p * sum_slot, pitch, room, at_slopes + p * wide_slot, wide_pitch,
+                                   room, at + p * slot, pitch, (made + 3) // 4 * 4, pitch // line, count,
+                                   unit > first_unit)  # fmt: skip
+            for f in range(made):
+                to = (part * window * filters + block * line + f) * pitch
+                for c in range(0, pitch, line):
+                    gradient(sums, to + c, taps * filters * pitch, filters * pitch, room, at_sums + f * pitch + c,
+                             columns * sum_slot, sum_slot, 0, rows, 0, columns, zeros, line)  # fmt: skip
+
+    return sum_tiles
 
 
-@kernel("T[::1], T[::1], const int64[::1], const int64[::1], intp, intp", T=("float32", "float64"))
-def _collect(begin: int, end: int, out: Array, sums: Array, sizes: Array, taps: Array, pitch: int, size: int) -> None:
-    """The sum over parts, turned to [filter][channel][tap], for filters begin to end; a weight has `size` taps."""
+_sum_tiles = {form: _summer_of(form) for form in FORMS}
+
+
+@kernel("T[::1], T[::1], const int64[::1], const int64[::1], intp, intp, intp", T=("float32", "float64"))
+def _collect(
+    begin: int, end: int, out: Array, sums: Array, sizes: Array, taps: Array, pitch: int, size: int, window: int
+) -> None:
+    """The sum over parts, turned to [filter][channel][tap], for filters begin to end.
+
+    A weight has `size` taps, a piece `window`.
+    """
     filters, parts = sizes[FILTERS], sizes[PARTS]
     for f in range(begin, end):
         for part in range(1, parts):
-            for place in range(WINDOW):
+            for place in range(window):
                 to = (place * filters + f) * pitch
-                source = to + part * WINDOW * filters * pitch
+                source = to + part * window * filters * pitch
                 for c in range(pitch):
                     sums[to + c] += sums[source + c]
-        write_taps(out, f, sizes[CHANNELS], size, sums, f * pitch, filters * pitch, taps, sizes[PIECES])
+        write_taps(out, f, sizes[CHANNELS], size, sums, f * pitch, filters * pitch, taps, sizes[PIECES], window)

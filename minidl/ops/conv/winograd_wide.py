@@ -15,52 +15,60 @@ from __future__ import annotations
 import numpy as np
 
 from minidl.core import Array
-from minidl.device import kernel, parallel
+from minidl.device import Kernel, kernel, parallel
 from minidl.device.patches import patch_transform
 from minidl.device.scratch import scratch
 from minidl.device.vectors import lanes, lanes_of
 from minidl.device.whole_tiles import product_turned
-from minidl.ops.conv.winograd_tiles import G, fill_patches, fill_slopes, rounded, write_taps
-from minidl.ops.conv.winograd_way import CHANNELS, FILTERS, PIECES, WINDOW
-
-_weight_gradient = patch_transform(tuple(zip(*G, strict=True)), ((0, 2), (1,)))
+from minidl.ops.conv.winograd_form import FORMS, Form, alternating, turned
+from minidl.ops.conv.winograd_tiles import patches_of, rounded, slopes_of, write_taps
+from minidl.ops.conv.winograd_way import CHANNELS, FILTERS, PIECES
 
 CHUNK_BYTES = 16 << 20  # of transformed patches and tiles
 FILL_TILES = 16  # that a thread transforms at a time
 ROWS = 128  # filters of a product that a thread takes at a time
 
 
-def weight_gradient(out: Array, x: Array, g: Array, sizes: Array, taps: Array, pitch: int, total: int) -> None:
+def weight_gradient(
+    form: Form, out: Array, x: Array, g: Array, sizes: Array, taps: Array, pitch: int, total: int
+) -> None:
     """As `winograd_weights.weight_gradient`: flat arrays, a tile's patches in `pitch` numbers, `total` tiles."""
     filters, channels, line = int(sizes[FILTERS]), int(sizes[CHANNELS]), lanes_of(out.dtype)
-    wide = rounded(filters, line)
-    chunks = -(-total * 36 * (pitch + wide) * out.itemsize // CHUNK_BYTES)
+    wide, positions = rounded(filters, line), form.positions
+    chunks = -(-total * positions * (pitch + wide) * out.itemsize // CHUNK_BYTES)
     chunk = rounded(-(-total // chunks), FILL_TILES)
     slots = (chunk * pitch + 2 * line, chunk * wide + 2 * line, wide * pitch + 2 * line)
     parts = -(-wide // ROWS)
-    room = scratch(4 * line + 36 * (slots[0] + slots[1]), out.dtype)
-    with room as transformed, scratch(36 * slots[2], out.dtype) as sums:
+    at_slopes = 4 * line + positions * slots[0]
+    room = scratch(at_slopes + positions * slots[1], out.dtype)
+    with room as transformed, scratch(positions * slots[2], out.dtype) as sums:
         transformed[:line] = 0  # what stands for pixels outside
         for first in range(0, total, chunk):
             count = min(chunk, total - first)
-            cut = np.array((first, count, parts, pitch, *slots), np.int64)
-            parallel(_fill, -(-count // FILL_TILES), transformed, x, g, sizes, cut, block=1)
-            parallel(_multiply, 36 * parts, sums, transformed, sizes, cut, block=1)
-        parallel(_collect, filters, out, sums, sizes, taps, pitch, slots[2], out.size // (filters * channels),
-                 block=-(-filters // 32), scratch_size=WINDOW * pitch)  # fmt: skip
+            cut = np.array((first, count, parts, pitch, *slots, at_slopes), np.int64)
+            parallel(_fill[form], -(-count // FILL_TILES), transformed, x, g, sizes, cut, block=1)
+            parallel(_multiply, positions * parts, sums, transformed, sizes, cut, block=1)
+        parallel(_collect[form], filters, out, sums, sizes, taps, pitch, slots[2], out.size // (filters * channels),
+                 block=-(-filters // 32), scratch_size=form.window * pitch)  # fmt: skip
 
 
-@kernel("T[::1], const T[::1], const T[::1], const int64[::1], const int64[::1]", T=("float32", "float64"))
-def _fill(begin: int, end: int, transformed: Array, x: Array, g: Array, sizes: Array, cut: Array) -> None:
-    """Groups of tiles begin to end of a chunk: [36][tile][piece, channel], then [36][tile][filter]."""
-    first, count, pitch, slot, wide_slot, line = cut[0], cut[1], cut[3], cut[4], cut[5], lanes(x)
-    vectors = -(-sizes[FILTERS] // line)
-    for group in range(begin, end):
-        t = group * FILL_TILES
-        share = min(FILL_TILES, count - t)
-        fill_patches(transformed, 4 * line + t * pitch, slot, pitch, x, sizes, first + t, share)
-        fill_slopes(transformed, 4 * line + 36 * slot + t * vectors * line, wide_slot, vectors * line, g, sizes,
-                    first + t, share, 0, vectors)  # fmt: skip
+def _filler_of(form: Form) -> Kernel:
+    """The first step."""
+    fill_patches, fill_slopes = patches_of(form), slopes_of(form)
+
+    @kernel("T[::1], const T[::1], const T[::1], const int64[::1], const int64[::1]", T=("float32", "float64"))
+    def fill(begin: int, end: int, transformed: Array, x: Array, g: Array, sizes: Array, cut: Array) -> None:
+        """Groups of tiles begin to end of a chunk: [position][tile][piece, channel], then [position][tile][filter]."""
+        first, count, pitch, slot, wide_slot, line = cut[0], cut[1], cut[3], cut[4], cut[5], lanes(x)
+        vectors = -(-sizes[FILTERS] // line)
+        for group in range(begin, end):
+            t = group * FILL_TILES
+            share = min(FILL_TILES, count - t)
+            fill_patches(transformed, 4 * line + t * pitch, slot, pitch, x, sizes, first + t, share)
+            fill_slopes(transformed, cut[7] + t * vectors * line, wide_slot, vectors * line, g, sizes, first + t,
+                        share, 0, vectors)  # fmt: skip
+
+    return fill
 
 
 @kernel("T[::1], T[::1], const int64[::1], const int64[::1]", T=("float32", "float64"))
@@ -72,18 +80,32 @@ def _multiply(begin: int, end: int, sums: Array, transformed: Array, sizes: Arra
     for item in range(begin, end):
         p, row = item // parts, item % parts * ROWS
         rows = (min(ROWS, filters - row) + 3) // 4 * 4
-        product_turned(sums, p * sum_slot + row * pitch, pitch, transformed, at + 36 * slot + p * wide_slot + row, wide,
+        product_turned(sums, p * sum_slot + row * pitch, pitch, transformed, cut[7] + p * wide_slot + row, wide,
                        transformed, at + p * slot, pitch, rows, pitch // line, count, first > 0)  # fmt: skip
 
 
-@kernel("T[::1], const T[::1], const int64[::1], const int64[::1], intp, intp, intp, T[::1]", T=("float32", "float64"))
-def _collect(
-    begin: int, end: int, out: Array, sums: Array, sizes: Array, taps: Array, pitch: int, slot: int, size: int,
-    room: Array,
-) -> None:  # fmt: skip
-    """Gᵀ·sums·G of filters begin to end, turned to [filter][channel][tap]; a weight has `size` taps."""
-    line = lanes(out)
-    for f in range(begin, end):
-        for c in range(0, pitch, line):
-            _weight_gradient(room, c, 3 * pitch, pitch, sums, f * pitch + c, 6 * slot, slot, 0, 6, 0, 6, room, line)
-        write_taps(out, f, sizes[CHANNELS], size, room, 0, pitch, taps, sizes[PIECES])
+def _collector_of(form: Form) -> Kernel:
+    """The last step."""
+    gradient = patch_transform(turned(form.down.g), turned(form.along.g), alternating(form.down.taps))
+    rows, columns, beside, window = form.down.reach, form.along.reach, form.along.taps, form.window
+
+    @kernel(
+        "T[::1], const T[::1], const int64[::1], const int64[::1], intp, intp, intp, T[::1]", T=("float32", "float64")
+    )
+    def collect(
+        begin: int, end: int, out: Array, sums: Array, sizes: Array, taps: Array, pitch: int, slot: int, size: int,
+        room: Array,
+    ) -> None:  # fmt: skip
+        """Gᵀ·sums·G of filters begin to end, turned to [filter][channel][tap]; a weight has `size` taps."""
+        line = lanes(out)
+        for f in range(begin, end):
+            for c in range(0, pitch, line):
+                gradient(room, c, beside * pitch, pitch, sums, f * pitch + c, columns * slot, slot, 0, rows, 0, columns,
+                         room, line)  # fmt: skip
+            write_taps(out, f, sizes[CHANNELS], size, room, 0, pitch, taps, sizes[PIECES], window)
+
+    return collect
+
+
+_fill = {form: _filler_of(form) for form in FORMS}
+_collect = {form: _collector_of(form) for form in FORMS}

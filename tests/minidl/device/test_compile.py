@@ -345,3 +345,11 @@ def test_numba_can_be_switched_off_for_a_block() -> None:
         with pytest.raises(KernelError, match="switched off"):
             new_kernel().prepare(("float64",))
     assert bool(numba_status()) == before
+
+
+def test_functions_that_one_function_makes_have_names_of_their_own_for_the_linker() -> None:
+    def scaling(factor: float) -> Any:
+        return lambda x: factor * x
+
+    names = [numba_backend.for_numba(scaling(factor)).__qualname__ for factor in (2.0, 3.0, 2.0)]
+    assert names[0] == names[2] != names[1]

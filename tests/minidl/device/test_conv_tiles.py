@@ -18,11 +18,11 @@ from minidl.device.whole_tiles import product, product_turned, strip_width
 FLOATS = ("float32", "float64")
 needs_numba = pytest.mark.skipif(not numba_status(), reason="Numba is not installed")
 MATRIX = ((1.0, 0.0, -2.0), (0.0, 1.0, 1.0), (0.0, -1.0, 1.0), (2.0, 0.0, 0.0))
+ALONG = ((1.0, 3.0, 0.0), (-1.0, 1.0, 2.0))
 GROUPS = ((0, 3), (1, 2))
-_plain, _bounded = patch_transform(MATRIX, GROUPS), patch_transform(MATRIX, GROUPS, bounded=True)
-_gathered, _tile = gathered_transform(MATRIX), tile_transform(MATRIX, GROUPS)
-_careful = tile_transform(MATRIX, GROUPS, careful=True)
-_narrow = tile_transform(MATRIX, GROUPS, careful=True, narrow=True)
+_plain, _bounded = (patch_transform(MATRIX, ALONG, GROUPS, bounded=bounded) for bounded in (False, True))
+_gathered, _tile = gathered_transform(MATRIX, ALONG), tile_transform(MATRIX, ALONG, GROUPS)
+_careful, _narrow = (tile_transform(MATRIX, ALONG, GROUPS, careful=True, narrow=narrow) for narrow in (False, True))
 PLACES = np.array([0, 1, 2, 3, -1, 5, 6, 7, 8])  # of which the middle is zero
 
 
@@ -68,17 +68,17 @@ def test_whole_tiles_equal_numpy(dtype, sizes) -> None:
 def transform(begin: int, end: int, out: Any, x: Any, lift: Any, spare: Any, places: Any, which: int) -> None:
     n, floor = lanes(out), out.dtype.type(0)
     if which == 0:
-        _plain(out, 0, 4 * n, n, x, 0, 3 * n, n, 0, 3, 0, 3, spare, n)
+        _plain(out, 0, 2 * n, n, x, 0, 3 * n, n, 0, 3, 0, 3, spare, n)
     elif which == 1:
-        _bounded(out, 0, 4 * n, n, x, 0, 3 * n, n, 1, 3, -1, 2, spare, n - 1)
+        _bounded(out, 0, 2 * n, n, x, 0, 3 * n, n, 1, 3, -1, 2, spare, n - 1)
     elif which == 2:
-        _gathered(out, 0, 4 * n, n, x, 0, places, 0, 9, n - 1)
+        _gathered(out, 0, 2 * n, n, x, 0, places, 0, 9, n - 1)
     elif which == 3:
-        _tile(out, 0, 4 * n, n, x, 0, 3 * n, n, lift, 1, 4, 4, x, 0, 0, 0, floor, spare, n)
+        _tile(out, 0, 2 * n, n, x, 0, 3 * n, n, lift, 1, 4, 2, x, 0, 0, 0, floor, spare, n)
     elif which == 4:
-        _careful(out, 0, 4 * n, n, x, 0, 3 * n, n, lift, 1, 3, 2, x, 0, 2 * n, n, floor, spare, n)
+        _careful(out, 0, 2 * n, n, x, 0, 3 * n, n, lift, 1, 3, 1, x, 0, 2 * n, n, floor, spare, n)
     else:
-        _narrow(out, 0, 4 * n, n, x, 0, 3 * n, n, lift, 1, 3, 2, x, 0, 2 * n, n, floor, spare, n - 1)
+        _narrow(out, 0, 2 * n, n, x, 0, 3 * n, n, lift, 1, 3, 1, x, 0, 2 * n, n, floor, spare, n - 1)
 
 
 @pytest.mark.numba
@@ -86,24 +86,24 @@ def transform(begin: int, end: int, out: Any, x: Any, lift: Any, spare: Any, pla
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_transforms_equal_matrix_products(dtype) -> None:
     n = lanes_of(np.dtype(dtype))
-    m = np.array(MATRIX)
+    m, k = np.array(MATRIX), np.array(ALONG)
     x, lift = whole(9 * n, dtype=dtype), whole(n + 1, dtype=dtype, seed=1)
     grid = x.reshape(3, 3, n)
     bounded = grid.copy()
     bounded[0], bounded[:, 2], bounded[..., -1] = 0, 0, 0
     gathered = np.ascontiguousarray(x.reshape(n, 3, 3).transpose(1, 2, 0))
     gathered[..., -1], gathered[1, 1] = gathered[..., -2], 0
-    plain = np.einsum("ri,ijn,qj->rqn", m, grid, m)
+    plain = np.einsum("ri,ijn,qj->rqn", m, grid, k)
     careful = plain + lift[1:]
-    careful[:3, :2] = np.maximum(careful[:3, :2] + [[x[(2 * r + q) * n :][:n] for q in range(2)] for r in range(3)], 0)
-    careful[3:], careful[:, 2:] = 77, 77
+    careful[:3, 0] = np.maximum(careful[:3, 0] + [x[2 * r * n :][:n] for r in range(3)], 0)
+    careful[3:], careful[:, 1:] = 77, 77
     narrow = careful.copy()
     narrow[..., -1] = 77
-    wanted = [plain, np.einsum("ri,ijn,qj->rqn", m, bounded, m), np.einsum("ri,ijn,qj->rqn", m, gathered, m),
+    wanted = [plain, np.einsum("ri,ijn,qj->rqn", m, bounded, k), np.einsum("ri,ijn,qj->rqn", m, gathered, k),
               plain + lift[1:], careful, narrow]  # fmt: skip
     for which, result in enumerate(wanted):
         for run in (transform, transform.py_func):
-            out = np.full((4, 4, n), 77, dtype)
+            out = np.full((4, 2, n), 77, dtype)
             run(0, 1, out.reshape(-1), x, lift, np.zeros(n, dtype), PLACES, which)
             np.testing.assert_array_equal(out, result, err_msg=f"transform {which}")
 

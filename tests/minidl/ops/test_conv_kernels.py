@@ -117,6 +117,7 @@ def test_bits_do_not_depend_on_the_number_of_threads() -> None:
         ((8, 32, 500), (64, 32, 5), {"padding": (2,)}),
         ((3, 3, 40, 33), (24, 3, 5, 5), {}),
         ((3, 24, 40, 33), (2, 24, 3, 3), {}),
+        ((2, 1, 12, 20, 22), (24, 1, 3, 3, 3), {"padding": (1, 1, 1)}),
         ((3, 24, 30, 33), (48, 4, 3, 3), {"groups": 6}),
         ((3, 24, 30, 33), (3, 24, 1, 1), {}),
         ((1, 40, 9, 9), (130, 40, 3, 3), {}),
@@ -229,13 +230,14 @@ def test_winograd_is_exact_in_whole_numbers_once_they_are_rounded() -> None:
 
 
 def few():
-    """Up to 8 channels or filters with every kind of window, also in short rows and along one dimension."""
+    """Up to 8 channels or filters with every kind of window in one to three dimensions, also in short rows."""
     rng = np.random.default_rng(6)
     for channels, filters in [*itertools.product((1, 2, 3, 5, 8), (1, 3, 8, 12, 16, 20, 28, 33)),
                               *itertools.product((9, 16, 20, 33), (1, 2, 3, 7, 8))]:  # fmt: skip
-        kernel, dilation = rng.integers(1, 6, 2), rng.integers(1, 3, 2)
-        image = rng.integers(1, 40, 2) + dilation * (kernel - 1)
-        steps = {"stride": rng.integers(1, 3, 2), "padding": rng.integers(0, 4, 2), "dilation": dilation}
+        dims = int(rng.choice([1, 2, 2, 3]))
+        kernel, dilation = rng.integers(1, 6 if dims < 3 else 4, dims), rng.integers(1, 3, dims)
+        image = rng.integers(1, 40 if dims < 3 else 9, dims) + dilation * (kernel - 1)
+        steps = {"stride": rng.integers(1, 3, dims), "padding": rng.integers(0, 4, dims), "dilation": dilation}
         x, w = (2, channels, *image.tolist()), (filters, channels, *kernel.tolist())
         yield x, w, {name: tuple(step.tolist()) for name, step in steps.items()}
 
