@@ -5,8 +5,7 @@ Public functions ask here (`ops/precision.py`); ops themselves do not, and backw
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -46,14 +45,19 @@ _casting: ContextVar[Casting | None] = ContextVar("casting", default=None)
 current_casting = _casting.get
 
 
-@contextmanager
-def casting(asked: Casting | None) -> Iterator[None]:
+class casting:
     """Ask for this in the block; None computes in the types that are there."""
-    token = _casting.set(asked)
-    try:
-        yield
-    finally:
-        _casting.reset(token)
+
+    __slots__ = ("_asked", "_token")
+
+    def __init__(self, asked: Casting | None) -> None:
+        self._asked = asked
+
+    def __enter__(self) -> None:
+        self._token = _casting.set(self._asked)
+
+    def __exit__(self, *error: object) -> None:
+        _casting.reset(self._token)
 
 
 def is_castable(t: Tensor, to: DType) -> bool:

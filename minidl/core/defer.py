@@ -12,17 +12,18 @@ been computed at once.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex
 
 from minidl.core import registry
+from minidl.core.on_tape import OnTape
 from minidl.core.origin import refresh
 from minidl.core.spec import Spec
-from minidl.core.tape import is_recording, recording
-from minidl.core.tensor import Tensor
-from minidl.device import Array, Device, device_of
+from minidl.core.tape import is_recording, set_recording
+from minidl.core.tensor import Tensor, _new
+from minidl.device import Array, Device
 from minidl.device.dtypes import DType
 
 if TYPE_CHECKING:
@@ -32,69 +33,87 @@ if TYPE_CHECKING:
 Rule = Callable[["Waiting", int, tuple[Tensor, ...], dict[str, Any]], Tensor | None]
 
 rules: dict[str, dict[str, Rule]] = {}  # by the name of the op that takes in, and of the one that waits
-_window: ContextVar[list[weakref.ref[Waiting]] | None] = ContextVar("window", default=None)
-_places: dict[str, Any] = {
-    name: getattr(Tensor, name) for name in ("array", "node", "slot")
-}  # `Waiting` fills them late
+# What waits, or waited, in the outermost call of a module; None outside of all.
+Window = list["weakref.ref[Tensor]"]
+_window: ContextVar[Window | None] = ContextVar("window", default=None)
+# Ops may wait now if it is not None.
+window = _window.get
+_FEW = 16  # of a window that is not worth looking through for what has been computed
 
 
-class Waiting(Tensor):
-    """The result of an op that has not run yet. It runs when its array, or its place on the tape, is asked for."""
+class Asked(NamedTuple):
+    """What a waiting tensor is to become: the result of `op` on `inputs`."""
 
-    __slots__ = ("_known", "inputs", "is_recorded", "op", "params")
-
-    op: type[Op] | None  # None when it has run
+    op: type[Op]
+    spec: Spec
     inputs: tuple[Tensor, ...]
     params: dict[str, Any]
     is_recorded: bool
-    _known: Spec
+
+
+# Where tensors keep what `Waiting` fills late.
+_array, _node, _slot = [OnTape.__dict__[name] for name in ("array", "node", "slot")]
+
+
+class Waiting(Tensor):
+    """The result of an op that has not run yet. It runs when its array, or its place on the tape, is asked for.
+
+    From then on it is a plain tensor. Until then, `Asked` stands in the place of the array.
+    """
+
+    __slots__ = ()
+
+    asked: Asked = _array
 
     @staticmethod
     def for_result(op: type[Op], spec: Spec, inputs: tuple[Tensor, ...], params: dict[str, Any]) -> Waiting:
-        t = Waiting.__new__(Waiting)
-        t.op, t._known, t.inputs, t.params = op, spec, inputs, params
-        t.is_recorded = is_recording()
+        t = _new(Waiting)
+        needed, is_recorded = False, is_recording()
         for i in inputs:
             if i.origin is not None:
                 refresh(i)
+            needed = needed or i.requires_grad
         t.grad = t.hooks = t.origin = None
-        t.requires_grad = t.is_recorded and any(i.requires_grad for i in inputs)
+        t.requires_grad = is_recorded and needed
+        _array.__set__(t, tuple.__new__(Asked, (op, spec, inputs, params, is_recorded)))
         return t
 
     def settle(self) -> None:
         """Run the op now, if it has not run."""
-        if self.op is None:
+        asked = _array.__get__(self)
+        if type(asked) is not Asked:
             return
-        with recording(self.is_recorded):
-            result = self.op.run(self.inputs, self.params)
-        self.op, self.inputs, self.params = None, (), {}
-        for name, place in _places.items():
-            place.__set__(self, getattr(result, name))
+        op, _, inputs, params, is_recorded = asked
+        before = is_recording()
+        set_recording(is_recorded)
+        try:
+            result = op.run(inputs, params)
+        finally:
+            set_recording(before)
+        _node.__set__(self, result.node)
+        _slot.__set__(self, result.slot)
+        _array.__set__(self, result.array)
+        self.__class__ = Tensor  # type: ignore[assignment]  # of the same form in memory
 
-    @property
-    def spec(self) -> Spec:
-        return Spec(self.array.shape, self.array.dtype) if self.op is None else self._known
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.spec.shape
-
-    @property
-    def dtype(self) -> DType:
-        return self.spec.dtype
-
-    @property
-    def ndim(self) -> int:
-        return self.spec.ndim
+    op: type[Op] = property(attrgetter("asked.op"))  # type: ignore[assignment]
+    inputs: tuple[Tensor, ...] = property(attrgetter("asked.inputs"))  # type: ignore[assignment]
+    params: dict[str, Any] = property(attrgetter("asked.params"))  # type: ignore[assignment]
+    spec: Spec = property(attrgetter("asked.spec"))  # type: ignore[assignment]
+    shape: tuple[int, ...] = property(attrgetter("asked.spec.shape"))  # type: ignore[assignment]
+    dtype: DType = property(attrgetter("asked.spec.dtype"))  # type: ignore[assignment]
+    ndim: int = property(attrgetter("asked.spec.ndim"))  # type: ignore[assignment]
 
     @property
     def device(self) -> Device:
-        return device_of(self.array) if self.op is None else self.inputs[0].device
+        return self.asked.inputs[0].device
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
+        self.settle()
+        return super().__reduce_ex__(protocol)
 
 
-def _late(name: str) -> property:
+def _late(place: Any) -> property:
     """An attribute of a tensor that is not known before the op has run."""
-    place = _places[name]
 
     def get(self: Waiting) -> Any:
         self.settle()
@@ -107,44 +126,44 @@ def _late(name: str) -> property:
     return property(get, put)
 
 
-for _name in _places:
-    setattr(Waiting, _name, _late(_name))
+for _name, _place in (("array", _array), ("node", _node), ("slot", _slot)):
+    setattr(Waiting, _name, _late(_place))
 
 
-@contextmanager
-def deferring() -> Iterator[None]:
+class deferring:
     """Let ops wait inside the block; when it ends, all that is still wanted has been computed."""
-    if _window.get() is not None:
-        yield
-        return
-    token = _window.set([])
-    try:
-        yield
-        settle()
-    finally:
-        _window.reset(token)
 
+    __slots__ = ("_token",)
 
-def may_wait() -> bool:
-    """Whether ops may wait now."""
-    return _window.get() is not None
+    def __enter__(self) -> None:
+        self._token = None if window() is not None else _window.set([])  # inside another block that one goes on
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if self._token is None:
+            return
+        try:
+            if kind is None:
+                settle()
+        finally:
+            _window.reset(self._token)
 
 
 def waiting(op: type[Op], spec: Spec, inputs: tuple[Tensor, ...], params: dict[str, Any]) -> Waiting:
     """The result of `op`, not computed yet."""
     t = Waiting.for_result(op, spec, inputs, params)
-    window = _window.get()
-    if window is not None:
-        window[:] = [ref for ref in window if _waits(ref)]
-        window.append(weakref.ref(t))
+    here = window()
+    if here is not None:
+        if len(here) > _FEW:
+            here[:] = [ref for ref in here if type(ref()) is Waiting]
+        here.append(weakref.ref(t))
     return t
 
 
 def settle(changing: tuple[Array, ...] | None = None) -> None:
     """Compute what waits for any of these arrays, which are about to change; for all there are, if None."""
-    for ref in tuple(_window.get() or ()):
+    for ref in tuple(window() or ()):
         t = ref()
-        if t is not None and t.op is not None and (changing is None or _looks_at(t, changing)):
+        if type(t) is Waiting and (changing is None or _looks_at(t, changing)):
             t.settle()
 
 
@@ -161,23 +180,18 @@ def absorbs(taker: str, waits: str) -> Callable[[Rule], Rule]:
 def absorbed(name: str, inputs: tuple[Tensor, ...], params: dict[str, Any]) -> Tensor | None:
     """The result of op `name` together with one of its inputs that waits; None if none can be taken in."""
     for position, t in enumerate(inputs):
-        if isinstance(t, Waiting) and t.op is not None and t.is_recorded == is_recording():
-            rule = rules[name].get(t.op.name)
+        if type(t) is Waiting and t.asked.is_recorded == is_recording():
+            rule = rules[name].get(t.asked.op.name)
             result = None if rule is None else rule(t, position, inputs, params)
             if result is not None:
                 return result
     return None
 
 
-def _waits(ref: weakref.ref[Waiting]) -> bool:
-    t = ref()
-    return t is not None and t.op is not None
-
-
 def _looks_at(t: Tensor, changing: tuple[Array, ...]) -> bool:
     """Whether `t`, computed or not, depends on memory that is about to change."""
-    if isinstance(t, Waiting) and t.op is not None:
-        return any(_looks_at(i, changing) for i in t.inputs)
+    if type(t) is Waiting:
+        return any(_looks_at(i, changing) for i in t.asked.inputs)
     return any(_owner(t.array) is _owner(a) for a in changing)
 
 

@@ -1,33 +1,35 @@
-"""Op: the base of every room, and the one place where a kernel is chosen."""
+"""Op: the base of every room."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Mapping
+from operator import attrgetter
 from types import CodeType
 from typing import Any, ClassVar
 
 import numpy as np
 
 from minidl.core import defer, registry
-from minidl.core.defer import may_wait
+from minidl.core.defer import window
 from minidl.core.origin import Origin, refresh
 from minidl.core.spec import Spec, spec_of
-from minidl.core.tape import OUT, Call, Grads, Kernel, Node, Source, is_recording, launch, recording
+from minidl.core.tape import OUT, Grads, Node, Source, is_recording, launch, recording
 from minidl.core.tensor import Tensor
 from minidl.core.versions import note_change
-from minidl.device import CPU, Array, Device, device_of, empty, numba_enabled
-from minidl.device.background import compiles_in_background, run_or
+from minidl.core.way import overrides, way_of
+from minidl.device import Array
+from minidl.device.background import run_or
 from minidl.device.dtypes import DType, float32, in_float32, is_narrow, round_back
-from minidl.device.layout import channels_last_view, common_order, hands_on, in_order
-from minidl.device.turn import contiguous, copy_into
-from minidl.errors import DeviceError, GradError
+from minidl.device.memory import fresh
+from minidl.errors import GradError
 
 # What is known of a call before its numbers are: the results' specs; whether they are a tuple (of one, it may be); and
 # the types in which kernels take the inputs, None for those they have. A plain tuple is unpacked in 10 ns.
 Plan = tuple[tuple[Spec, ...], bool, tuple[DType, ...] | None]
+
+
+_array_of, _tensor_of = attrgetter("array"), Tensor.of
 
 
 class Op:
@@ -72,6 +74,8 @@ class Op:
     strided: ClassVar[bool] = False
     # (out, *arrays, **params) -> None: CUDA C++, on C-contiguous CuPy arrays that `cuda_takes` accepts.
     cuda: ClassVar[Callable[..., None] | None] = None
+    # How many of its first inputs it changes in place: an `UpdateOp`, then.
+    updates: ClassVar[int] = 0
 
     def __init_subclass__(cls) -> None:
         if "name" not in cls.__dict__:
@@ -107,7 +111,7 @@ class Op:
     @classmethod
     def apply(cls, *inputs: Tensor, **params: Any) -> Any:
         """Run this op on `inputs` and put the step on the tape; inside a module's call it may wait (`core.defer`)."""
-        if may_wait() and not _overrides.get():
+        if window() is not None and not overrides():
             if cls.name in defer.rules and (taken := defer.absorbed(cls.name, inputs, params)) is not None:
                 return taken
             if cls.defers:
@@ -118,21 +122,20 @@ class Op:
     @classmethod
     def run(cls, inputs: tuple[Tensor, ...], params: dict[str, Any]) -> Any:
         """Run this op now and put the step on the tape."""
-        arrays = tuple([t.array for t in inputs])
-        specs = tuple(map(spec_of, arrays))
-        outs, several, types = cls.plan(*specs, **params)
+        arrays = tuple(map(_array_of, inputs))
+        specs, outs, several, types, places, own, stand_in = way_of(cls, arrays, params)
         if types is not None:
             return cls._run_in(types, inputs, params, specs)
-        device = common_device(cls.name, arrays)
-        kernel = select_kernel(cls, device, arrays, params)
-        out = _allocate(cls, outs, device, kernel, arrays)
-        call = Call.of(cls, kernel, out if several else out[0], arrays, params)
-        if compiles_in_background():
-            instead = Call.of(cls, functools.partial(cls.reference, device.xp), call.out, arrays, params)
-            run_or(lambda: launch(call), lambda: launch(instead))
+        out = tuple(map(fresh, places))
+        given = out if several else out[0]
+        kernel: Any = own or cls.cpu
+        if stand_in is None:
+            launch(cls, kernel, given, arrays, params)
         else:
-            launch(call)
-        results = cls.record(inputs, params, specs, outs, tuple([Tensor.of(a) for a in out]))
+            run_or(*[functools.partial(launch, cls, k, given, arrays, params) for k in (kernel, stand_in)])
+        results = tuple(map(_tensor_of, out))
+        if is_recording():
+            results = cls.record(inputs, params, specs, outs, results)
         return results if several else results[0]
 
     @classmethod
@@ -144,7 +147,7 @@ class Op:
         with recording(False):
             computed = cls.run(tuple([t.to(dtype) for t, dtype in zip(inputs, types, strict=True)]), params)
             rounded = [t.to(spec.dtype) for t, spec in zip(computed if several else (computed,), outs, strict=True)]
-        results = cls.record(inputs, params, specs, outs, tuple(rounded))
+        results = cls.record(inputs, params, specs, outs, tuple(rounded)) if is_recording() else tuple(rounded)
         for t in results:
             if t.node is not None:
                 t.node.in_float32 = any(is_narrow(s.dtype) for s in specs)
@@ -164,9 +167,7 @@ class Op:
         outs: tuple[Spec, ...],
         results: tuple[Tensor, ...],
     ) -> tuple[Tensor, ...]:
-        """Put one step on the tape, if it is recorded now and any input needs a gradient."""
-        if not is_recording():
-            return results
+        """Put one step on the tape, while steps are recorded, if any input needs a gradient."""
         needed = False
         for t in inputs:
             if t.origin is not None:
@@ -252,127 +253,15 @@ class UpdateOp(Op):
 
     @classmethod
     def apply(cls, *inputs: Tensor, **params: Any) -> None:
-        _, _, types = cls.plan(*[t.spec for t in inputs], **params)
-        given = tuple([t.array for t in inputs])
+        given = tuple(map(_array_of, inputs))
         defer.settle(given[: cls.updates])
-        arrays = given if types is None else tuple(map(in_float32, given))
+        way, arrays = way_of(cls, given, params), given
+        if way.types is not None:
+            arrays = tuple(map(in_float32, given))
+            way = way_of(cls, arrays, params)
         out, rest = arrays[: cls.updates], arrays[cls.updates :]
-        kernel = select_kernel(cls, common_device(cls.name, arrays), arrays, params)
-        launch(Call.of(cls, kernel, out if cls.updates > 1 else out[0], rest, params))
-        if types is not None:
+        launch(cls, way.kernel or cls.cpu, out if cls.updates > 1 else out[0], rest, params)  # type: ignore[arg-type]
+        if arrays is not given:
             round_back(out, given)
         for array in given[: cls.updates]:
             note_change(array, cls.name)
-
-
-def common_device(name: str, arrays: tuple[Array, ...]) -> Device:
-    """The device of all `arrays`.
-
-    Raises:
-        DeviceError: if they live on several.
-    """
-    for array in arrays:
-        if type(array) is not np.ndarray:
-            break
-    else:
-        return CPU  # the usual case, in a sixth of the time
-    device = device_of(arrays[0])
-    for array in arrays[1:]:
-        if device_of(array) != device:
-            raise DeviceError(f"{name}: inputs are on {device} and {device_of(array)}; move them with .to(device)")
-    return device
-
-
-_overrides: ContextVar[Mapping[str, Kernel]] = ContextVar("overrides", default={})  # noqa: B039 - never changed
-
-
-@contextmanager
-def use_kernel(name: str, kernel: Kernel) -> Iterator[None]:
-    """Run op `name` by `kernel(out, *arrays, **params)` inside the block.
-
-    Arrays come as they are, whatever their strides. Prove a kernel first with `minidl.testing.check_kernel`.
-
-    Raises:
-        KernelError: if there is no op of that name.
-    """
-    token = _overrides.set({**_overrides.get(), registry.find_op(name).name: kernel})
-    try:
-        yield
-    finally:
-        _overrides.reset(token)
-
-
-def select_kernel(op: type[Op], device: Device, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> Kernel:
-    """The kernel that runs `op` on `arrays`: the user's, else the device's fast one, else the reference."""
-    overrides = _overrides.get()
-    if op.name in overrides:
-        return overrides[op.name]
-    if device.type == "cpu" and op.cpu is not None and op.cpu_takes(arrays, params) and numba_enabled():
-        if op.strided:
-            return op.cpu
-        return functools.partial(_on_images if op.images else _in_one_order if op.elementwise else _on_contiguous, op)
-    if device.type == "cuda" and op.cuda is not None and op.cuda_takes(arrays, params):
-        return functools.partial(_on_contiguous_cuda, op)
-    return functools.partial(op.reference, device.xp)
-
-
-def _allocate(
-    op: type[Op], specs: tuple[Spec, ...], device: Device, kernel: Kernel, arrays: tuple[Array, ...]
-) -> tuple[Array, ...]:
-    """Fresh memory for results, in the layout that the kernel writes: its own, or else that of its inputs."""
-    how = getattr(kernel, "func", None)
-    if device.type != "cpu" or how is _on_contiguous:
-        return tuple([empty(device, *s) for s in specs])
-    if op.elementwise:
-        order = common_order(specs[0].shape, arrays)
-        return tuple([empty(device, *s, order=order) for s in specs])
-    if how is _on_images:
-        last = OUT in op.image_sources
-    else:
-        last = len(specs[0].shape) > 2 and any(hands_on(a, specs[0].shape) for a in arrays)
-    if len(specs) == 1:
-        return (empty(device, *specs[0], channels_last=last),)
-    return tuple([empty(device, *s, channels_last=last) for s in specs])
-
-
-def _on_contiguous(op: type[Op], out: Any, /, *arrays: Array, **params: Any) -> None:
-    op.cpu(out, *map(contiguous, arrays), **params)  # type: ignore[misc]
-
-
-def _on_contiguous_cuda(op: type[Op], out: Any, /, *arrays: Array, **params: Any) -> None:
-    op.cuda(out, *[a if a.flags.c_contiguous else a.copy() for a in arrays], **params)  # type: ignore[misc]
-
-
-def _in_one_order(op: type[Op], out: Any, /, *arrays: Array, **params: Any) -> None:
-    """Run an element-wise kernel on the memory as it lies."""
-    results = out if type(out) is tuple else (out,)
-    order = None
-    if not all(a.flags.c_contiguous for a in (*results, *arrays)):
-        whole = max((*results, *arrays), key=np.ndim)  # the first result, unless it is a sum
-        order = common_order(whole.shape, (whole, *arrays))
-    if order is None:
-        _run(op, results, arrays, params, several=type(out) is tuple)
-    else:
-        seen = [in_order(a, order) for a in (*results, *arrays)]
-        _run(op, tuple(seen[: len(results)]), seen[len(results) :], params, several=type(out) is tuple)
-
-
-def _on_images(op: type[Op], out: Any, /, *arrays: Array, **params: Any) -> None:
-    """Run a channels-last kernel; its other arrays are C-contiguous."""
-    sources = op.image_sources
-    results = out if type(out) is tuple else (out,)
-    if OUT in sources:
-        results = tuple([channels_last_view(a) for a in results])
-    given = [channels_last_view(a) if i in sources else a for i, a in enumerate(arrays)]
-    _run(op, results, given, params, several=type(out) is tuple)
-
-
-def _run(
-    op: type[Op], results: tuple[Array, ...], arrays: Sequence[Array], params: dict[str, Any], several: bool
-) -> None:
-    """Give the kernel C-contiguous arrays, and carry what it wrote to results that lie in another way."""
-    written = [a if a.flags.c_contiguous else empty(CPU, a.shape, a.dtype) for a in results]
-    op.cpu(tuple(written) if several else written[0], *map(contiguous, arrays), **params)  # type: ignore[misc]
-    for result, array in zip(results, written, strict=True):
-        if array is not result:
-            copy_into(result, array)

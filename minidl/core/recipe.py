@@ -25,9 +25,7 @@ class Recipe(NamedTuple):
     node: Node
 
 
-def recipe_or_value(value: Tensor | None) -> Tensor | Recipe | None:
-    """A recipe for `value` if its op `recomputes` and keeps all that it was made of; else `value` itself."""
-    if value is None or (node := value.node) is None or not node.op.recomputes:
-        return value
+def recipe_or_value(value: Tensor, node: Node) -> Tensor | Recipe:
+    """A recipe for what `node` made, if that keeps all that it was made of; else `value` itself."""
     inputs = node.kept_inputs()
     return value if inputs is None else Recipe(node.op, inputs, node.params, node)

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import functools
 import weakref
-from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ import numpy as np
 from minidl.core import versions
 from minidl.device import Array, numba_enabled
 from minidl.device.digest import digest
+from minidl.device.dtypes import DType
 from minidl.device.scratch import scratch
 from minidl.device.vectors import aligned_empty
 
@@ -65,23 +66,34 @@ def remembered(what: Hashable, arrays: tuple[Array, ...], make: Callable[[], tup
     return memory.made  # type: ignore[no-any-return]
 
 
-@contextmanager
-def prepared(what: Hashable, weight: Array, size: int, fill: Callable[[Array], None]) -> Iterator[Array]:
+def prepared(what: Hashable, weight: Array, size: int, fill: Callable[[Array], None]) -> AbstractContextManager[Array]:
     """At least `size` numbers that `fill` writes, which depend on `what` and `weight` alone; for reading, inside only.
 
     While the weight keeps changing this is scratch memory.
     """
     memory = _memory_of(what, (weight,))
     if memory is None:
-        with scratch(size, weight.dtype) as room:
-            fill(room)
-            yield room
-        return
+        return _Filled(size, weight.dtype, fill)
     if memory.made is None:
         room = aligned_empty(size, weight.dtype)
         fill(room)
         memory.made = room
-    yield memory.made
+    return nullcontext(memory.made)
+
+
+class _Filled(scratch):
+    """Scratch memory that is filled at the beginning."""
+
+    __slots__ = ("_fill",)
+
+    def __init__(self, size: int, dtype: DType, fill: Callable[[Array], None]) -> None:
+        super().__init__(size, dtype)
+        self._fill = fill
+
+    def __enter__(self) -> Array:
+        room = super().__enter__()
+        self._fill(room)
+        return room
 
 
 def _memory_of(what: Hashable, arrays: tuple[Array, ...]) -> _Memory | None:

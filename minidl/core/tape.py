@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from minidl.core import registry, versions
@@ -42,11 +43,6 @@ class Call(NamedTuple):
     inputs: tuple[Array, ...]
     params: dict[str, Any]
 
-    @staticmethod
-    def of(op: type[Op], kernel: Kernel, out: Any, inputs: tuple[Array, ...], params: dict[str, Any]) -> Call:
-        """The same as `Call(...)`, in half the time: one is made for every op."""
-        return tuple.__new__(Call, (op, kernel, out, inputs, params))
-
     def run(self) -> None:
         self.kernel(self.out, *self.inputs, **self.params)
 
@@ -56,14 +52,13 @@ _recording: ContextVar[bool] = ContextVar("recording", default=True)
 _noting: ContextVar[Callable[[Node], None] | None] = ContextVar("noting", default=None)
 
 
-def launch(call: Call) -> None:
+def launch(op: type[Op], kernel: Kernel, out: Any, inputs: tuple[Array, ...], params: dict[str, Any]) -> None:
     """Run one kernel, by way of the innermost `launching` block. No kernel runs anywhere else."""
     through = _launcher.get()
     if through is None:
-        _, kernel, out, inputs, params = call
         kernel(out, *inputs, **params)
     else:
-        through(call)
+        through(Call(op, kernel, out, inputs, params))
 
 
 @contextmanager
@@ -81,9 +76,8 @@ def launcher() -> Callable[[Call], None]:
     return _launcher.get() or Call.run
 
 
-def is_recording() -> bool:
-    """Whether steps are put on the tape now."""
-    return _recording.get()
+# Whether steps are put on the tape now.
+is_recording = _recording.get
 
 
 def set_recording(enabled: bool) -> None:
@@ -91,14 +85,19 @@ def set_recording(enabled: bool) -> None:
     _recording.set(enabled)
 
 
-@contextmanager
-def recording(enabled: bool) -> Iterator[None]:
+class recording:
     """Put the steps of the block on the tape, or leave them off."""
-    token = _recording.set(enabled)
-    try:
-        yield
-    finally:
-        _recording.reset(token)
+
+    __slots__ = ("_enabled", "_token")
+
+    def __init__(self, enabled: bool) -> None:
+        self._enabled = enabled
+
+    def __enter__(self) -> None:
+        self._token = _recording.set(self._enabled)
+
+    def __exit__(self, *error: object) -> None:
+        _recording.reset(self._token)
 
 
 @contextmanager
@@ -116,6 +115,9 @@ def noting(each: Callable[[Node], None]) -> Iterator[None]:
         yield
     finally:
         _noting.reset(token)
+
+
+_needs = attrgetter("requires_grad")
 
 
 class Node:
@@ -140,8 +142,10 @@ class Node:
     ) -> None:
         self.number = versions.tick()
         self.op, self.params, self.specs, self.outs = op, params, specs, outs
-        self.needs = tuple([t.requires_grad for t in inputs])
-        self.edges = tuple([edge_of(t) if t.requires_grad else None for t in inputs])
+        self.needs: tuple[bool, ...] = tuple(map(_needs, inputs))
+        self.edges: tuple[Edge | None, ...] = tuple(
+            [None if not t.requires_grad else t if t.node is None else (t.node, t.slot) for t in inputs]
+        )
         self.hooks: NodeHooks | None = None
         self.in_float32 = False  # whether the gradient is computed in float32, from 16-bit floats
         self._saved: Any = _kept(op, inputs, results, self.needs) if op.sources else ()
@@ -165,7 +169,7 @@ class Node:
             )
         if callable(self._saved):
             return self._saved(self)  # type: ignore[no-any-return]
-        if versions.latest > self.number:
+        if versions.latest > self.number and _is_changed(self._saved, self.number):
             check_unchanged(self, _named(self.op.saves, self._saved))
         values = [
             _made_again(value) if type(value) is Recipe
@@ -225,6 +229,15 @@ def check_unchanged(node: Node, saved: Iterable[tuple[str, Tensor | None]], unti
             )
 
 
+def _is_changed(saved: Any, since: int) -> bool:
+    """Whether the memory of a saved value, or of one in a tuple, was changed after the tick `since`."""
+    if type(saved) is Recipe:
+        saved = saved.inputs
+    if type(saved) is tuple:
+        return any(_is_changed(value, since) for value in saved)
+    return saved is not None and versions.last_change(saved.array) > since
+
+
 def _kept(
     op: type[Op], inputs: tuple[Tensor, ...], results: tuple[Tensor, ...], needs: tuple[bool, ...]
 ) -> tuple[Any, ...]:
@@ -275,7 +288,10 @@ def _is_no_tensor(value: Any) -> bool:
 def _picked(inputs: tuple[Tensor, ...], source: int | slice) -> Any:
     if isinstance(source, slice):
         return inputs[source]
-    return recipe_or_value(inputs[source]) if source < len(inputs) else None
+    if source >= len(inputs):
+        return None
+    value = inputs[source]
+    return value if value.node is None or not value.node.op.recomputes else recipe_or_value(value, value.node)
 
 
 # Where a gradient goes: result `slot` of a node, or a leaf tensor.

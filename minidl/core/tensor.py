@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
 
 from minidl.core import registry
 from minidl.core.on_tape import OnTape
-from minidl.core.spec import Spec, spec_of
+from minidl.core.spec import Spec
 from minidl.core.tape import Node, is_recording
 from minidl.device import Array, Device, device_of, dtypes, to_device
 from minidl.device import device as find_device
@@ -107,25 +108,18 @@ class Tensor(OnTape):
 
     # -- what it is ------------------------------------------------------------------------------------------------
 
+    # Without a function of Python's: everybody asks for them.
+    shape: tuple[int, ...] = property(attrgetter("array.shape"))  # type: ignore[assignment]
+    dtype: DType = property(attrgetter("array.dtype"))  # type: ignore[assignment]
+    ndim: int = property(attrgetter("array.ndim"))  # type: ignore[assignment]
+
     @property
     def spec(self) -> Spec:
-        return spec_of(self.array)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.array.shape  # type: ignore[no-any-return]
-
-    @property
-    def dtype(self) -> DType:
-        return self.array.dtype  # type: ignore[no-any-return]
+        return tuple.__new__(Spec, (self.array.shape, self.array.dtype))  # what `spec_of` does, in half the time
 
     @property
     def device(self) -> Device:
         return device_of(self.array)
-
-    @property
-    def ndim(self) -> int:
-        return self.array.ndim  # type: ignore[no-any-return]
 
     @property
     def data(self) -> Tensor:

@@ -62,7 +62,7 @@ def walk_back(
     starts = [edge_of(root) for root, _ in roots]
     targets = None if wanted is None else _Targets(wanted, starts)
     with recording(create_graph), casting(None):
-        _Walk(roots, retain_graph, targets, accumulate).run()
+        _Walk(starts, [grad for _, grad in roots], retain_graph, targets, accumulate).run()
     return () if targets is None else tuple([targets.found.get(edge_of(t)) for t in targets.wanted])
 
 
@@ -70,16 +70,16 @@ class _Walk:
     """One walk: what waits at which vertex, and how many users of it have not been visited."""
 
     def __init__(
-        self, roots: Sequence[tuple[Tensor, Tensor]], retain_graph: bool, targets: _Targets | None, accumulate: bool
+        self, starts: list[Edge], grads: list[Tensor], retain_graph: bool, targets: _Targets | None, accumulate: bool
     ) -> None:
         wrap = _around.get()
         self.step = _input_gradients if wrap is None else wrap(_input_gradients)
         self.retain_graph, self.targets, self.accumulate = retain_graph, targets, accumulate
         self.pending: dict[Vertex, Waiting] = {}
-        self.users = _count_users(edge_of(root) for root, _ in roots)
-        self.ready: list[Vertex] = [v for v in {_vertex(edge_of(root)): None for root, _ in roots} if not self.users[v]]
-        for root, grad in roots:
-            self.put(edge_of(root), grad, (grad,))
+        self.users = _count_users(starts)
+        self.ready: list[Vertex] = [v for v in dict.fromkeys(map(_vertex, starts)) if not self.users[v]]
+        for edge, grad in zip(starts, grads, strict=True):
+            self.put(edge, grad, (grad,))
 
     def run(self) -> None:
         while self.ready:
@@ -100,14 +100,15 @@ class _Walk:
                 self.targets.note(node, grads)
             if self.targets is None or node in self.targets.above:
                 found = self.differentiated(node, grads)
+        users = self.users
         for edge, grad in zip(node.edges, found, strict=True):
             if edge is None:
                 continue
             if grad is not None:
                 self.put(edge, grad, grads or ())
             below = edge[0] if isinstance(edge, tuple) else edge
-            self.users[below] -= 1
-            if not self.users[below]:
+            users[below] -= 1
+            if not users[below]:
                 self.ready.append(below)
 
     def differentiated(self, node: Node, grads: Waiting) -> Grads:
@@ -132,10 +133,8 @@ class _Walk:
         else:
             slot = 0
             waiting = self.pending.setdefault(edge, [None])
-            if self.accumulate:
-                memory = memory_of(grad.array)
-                if any(g is not None and memory_of(g.array) is memory for g in incoming):
-                    grad = grad.clone()
+            if self.accumulate and _is_shared(grad, incoming):
+                grad = grad.clone()
         present = waiting[slot]
         waiting[slot] = grad if present is None else present + grad
 
@@ -156,6 +155,11 @@ class _Walk:
             registry.call("add_", leaf.grad, grad)
         for hook in () if hooks is None else hooks.after:
             hook(leaf)
+
+
+def _is_shared(grad: Tensor, incoming: Sequence[Tensor | None]) -> bool:
+    """Whether `grad` has the memory of one of these."""
+    return id(memory_of(grad.array)) in [id(memory_of(g.array)) for g in incoming if g is not None]
 
 
 def _vertex(edge: Edge) -> Vertex:
@@ -226,8 +230,10 @@ def _input_gradients(node: Node, grads: Waiting) -> Grads:
     """The gradient of each input, in that input's shape and type; results that nobody used are None."""
     if node.in_float32:
         grads = list(map(in_float32, grads))
-    found = node.op.vjp(node, grads[0] if len(node.outs) == 1 else tuple(grads))
-    return tuple([None if gx is None else _fitted(gx, spec) for gx, spec in zip(found, node.specs, strict=True)])
+    found = node.op.vjp(node, grads[0] if len(grads) == 1 else tuple(grads))
+    return tuple(
+        [gx if gx is None or gx.spec == spec else _fitted(gx, spec) for gx, spec in zip(found, node.specs, strict=True)]
+    )
 
 
 def _fitted(grad: Tensor, spec: Spec) -> Tensor:

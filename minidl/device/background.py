@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
+from minidl.device.settings import changed
 from minidl.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def set_compile(mode: str) -> None:
     if mode not in MODES:
         raise ArgumentError(f"set_compile: mode must be 'wait' or 'background', got {mode!r}")
     _chosen["mode"] = mode
+    changed()
 
 
 def compiles_in_background() -> bool:

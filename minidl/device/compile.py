@@ -41,6 +41,7 @@ class Kernel(Helper):
         self.py_func = function
         self.name = function.__qualname__.replace("<locals>.", "")
         self.signature = parse(text, variables, self.name)
+        self._positions = self.signature.positions
         self._argument_names = tuple(inspect.signature(function).parameters)
         self._compiled: dict[Choice, Callable[..., Any]] = {}
         self._by_codes: dict[
@@ -74,7 +75,11 @@ class Kernel(Helper):
             Exception: what the kernel raised; of several blocks that raised, the first one's.
         """
         try:
-            failed = self.compiled_for(args)(share, board, helpers, block, apart, begin, end, *args)
+            compiled = self._by_codes[tuple([args[position].dtype.char for position in self._positions])]
+        except (KeyError, AttributeError, IndexError):
+            compiled = self.compiled_for(args)
+        try:
+            failed = compiled(share, board, helpers, block, apart, begin, end, *args)
         except TypeError as error:
             raise self.explained(error, args) from error
         if failed:
@@ -87,11 +92,20 @@ class Kernel(Helper):
         raise KernelError(f"kernel {self.name}: it raised an exception that its Python function does not raise")
 
     def compiled_for(self, args: Sequence[Any]) -> Callable[..., Any]:
-        """What runs the kernel for the types of `args`; compiles or loads it if this is the first call."""
+        """What runs the kernel for the types of `args`; compiles or loads it if that is still to be done."""
         try:
-            return self._by_codes[tuple([args[position].dtype.char for position in self.signature.positions])]
-        except (KeyError, AttributeError, IndexError):
-            return self._first_call(args)
+            choice = self.signature.choice_of(args)
+        except (AttributeError, IndexError) as error:
+            raise self.explained(TypeError(str(error)), args) from error
+        allowed = self.signature.variables.items()
+        for (variable, types), given in zip(allowed, choice, strict=True):
+            if given not in types:
+                raise KernelError(f"kernel {self.name}: {variable} must be {' or '.join(types)}, got {given}")
+        compile_later(self, choice)
+        self.prepare(choice)
+        codes = tuple(args[position].dtype.char for position in self.signature.positions)
+        self._by_codes[codes] = self._compiled[choice]
+        return self._compiled[choice]
 
     def prepare(self, choice: Choice) -> Outcome:
         """Make the kernel ready for `choice`, from the cache if it is there.
@@ -146,21 +160,6 @@ class Kernel(Helper):
     @property
     def _file_name(self) -> str:
         return re.sub(r"\W+", "_", self.name)[-64:]
-
-    def _first_call(self, args: Sequence[Any]) -> Callable[..., Any]:
-        try:
-            choice = self.signature.choice_of(args)
-        except (AttributeError, IndexError) as error:
-            raise self.explained(TypeError(str(error)), args) from error
-        allowed = self.signature.variables.items()
-        for (variable, types), given in zip(allowed, choice, strict=True):
-            if given not in types:
-                raise KernelError(f"kernel {self.name}: {variable} must be {' or '.join(types)}, got {given}")
-        compile_later(self, choice)
-        self.prepare(choice)
-        codes = tuple(args[position].dtype.char for position in self.signature.positions)
-        self._by_codes[codes] = self._compiled[choice]
-        return self._compiled[choice]
 
     def _load_or_compile(self, choice: Choice) -> tuple[Callable[..., Any], Outcome]:
         from minidl.device import cache

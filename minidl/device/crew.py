@@ -49,10 +49,11 @@ def is_ready() -> bool:
     return bool(watch.address and serve.address and share.address)
 
 
-def get_ready() -> None:
-    """Compile or load them."""
-    for function in (share, serve, watch):
+def get_ready() -> int:
+    """Compile or load them; the address of `share`."""
+    for function in (serve, watch, share):
         function.ready()
+    return share.address
 
 
 def new_board() -> Array:

@@ -7,6 +7,7 @@ another algorithm than that of one.
 
 from __future__ import annotations
 
+from minidl.device.settings import changed
 from minidl.errors import ArgumentError
 
 MODES = ("threads", "batch")
@@ -28,6 +29,7 @@ def use_deterministic(mode: str) -> None:
     if mode not in MODES:
         raise ArgumentError(f"use_deterministic: mode must be 'threads' or 'batch', got {mode!r}")
     _chosen["mode"] = mode
+    changed()
 
 
 def is_batch_invariant() -> bool:

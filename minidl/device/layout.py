@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import functools
 
-import numpy as np
-
 from minidl.device.device import Array
 
 
@@ -21,13 +19,9 @@ def undone(order: tuple[int, ...]) -> tuple[int, ...]:
 
 
 @functools.cache
-def _last(ndim: int) -> tuple[int, ...]:
+def last_order(ndim: int) -> tuple[int, ...]:
+    """The order of dimensions in which (N, C, *space) lies channels-last."""
     return (0, *range(2, ndim), 1)
-
-
-@functools.cache
-def _first(ndim: int) -> tuple[int, ...]:
-    return (0, ndim - 1, *range(1, ndim - 1))
 
 
 def channels_last_view(array: Array) -> Array:
@@ -36,12 +30,7 @@ def channels_last_view(array: Array) -> Array:
     >>> channels_last_view(np.zeros((2, 3, 4, 5))).shape
     (2, 4, 5, 3)
     """
-    return array.transpose(_last(array.ndim)) if array.ndim > 2 else array
-
-
-def channels_first_view(array: Array) -> Array:
-    """The way back: (N, *space, C) seen as (N, C, *space)."""
-    return array.transpose(_first(array.ndim)) if array.ndim > 2 else array
+    return array.transpose(last_order(array.ndim)) if array.ndim > 2 else array
 
 
 def is_channels_last(array: Array) -> bool:
@@ -53,15 +42,18 @@ def dense_order(array: Array) -> tuple[int, ...] | None:
     """The order of dimensions in which an array lies dense in memory; None if it does not."""
     if array.flags.c_contiguous:
         return tuple(range(array.ndim))
-    order = tuple(sorted(range(array.ndim), key=lambda d: -array.strides[d]))
-    return order if array.transpose(order).flags.c_contiguous else None
+    return _dense(array.shape, array.strides, array.itemsize)
 
 
-def empty_channels_last(shape: tuple[int, ...], dtype: np.dtype) -> Array:
-    """A new array (N, C, *space) that lies channels-last."""
-    if len(shape) < 3:
-        return np.empty(shape, dtype)
-    return channels_first_view(np.empty((shape[0], *shape[2:], shape[1]), dtype))
+@functools.lru_cache(maxsize=1024)
+def _dense(shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int) -> tuple[int, ...] | None:
+    order = tuple(sorted(range(len(shape)), key=lambda d: -strides[d]))
+    step = itemsize
+    for d in reversed(order):
+        if shape[d] != 1 and strides[d] != step:
+            return None
+        step *= shape[d]
+    return order
 
 
 def common_order(shape: tuple[int, ...], arrays: tuple[Array, ...]) -> tuple[int, ...] | None:
@@ -73,7 +65,7 @@ def common_order(shape: tuple[int, ...], arrays: tuple[Array, ...]) -> tuple[int
     found = None
     for array in arrays:
         if not array.flags.c_contiguous and hands_on(array, shape):
-            return _last(array.ndim)
+            return last_order(array.ndim)
         if found is None and array.shape == shape:
             found = array
     return None if found is None or found.flags.c_contiguous else dense_order(found)

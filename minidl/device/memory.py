@@ -15,30 +15,32 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
 from minidl.device.device import CPU, Array, Device
 from minidl.device.dtypes import DType, is_floating
-from minidl.device.layout import channels_first_view, undone
+from minidl.device.layout import last_order, undone
 
 LEAST_BYTES = 1 << 16  # of a block: smaller arrays come from memory that the C library keeps itself
 ALIGNMENT = 64  # a vector across two cache lines costs two reads
-SLACK = 1.125  # how far the pool may exceed the bytes that were once in use at the same time
+SLACK = 1.25  # how far the pool may exceed the bytes that were once in use at the same time
 FREE_BYTES = 1 << 24  # that it may hold in any case: a small net's results are of more sizes than are alive at once
 
 _poison: ContextVar[float | None] = ContextVar("poison", default=None)
+# What fresh memory is filled with; None outside of `poisoned_memory`.
+poison_now = _poison.get
 
 
 Block: TypeAlias = tuple[Array, int]  # memory, and where in it aligned memory begins (asking NumPy takes 1 us)
 
 
-def _references(blocks: list[Block], index: int) -> int:
-    return sys.getrefcount(blocks[index][0])
+def _references(blocks: list[Block]) -> list[int]:
+    return [sys.getrefcount(block[0]) for block in blocks]
 
 
-_ONLY_LISTED = _references([(np.empty(0), 0)], 0)  # what Python counts for an object that only such a list holds
+_ONLY_LISTED = _references([(np.empty(0), 0)])[0]  # what Python counts for an object that only such a list holds
 
 
 class Pool:
@@ -60,9 +62,9 @@ class Pool:
         with self.lock:
             alike = self.blocks.pop(size, [])
             self.blocks[size] = alike
-            for i in range(len(alike)):
-                if _references(alike, i) == _ONLY_LISTED:
-                    return alike[i]
+            for block in alike:
+                if sys.getrefcount(block[0]) == _ONLY_LISTED:
+                    return block
             self._make_room(size)
             whole = np.empty(size + ALIGNMENT, np.uint8)
             alike.append((whole, -whole.ctypes.data % ALIGNMENT))
@@ -76,7 +78,7 @@ class Pool:
 
     def _make_room(self, size: int) -> None:
         """Let idle blocks go until one of `size` bytes fits under the limit."""
-        idle = {key: [i for i in range(len(alike)) if _references(alike, i) == _ONLY_LISTED]
+        idle = {key: [i for i, count in enumerate(_references(alike)) if count == _ONLY_LISTED]
                 for key, alike in self.blocks.items()}  # fmt: skip
         total = sum(key * len(alike) for key, alike in self.blocks.items())
         used = total - sum(key * len(places) for key, places in idle.items())
@@ -91,30 +93,48 @@ class Pool:
 _pool = Pool()
 
 
-def empty(
-    device: Device, shape: tuple[int, ...], dtype: DType, *, channels_last: bool = False,
-    order: tuple[int, ...] | None = None,
-) -> Array:  # fmt: skip
+class Place(NamedTuple):
+    """How an array whose values are not set yet is to lie."""
+
+    device: Device
+    shape: tuple[int, ...]  # as it lies in memory
+    dtype: DType
+    size: int  # bytes
+    back: tuple[int, ...] | None  # the order of its dimensions, if it is another one than that of memory
+
+
+def place_of(device: Device, shape: tuple[int, ...], dtype: DType, order: tuple[int, ...] | None = None) -> Place:
+    """The place of an array of this shape.
+
+    Args:
+        order: on the CPU, its dimensions as they lie in memory, those that are furthest apart first; None for C's.
+    """
+    lies, back = (shape, None) if order is None else (tuple([shape[d] for d in order]), undone(order))
+    return Place(device, lies, dtype, math.prod(shape) * dtype.itemsize, back)
+
+
+def fresh(place: Place) -> Array:
+    """A new array at such a place."""
+    device, shape, dtype, size, back = place
+    if device is not CPU:
+        array = device.xp.empty(shape, dtype)
+    elif size < LEAST_BYTES:
+        array = np.empty(shape, dtype)
+    else:
+        array = np.ndarray(shape, dtype, *_pool.lend(size))
+    if poison_now() is not None:
+        poison(array)
+    return array if back is None else array.transpose(back)
+
+
+def empty(device: Device, shape: tuple[int, ...], dtype: DType, *, channels_last: bool = False) -> Array:
     """An array whose values are not set.
 
     Args:
         channels_last: on the CPU, images (N, C, *space) lie so.
-        order: on the CPU, its dimensions as they lie in memory, those that are furthest apart first.
     """
-    if order is not None:
-        return empty(device, tuple([shape[d] for d in order]), dtype).transpose(undone(order))
-    lies = (shape[0], *shape[2:], shape[1]) if channels_last and len(shape) > 2 else shape
-    array = _recycled(lies, dtype) if device is CPU else device.xp.empty(lies, dtype)
-    if _poison.get() is not None:
-        poison(array)
-    return array if lies is shape else channels_first_view(array)
-
-
-def _recycled(shape: tuple[int, ...], dtype: DType) -> Array:
-    size = math.prod(shape) * dtype.itemsize
-    if size < LEAST_BYTES:
-        return np.empty(shape, dtype)
-    return np.ndarray(shape, dtype, *_pool.lend(size))
+    order = last_order(len(shape)) if channels_last and len(shape) > 2 else None
+    return fresh(place_of(device, shape, dtype, order))
 
 
 if hasattr(os, "register_at_fork"):  # the child has no thread that could let go of the lock
@@ -141,7 +161,7 @@ def poisoned_memory(value: float = math.nan) -> Iterator[None]:
 
 def poison(array: Array) -> None:
     """Fill fresh memory, inside of a `poisoned_memory` block."""
-    value = _poison.get()
+    value = poison_now()
     if value is None:
         return
     if math.isnan(value) and not is_floating(array.dtype):

@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 _switched_on: ContextVar[bool] = ContextVar("numba_switched_on", default=True)
+is_switched_on = _switched_on.get
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class NumbaStatus:
 
 def numba_status() -> NumbaStatus:
     """Whether kernels can be compiled; imports Numba (0.3 s) when first asked."""
-    return _import_numba() if _switched_on.get() else _SWITCHED_OFF
+    return _import_numba() if is_switched_on() else _SWITCHED_OFF
 
 
 @contextmanager

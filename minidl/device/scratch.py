@@ -8,35 +8,42 @@ lent before (one core of a Zen 3).
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from operator import attrgetter
 
 import numpy as np
 
 from minidl.device.device import Array
 from minidl.device.dtypes import DType
-from minidl.device.memory import poison
+from minidl.device.memory import poison, poison_now
 from minidl.device.vectors import CACHE_LINE, aligned_empty
 
 KEPT = 4  # pieces of memory that a thread keeps
 _kept = threading.local()
+_bytes_of = attrgetter("nbytes")
 
 
-@contextmanager
-def scratch(size: int, dtype: DType) -> Iterator[Array]:
+class scratch:
     """One-dimensional memory for `size` numbers of any value that begins a cache line; nobody else has it inside.
 
     >>> with scratch(10, np.dtype(np.float32)) as memory:
     ...     memory.size >= 10, memory.dtype
     (True, dtype('float32'))
     """
-    memory = take(size * dtype.itemsize)
-    lent = memory.view(dtype)
-    poison(lent)
-    try:
-        yield lent
-    finally:
-        give_back(memory)
+
+    __slots__ = ("_dtype", "_memory", "_size")
+
+    def __init__(self, size: int, dtype: DType) -> None:
+        self._size, self._dtype = size, dtype
+
+    def __enter__(self) -> Array:
+        self._memory = take(self._size * self._dtype.itemsize)
+        lent = self._memory.view(self._dtype)
+        if poison_now() is not None:
+            poison(lent)
+        return lent
+
+    def __exit__(self, *error: object) -> None:
+        give_back(self._memory)
 
 
 def take(size: int) -> Array:
@@ -54,4 +61,4 @@ def give_back(memory: Array) -> None:
     """Keep memory that `take` gave for the next who asks."""
     kept: list[Array] = _kept.__dict__.setdefault("pieces", [])
     kept.append(memory)
-    kept.sort(key=lambda piece: piece.nbytes)
+    kept.sort(key=_bytes_of)

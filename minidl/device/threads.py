@@ -39,6 +39,7 @@ _LINE = CACHE_LINE // 4  # numbers: where the scratch memory of a thread begins
 # What a kernel must have to do for help to be called: one that waits for a call is there in 0.3 us, one that sleeps
 # must be woken, which takes the caller 5 us and the worker up to 200.
 _WORTH_S, _WORTH_WAKING_S = 10e-6, 40e-6
+_DOUBT, _MOST_KINDS = 1.25, 4096
 
 
 def parallel(
@@ -75,12 +76,12 @@ def parallel(
         size = sum([a.nbytes for a in args if type(a) is np.ndarray])
     if block is None:
         block = -(-n // max(1, min(_BLOCKS, size // _BLOCK_BYTES)))
-    if n <= block and not scratch_size:  # nothing to share out
-        kernel(0, n, *args)
-    elif isinstance(kernel, Kernel):
-        _pool.run(kernel, n, block, args, scratch_size, size)
-    else:
+    if not isinstance(kernel, Kernel):
         _pool.do(_Job(kernel, n, block, args))
+    elif n <= block and not scratch_size:  # nothing to share out
+        kernel.run(0, 0, 0, 0, 0, 0, n, *args)
+    else:
+        _pool.run(kernel, n, block, args, scratch_size, size)
 
 
 def block_count(n: int, block: int) -> int:
@@ -112,6 +113,13 @@ def _usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _first_type(args: tuple[Any, ...]) -> Any:
+    for a in args:
+        if type(a) is np.ndarray:
+            return a.dtype
+    raise TypeError("parallel: scratch memory has the type of an array, and none is given")
 
 
 class _Job:
@@ -216,7 +224,8 @@ class _Pool:
         self.board = crew.new_board()
         self.address = self.board.ctypes.data
         self.workers: list[_Worker] = []
-        self.seconds_per_byte: dict[Kernel, float] = {}  # what each kernel took when it last ran
+        # What one thread takes for a kernel, by range and bytes.
+        self.seconds: dict[tuple[Kernel, int, int], float] = {}
 
     @property
     def may_watch(self) -> bool:
@@ -225,29 +234,32 @@ class _Pool:
 
     def run(self, kernel: Kernel, n: int, block: int, args: tuple[Any, ...], scratch_size: int, size: int) -> None:
         """Run a kernel on arrays of `size` bytes, with help if it is worth it and there are threads to help."""
-        expected = self.seconds_per_byte.get(kernel, math.inf) * size
-        if not crew.is_ready():
-            crew.get_ready()
-        helpers = min(self.threads, block_count(n, block), 1 + crew.MOST_WORKERS) - 1
+        work = (kernel, n, size)
+        expected = self.seconds.get(work, math.inf)
+        helpers = min(self.threads, -(-n // block), 1 + crew.MOST_WORKERS) - 1
         if helpers and (expected < _WORTH_S or not self._enter()):
             helpers = 0
+        share = crew.share.address or crew.get_ready()
         started = time.perf_counter()
         try:
-            for worker in self._hire(helpers):
-                if expected > _WORTH_WAKING_S:
-                    worker.wake()
+            if helpers:
+                for worker in self.workers[:helpers] if len(self.workers) >= helpers else self._hire(helpers):
+                    if worker.is_asleep and expected > _WORTH_WAKING_S:
+                        worker.wake()
             if scratch_size:
                 apart = -(-scratch_size // _LINE) * _LINE
-                dtype = next(a.dtype for a in args if type(a) is np.ndarray)
-                with scratch((1 + helpers) * apart, dtype) as room:
-                    kernel.run(crew.share.address, self.address, helpers, block, apart, 0, n, *args, room)
+                with scratch((1 + helpers) * apart, _first_type(args)) as room:
+                    kernel.run(share, self.address, helpers, block, apart, 0, n, *args, room)
             else:
-                kernel.run(crew.share.address, self.address, helpers, block, 0, 0, n, *args)
+                kernel.run(share, self.address, helpers, block, 0, 0, n, *args)
         finally:
             if helpers:
                 self.lock.release()
-        if size:
-            self.seconds_per_byte[kernel] = (time.perf_counter() - started) * (1 + helpers) / size
+        took = (time.perf_counter() - started) * (1 + helpers)
+        # When the system takes the core away for a while, a call looks long: not to be believed at once.
+        self.seconds[work] = min(took, _DOUBT * expected)
+        if len(self.seconds) > _MOST_KINDS:
+            self.seconds.clear()
 
     def _enter(self) -> bool:
         """Whether the workers are free for this thread, which then has the lock."""

@@ -8,6 +8,7 @@ that any element of an array may be the first; memory that is read often should 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -20,12 +21,14 @@ from minidl.device.numba_backend import cpu_features
 CACHE_LINE = 64  # bytes
 
 
+@functools.cache
 def vector_bytes() -> int:
     """Width of the vector registers that kernels are compiled for."""
     features = cpu_features()
     return 64 if "+avx512f" in features else 32 if "+avx2" in features else 16
 
 
+@functools.cache
 def lanes_of(dtype: DType) -> int:
     """How many numbers of this type a vector holds."""
     return vector_bytes() // dtype.itemsize

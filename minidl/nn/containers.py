@@ -111,8 +111,9 @@ class Sequential(_Numbered):
         return type(self)({name: vars(self)[name] for name in names})
 
     def forward(self, input: Any) -> Any:
-        for module in self:
-            input = module(input)
+        for module in tuple(vars(self).values()):
+            if isinstance(module, Module):
+                input = module(input)
         return input
 
 

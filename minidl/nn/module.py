@@ -13,7 +13,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from minidl.core import Tensor, deferring, may_wait
+from minidl.core import Tensor, deferring
+from minidl.core.defer import window
 from minidl.core.hooks import RemovableHandle
 from minidl.device import Device, dtypes
 from minidl.device import device as find_device
@@ -73,7 +74,7 @@ class Module:
     def run_forward(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """`forward`, without hooks."""
         try:
-            if may_wait():  # inside another module's call
+            if window() is not None:  # inside another module's call
                 return self.forward(*args, **kwargs)
             with deferring():
                 return self.forward(*args, **kwargs)

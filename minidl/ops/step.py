@@ -16,9 +16,9 @@ from typing import Any, ClassVar, cast
 
 import numpy as np
 
-from minidl.core import Array, Call, Spec, Tensor, UpdateOp, launch, settle
-from minidl.core.op import common_device, select_kernel
+from minidl.core import Array, Spec, Tensor, UpdateOp, launch, settle
 from minidl.core.versions import note_changes
+from minidl.core.way import common_device, select_kernel
 from minidl.device import Kernel, inline, kernel, parallel
 from minidl.device.dtypes import in_float32, is_narrow, round_back
 from minidl.device.pointers import cells, pointers_at, put, taken, unpacked
@@ -99,7 +99,7 @@ class Step(UpdateOp):
             settle(given[:changed])
             flat = tuple(map(in_float32, given)) if is_narrow(given[0].dtype) else given
             run = select_kernel(cls, common_device(cls.name, flat[:: len(part[0])]), flat[:changed], settings)
-            launch(Call(cls, run, flat[:changed], flat[changed:], settings))
+            launch(cls, run, flat[:changed], flat[changed:], settings)
             if flat is not given:
                 round_back(flat, given[:changed])
             note_changes(given[:changed], cls.name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
@@ -202,8 +203,8 @@ def _side_by_side(input: Tensor, dim: int, sizes: Sequence[int | None]) -> tuple
     """The parts of these lengths along `dim`, or without that dimension where it is None."""
     parts, start = [], 0
     for size in sizes:
-        place: Any = start if size is None else slice(start, start + size)
-        parts.append(basic_slice(input, (slice(None),) * dim + (place,)))
+        place: Entry = start if size is None else (start, start + size, None)
+        parts.append(Slice.apply(input, index=((None, None, None),) * dim + (place,)))
         start += 1 if size is None else size
     if len(parts) > 1 and is_recording() and input.requires_grad:
         params = {"dim": dim, "sizes": tuple(sizes)}
@@ -214,7 +215,7 @@ def _side_by_side(input: Tensor, dim: int, sizes: Sequence[int | None]) -> tuple
 
 
 def _thawed(index: tuple[Entry, ...]) -> tuple[Any, ...]:
-    return tuple(slice(*entry) if isinstance(entry, tuple) else entry for entry in index)
+    return tuple([slice(*entry) if isinstance(entry, tuple) else entry for entry in index])
 
 
 def reshape(input: Tensor, *shape: int | Sequence[int]) -> Tensor:
@@ -229,15 +230,14 @@ def reshape(input: Tensor, *shape: int | Sequence[int]) -> Tensor:
     >>> reshape(Tensor([[1.0, 2.0], [3.0, 4.0]]), 4)
     tensor([1., 2., 3., 4.])
     """
-    wanted = _flat(shape)
-    known = math.prod(n for n in wanted if n != -1)
+    wanted, numel = _flat(shape), input.numel()
     free = wanted.count(-1)
-    numel = input.numel()
-    if free > 1 or any(n < -1 for n in wanted) or (numel % max(known, 1) if free else numel != known):
+    known = math.prod(wanted) * (-1) ** free
+    if free > 1 or min(wanted, default=0) < -1 or (numel % max(known, 1) if free else numel != known):
         raise ShapeError(f"reshape: a tensor of shape {input.shape} ({numel} elements) cannot take shape {wanted}")
     if free and known == 0:
         raise ShapeError(f"reshape: -1 in {wanted} is ambiguous for a tensor without elements; give the length")
-    result: Tensor = Reshape.apply(input, shape=tuple(numel // known if n == -1 else n for n in wanted))
+    result: Tensor = Reshape.apply(input, shape=tuple([numel // known if n == -1 else n for n in wanted]))
     return result
 
 
@@ -297,9 +297,11 @@ def permute(input: Tensor, *dims: int | Sequence[int]) -> Tensor:
     Raises:
         ShapeError: if `dims` does not name every dimension once.
     """
-    order = tuple(dim_index("permute", d, input.ndim) for d in _flat(dims))
-    if sorted(order) != list(range(input.ndim)):
-        raise ShapeError(f"permute: dims must name each of {input.ndim} dimensions once, got {_flat(dims)}")
+    order, all_dims = _flat(dims), list(range(input.ndim))
+    if sorted(order) != all_dims:
+        order = tuple([dim_index("permute", d, input.ndim) for d in order])
+        if sorted(order) != all_dims:
+            raise ShapeError(f"permute: dims must name each of {input.ndim} dimensions once, got {_flat(dims)}")
     result: Tensor = Permute.apply(input, dims=order)
     return result
 
@@ -311,7 +313,8 @@ def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     if not order:
         return input
     order[a], order[b] = order[b], order[a]
-    return permute(input, order)
+    result: Tensor = Permute.apply(input, dims=tuple(order))
+    return result
 
 
 def contiguous(input: Tensor) -> Tensor:
@@ -460,7 +463,7 @@ def split(input: Tensor, split_size: int | Sequence[int], dim: int = 0) -> tuple
     if isinstance(split_size, int):
         sizes = [min(split_size, length - start) for start in range(0, max(length, 1), max(split_size, 1))]
     else:
-        sizes = list(split_size)
+        sizes = list(map(operator.index, split_size))
         if sum(sizes) != length:
             raise ShapeError(f"split: sizes {sizes} must add up to {length}, the length of dimension {dim}")
         if min(sizes, default=0) < 0:
@@ -480,4 +483,4 @@ def _flat(dims: tuple[Any, ...]) -> tuple[int, ...]:
     """Lengths given one by one or as one sequence."""
     if len(dims) == 1 and not hasattr(dims[0], "__index__"):
         dims = tuple(dims[0])
-    return tuple(int(d.__index__()) for d in dims)
+    return tuple([int(d.__index__()) for d in dims])

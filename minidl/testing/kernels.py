@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from minidl.core import Array, Kernel, Op, Spec, Tensor, registry, use_kernel
-from minidl.core.op import select_kernel
+from minidl.core.way import select_kernel
 from minidl.device import CPU, empty, poisoned_memory
 from minidl.device.dtypes import is_floating
 from minidl.errors import KernelError

@@ -24,6 +24,7 @@ import numpy as np
 
 from minidl.device import numba_status
 from minidl.device.determinism import is_batch_invariant
+from minidl.device.settings import changed
 from minidl.device.vectors import lanes_of
 from minidl.errors import KernelError
 from minidl.ops.conv.times import Factors, factors, on_change
@@ -248,3 +249,4 @@ def _choose(what: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
         raise KernelError(f"set_conv_{what}: {what} must be one of {', '.join(known)}, got {value!r}")
     _chosen[what] = value
+    changed()
