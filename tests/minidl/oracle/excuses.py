@@ -115,6 +115,11 @@ WRONG_CALLS: tuple[Excuse, ...] = (
              lambda s: 0 in s.input.shape) for d in (1, 2, 3)),
 )  # fmt: skip
 
+# Wrong settings of optimizers: what PyTorch's list says of them, and why they are none here.
+WRONG_SETTINGS: dict[str, str] = {
+    "lr as Tensor doesn't work with foreach": "PyTorch has two implementations that do not combine; there is one here",
+}
+
 # Ops that need wider bounds than PyTorch's own, by this factor, and why.
 SLACK: dict[str, tuple[float, str]] = {
     "matrix_exp": (20, "float32 matrices of norm 20 are squared twice, and e^20 stands beside numbers near 1"),
@@ -136,6 +141,11 @@ def excuse_for(sample: Sample) -> str | None:
 def excused_error(sample: Sample) -> str | None:
     """The reason not to ask for an error, if there is one."""
     return _first(WRONG_CALLS, sample)
+
+
+def optimizer_excuse(description: str) -> str | None:
+    """The reason not to ask for an error from an optimizer, if there is one."""
+    return next((reason for start, reason in WRONG_SETTINGS.items() if description.startswith(start)), None)
 
 
 def _first(rows: tuple[Excuse, ...], sample: Sample) -> str | None:
