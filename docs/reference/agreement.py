@@ -16,9 +16,9 @@ PAGE = Path(__file__).parent / "agreement.md"
 _FAILS = "FAILS"
 _HEAD = """# Agreement with PyTorch
 
-PyTorch brings lists of samples for its own tests: inputs for each op and layer, settings of optimizers, wrong calls. Here all those of the
-names that are also ours are run against both, from the installed wheel of PyTorch {version}. Made by
-`python -m docs.reference.agreement{limit}`{shown}.
+PyTorch brings lists of samples for its own tests: inputs for each op and layer, settings of optimizers, wrong calls.
+Here all those of the names that are also ours are run against both, from the installed wheel of PyTorch {version}.
+Made by `python -m docs.reference.agreement{limit}`{shown}.
 
 A sample passes when shapes, element types and values agree, and, where PyTorch has them, the gradients of all inputs
 (and parameters) for random weights of the results. Bounds are those of `torch.testing.assert_close`: 1.3e-6 relative

@@ -1,4 +1,4 @@
-"""Module and Parameter: a network is an object, and its weights are what its attributes hold.
+"""Module: a network is an object, and its weights are what its attributes hold.
 
 Nothing is registered behind the scenes: `vars(module)` is the register. A `Parameter` among the attributes is a weight,
 a `Module` is a part, and a tensor whose name was given to `register_buffer` is state that is not trained; the order is
@@ -19,30 +19,12 @@ from minidl.device import Device, dtypes
 from minidl.device import device as find_device
 from minidl.device.dtypes import DType, is_floating
 from minidl.errors import ArgumentError, DTypeError
-from minidl.nn.budget import count_weights
 from minidl.nn.hidden import check_nothing_is_hidden
 from minidl.nn.hooks import Hook, ModuleHooks
+from minidl.nn.parameter import Parameter
 from minidl.nn.state import LoadResult, load
 
 __all__ = ["Module", "Parameter"]
-
-
-class Parameter(Tensor):
-    """A tensor that is a weight: a module that has it as an attribute lists it in `parameters()`.
-
-    Args:
-        data: a tensor or array (its memory is shared), or numbers; no elements when None.
-        requires_grad: False for a weight that is not trained.
-    """
-
-    __slots__ = ()
-
-    def __init__(self, data: Any = None, requires_grad: bool = True) -> None:
-        super().__init__(np.zeros(0, np.float32) if data is None else data, requires_grad)
-        count_weights(self.numel())
-
-    def __repr__(self) -> str:
-        return f"Parameter containing:\n{super().__repr__()}"
 
 
 class Module:

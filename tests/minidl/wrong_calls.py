@@ -30,6 +30,7 @@ from minidl.errors import (
     ShapeError,
     StateDictError,
 )
+from minidl.nn import functional as F
 from minidl.optim import lr_scheduler
 from minidl.utils import data
 from minidl.utils.checkpoint import checkpoint
@@ -404,6 +405,31 @@ WRONG_CALLS = [
               "scatter: index (3, 4) must fit into src (3, 4), and into input (2, 3) but along dim 0"),
     WrongCall("minidl.scatter", ShapeError, lambda: minidl.scatter(zeros(2, 3), 0, tensor([[5]]), zeros(1, 1)),
               "scatter: index goes from 5 to 5, but must lie from 0 to 1"),
+    WrongCall("minidl.nn.functional.fractional_max_pool2d", ArgumentError,
+              lambda: F.fractional_max_pool2d(zeros(1, 2, 5, 5), 2, output_ratio=1.5),
+              "fractional_max_pool2d: needs output_size, or output_ratio between 0 and 1, got 1.5"),
+    WrongCall("minidl.nn.functional.fractional_max_pool2d", ShapeError,
+              lambda: F.fractional_max_pool2d(zeros(1, 2, 5, 5), 3, 4),
+              "fractional_max_pool2d: (4, 4) windows of (3, 3) pixels need at least their sum less 1, got (5, 5)"),
+    WrongCall("minidl.nn.functional.fractional_max_pool2d", ArgumentError,
+              lambda: F.fractional_max_pool2d(zeros(1, 2, 5, 5), 2),
+              "fractional_max_pool2d: needs output_size, or output_ratio between 0 and 1, got None"),
+    WrongCall("minidl.nn.functional.fractional_max_pool2d", ShapeError,
+              lambda: F.fractional_max_pool2d(zeros(2, 5), 2, 1),
+              "fractional_max_pool2d: input must be (N, C, H, W), not empty; got (2, 5)"),
+    WrongCall("minidl.nn.functional.fractional_max_pool2d", ShapeError,
+              lambda: F.fractional_max_pool2d(zeros(1, 2, 5, 5), 2, 1, _random_samples=zeros(1, 2)),
+              "fractional_max_pool2d: _random_samples must be (1, 2, 2), got (1, 2)"),
+    WrongCall("minidl.nn.FractionalMaxPool2d", ArgumentError, lambda: nn.FractionalMaxPool2d(2),
+              "FractionalMaxPool2d: needs either output_size or output_ratio, got None and None"),
+    WrongCall("minidl.nn.FractionalMaxPool2d", ArgumentError, lambda: nn.FractionalMaxPool2d(2, 3, 0.5),
+              "FractionalMaxPool2d: needs either output_size or output_ratio, got 3 and 0.5"),
+    WrongCall("minidl.max_pool_at", ShapeError, lambda: minidl.max_pool_at(zeros(1, 1, 4), kernel_size=2),
+              "max_pool_at: input must be (N, C, *image) and starts (N, C, windows) for each of 0 dimensions, got "
+              "(1, 1, 4) and []"),
+    WrongCall("minidl.max_pool_at", ShapeError,
+              lambda: minidl.max_pool_at(zeros(1, 1, 4), Tensor.of(np.array([[[3]]])), kernel_size=2),
+              "max_pool_at: windows of 2 pixels must begin from 0 to 2 to lie in the image (4,), got 3 to 3"),
     WrongCall("minidl.adaptive_max_pool2d", ShapeError, lambda: minidl.adaptive_max_pool2d(zeros(1, 2, 5, 5), (2, -1)),
               "adaptive_max_pool2d: output_size must be a whole number from 0 up, or 2 of them, got (2, -1)"),
     WrongCall("minidl.max_unpool2d", ShapeError,

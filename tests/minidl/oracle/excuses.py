@@ -60,6 +60,7 @@ ONLY_SHAPES = frozenset((
     "empty", "empty_like", "new_empty", "randn", "randn_like", "rand_like", "randint", "randint_like", "bernoulli",
     "multinomial", "nn.functional.dropout", "nn.functional.dropout2d", "nn.functional.dropout3d",
     "nn.functional.alpha_dropout", "nn.functional.feature_alpha_dropout.with_train", "nn.functional.rrelu",
+    "nn.functional.fractional_max_pool2d", "nn.functional.fractional_max_pool3d",
 ))  # fmt: skip
 
 TIES = "which of equal elements is named is open in PyTorch; here it is the first in order"
