@@ -33,6 +33,7 @@ from minidl.nn.activation_family import (
     Tanhshrink,
     Threshold,
 )
+from minidl.nn.adaptive_softmax import AdaptiveLogSoftmaxWithLoss
 from minidl.nn.attention import MultiheadAttention
 from minidl.nn.containers import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
 from minidl.nn.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
@@ -168,6 +169,7 @@ __all__ = [
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
     "AdaptiveAvgPool3d",
+    "AdaptiveLogSoftmaxWithLoss",
     "AdaptiveMaxPool1d",
     "AdaptiveMaxPool2d",
     "AdaptiveMaxPool3d",

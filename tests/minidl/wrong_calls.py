@@ -424,6 +424,16 @@ WRONG_CALLS = [
               "FractionalMaxPool2d: needs either output_size or output_ratio, got None and None"),
     WrongCall("minidl.nn.FractionalMaxPool2d", ArgumentError, lambda: nn.FractionalMaxPool2d(2, 3, 0.5),
               "FractionalMaxPool2d: needs either output_size or output_ratio, got 3 and 0.5"),
+    WrongCall("minidl.nn.AdaptiveLogSoftmaxWithLoss", ArgumentError,
+              lambda: nn.AdaptiveLogSoftmaxWithLoss(8, 10, [2, 2]),
+              "AdaptiveLogSoftmaxWithLoss: cutoffs must be increasing whole numbers from 1 to n_classes - 1 = 9, got "
+              "[2, 2]"),
+    WrongCall("minidl.nn.AdaptiveLogSoftmaxWithLoss.forward", ShapeError,
+              lambda: nn.AdaptiveLogSoftmaxWithLoss(8, 10, [2])(zeros(3, 8), zeros(2).long()),
+              "AdaptiveLogSoftmaxWithLoss: input must be (N, D) or (D,), and target (N,) or (), got (3, 8) and (2,)"),
+    WrongCall("minidl.nn.AdaptiveLogSoftmaxWithLoss.forward", ArgumentError,
+              lambda: nn.AdaptiveLogSoftmaxWithLoss(8, 10, [2])(zeros(1, 8), tensor([10])),
+              "AdaptiveLogSoftmaxWithLoss: targets must lie from 0 to 9, got 10 to 10"),
     WrongCall("minidl.max_pool_at", ShapeError, lambda: minidl.max_pool_at(zeros(1, 1, 4), kernel_size=2),
               "max_pool_at: input must be (N, C, *image) and starts (N, C, windows) for each of 0 dimensions, got "
               "(1, 1, 4) and []"),
