@@ -1,6 +1,6 @@
 """In-place forms of functions that have no kernel of their own for it: `x.exp_()` computes exp(x) and copies it to x.
 
-They save no memory; they are there because programs use them.
+They save no memory; they are there because programs use them. Their names are those in `core/tensor.py`.
 """
 
 from __future__ import annotations
@@ -9,18 +9,14 @@ from collections.abc import Callable
 from typing import Any
 
 from minidl.core import Tensor, is_recording, registry, update
+from minidl.core.tensor import IN_PLACE_METHODS
 from minidl.device.dtypes import is_floating
 from minidl.errors import DTypeError
 from minidl.ops.binary import CopyInPlace
 from minidl.ops.unary import clone
 from minidl.ops.views import SlicePut
 
-NAMES = """
-    abs ceil clamp cos erf exp expm1 floor floor_divide log log1p masked_fill neg pow reciprocal relu remainder round
-    rsqrt scatter_add sigmoid sign sin sqrt square tanh
-""".split()  # noqa: SIM905 - a table to read
-
-__all__ = [f"{name}_" for name in NAMES]
+__all__ = list(IN_PLACE_METHODS)
 
 
 def _in_place(name: str) -> Callable[..., Tensor]:
@@ -41,4 +37,4 @@ def _in_place(name: str) -> Callable[..., Tensor]:
     return function
 
 
-globals().update({f"{name}_": _in_place(name) for name in NAMES})
+globals().update({name: _in_place(name.removesuffix("_")) for name in IN_PLACE_METHODS})
