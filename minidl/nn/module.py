@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
@@ -24,7 +24,9 @@ from minidl.nn.hooks import Hook, ModuleHooks
 from minidl.nn.parameter import Parameter
 from minidl.nn.state import LoadResult, load
 
-__all__ = ["Module", "Parameter"]
+__all__ = ["Module"]
+
+Found = TypeVar("Found", bound=Tensor)
 
 
 class Module:
@@ -99,6 +101,8 @@ class Module:
         _check_name(self, name)
         setattr(self, name, module)
 
+    register_module = add_module
+
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """The parts of this module, not their parts, each once."""
         seen: set[Module] = set()
@@ -137,6 +141,29 @@ class Module:
                 raise AttributeError(f"get_submodule: {type(module).__name__} has no part {name!r}; it has {known}")
             module = part
         return module
+
+    def set_submodule(self, target: str, module: Module, strict: bool = False) -> None:
+        """Put `module` in the place of the part named `target`, such as "stages.0.conv1".
+
+        Args:
+            strict: refuse a name that there is no part of; False adds one to the part before the last dot.
+        """
+        place, _, name = target.rpartition(".")
+        if strict:
+            self.get_submodule(target)
+        self.get_submodule(place).add_module(name, module)
+
+    def get_parameter(self, target: str) -> Parameter:
+        """The weight with a name such as "stages.0.conv1.weight"."""
+        place, _, name = target.rpartition(".")
+        own = dict(self.get_submodule(place).named_parameters(recurse=False))
+        return _one_of(own, "get_parameter", "weight", name)
+
+    def get_buffer(self, target: str) -> Tensor:
+        """The buffer with a name such as "stages.0.norm.running_mean"."""
+        place, _, name = target.rpartition(".")
+        own = dict(self.get_submodule(place).named_buffers(recurse=False))
+        return _one_of(own, "get_buffer", "buffer", name)
 
     def named_parameters(
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
@@ -355,6 +382,13 @@ def _explain_arrays(module: Module, args: tuple[Any, ...], error: AttributeError
 
 def _joined(prefix: str, name: str) -> str:
     return f"{prefix}.{name}" if prefix else name
+
+
+def _one_of(own: Mapping[str, Found], method: str, kind: str, name: str) -> Found:
+    """What a module has under `name`, or an error that lists what it has."""
+    if name not in own:
+        raise AttributeError(f"{method}: there is no {kind} {name!r}; there is {', '.join(own) or 'none'}")
+    return own[name]
 
 
 def _check_name(module: Module, name: str) -> None:
