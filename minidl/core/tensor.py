@@ -54,7 +54,12 @@ METHODS = """
     unique unique_consecutive unsqueeze var vdot view view_as vsplit xlogy zero_
 """.split()  # noqa: SIM905 - a table to read
 
-# Those of them that have a form in place, made in `minidl.ops.in_place`.
+# Of those in `minidl.draws`.
+DRAWS = """
+    bernoulli bernoulli_ cauchy_ exponential_ geometric_ log_normal_ multinomial normal_ random_ uniform_
+""".split()  # noqa: SIM905 - a table to read
+
+# Those of METHODS that have a form in place, made in `minidl.ops.in_place`.
 IN_PLACE_METHODS = """
     abs_ absolute_ acos_ acosh_ addbmm_ addcdiv_ addcmul_ addmm_ addmv_ addr_ asin_ asinh_ atan_ atan2_ atanh_
     baddbmm_ bitwise_and_ bitwise_left_shift_ bitwise_not_ bitwise_or_ bitwise_right_shift_ bitwise_xor_ ceil_
@@ -424,7 +429,7 @@ CASTS = {
 }
 for _name, _dtype in CASTS.items():
     setattr(Tensor, _name, _cast_method(_dtype))
-for _name in [*METHODS, *IN_PLACE_METHODS]:
+for _name in [*METHODS, *IN_PLACE_METHODS, *DRAWS]:
     setattr(Tensor, _name, _method(_name, _name))
 for _name, _function in {**OPERATORS, **IN_PLACE}.items():
     setattr(Tensor, f"__{_name}__", _method(_function, f"__{_name}__"))

@@ -16,12 +16,18 @@ from minidl.ops.binary import CopyInPlace
 from minidl.ops.unary import clone
 from minidl.ops.views import SlicePut
 
-__all__ = list(IN_PLACE_METHODS)
+__all__ = [*IN_PLACE_METHODS, "celu_", "elu_", "hardtanh_", "leaky_relu_", "selu_", "threshold_"]
+
+
+def overwriting(name: str) -> Callable[[Tensor, Tensor], Tensor]:
+    """What overwrites its first tensor by the second and gives it, as the op `name` in errors."""
+    op: type[CopyInPlace] = type(name, (CopyInPlace,), {"name": name})
+    return lambda input, value: update(op, SlicePut, (input, value), meaning_params={"index": ()})
 
 
 def _in_place(name: str) -> Callable[..., Tensor]:
     """The in-place form of the public function `name`."""
-    op: type[CopyInPlace] = type(f"{name}_", (CopyInPlace,), {"name": f"{name}_"})
+    overwrite = overwriting(f"{name}_")
 
     def function(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         is_needed = is_recording() and (input.grad_fn is not None or input.requires_grad)
@@ -30,7 +36,7 @@ def _in_place(name: str) -> Callable[..., Tensor]:
         if is_floating(result.dtype) and not is_floating(input.dtype):
             raise DTypeError(f"{name}_: a tensor of {input.dtype} cannot hold what {name} gives, {result.dtype}; "
                              f"convert it first by .float(), or use {name}")  # fmt: skip
-        return update(op, SlicePut, (input, result), meaning_params={"index": ()})
+        return overwrite(input, result)
 
     function.__name__ = function.__qualname__ = f"{name}_"
     function.__doc__ = f"`minidl.{name}`, in place: overwrites `input` and returns it."
@@ -38,3 +44,8 @@ def _in_place(name: str) -> Callable[..., Tensor]:
 
 
 globals().update({name: _in_place(name.removesuffix("_")) for name in IN_PLACE_METHODS})
+
+# The others are functions alone, as in PyTorch.
+celu_, elu_, hardtanh_ = _in_place("celu"), _in_place("elu"), _in_place("hardtanh")
+leaky_relu_, selu_, threshold_ = _in_place("leaky_relu"), _in_place("selu"), _in_place("threshold")
+relu_ = globals()["relu_"]  # a method too; named for type checkers

@@ -57,6 +57,7 @@ class Excuse:
 
 # Results are random draws, or memory that is not set: shape and element type are compared, values cannot be.
 ONLY_SHAPES = frozenset((
+    "cauchy", "exponential", "geometric", "log_normal", "normal", "normal.in_place", "normal.number_mean", "uniform",
     "empty", "empty_like", "new_empty", "randn", "randn_like", "rand_like", "randint", "randint_like", "bernoulli",
     "multinomial", "nn.functional.dropout", "nn.functional.dropout2d", "nn.functional.dropout3d",
     "nn.functional.alpha_dropout", "nn.functional.feature_alpha_dropout.with_train", "nn.functional.rrelu",
