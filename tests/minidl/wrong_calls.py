@@ -475,6 +475,32 @@ WRONG_CALLS = [
                   f"{name}: the tensor must be floating, got int64")
         for name in ("cauchy_", "exponential_", "log_normal_", "normal_", "uniform_")
     ),
+    *(
+        WrongCall(f"minidl.{name}", error, lambda name=name, arguments=arguments: getattr(minidl, name)(*arguments()),
+                  f"{name}: {message}")
+        for name, error, arguments, message in (
+            ("scatter_reduce", ArgumentError, lambda: (zeros(3), 0, tensor([0]), zeros(1), "max"),
+             "reduce must be 'sum', 'prod', 'mean', 'amax' or 'amin', got 'max'"),
+            ("scatter_reduce", ShapeError, lambda: (zeros(2, 3), 0, zeros(3, 4).long(), zeros(3, 4), "sum"),
+             "index (3, 4) must fit into source (3, 4), and into input (2, 3) but along dim 0"),
+            ("scatter_reduce", ShapeError, lambda: (zeros(2), 0, tensor([2]), zeros(1), "sum"),
+             "index goes from 2 to 2, but must lie from 0 to 1"),
+            ("scatter_reduce", DTypeError, lambda: (zeros(2), 0, tensor([0]), zeros(1).double(), "sum"),
+             "source must be float32 as input is, and index hold whole numbers, got float64 and int64"),
+            ("scatter_reduce", DTypeError, lambda: (zeros(2), 0, zeros(1), zeros(1), "sum"),
+             "source must be float32 as input is, and index hold whole numbers, got float32 and float32"),
+            ("index_reduce", ArgumentError, lambda: (zeros(3), 0, tensor([0]), zeros(1), "sum"),
+             "reduce must be 'prod', 'mean', 'amax' or 'amin', got 'sum'; use index_add"),
+            ("index_reduce", ShapeError, lambda: (zeros(3, 2), 0, tensor([0]), zeros(2, 2), "prod"),
+             "index must be (n,) and source have n slices along dim 0, got (1,) and (2, 2)"),
+            ("index_reduce", ShapeError, lambda: (zeros(3), 0, tensor([3]), zeros(1), "prod"),
+             "index goes from 3 to 3, but must lie from 0 to 2"),
+            ("index_reduce", DTypeError, lambda: (zeros(3), 0, tensor([0]), zeros(1).double(), "prod"),
+             "source must be float32 as input is, and index hold whole numbers, got float64 and int64"),
+            ("index_reduce", DTypeError, lambda: (zeros(3), 0, zeros(1), zeros(1), "prod"),
+             "source must be float32 as input is, and index hold whole numbers, got float32 and float32"),
+        )
+    ),
     WrongCall("minidl.max_pool_at", ShapeError, lambda: minidl.max_pool_at(zeros(1, 1, 4), kernel_size=2),
               "max_pool_at: input must be (N, C, *image) and starts (N, C, windows) for each of 0 dimensions, got "
               "(1, 1, 4) and []"),

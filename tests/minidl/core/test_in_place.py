@@ -226,6 +226,8 @@ ARGUMENTS = {
     "index_put_": ((np.array([2, 0]),), numbers(3)[:2]), "put_": (np.array([5, 0]), np.array([1.0, 2.0])),
     "scatter_": (0, np.array([[0, 1, 2, 0]]), numbers(3)[:1]), "lerp_": (numbers(2), 0.3), "renorm_": (2, 0, 0.5),
     "scatter_add_": (0, np.array([[0, 1, 2, 0]]), numbers(3)[:1]), "addcdiv_": (numbers(2), np.abs(numbers(3)) + 1),
+    "scatter_reduce_": (0, np.array([[0, 1, 2, 0]]), numbers(3)[:1], "amax"),
+    "index_reduce_": (0, np.array([2, 0, 2]), numbers(3), "prod"),
     "addcmul_": (numbers(2), numbers(3)), "addmm_": (SQUARE, numbers(2)), "addr_": (SQUARE[0], VECTOR),
     "addmv_": (numbers(2), VECTOR), "addbmm_": (SQUARE[None], numbers(2)[None]),
     "baddbmm_": (SQUARE[None], numbers(2)[None]),
@@ -264,6 +266,7 @@ def test_functions_in_place_give_what_the_others_give(name: str) -> None:
 NO_DERIVATIVE = {"acosh_", "asinh_", "atanh_", "floor_divide_", "heaviside_", "logical_and_", "logical_or_"}
 
 
+@pytest.mark.filterwarnings("ignore:index_reduce.. is in beta")
 @pytest.mark.parametrize("name", IN_PLACE_METHODS)
 def test_values_and_gradients_of_functions_in_place_are_pytorchs(name: str) -> None:
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
