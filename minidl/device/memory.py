@@ -8,6 +8,7 @@ to which only this pool refers is free.
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import sys
@@ -26,6 +27,9 @@ from minidl.device.layout import last_order, undone
 LEAST_BYTES = 1 << 16  # of a block: smaller arrays come from memory that the C library keeps itself
 ALIGNMENT = 64  # a vector across two cache lines costs two reads
 SLACK = 1.25  # how far the pool may exceed the bytes that were once in use at the same time
+# A request of at most SMALL_BYTES may take an idle block up to WASTE times as large: otherwise sizes push each other
+# out at every step (1,500 page faults in an MBConv net's). Larger ones may not: what a U-Net holds grew by a fifth.
+SMALL_BYTES, WASTE = 1 << 20, 4
 FREE_BYTES = 1 << 24  # that it may hold in any case: a small net's results are of more sizes than are alive at once
 
 _poison: ContextVar[float | None] = ContextVar("poison", default=None)
@@ -60,15 +64,28 @@ class Pool:
         step = 1 << max(0, size.bit_length() - 4)
         size = -(-size // step) * step  # at most an eighth more, so that results of nearly equal sizes share blocks
         with self.lock:
-            alike = self.blocks.pop(size, [])
-            self.blocks[size] = alike
-            for block in alike:
-                if sys.getrefcount(block[0]) == _ONLY_LISTED:
+            self.blocks.setdefault(size, [])
+            for at_least in itertools.chain((size,), self._larger(size)):
+                if (block := self._idle(at_least)) is not None:
+                    self.blocks[at_least] = self.blocks.pop(at_least)
                     return block
             self._make_room(size)
             whole = np.empty(size + ALIGNMENT, np.uint8)
+            alike = self.blocks[size] = self.blocks.pop(size)
             alike.append((whole, -whole.ctypes.data % ALIGNMENT))
             return alike[-1]
+
+    def _idle(self, size: int) -> Block | None:
+        """A block of just this size that nobody uses."""
+        for block in self.blocks[size]:
+            if sys.getrefcount(block[0]) == _ONLY_LISTED:
+                return block
+        return None
+
+    def _larger(self, size: int) -> Iterator[int]:
+        """Sizes of blocks that may stand in, those that waste least first."""
+        if size <= SMALL_BYTES:
+            yield from sorted([key for key in self.blocks if size < key <= WASTE * size])
 
     def release(self) -> None:
         """Give all idle blocks back to the system."""

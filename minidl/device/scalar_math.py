@@ -4,9 +4,11 @@ A loop over `math.exp` costs 3 ns a number, and over `math.tanh` 19, because Num
 take a fraction of that. NaN stays NaN; overflow gives inf, underflow 0.
 
 x = n ln 2 + r with |r| <= ln 2 / 2, so exp(x) = 2**n exp(r). Adding and subtracting 1.5 * 2**(bits of the mantissa)
-rounds to an integer, and the low bits of the sum are that integer. exp(r) - 1 is Taylor's series, long enough for the
-type: the first missing term is r**8 / 8! < 6e-9 (float32), r**14 / 14! < 5e-18 (float64). 2**n is put together from
-bits, in two halves, so that results near the largest and the smallest number come out right.
+rounds to an integer, and the low bits of the sum are that integer. exp(r) - 1 is r + r² p(r): in float32 p has five
+coefficients with the smallest error of exp over the range, 4e-9; in float64 they are Taylor's, and the first missing
+term is r**14 / 14! < 5e-18. 2**n is put together from bits; exp does so in two halves, so that results near the largest
+and the smallest number come out right. Sigmoid and tanh need no such results, and so one half of these steps. Products
+and sums of the series are one instruction each (`fma`).
 
 x = 2**n m with m between sqrt(1/2) and sqrt(2), so log(x) = n ln 2 + log(1 + f) with f = m - 1; with s = f / (2 + f)
 that is f - s (f - R), where R = 2 s²/3 + 2 s⁴/5 + ...; the first missing term is below 2e-9 (float32) and 3e-17
@@ -28,22 +30,40 @@ from minidl.device.device import device_of
 from minidl.device.inline import Inline, by_dtype, inline, intrinsic
 
 
+def _emit_fma(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.fma(*args)
+
+    return a(a, b, c), generate
+
+
+@intrinsic(_emit_fma)
+def fma(a: Any, b: Any, c: Any) -> Any:
+    """a * b + c, rounded once, in one instruction; the compiler may not make it of `a * b + c` by itself."""
+    plain = a * b + c
+    if isinstance(plain, np.ndarray) or not np.isfinite(plain) or plain == 0:
+        return plain
+    from fractions import Fraction  # 2 ms that only tests need
+
+    return type(plain)(Fraction(float(a)) * Fraction(float(b)) + Fraction(float(c)))
+
+
 @inline
 def _series32(r: Any) -> Any:
     f = np.float32
-    p = f(1 / 720) + r * f(1 / 5040)
-    p = f(1 / 24) + r * (f(1 / 120) + r * p)
-    return r + r * r * (f(1 / 2) + r * (f(1 / 6) + r * p))
+    p = fma(r, f(0.0013814672129228711), f(0.008368726819753647))
+    p = fma(r, fma(r, p, f(0.04166838526725769)), f(0.1666652113199234))
+    return fma(r * r, fma(r, p, f(0.4999999403953552)), r)
 
 
 @inline
 def _series64(r: Any) -> Any:
-    p = 1 / 479001600 + r * (1 / 6227020800)
-    p = 1 / 3628800 + r * (1 / 39916800 + r * p)
-    p = 1 / 40320 + r * (1 / 362880 + r * p)
-    p = 1 / 720 + r * (1 / 5040 + r * p)
-    p = 1 / 24 + r * (1 / 120 + r * p)
-    return r + r * r * (1 / 2 + r * (1 / 6 + r * p))
+    p = fma(r, 1 / 6227020800, 1 / 479001600)
+    p = fma(r, fma(r, p, 1 / 39916800), 1 / 3628800)
+    p = fma(r, fma(r, p, 1 / 362880), 1 / 40320)
+    p = fma(r, fma(r, p, 1 / 5040), 1 / 720)
+    p = fma(r, fma(r, p, 1 / 120), 1 / 24)
+    return fma(r * r, fma(r, fma(r, p, 1 / 6), 1 / 2), r)
 
 
 @inline
@@ -95,7 +115,7 @@ def _octic(coefficients: tuple[float, ...], real: Any) -> Inline:
 
 def _family(real: Any, integer: Any, mantissa: int, bias: int, series: Inline, log_series: Inline) -> dict[str, Inline]:
     """All functions in one floating type."""
-    one, two, round_ = real(1), real(2), real(1.5 * 2.0**mantissa)
+    zero, one, two, round_ = real(0), real(1), real(2), real(1.5 * 2.0**mantissa)
     log2_e = real(1.4426950408889634)
     # ln 2 in two parts, so that n * ln2_high is exact for every n that occurs.
     ln2_high = real(0.693359375) if mantissa == 23 else real(6.93147180369123816490e-01)
@@ -109,52 +129,61 @@ def _family(real: Any, integer: Any, mantissa: int, bias: int, series: Inline, l
 
     @inline
     def reduced(x: Any) -> Any:
-        x = highest if x > highest else x
-        x = lowest if x < lowest else x
-        shifted = x * log2_e + round_
+        shifted = fma(x, log2_e, round_)
         n = shifted - round_
-        return integer(real(shifted).view(integer) - round_bits), (x - n * ln2_high) - n * ln2_low
+        return integer(real(shifted).view(integer) - round_bits), fma(n, -ln2_low, fma(n, -ln2_high, x))
+
+    @inline
+    def limited(x: Any, low: Any, high: Any) -> Any:
+        x = high if x > high else x  # NaN is not, and stays
+        return low if x < low else x
 
     @inline
     def exp(x: Any) -> Any:
-        n, r = reduced(x)
+        n, r = reduced(limited(x, lowest, highest))
         half = n >> 1
-        return (one + series(r)) * power_of_two(half) * power_of_two(n - half)
+        first = power_of_two(half)
+        return fma(series(r), first, first) * power_of_two(n - half)
 
-    smallest = real(-(bias - 1) * 0.6931471805599453)
+    # Between these exp is a normal number, and so is 2**n.
+    smallest, largest = real(-(bias - 1) * 0.6931471805599453), real((bias + 0.499) * 0.6931471805599453)
 
     @inline
     def exp_below(x: Any) -> Any:
-        held = smallest if x < smallest else x
-        shifted = held * log2_e + round_
-        n = shifted - round_
-        power = power_of_two(integer(real(shifted).view(integer) - round_bits))
-        grown = (one + series((held - n * ln2_high) - n * ln2_low)) * power
-        return real(0) if x < smallest else grown
+        n, r = reduced(smallest if x < smallest else x)
+        power = power_of_two(n)
+        grown = fma(series(r), power, power)
+        return zero if x < smallest else grown
 
     @inline
     def expm1(x: Any) -> Any:
-        n, r = reduced(x)
+        n, r = reduced(limited(x, lowest, highest))
         half = n >> 1
         first, second = power_of_two(half), power_of_two(n - half)
         grown = series(r)
         if n > mantissa + 1:  # 1 is less than half a unit in the last place, and 2**n may be inf where exp is not
-            return (one + grown) * first * second
+            return fma(grown, first, first) * second
         # 2**n (exp(r) - 1) + (2**n - 1): nothing cancels near 0, where n is 0.
         total = grown * first * second + (first * second - one)
-        return x if x == real(0) else total  # -0 stays -0
+        return x if x == zero else total  # -0 stays -0
 
     @inline
     def sigmoid(x: Any) -> Any:
-        return one / (one + exp(-x))
+        n, r = reduced(limited(-x, smallest, largest))
+        power = power_of_two(n)
+        share = one / (fma(series(r), power, power) + one)
+        return zero if -x > largest else share
+
+    end = real(20)  # where tanh is 1 already
 
     @inline
     def tanh(x: Any) -> Any:
-        x = real(20) if x > real(20) else x  # where tanh is 1 already, and before expm1 is inf
-        wide = expm1(two * x)
-        return wide / (wide + two)
+        n, r = reduced(two * limited(x, -end, end))
+        power = power_of_two(n)
+        wide = fma(series(r), power, power - one)  # exp(2 x) - 1
+        return x if x == zero else wide / (wide + two)  # -0 stays -0
 
-    zero, tiny, infinite, nan = real(0), real(np.finfo(real).tiny), real(np.inf), real(np.nan)
+    tiny, infinite, nan = real(np.finfo(real).tiny), real(np.inf), real(np.nan)
     lift, lifted = real(2.0 ** (mantissa + 1)), integer(mantissa + 1)
     sqrt_half = real(0.7071067811865476)
     middle = integer(int(sqrt_half.view(integer)))
@@ -225,8 +254,9 @@ def _normal32(exp_below: Inline) -> Inline:
     @inline
     def normal(x: Any) -> Any:
         bell = exp_below(-(half * x * x))
-        t = one / (one + slope * abs(x))
-        tail = (((((((((a * t + b) * t + c) * t + d) * t + e) * t + g) * t + h) * t + i) * t + j) * t + k) * bell
+        t = one / fma(slope, abs(x), one)
+        p = fma(fma(fma(fma(a, t, b), t, c), t, d), t, e)
+        tail = fma(fma(fma(fma(fma(p, t, g), t, h), t, i), t, j), t, k) * bell
         return one - tail if x > f(0) else tail, bell
 
     return normal
@@ -260,19 +290,6 @@ def _emit_typed(typing_context: Any, value: Any, like: Any) -> Any:
 def typed(value: Any, like: Any) -> Any:
     """`value` in the type of `like`: a bare 0.5 beside a float32 would make float64 of both."""
     return type(like)(value)
-
-
-def _emit_fma(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.fma(*args)
-
-    return a(a, b, c), generate
-
-
-@intrinsic(_emit_fma)
-def fma(a: Any, b: Any, c: Any) -> Any:
-    """a * b + c, rounded once, in one instruction; the compiler may not make it of `a * b + c` by itself."""
-    return a * b + c
 
 
 def _emit_root(typing_context: Any, x: Any) -> Any:

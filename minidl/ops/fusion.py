@@ -6,8 +6,10 @@
 | + a tensor of the same shape | added before the result leaves the cache | in the pass that scales | likewise |
 | ReLU | likewise | likewise | likewise |
 | leaky ReLU, ReLU6 | at rest | likewise, without a residual | likewise |
+| ELU, SiLU, GELU, hardswish | at rest | likewise, without a residual | likewise |
 
-A transposed convolution takes batch-norm at rest and the ReLU; a linear map takes ReLU, GELU, SiLU, sigmoid and tanh.
+A transposed convolution takes batch-norm at rest and the ReLU; a linear map takes batch-norm at rest and ReLU, GELU,
+SiLU, sigmoid and tanh.
 softmax(q @ k.mT * scale) @ v, written so, becomes the op `attention`.
 How an op waits: `core/defer.py`.
 """
@@ -23,11 +25,11 @@ from minidl.device import Device
 from minidl.device.dtypes import DType, is_narrow
 from minidl.ops.attention.pieces import ScaledProduct, WeightsOfProduct, attention_of
 from minidl.ops.batch_norm import BatchNormalize, BatchNormalizeAddRelu, BatchScale
-from minidl.ops.batch_norm.activation import RELU, Activation
+from minidl.ops.batch_norm.activation import ACTIVATIONS, RELU, Activation, activation_of
 from minidl.ops.conv.then import ConvThen, ConvThenActivated, ConvThenRelu
 from minidl.ops.conv_transpose import ConvTranspose, ConvTransposeRelu
+from minidl.ops.matmul import Linear, finish
 from minidl.ops.matmul.activated import linear_then
-from minidl.ops.matmul.finish import ACTIVATIONS
 
 __all__: list[str] = []
 
@@ -47,40 +49,45 @@ def add_residual(waits: Waiting, position: int, inputs: Inputs, params: dict[str
     return waiting(op, waits.spec, (*waits.inputs, residual), waits.params)
 
 
-@absorbs("relu", "batch_normalize")
-@absorbs("relu", "batch_scale")
-def norm_then_relu(waits: Waiting, position: int, inputs: Inputs, params: dict[str, Any]) -> Tensor | None:
-    """relu(batch_norm(x) [+ residual]) as one op."""
-    op = BatchNormalizeAddRelu if waits.op is BatchNormalize and _is_added(waits) else waits.op
-    return _activated(op, waits, RELU)
+def _after_norm(name: str) -> None:
+    """Let activation `name` join the batch-norm before it."""
+
+    @absorbs(name, "batch_normalize")
+    @absorbs(name, "batch_scale")
+    def norm_then(waits: Waiting, position: int, inputs: Inputs, params: dict[str, Any]) -> Tensor | None:
+        """activation(batch_norm(x) [+ residual]) as one op."""
+        activation = activation_of(name, params)
+        if activation is None or not _tells_its_slope(waits, activation):
+            return None
+        op = BatchNormalizeAddRelu if waits.op is BatchNormalize and _is_added(waits) else waits.op
+        return _activated(op, waits, activation)
 
 
-@absorbs("leaky_relu", "batch_normalize")
-@absorbs("leaky_relu", "batch_scale")
-def norm_then_leaky_relu(waits: Waiting, position: int, inputs: Inputs, params: dict[str, Any]) -> Tensor | None:
-    return _unless_added(waits, ("leaky_relu", params["negative_slope"]))
+def _tells_its_slope(waits: Waiting, activation: Activation) -> bool:
+    """Whether a backward pass can tell what the activation was given, which is not kept; of a ReLU the result tells."""
+    is_kept = _is_added(waits) or (waits.op is BatchScale and waits.requires_grad)
+    return activation == RELU or not is_kept
 
 
-@absorbs("clamp", "batch_normalize")
-@absorbs("clamp", "batch_scale")
-def norm_then_clamp(waits: Waiting, position: int, inputs: Inputs, params: dict[str, Any]) -> Tensor | None:
-    """ReLU6, and any clamp between 0 and a bound."""
-    return _unless_added(waits, ("clamp", float(params["max"]))) if _is_from_zero(params) else None
+def _after_conv(name: str) -> None:
+    """Let activation `name` join the convolution before it, at rest."""
+
+    @absorbs(name, "conv_then")
+    @absorbs(name, "conv")
+    def conv_then(waits: Waiting, position: int, inputs: Inputs, params: dict[str, Any]) -> Tensor | None:
+        activation = activation_of(name, params)
+        return None if activation is None else _at_rest_activated(waits, activation)
 
 
-def _is_from_zero(params: dict[str, Any]) -> bool:
-    return params["min"] == 0 and params["max"] is not None and params["max"] >= 0
+for _name in ACTIVATIONS:
+    _after_norm(_name)
+    if _name != "relu":  # which joins it in training too
+        _after_conv(_name)
 
 
 def _is_added(waits: Waiting) -> bool:
     """Whether a residual is among its inputs."""
     return waits.op is not None and len(waits.inputs) > _PLAIN[waits.op]
-
-
-def _unless_added(waits: Waiting, activation: Activation) -> Tensor | None:
-    """Their backward passes need the sum with the residual, which is not kept."""
-    is_kept = _is_added(waits) or (waits.op is BatchScale and waits.requires_grad)
-    return None if is_kept else _activated(waits.op, waits, activation)
 
 
 def _activated(
@@ -106,19 +113,6 @@ def then_relu(waits: Waiting, position: int, inputs: Inputs, params: dict[str, A
     return ConvThenRelu.run(waits.inputs, waits.params)  # type: ignore[no-any-return]
 
 
-@absorbs("leaky_relu", "conv_then")
-@absorbs("leaky_relu", "conv")
-def conv_then_leaky_relu(waits: Waiting, position: int, inputs: Inputs, params: dict[str, Any]) -> Tensor | None:
-    return _at_rest_activated(waits, ("leaky_relu", params["negative_slope"]))
-
-
-@absorbs("clamp", "conv_then")
-@absorbs("clamp", "conv")
-def conv_then_clamp(waits: Waiting, position: int, inputs: Inputs, params: dict[str, Any]) -> Tensor | None:
-    """relu6(conv(x) [+ residual]), and any clamp between 0 and a bound."""
-    return _at_rest_activated(waits, ("clamp", float(params["max"]))) if _is_from_zero(params) else None
-
-
 def _at_rest_activated(waits: Waiting, activation: Activation) -> Tensor | None:
     if waits.requires_grad:
         return None
@@ -137,7 +131,7 @@ def _after_linear(activation: str) -> None:
         return linear_then(waits.inputs, activation, waits.requires_grad)
 
 
-for _activation in ACTIVATIONS[1:]:
+for _activation in finish.ACTIVATIONS[1:]:
     _after_linear(_activation)
 
 
@@ -182,6 +176,12 @@ def conv_then_scale(waits: Waiting, position: int, inputs: Inputs, params: dict[
 def transpose_then_scale(waits: Waiting, position: int, inputs: Inputs, params: dict[str, Any]) -> Tensor | None:
     """The same for its adjoint, whose weight is (C, K / groups, *kernel)."""
     return None if waits.params["groups"] > 1 else _scaled(ConvTranspose, waits, _biased(waits), inputs, filters=1)
+
+
+@absorbs("batch_scale", "linear")
+def linear_then_scale(waits: Waiting, position: int, inputs: Inputs, params: dict[str, Any]) -> Tensor | None:
+    """The same for a linear map of rows, whose features are the channels."""
+    return _scaled(Linear, waits, _biased(waits), inputs, filters=0) if waits.ndim == 2 else None
 
 
 def _scaled(op: type[Op], waits: Waiting, given: Inputs, inputs: Inputs, filters: int) -> Tensor | None:

@@ -17,7 +17,7 @@ from minidl.core.remember import remembered
 from minidl.device.dtypes import accumulator, in_float32
 from minidl.errors import ShapeError
 from minidl.ops.batch_norm import cpu
-from minidl.ops.batch_norm.activation import NONE, Activation, activate, passed, slope_at
+from minidl.ops.batch_norm.activation import NONE, Activation, activate, held_back, passed
 from minidl.ops.reduce import mean as mean_
 from minidl.ops.reduce import sum as sum_
 from minidl.ops.unary import rsqrt
@@ -88,8 +88,7 @@ class BatchNormalize(AlikeOp):
         out: Array, x: Array, weight: Array, bias: Array, mean: Array, var: Array,
         residual: Array | None = None, *, eps: float, activation: Activation,
     ) -> None:  # fmt: skip
-        affine = cpu.affine_of(x, mean, _scale(weight, var, eps), bias)
-        cpu.apply_affine(out, x, affine, residual, activation)
+        cpu.apply_affine(out, x, cpu.normal_affine(x, weight, bias, mean, var, eps), residual, activation)
 
     @classmethod
     def vjp(cls, node: Node, g: Tensor) -> Grads:
@@ -147,7 +146,7 @@ class BatchNormalizeGrad(AlikeOp):
         if activation != NONE:
             y = xp.empty(x.shape, x.dtype)
             BatchNormalize.reference(xp, y, x, weight, bias, mean, var, eps=eps, activation=NONE)
-            g = g * slope_at(xp, y, activation)
+            g = held_back(xp, g, y, activation)
         _reference_gradients(xp, out, g, x, weight, mean, var, eps)
 
     @staticmethod
@@ -155,9 +154,8 @@ class BatchNormalizeGrad(AlikeOp):
         out: tuple[Array, Array, Array], g: Array, x: Array, weight: Array, bias: Array, mean: Array, var: Array,
         *, eps: float, activation: Activation,
     ) -> None:  # fmt: skip
-        affine = cpu.affine_of(x, mean, _scale(weight, var, eps), bias)
-        sums = cpu.sums(g, x, affine, activation)
-        _finish(out, sums, g, x, weight, var, eps, affine, activation)
+        affine = cpu.normal_affine(x, weight, bias, mean, var, eps)
+        cpu.gradients(out, g, x, affine, weight, var, eps, activation)
 
 
 class BatchNormalizeAddReluGrad(AlikeOp):
@@ -182,12 +180,11 @@ class BatchNormalizeAddReluGrad(AlikeOp):
 
     @staticmethod
     def cpu(
-        out: tuple[Array, ...], g: Array, x: Array, weight: Array, bias: Array, mean: Array, var: Array, y: Array,
-        *, eps: float,
+        out: tuple[Array, Array, Array, Array], g: Array, x: Array, weight: Array, bias: Array, mean: Array, var: Array,
+        y: Array, *, eps: float,
     ) -> None:  # fmt: skip
-        affine = cpu.affine_of(x, mean, _scale(weight, var, eps), bias)
-        sums = cpu.sums_through(g, x, affine, out[3], y)
-        _finish(out[:3], sums, out[3], x, weight, var, eps, affine, NONE)
+        affine = cpu.normal_affine(x, weight, bias, mean, var, eps)
+        cpu.gradients_under_relu(out, g, x, y, affine, weight, var, eps)
 
 
 def _reference_gradients(
@@ -207,20 +204,6 @@ def _reference_gradients(
     gx -= (plain / count).reshape(shape).astype(x.dtype)
     gx -= xhat * (along / count).reshape(shape).astype(x.dtype)
     gx *= _scale(weight, var, eps).reshape(shape)
-
-
-def _finish(
-    out: tuple[Array, ...], sums: Array, g: Array, x: Array, weight: Array, var: Array, eps: float, affine: Array,
-    activation: Activation,
-) -> None:  # fmt: skip
-    """The gradients of weight and bias from the sums, and with them that of x."""
-    gx, gw, gb = out
-    count = x.size // x.shape[-1]
-    rstd = 1 / np.sqrt(var.astype(np.float64) + eps)
-    plain, along = sums[0], sums[1] * rstd
-    gb[...], gw[...] = plain, along
-    scale = rstd * weight
-    cpu.input_gradient(gx, g, x, affine, -scale * rstd * along / count, -scale * plain / count, activation)
 
 
 def _scale(weight: Array, var: Array, eps: float) -> Array:

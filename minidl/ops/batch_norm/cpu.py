@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 
 from minidl.core import Array
-from minidl.device import block_count, inline, kernel, parallel
+from minidl.device import block_count, kernel, parallel
 from minidl.device.inline import Inline
-from minidl.ops.batch_norm.activation import Activation
+from minidl.ops.batch_norm.activation import FORMULAS, Activation
 
 BLOCK_BYTES = 65536
-WIDTH = 64  # the least length of a row, where pixels can be folded
+WIDTH = 128  # the least length of a row, where pixels can be folded
 FLOATS = ("float32", "float64")
 # Rows of `affine`: y = (x - mean) * scale + shift.
 MEAN, SCALE, SHIFT = 0, 1, 2
@@ -65,23 +65,47 @@ def apply_affine(y: Array, x: Array, affine: Array, residual: Array | None, acti
         parallel(_APPLY_AND_ADD[kind], rows, y.reshape(-1), x.reshape(-1), residual.reshape(-1), affine, level)
 
 
-def sums(g: Array, x: Array, affine: Array, activation: Activation) -> Array:
-    """Sums of g and of g * (x - mean) for each channel, (2, C) in float64; g counts as the activation lets it through.
+def normal_affine(x: Array, weight: Array, bias: Array, mean: Array, var: Array, eps: float) -> Array:
+    """The same for (x - mean) / sqrt(var + eps) * weight + bias."""
+    channels = x.shape[-1]
+    affine = np.empty((3, channels * fold(x.size // channels, channels)), x.dtype)
+    _normal_affine(0, 1, affine, weight, bias, mean, var, eps)
+    return affine
 
-    Where that was, is found by computing its argument from x again.
+
+def gradients(
+    out: tuple[Array, Array, Array], g: Array, x: Array, affine: Array, weight: Array, var: Array, eps: float,
+    activation: Activation,
+) -> None:  # fmt: skip
+    """Write the gradients of x, weight and bias; g counts as the activation lets it through.
+
+    Where that was, is found by computing its argument from x again. What takes long to find is kept in the place of the
+    first gradient.
     """
-    kind, level = activation
+    gx, (kind, level) = out[0], activation
     parts, rows = _parts(x, affine)
-    parallel(_SUMS[kind], len(parts), parts, g.reshape(-1), x.reshape(-1), affine, rows, level)
-    return _by_channel(parts, x.shape[-1])
+    flat = g.reshape(-1), x.reshape(-1)
+    if FORMULAS[kind].is_long:
+        parallel(_SUMS_KEPT[kind], len(parts), parts, gx.reshape(-1), *flat, affine, rows, level)
+        lanes = _finished(out, parts, x, weight, var, eps)
+        parallel(_gradient_of_kept, x.size // affine.shape[1], gx.reshape(-1), flat[1], affine, lanes)
+    else:
+        parallel(_SUMS[kind], len(parts), parts, *flat, affine, rows, level)
+        lanes = _finished(out, parts, x, weight, var, eps)
+        parallel(_GRADIENT[kind], x.size // affine.shape[1], gx.reshape(-1), *flat, affine, lanes, level)
 
 
-def sums_through(g: Array, x: Array, affine: Array, kept: Array, y: Array) -> Array:
-    """The same under a ReLU whose result is y; what it lets through of g is written to `kept`."""
+def gradients_under_relu(
+    out: tuple[Array, Array, Array, Array], g: Array, x: Array, y: Array, affine: Array, weight: Array, var: Array,
+    eps: float,
+) -> None:  # fmt: skip
+    """The same under a ReLU whose result is y; the fourth is what it lets through of g."""
+    gx, _, _, kept = out
     parts, rows = _parts(x, affine)
     flat = kept.reshape(-1), y.reshape(-1), g.reshape(-1), x.reshape(-1)
     parallel(_sums_through, len(parts), parts, *flat, affine, rows)
-    return _by_channel(parts, x.shape[-1])
+    lanes = _finished(out[:3], parts, x, weight, var, eps)
+    parallel(_GRADIENT["none"], x.size // affine.shape[1], gx.reshape(-1), flat[0], flat[3], affine, lanes, 0.0)
 
 
 def _parts(x: Array, affine: Array) -> tuple[Array, int]:
@@ -91,18 +115,48 @@ def _parts(x: Array, affine: Array) -> tuple[Array, int]:
     return np.empty((block_count(x.size // width, rows), 2, width)), rows
 
 
-def _by_channel(parts: Array, channels: int) -> Array:
-    return parts.sum(axis=0).reshape(2, -1, channels).sum(axis=1)
+def _finished(out: tuple[Array, Array, Array], parts: Array, x: Array, weight: Array, var: Array, eps: float) -> Array:
+    """Write the gradients of weight and bias; the slope and the lift of each lane for that of x."""
+    lanes = np.empty((2, parts.shape[2]), x.dtype)
+    _finish(0, 1, lanes, out[1], out[2], parts, weight, var, eps, x.size // x.shape[-1])
+    return lanes
 
 
-def input_gradient(
-    gx: Array, g: Array, x: Array, affine: Array, slope: Array, lift: Array, activation: Activation
+@kernel("T[:, ::1], const T[::1], const T[::1], const T[::1], const T[::1], float64", T=FLOATS)
+def _normal_affine(
+    begin: int, end: int, affine: Array, weight: Array, bias: Array, mean: Array, var: Array, eps: float
 ) -> None:
-    """gx = g * scale + (x - mean) * slope + lift, where g counts as in `sums`."""
-    kind, level = activation
-    lanes = affine_of(x, slope, lift, lift)[:2].copy()
-    rows = x.size // affine.shape[1]
-    parallel(_GRADIENT[kind], rows, gx.reshape(-1), g.reshape(-1), x.reshape(-1), affine, lanes, level)
+    channels = len(mean)
+    for c in range(channels):
+        scale = weight[c] / np.sqrt(np.float64(var[c]) + eps)
+        for at in range(c, affine.shape[1], channels):
+            affine[MEAN, at], affine[SCALE, at], affine[SHIFT, at] = mean[c], scale, bias[c]
+
+
+@kernel(
+    "T[:, ::1], T[::1], T[::1], const float64[:, :, ::1], const T[::1], const T[::1], float64, intp", T=FLOATS
+)  # fmt: skip
+def _finish(
+    begin: int, end: int, lanes: Array, gw: Array, gb: Array, parts: Array, weight: Array, var: Array, eps: float,
+    count: int,
+) -> None:  # fmt: skip
+    """Sums of blocks of g and of g * (x - mean) to gx = g * scale + (x - mean) * slope + lift, for each lane."""
+    channels, width = len(gw), parts.shape[2]
+    plain, along = np.zeros(width), np.zeros(width)
+    for block in range(len(parts)):
+        for i in range(width):
+            plain[i] += parts[block, 0, i]
+            along[i] += parts[block, 1, i]
+    for c in range(channels):
+        total, moment = 0.0, 0.0
+        for at in range(c, width, channels):
+            total += plain[at]
+            moment += along[at]
+        rstd = 1 / np.sqrt(np.float64(var[c]) + eps)
+        gb[c], gw[c] = total, moment * rstd
+        scale = rstd * weight[c]
+        for at in range(c, width, channels):
+            lanes[0, at], lanes[1, at] = -scale * rstd * rstd * moment / count, -scale * total / count
 
 
 @kernel("float64[:, :, ::1], const T[::1], intp", T=FLOATS)
@@ -170,57 +224,15 @@ def _merge_moments(begin: int, end: int, mean: Array, var: Array, parts: Array, 
         mean[c], var[c] = centre[c], sums[c] / total
 
 
-# What an activation makes of v, and of the gradient g that arrives at it; `level` is its parameter.
-@inline
-def _as_it_is(v: Any, zero: Any, level: Any) -> Any:
-    return v
-
-
-@inline
-def _rectified(v: Any, zero: Any, level: Any) -> Any:
-    return zero if v <= zero else v  # NaN is not below zero, and stays
-
-
-@inline
-def _leaking(v: Any, zero: Any, level: Any) -> Any:
-    return v * level if v <= zero else v
-
-
-@inline
-def _capped(v: Any, zero: Any, level: Any) -> Any:
-    low = zero if v <= zero else v
-    return level if low > level else low
-
-
-@inline
-def _all(g: Any, v: Any, zero: Any, level: Any) -> Any:
-    return g
-
-
-@inline
-def _above_zero(g: Any, v: Any, zero: Any, level: Any) -> Any:
-    return g if v > zero else zero
-
-
-@inline
-def _more_above_zero(g: Any, v: Any, zero: Any, level: Any) -> Any:
-    return g if v > zero else g * level
-
-
-@inline
-def _between(g: Any, v: Any, zero: Any, level: Any) -> Any:
-    return g if zero <= v <= level else zero
-
-
 def _applying(activation: Inline) -> Any:
     @kernel("T[::1], const T[::1], const T[:, ::1], T", T=FLOATS)
     def apply_rows(begin: int, end: int, y: Array, x: Array, affine: Array, level: float) -> None:
         width = affine.shape[1]
-        mean, scale, shift, zero = affine[MEAN], affine[SCALE], affine[SHIFT], x.dtype.type(0)
+        mean, scale, shift = affine[MEAN], affine[SCALE], affine[SHIFT]
         for at in range(begin * width, end * width, width):
             into, a = y[at : at + width], x[at : at + width]
             for i in range(width):
-                into[i] = activation((a[i] - mean[i]) * scale[i] + shift[i], zero, level)
+                into[i] = activation((a[i] - mean[i]) * scale[i] + shift[i], level)
 
     return apply_rows
 
@@ -231,11 +243,11 @@ def _adding(activation: Inline) -> Any:
         begin: int, end: int, y: Array, x: Array, residual: Array, affine: Array, level: float
     ) -> None:  # fmt: skip
         width = affine.shape[1]
-        mean, scale, shift, zero = affine[MEAN], affine[SCALE], affine[SHIFT], x.dtype.type(0)
+        mean, scale, shift = affine[MEAN], affine[SCALE], affine[SHIFT]
         for at in range(begin * width, end * width, width):
             into, a, b = y[at : at + width], x[at : at + width], residual[at : at + width]
             for i in range(width):
-                into[i] = activation((a[i] - mean[i]) * scale[i] + shift[i] + b[i], zero, level)
+                into[i] = activation((a[i] - mean[i]) * scale[i] + shift[i] + b[i], level)
 
     return apply_and_add_rows
 
@@ -246,7 +258,7 @@ def _summing(through: Inline) -> Any:
         begin: int, end: int, parts: Array, g: Array, x: Array, affine: Array, rows: int, level: float
     ) -> None:  # fmt: skip
         width = affine.shape[1]
-        mean, scale, shift, zero = affine[MEAN], affine[SCALE], affine[SHIFT], x.dtype.type(0)
+        mean, scale, shift = affine[MEAN], affine[SCALE], affine[SHIFT]
         for block in range(begin, end):
             first = block * rows * width
             last = min(first + rows * width, x.size)
@@ -257,21 +269,47 @@ def _summing(through: Inline) -> Any:
                 ga, gb = g[at : at + width], g[at + width : at + 2 * width]
                 for i in range(width):
                     p, q = a[i] - mean[i], b[i] - mean[i]
-                    gp = through(ga[i], p * scale[i] + shift[i], zero, level)
-                    gq = through(gb[i], q * scale[i] + shift[i], zero, level)
+                    gp = through(ga[i], p * scale[i] + shift[i], level)
+                    gq = through(gb[i], q * scale[i] + shift[i], level)
                     plain[i] += gp + gq
                     along[i] += gp * p + gq * q
             for at in range(even, last, width):
                 a, ga = x[at : at + width], g[at : at + width]
                 for i in range(width):
                     p = a[i] - mean[i]
-                    gp = through(ga[i], p * scale[i] + shift[i], zero, level)
+                    gp = through(ga[i], p * scale[i] + shift[i], level)
                     plain[i] += gp
                     along[i] += gp * p
             for i in range(width):
                 parts[block, 0, i], parts[block, 1, i] = plain[i], along[i]
 
     return sums_of_blocks
+
+
+def _summing_kept(through: Inline) -> Any:
+    """The same, where what the activation lets through is kept."""
+
+    @kernel("float64[:, :, ::1], T[::1], const T[::1], const T[::1], const T[:, ::1], intp, T", T=FLOATS)
+    def kept_sums_of_blocks(
+        begin: int, end: int, parts: Array, kept: Array, g: Array, x: Array, affine: Array, rows: int, level: float
+    ) -> None:  # fmt: skip
+        width = affine.shape[1]
+        mean, scale, shift = affine[MEAN], affine[SCALE], affine[SHIFT]
+        for block in range(begin, end):
+            first = block * rows * width
+            plain, along = np.zeros(width, x.dtype), np.zeros(width, x.dtype)
+            for at in range(first, min(first + rows * width, x.size), width):
+                a, ga, into = x[at : at + width], g[at : at + width], kept[at : at + width]
+                for i in range(width):
+                    p = a[i] - mean[i]
+                    into[i] = through(ga[i], p * scale[i] + shift[i], level)
+                for i in range(width):
+                    plain[i] += into[i]
+                    along[i] += into[i] * (a[i] - mean[i])
+            for i in range(width):
+                parts[block, 0, i], parts[block, 1, i] = plain[i], along[i]
+
+    return kept_sums_of_blocks
 
 
 @kernel(
@@ -302,21 +340,31 @@ def _descending(through: Inline) -> Any:
         begin: int, end: int, gx: Array, g: Array, x: Array, affine: Array, slope_and_lift: Array, level: float
     ) -> None:  # fmt: skip
         width = affine.shape[1]
-        mean, scale, shift, zero = affine[MEAN], affine[SCALE], affine[SHIFT], x.dtype.type(0)
+        mean, scale, shift = affine[MEAN], affine[SCALE], affine[SHIFT]
         slope, lift = slope_and_lift[0], slope_and_lift[1]
         for at in range(begin * width, end * width, width):
             into, a, ga = gx[at : at + width], x[at : at + width], g[at : at + width]
             for i in range(width):
                 p = a[i] - mean[i]
-                into[i] = through(ga[i], p * scale[i] + shift[i], zero, level) * scale[i] + p * slope[i] + lift[i]
+                into[i] = through(ga[i], p * scale[i] + shift[i], level) * scale[i] + p * slope[i] + lift[i]
 
     return gradient_rows
 
 
-# What each does to a number.
-FORWARD = {"none": _as_it_is, "relu": _rectified, "leaky_relu": _leaking, "clamp": _capped}
-_BACKWARD = {"none": _all, "relu": _above_zero, "leaky_relu": _more_above_zero, "clamp": _between}
-_APPLY = {name: _applying(function) for name, function in FORWARD.items()}
-_APPLY_AND_ADD = {name: _adding(function) for name, function in FORWARD.items()}
-_SUMS = {name: _summing(function) for name, function in _BACKWARD.items()}
-_GRADIENT = {name: _descending(function) for name, function in _BACKWARD.items()}
+@kernel("T[::1], const T[::1], const T[:, ::1], const T[:, ::1]", T=FLOATS)
+def _gradient_of_kept(begin: int, end: int, gx: Array, x: Array, affine: Array, slope_and_lift: Array) -> None:
+    """The same where gx holds what the activation let through: an array beside itself would end the vectors."""
+    width = affine.shape[1]
+    mean, scale, slope, lift = affine[MEAN], affine[SCALE], slope_and_lift[0], slope_and_lift[1]
+    for at in range(begin * width, end * width, width):
+        into, a = gx[at : at + width], x[at : at + width]
+        for i in range(width):
+            into[i] = into[i] * scale[i] + (a[i] - mean[i]) * slope[i] + lift[i]
+
+
+_LONG, _SHORT = ([name for name, formula in FORMULAS.items() if formula.is_long is long] for long in (True, False))
+_APPLY = {name: _applying(formula.value) for name, formula in FORMULAS.items()}
+_APPLY_AND_ADD = {name: _adding(FORMULAS[name].value) for name in ("none", "relu")}
+_SUMS = {name: _summing(FORMULAS[name].slope) for name in _SHORT}
+_GRADIENT = {name: _descending(FORMULAS[name].slope) for name in _SHORT}
+_SUMS_KEPT = {name: _summing_kept(FORMULAS[name].slope) for name in _LONG}

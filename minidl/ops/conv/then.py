@@ -13,8 +13,7 @@ from minidl.device import kernel, parallel
 from minidl.device.inline import Inline
 from minidl.errors import ShapeError
 from minidl.ops.activation import ReluGrad
-from minidl.ops.batch_norm.activation import Activation, activate
-from minidl.ops.batch_norm.cpu import FORWARD
+from minidl.ops.batch_norm.activation import ACTIVATIONS, FORMULAS, Activation, activate
 from minidl.ops.conv import Conv, Convolution, convolve, gradients
 from minidl.ops.conv.epilogue import Epilogue
 from minidl.ops.windows import Sizes
@@ -106,14 +105,13 @@ class ConvThenActivated(ConvThen):
 def _in_place(activation: Inline) -> Any:
     @kernel("T[::1], T", T=("float32", "float64"))
     def activate_in_place(begin: int, end: int, y: Array, level: float) -> None:
-        zero = y.dtype.type(0)
         for i in range(begin, end):
-            y[i] = activation(y[i], zero, level)
+            y[i] = activation(y[i], level)
 
     return activate_in_place
 
 
-_IN_PLACE = {name: _in_place(FORWARD[name]) for name in ("clamp", "leaky_relu")}
+_IN_PLACE = {name: _in_place(FORMULAS[name].value) for name in ACTIVATIONS[1:]}
 
 
 class ConvThenRelu(ConvThen):

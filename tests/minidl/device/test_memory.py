@@ -9,7 +9,7 @@ import pytest
 
 import minidl
 from minidl.device import CPU, empty
-from minidl.device.memory import ALIGNMENT, LEAST_BYTES, Pool, release_memory
+from minidl.device.memory import ALIGNMENT, LEAST_BYTES, SMALL_BYTES, WASTE, Pool, release_memory
 
 FLOAT = np.dtype(np.float32)
 SHAPE = (4, 8, 64, 64)
@@ -39,6 +39,18 @@ def test_a_block_is_kept_while_any_view_of_it_lives() -> None:
     assert address(second) != place
     del view
     assert address(empty(CPU, SHAPE, FLOAT)) == place
+
+
+def test_a_small_request_may_take_a_larger_block_and_a_large_one_may_not() -> None:
+    large = empty(CPU, (SMALL_BYTES // 2,), FLOAT)
+    place = address(large)
+    del large
+    small = empty(CPU, (SMALL_BYTES // 4,), FLOAT)
+    assert address(small) == place
+    assert address(empty(CPU, (SMALL_BYTES // 4,), FLOAT)) != place  # not while it is in use
+    del small
+    assert address(empty(CPU, (SMALL_BYTES // 4 // WASTE,), FLOAT)) != place  # eight times as large
+    assert address(empty(CPU, (SMALL_BYTES // 4 + 64,), FLOAT)) != place
 
 
 def test_a_result_outlives_the_arrays_that_come_after() -> None:

@@ -141,8 +141,11 @@ def test_gradients_through_conv_residual_and_relu_are_pytorchs() -> None:
         np.testing.assert_allclose(a.numpy(), b.numpy(), atol=1e-11)
 
 
+NORM_ACTIVATIONS = ["ReLU", "ReLU6", "LeakyReLU", "ELU", "SiLU", "GELU", "Hardswish"]
+
+
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("name", ["ReLU", "ReLU6", "LeakyReLU"])
+@pytest.mark.parametrize("name", NORM_ACTIVATIONS)
 @pytest.mark.parametrize("order", [1, 2])
 def test_norms_take_their_activation_along(name, training, order) -> None:
     """Scaled so that some values reach 6; gradients of a gradient go the way that is written in ops."""
@@ -164,14 +167,14 @@ def test_norms_take_their_activation_along(name, training, order) -> None:
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", ["ReLU6", "LeakyReLU"])
+@pytest.mark.parametrize("name", NORM_ACTIVATIONS[1:])
 def test_activations_that_are_taken_along_do_not_run_alone(name) -> None:
     net = nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), getattr(nn, name)())
     _, names = ran(net, minidl.randn(2, 2, 6, 6))
     assert names == ["conv", "batch_normalize"]
 
 
-@pytest.mark.parametrize("name", ["ReLU6", "LeakyReLU"])
+@pytest.mark.parametrize("name", NORM_ACTIVATIONS[1:])
 @pytest.mark.parametrize("parts", ["conv", "conv and norm", "conv and shortcut"])
 @pytest.mark.parametrize("compiled", [True, False])
 def test_convolutions_at_rest_take_any_of_these_activations_along(name, parts, compiled) -> None:
@@ -199,6 +202,34 @@ def test_convolutions_at_rest_take_any_of_these_activations_along(name, parts, c
         wanted = theirs(torch.tensor(x))
     assert names == ["conv_then_activated"]
     np.testing.assert_allclose(found.numpy(), wanted.numpy(), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["ReLU", "SiLU"])
+def test_a_linear_map_at_rest_takes_the_norm_and_its_activation_along(name) -> None:
+    x = np.random.default_rng(0).standard_normal((5, 3))
+    theirs = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4), getattr(torch.nn, name)()).double()
+    theirs(torch.tensor(x * 2 + 1))  # running statistics that are not 0 and 1
+    ours = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), getattr(nn, name)()).double()
+    ours.load_state_dict({k: minidl.tensor(v.numpy().copy()) for k, v in theirs.state_dict().items()})
+    names = []
+
+    def note(call):
+        names.append(call.op.name)
+        call.run()
+
+    with minidl.no_grad(), torch.no_grad(), launching(note):
+        found, wanted = ours.eval()(minidl.tensor(x)), theirs.eval()(torch.tensor(x))
+    assert names == ["linear_then"]
+    np.testing.assert_allclose(found.numpy(), wanted.numpy(), rtol=1e-12, atol=1e-12)
+
+
+def test_a_linear_map_of_sequences_leaves_the_norm_of_their_places_alone() -> None:
+    """Of (N, L, C) batch-norm takes L for the channels, as PyTorch does."""
+    net = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)).double().eval()
+    net[1].running_mean.copy_(minidl.tensor([1.0, 2.0, 3.0, 4.0]).double())
+    x = minidl.randn(2, 4, 3).double()
+    with minidl.no_grad():
+        np.testing.assert_allclose(net(x).numpy(), net[1].forward(net[0].forward(x)).numpy(), rtol=1e-12)
 
 
 @pytest.mark.parametrize("training", [True, False])
