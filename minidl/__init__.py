@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from minidl import amp, autograd, cuda, func, linalg, nn, ops, optim, special, utils
+from minidl import amp, autograd, cuda, draws, func, linalg, nn, ops, optim, special, utils
 from minidl.amp import autocast, clear_autocast_cache, get_autocast_dtype, is_autocast_enabled
 from minidl.autograd import (
     enable_grad,
@@ -46,6 +46,7 @@ from minidl.device.dtypes import (
     uint32,
     uint64,
 )
+from minidl.draws import *
 from minidl.element_types import can_cast, finfo, iinfo, is_floating_point, promote_types, result_type
 from minidl.ops import *
 from minidl.random import Generator, default_generator, initial_seed, manual_seed, rand, randint, randn, randperm
@@ -146,7 +147,7 @@ __all__ = [
     "zeros",
     "zeros_like",
 ]  # fmt: skip
-__all__ += ops.__all__
+__all__ += [*ops.__all__, *draws.__all__]
 
 
 def __getattr__(name: str) -> Any:

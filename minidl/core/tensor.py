@@ -35,29 +35,43 @@ from minidl.errors import DTypeError, GradError, ShapeError
 # PyTorch's method names that are the public function of the same name with the tensor as first argument.
 METHODS = """
     abs absolute acos acosh add add_ addbmm addcdiv addcmul addmm addmv addr adjoint all allclose amax amin aminmax
-    any argmax argmin argsort argwhere asin asinh atan atan2 atanh baddbmm bincount bitwise_and bitwise_left_shift
-    bitwise_not bitwise_or bitwise_right_shift bitwise_xor bmm broadcast_to ceil cholesky cholesky_inverse
-    cholesky_solve chunk clamp clamp_max clamp_min clip clone contiguous copy_ copysign corrcoef cos cosh
-    count_nonzero cov cross cummax cummin cumprod cumsum deg2rad det diag diag_embed diagflat diagonal
-    diagonal_scatter diff digamma dist div div_ divide dot dsplit eq equal erf erfc erfinv exp exp2 expand expand_as
-    expm1 fill_ fix flatten flip fliplr flipud float_power floor floor_divide fmax fmin fmod frac gather gcd ge ger
-    gt heaviside histc hsplit hypot index_add index_copy index_fill index_put index_select inner inverse isclose
-    isfinite isinf isnan isneginf isposinf isreal kron kthvalue lcm ldexp le lerp lgamma log log10 log1p log2
-    log_softmax logaddexp logaddexp2 logcumsumexp logdet logical_and logical_not logical_or logical_xor logit
-    logsumexp lt masked_fill masked_scatter masked_select matmul matrix_exp matrix_power max maximum mean median min
-    minimum mm mode moveaxis movedim msort mul mul_ multiply mv nan_to_num nanmean nanmedian nanquantile nansum
-    narrow ne neg negative nextafter nonzero norm outer permute pinverse polygamma positive pow prod put qr quantile
-    rad2deg ravel reciprocal relu remainder renorm repeat repeat_interleave reshape reshape_as roll rot90 round
-    rsqrt scatter scatter_add select select_scatter sgn sigmoid sign signbit sin sinc sinh slice_scatter slogdet
-    softmax sort split split_with_sizes sqrt square squeeze std sub sub_ subtract sum sum_to_size svd swapaxes
-    swapdims t take take_along_dim tan tanh tensor_split tile topk trace transpose tril triu true_divide trunc
-    unbind unflatten unique unique_consecutive unsqueeze var vdot view view_as vsplit xlogy zero_
+    any arccos arccosh arcsin arcsinh arctan arctan2 arctanh argmax argmin argsort argwhere asin asinh atan atan2
+    atanh baddbmm bincount bitwise_and bitwise_left_shift bitwise_not bitwise_or bitwise_right_shift bitwise_xor bmm
+    broadcast_to ceil cholesky cholesky_inverse cholesky_solve chunk clamp clamp_max clamp_min clip clone contiguous
+    copy_ copysign corrcoef cos cosh count_nonzero cov cross cummax cummin cumprod cumsum deg2rad det diag
+    diag_embed diagflat diagonal diagonal_scatter diff digamma dist div div_ divide dot dsplit eq equal erf erfc
+    erfinv exp exp2 expand expand_as expm1 fill_ fix flatten flip fliplr flipud float_power floor floor_divide fmax
+    fmin fmod frac gather gcd ge ger greater greater_equal gt hardshrink heaviside histc hsplit hypot index_add
+    index_copy index_fill index_put index_reduce index_select inner inverse isclose isfinite isinf isnan isneginf
+    isposinf isreal kron kthvalue lcm ldexp le lerp less less_equal lgamma log log10 log1p log2 log_softmax
+    logaddexp logaddexp2 logcumsumexp logdet logical_and logical_not logical_or logical_xor logit logsumexp lt
+    masked_fill masked_scatter masked_select matmul matrix_exp matrix_power max maximum mean median min minimum mm
+    mode moveaxis movedim msort mul mul_ multiply mv nan_to_num nanmean nanmedian nanquantile nansum narrow ne neg
+    negative nextafter nonzero norm not_equal outer permute pinverse polygamma positive pow prelu prod put qr
+    quantile rad2deg ravel reciprocal relu remainder renorm repeat repeat_interleave reshape reshape_as roll rot90
+    round rsqrt scatter scatter_add scatter_reduce select select_scatter sgn sigmoid sign signbit sin sinc sinh
+    slice_scatter slogdet softmax sort split split_with_sizes sqrt square squeeze std sub sub_ subtract sum
+    sum_to_size svd swapaxes swapdims t take take_along_dim tan tanh tensor_split tile topk trace transpose tril
+    triu true_divide trunc unbind unflatten unique unique_consecutive unsqueeze var vdot view view_as vsplit xlogy
+    zero_
 """.split()  # noqa: SIM905 - a table to read
 
-# Of those in `minidl.ops.in_place`.
+# Of those in `minidl.draws`.
+DRAWS = """
+    bernoulli bernoulli_ cauchy_ exponential_ geometric_ log_normal_ multinomial normal_ random_ uniform_
+""".split()  # noqa: SIM905 - a table to read
+
+# Those of METHODS that have a form in place, made in `minidl.ops.in_place`.
 IN_PLACE_METHODS = """
-    abs_ ceil_ clamp_ cos_ erf_ exp_ expm1_ floor_ floor_divide_ log_ log1p_ masked_fill_ neg_ pow_ reciprocal_ relu_
-    remainder_ round_ rsqrt_ scatter_add_ sigmoid_ sign_ sin_ sqrt_ square_ tanh_
+    abs_ absolute_ acos_ acosh_ addbmm_ addcdiv_ addcmul_ addmm_ addmv_ addr_ asin_ asinh_ atan2_ atan_ atanh_
+    baddbmm_ bitwise_and_ bitwise_left_shift_ bitwise_not_ bitwise_or_ bitwise_right_shift_ bitwise_xor_ ceil_
+    clamp_ clamp_max_ clamp_min_ clip_ copysign_ cos_ cosh_ cumprod_ cumsum_ deg2rad_ digamma_ divide_ eq_ erf_
+    erfc_ erfinv_ exp2_ exp_ expm1_ fix_ floor_ floor_divide_ fmod_ frac_ gcd_ ge_ greater_ greater_equal_ gt_
+    heaviside_ hypot_ index_add_ index_copy_ index_fill_ index_put_ index_reduce_ lcm_ ldexp_ le_ lerp_ less_
+    less_equal_ lgamma_ log10_ log1p_ log2_ log_ logical_and_ logical_not_ logical_or_ logical_xor_ logit_ lt_
+    masked_fill_ masked_scatter_ multiply_ nan_to_num_ ne_ neg_ negative_ nextafter_ not_equal_ polygamma_ pow_ put_
+    rad2deg_ reciprocal_ relu_ remainder_ renorm_ round_ rsqrt_ scatter_ scatter_add_ scatter_reduce_ sgn_ sigmoid_
+    sign_ sin_ sinc_ sinh_ sqrt_ square_ subtract_ tan_ tanh_ tril_ triu_ true_divide_ trunc_ xlogy_
 """.split()  # noqa: SIM905 - a table to read
 
 _new = object.__new__  # `Tensor.of` runs for every result
@@ -410,7 +424,7 @@ CASTS = {
 }
 for _name, _dtype in CASTS.items():
     setattr(Tensor, _name, _cast_method(_dtype))
-for _name in [*METHODS, *IN_PLACE_METHODS]:
+for _name in [*METHODS, *IN_PLACE_METHODS, *DRAWS]:
     setattr(Tensor, _name, _method(_name, _name))
 for _name, _function in {**OPERATORS, **IN_PLACE}.items():
     setattr(Tensor, f"__{_name}__", _method(_function, f"__{_name}__"))

@@ -10,7 +10,8 @@ from minidl.nn import functional as F
 from minidl.nn import init
 from minidl.nn.attention_functions import each_once
 from minidl.nn.linear import Linear, blank
-from minidl.nn.module import Module, Parameter
+from minidl.nn.module import Module
+from minidl.nn.parameter import Parameter
 
 __all__ = ["MultiheadAttention"]
 

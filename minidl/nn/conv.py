@@ -11,7 +11,8 @@ from minidl.device.dtypes import DType
 from minidl.errors import ArgumentError, ShapeError
 from minidl.nn import functional as F
 from minidl.nn.linear import blank, reset_weight_and_bias
-from minidl.nn.module import Module, Parameter
+from minidl.nn.module import Module
+from minidl.nn.parameter import Parameter
 from minidl.ops.windows import sizes
 
 __all__ = ["Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d"]

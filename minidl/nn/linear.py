@@ -13,7 +13,8 @@ from minidl.device import device as find_device
 from minidl.device.dtypes import DEFAULT_FLOAT, DType
 from minidl.nn import functional as F
 from minidl.nn import init
-from minidl.nn.module import Module, Parameter
+from minidl.nn.module import Module
+from minidl.nn.parameter import Parameter
 
 __all__ = ["Identity", "Linear"]
 

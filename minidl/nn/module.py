@@ -1,4 +1,4 @@
-"""Module and Parameter: a network is an object, and its weights are what its attributes hold.
+"""Module: a network is an object, and its weights are what its attributes hold.
 
 Nothing is registered behind the scenes: `vars(module)` is the register. A `Parameter` among the attributes is a weight,
 a `Module` is a part, and a tensor whose name was given to `register_buffer` is state that is not trained; the order is
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
@@ -20,30 +20,14 @@ from minidl.device import Device, dtypes
 from minidl.device import device as find_device
 from minidl.device.dtypes import DType, is_floating
 from minidl.errors import ArgumentError, DTypeError
-from minidl.nn.budget import count_weights
 from minidl.nn.hidden import check_nothing_is_hidden
 from minidl.nn.hooks import Hook, ModuleHooks
+from minidl.nn.parameter import Parameter
 from minidl.nn.state import LoadResult, load
 
-__all__ = ["Module", "Parameter"]
+__all__ = ["Module"]
 
-
-class Parameter(Tensor):
-    """A tensor that is a weight: a module that has it as an attribute lists it in `parameters()`.
-
-    Args:
-        data: a tensor or array (its memory is shared), or numbers; no elements when None.
-        requires_grad: False for a weight that is not trained.
-    """
-
-    __slots__ = ()
-
-    def __init__(self, data: Any = None, requires_grad: bool = True) -> None:
-        super().__init__(np.zeros(0, np.float32) if data is None else data, requires_grad)
-        count_weights(self.numel())
-
-    def __repr__(self) -> str:
-        return f"Parameter containing:\n{super().__repr__()}"
+Found = TypeVar("Found", bound=Tensor)
 
 
 class Module:
@@ -118,6 +102,8 @@ class Module:
         _check_name(self, name)
         setattr(self, name, module)
 
+    register_module = add_module
+
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """The parts of this module, not their parts, each once."""
         seen: set[Module] = set()
@@ -156,6 +142,29 @@ class Module:
                 raise AttributeError(f"get_submodule: {type(module).__name__} has no part {name!r}; it has {known}")
             module = part
         return module
+
+    def set_submodule(self, target: str, module: Module, strict: bool = False) -> None:
+        """Put `module` in the place of the part named `target`, such as "stages.0.conv1".
+
+        Args:
+            strict: refuse a name that there is no part of; False adds one to the part before the last dot.
+        """
+        place, _, name = target.rpartition(".")
+        if strict:
+            self.get_submodule(target)
+        self.get_submodule(place).add_module(name, module)
+
+    def get_parameter(self, target: str) -> Parameter:
+        """The weight with a name such as "stages.0.conv1.weight"."""
+        place, _, name = target.rpartition(".")
+        own = dict(self.get_submodule(place).named_parameters(recurse=False))
+        return _one_of(own, "get_parameter", "weight", name)
+
+    def get_buffer(self, target: str) -> Tensor:
+        """The buffer with a name such as "stages.0.norm.running_mean"."""
+        place, _, name = target.rpartition(".")
+        own = dict(self.get_submodule(place).named_buffers(recurse=False))
+        return _one_of(own, "get_buffer", "buffer", name)
 
     def named_parameters(
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
@@ -374,6 +383,13 @@ def _explain_arrays(module: Module, args: tuple[Any, ...], error: AttributeError
 
 def _joined(prefix: str, name: str) -> str:
     return f"{prefix}.{name}" if prefix else name
+
+
+def _one_of(own: Mapping[str, Found], method: str, kind: str, name: str) -> Found:
+    """What a module has under `name`, or an error that lists what it has."""
+    if name not in own:
+        raise AttributeError(f"{method}: there is no {kind} {name!r}; there is {', '.join(own) or 'none'}")
+    return own[name]
 
 
 def _check_name(module: Module, name: str) -> None:

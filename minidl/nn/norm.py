@@ -13,7 +13,8 @@ from minidl.errors import ArgumentError, ShapeError
 from minidl.nn import functional as F
 from minidl.nn import init
 from minidl.nn.linear import blank
-from minidl.nn.module import Module, Parameter
+from minidl.nn.module import Module
+from minidl.nn.parameter import Parameter
 
 __all__ = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "GroupNorm", "LayerNorm"]
 

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from minidl.core import Tensor
+from minidl.errors import ArgumentError
 from minidl.nn import functional as F
 from minidl.nn.module import Module
 
 __all__ = [
-    "AdaptiveMaxPool1d", "AdaptiveMaxPool2d", "AdaptiveMaxPool3d", "LPPool1d", "LPPool2d", "LPPool3d", "MaxUnpool1d",
+    "AdaptiveMaxPool1d", "AdaptiveMaxPool2d", "AdaptiveMaxPool3d", "FractionalMaxPool2d", "FractionalMaxPool3d",
+    "LPPool1d", "LPPool2d", "LPPool3d", "MaxUnpool1d",
     "MaxUnpool2d", "MaxUnpool3d",
 ]  # fmt: skip
 
@@ -46,6 +48,51 @@ class AdaptiveMaxPool3d(_AdaptiveMaxPool):
 
     def forward(self, input: Tensor) -> Any:
         return F.adaptive_max_pool3d(input, self.output_size, self.return_indices)
+
+
+class _FractionalMaxPool(Module):
+    """What both share."""
+
+    def __init__(
+        self, kernel_size: Size, output_size: Size | None = None, output_ratio: Any = None,
+        return_indices: bool = False, _random_samples: Tensor | None = None,
+    ) -> None:  # fmt: skip
+        if (output_size is None) == (output_ratio is None):
+            raise ArgumentError(
+                f"{type(self).__name__}: needs either output_size or output_ratio, got {output_size} and {output_ratio}"
+            )
+        self.kernel_size, self.output_size, self.output_ratio = kernel_size, output_size, output_ratio
+        self.return_indices = return_indices
+        self.register_buffer("_random_samples", _random_samples)
+
+    def _settings(self) -> tuple[Any, ...]:
+        samples = vars(self)["_random_samples"]
+        return self.kernel_size, self.output_size, self.output_ratio, self.return_indices, samples
+
+    def extra_repr(self) -> str:
+        return f"kernel_size={self.kernel_size}, output_size={self.output_size}, output_ratio={self.output_ratio}"
+
+
+class FractionalMaxPool2d(_FractionalMaxPool):
+    """Maxima of windows whose steps are drawn. Maps (N, C, H, W) to (N, C, *output_size).
+
+    Arguments as for `functional.fractional_max_pool2d`, one of `output_size` and `output_ratio` among them.
+
+    Raises:
+        ArgumentError: if both of them are given, or none.
+
+    Source: Graham, arXiv:1412.6071.
+    """
+
+    def forward(self, input: Tensor) -> Any:
+        return F.fractional_max_pool2d(input, *self._settings())
+
+
+class FractionalMaxPool3d(_FractionalMaxPool):
+    """`FractionalMaxPool2d` over volumes. Maps (N, C, D, H, W) to (N, C, *output_size)."""
+
+    def forward(self, input: Tensor) -> Any:
+        return F.fractional_max_pool3d(input, *self._settings())
 
 
 class _LPPool(Module):

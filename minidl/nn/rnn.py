@@ -15,7 +15,8 @@ from minidl.device.dtypes import DType, promote
 from minidl.errors import ArgumentError, ShapeError
 from minidl.nn import functional as F
 from minidl.nn.linear import blank
-from minidl.nn.module import Module, Parameter
+from minidl.nn.module import Module
+from minidl.nn.parameter import Parameter
 from minidl.nn.rnn_cells import check_layers, check_nonlinearity, check_sizes, reset_uniform
 from minidl.nn.utils.rnn import PackedSequence, lengths_of, packed_rows, padded_rows
 from minidl.ops import cat, gru_sequence, lstm_sequence, projected_lstm_sequence, rnn_sequence, stack

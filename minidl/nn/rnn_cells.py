@@ -15,7 +15,8 @@ from minidl.errors import ArgumentError, ShapeError
 from minidl.nn import functional as F
 from minidl.nn import init
 from minidl.nn.linear import blank
-from minidl.nn.module import Module, Parameter
+from minidl.nn.module import Module
+from minidl.nn.parameter import Parameter
 from minidl.ops.rnn.unrolled import gru_step, lstm_step, rnn_step
 
 __all__ = ["GRUCell", "LSTMCell", "RNNCell"]

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from minidl.core import Tensor, as_tensor, recording
 from minidl.errors import StateDictError
+from minidl.nn.parameter import is_lazy
 
 _SHOWN = 12  # a sentence with more names than these is not read
 
@@ -26,18 +27,25 @@ def load(own: Mapping[str, Tensor], given: Mapping[str, Any], strict: bool, owne
     """
     if not isinstance(given, Mapping):
         raise TypeError(f"load_state_dict: needs a dict of tensors by name, got {type(given).__name__}")
-    values = {name: as_tensor(given[name]).detach() for name in own if name in given}
+    values = {name: as_tensor(given[name]).detach() for name in own if name in given and not is_lazy(given[name])}
     missing = [name for name in own if name not in given]
     unexpected = [name for name in given if name not in own]
     misfits = [
         f"{name} is {value.shape} but must be {own[name].shape}"
         for name, value in values.items()
-        if value.shape != own[name].shape
+        if not is_lazy(own[name]) and value.shape != own[name].shape
+    ]
+    misfits += [
+        f"{name} has no shape yet but must be {tensor.shape}"
+        for name, tensor in own.items()
+        if not is_lazy(tensor) and is_lazy(given.get(name))
     ]
     if misfits or (strict and (missing or unexpected)):
         raise StateDictError(_sentence(owner, missing if strict else [], unexpected if strict else [], misfits))
     with recording(False):
         for name, value in values.items():
+            if is_lazy(own[name]):
+                own[name].materialize(value.shape)
             own[name].copy_(value.to(own[name].device))
     return LoadResult(missing, unexpected)
 

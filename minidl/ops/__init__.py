@@ -56,6 +56,7 @@ from minidl.ops.resize import *
 from minidl.ops.resize_cubic import *
 from minidl.ops.rnn import *
 from minidl.ops.rounding import *
+from minidl.ops.scatter_reduce import *
 from minidl.ops.sgd_step import *
 from minidl.ops.soft_dice import *
 from minidl.ops.softmax import *

@@ -12,6 +12,7 @@ from minidl.ops.activation import softplus
 from minidl.ops.compare import lt
 from minidl.ops.cross_entropy import reduce_loss
 from minidl.ops.indexing import where
+from minidl.ops.reduce import sum as sum_
 from minidl.ops.total_loss import reduced_loss
 from minidl.ops.unary import abs as abs_
 from minidl.ops.unary import clamp, log
@@ -21,40 +22,52 @@ __all__ = [
 ]  # fmt: skip
 
 
-def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
+def mse_loss(
+    input: Tensor, target: Tensor, *, reduction: str = "mean", weight: Tensor | None = None
+) -> Tensor:  # fmt: skip
     """(input - target)², averaged; both of one shape.
+
+    Args:
+        weight: a factor for each element, of the same shape; a mean is divided by their sum.
 
     >>> mse_loss(Tensor([1.0, 2.0]), Tensor([0.0, 0.0]))
     tensor(2.5)
     """
     _same_shape("mse_loss", input, target)
-    if (loss := reduced_loss("square", input, target, reduction)) is not None:
+    if weight is None and (loss := reduced_loss("square", input, target, reduction)) is not None:
         return loss
     difference = input - target
-    return reduce_loss(difference * difference, reduction)
+    return _weighted_mean("mse_loss", difference * difference, weight, reduction)
 
 
-def l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
-    """|input - target|, averaged; both of one shape."""
+def l1_loss(
+    input: Tensor, target: Tensor, *, reduction: str = "mean", weight: Tensor | None = None
+) -> Tensor:  # fmt: skip
+    """|input - target|, averaged; both of one shape; `weight` as in `mse_loss`."""
     _same_shape("l1_loss", input, target)
-    if (loss := reduced_loss("distance", input, target, reduction)) is not None:
+    if weight is None and (loss := reduced_loss("distance", input, target, reduction)) is not None:
         return loss
-    return reduce_loss(abs_(input - target), reduction)
+    return _weighted_mean("l1_loss", abs_(input - target), weight, reduction)
 
 
-def huber_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", delta: float = 1.0) -> Tensor:
+def huber_loss(
+    input: Tensor, target: Tensor, *, reduction: str = "mean", delta: float = 1.0, weight: Tensor | None = None
+) -> Tensor:
     """Half the squared difference up to `delta`, from there on a straight line of slope `delta`.
+
+    Args:
+        weight: a factor for each element, of the same shape; a mean is that of the weighted losses, as in PyTorch.
 
     Source: Huber, Ann. Math. Statist. 35 (1964).
     """
     if delta <= 0:
         raise MinidlError(f"huber_loss: delta must be above 0, got {delta}")
     _same_shape("huber_loss", input, target)
-    if (loss := reduced_loss("huber", input, target, reduction, delta)) is not None:
+    if weight is None and (loss := reduced_loss("huber", input, target, reduction, delta)) is not None:
         return loss
     difference = abs_(input - target)
     bent = where(lt(difference, delta), difference * difference * 0.5, delta * (difference - 0.5 * delta))
-    return reduce_loss(bent, reduction)
+    return reduce_loss(bent if weight is None else bent * _alike("huber_loss", bent, weight), reduction)
 
 
 def smooth_l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", beta: float = 1.0) -> Tensor:
@@ -111,6 +124,20 @@ def binary_cross_entropy_with_logits(
     factor: Tensor | float = 1.0 if pos_weight is None else 1 + (pos_weight - 1) * target
     loss = (1 - target) * input + factor * softplus(-input, threshold=float("inf"))
     return reduce_loss(loss if weight is None else loss * weight, reduction)
+
+
+def _weighted_mean(op: str, loss: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
+    """The loss reduced, where a mean counts each element by its weight."""
+    if weight is None:
+        return reduce_loss(loss, reduction)
+    weighted = loss * _alike(op, loss, weight)
+    return sum_(weighted) / sum_(weight) if reduction == "mean" else reduce_loss(weighted, reduction)
+
+
+def _alike(op: str, loss: Tensor, weight: Tensor) -> Tensor:
+    if weight.shape != loss.shape:
+        raise ShapeError(f"{op}: weight must have the shape of input, {loss.shape}, got {weight.shape}")
+    return weight
 
 
 def _same_shape(op: str, input: Tensor, target: Tensor) -> Tensor:

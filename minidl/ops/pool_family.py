@@ -1,4 +1,4 @@
-"""More pooling: the largest of windows that cover the image, p-norms of windows, and the way back from max pooling."""
+"""More pooling: the largest of windows of other kinds, p-norms of windows, and the way back from max pooling."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from minidl.core import Array, Tensor
 from minidl.errors import ShapeError
 from minidl.ops.activation import relu
 from minidl.ops.avg_pool import avg_pool1d, avg_pool2d, avg_pool3d
-from minidl.ops.indexing import gather, getitem
+from minidl.ops.indexing import gather
 from minidl.ops.picking import ScatterWrite
 from minidl.ops.reduce import argmax
 from minidl.ops.unary import abs as abs_
@@ -22,7 +22,7 @@ from minidl.ops.windows import Sizes, sizes
 
 __all__ = [
     "adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d", "lp_pool1d", "lp_pool2d", "lp_pool3d",
-    "max_unpool1d", "max_unpool2d", "max_unpool3d",
+    "max_pool_at", "max_unpool1d", "max_unpool2d", "max_unpool3d",
 ]  # fmt: skip
 
 
@@ -62,14 +62,25 @@ def _adaptive_max(dims: int, input: Tensor, output_size: Any, return_indices: bo
         empty = input.device.xp.empty((*input.shape[:-dims], *wanted), input.dtype)
         places = input.device.xp.empty(empty.shape, np.int64)
         return (Tensor.of(empty), Tensor.of(places)) if return_indices else Tensor.of(empty)
-    xp = input.device.xp
-    flat = xp.asarray(_window_pixels(image, wanted))
-    pixels = reshape(input, *input.shape[:-dims], math.prod(image))
-    seen = getitem(pixels, (..., Tensor.of(flat)))
-    best = argmax(seen.detach(), -1, keepdim=True)
-    places = Tensor.of(xp.take_along_axis(xp.broadcast_to(flat, seen.shape), best.array, -1))
-    values = reshape(gather(pixels, -1, reshape(places, *pixels.shape[:-1], -1)), *input.shape[:-dims], *wanted)
-    return (values, reshape(places, values.shape)) if return_indices else values
+    values, places = _largest(input, input.device.xp.asarray(_window_pixels(image, wanted)), wanted)
+    return (values, places) if return_indices else values
+
+
+def _largest(input: Tensor, pixels: Array, windows: Sizes) -> tuple[Tensor, Tensor]:
+    """The largest value of each window, and its place in the flattened image.
+
+    Args:
+        input: (..., *image).
+        pixels: (..., number of windows, pixels of a window), places in the flattened image; broadcast to `input`.
+        windows: their number along each dimension.
+    """
+    xp, lead = input.device.xp, input.shape[: -len(windows)]
+    flat = reshape(input, *lead, math.prod(input.shape[-len(windows) :]))
+    at = xp.broadcast_to(pixels, (*lead, *pixels.shape[-2:]))
+    seen = xp.take_along_axis(flat.array, at.reshape(*lead, math.prod(at.shape[-2:])), -1).reshape(at.shape)
+    best = argmax(Tensor.of(seen), -1, keepdim=True)
+    places = Tensor.of(xp.take_along_axis(at, best.array, -1).reshape(*lead, math.prod(windows)))
+    return reshape(gather(flat, -1, places), *lead, *windows), reshape(places, *lead, *windows)
 
 
 @functools.lru_cache(maxsize=64)
@@ -85,6 +96,43 @@ def _window_pixels(image: Sizes, wanted: Sizes) -> Array:
     for n, row in zip(image, rows, strict=True):
         places = (places[:, None, :, None] * n + row[None, :, None, :]).reshape(len(places) * len(row), -1)
     return places
+
+
+def max_pool_at(input: Tensor, *starts: Tensor, kernel_size: Any, return_indices: bool = False) -> Any:
+    """The largest value of windows at given places, which may be other ones for each channel.
+
+    Args:
+        input: (N, C, *image).
+        starts: for each spatial dimension (N, C, windows), int64: the first pixels of the windows.
+        kernel_size: size of the window, in pixels; a number, or one for each dimension.
+        return_indices: give (values, places), places being those in the flattened image, int64.
+
+    Returns:
+        (N, C, windows of the first dimension, of the second, ...).
+
+    Raises:
+        ShapeError: if shapes do not fit, or a window reaches beyond the image.
+
+    >>> max_pool_at(Tensor([[[1.0, 5.0, 2.0, 3.0]]]), Tensor.of(np.array([[[0, 2]]])), kernel_size=2)
+    tensor([[[5., 3.]]])
+    """
+    dims = len(starts)
+    image, kernel = input.shape[2:], sizes("max_pool_at", "kernel_size", kernel_size, dims, least=1)
+    if input.ndim != dims + 2 or any(s.ndim != 3 or s.shape[:2] != input.shape[:2] for s in starts):
+        raise ShapeError(f"max_pool_at: input must be (N, C, *image) and starts (N, C, windows) for each of {dims} "
+                         f"dimensions, got {input.shape} and {[s.shape for s in starts]}")  # fmt: skip
+    for start, n, k in zip(starts, image, kernel, strict=True):
+        if start.numel() and not 0 <= int(start.array.min()) <= int(start.array.max()) <= n - k:
+            raise ShapeError(f"max_pool_at: windows of {k} pixels must begin from 0 to {n - k} to lie in the image "
+                             f"{image}, got {start.array.min()} to {start.array.max()}")  # fmt: skip
+    xp = input.device.xp
+    places = xp.zeros((*input.shape[:2], 1, 1), np.int64)
+    for start, n, k in zip(starts, image, kernel, strict=True):
+        line = start.array[..., None] + xp.arange(k)
+        both = places[:, :, :, None, :, None] * n + line[:, :, None, :, None, :]
+        places = both.reshape(*both.shape[:2], both.shape[2] * both.shape[3], both.shape[4] * k)
+    values, found = _largest(input, places, tuple([s.shape[2] for s in starts]))
+    return (values, found) if return_indices else values
 
 
 def lp_pool1d(input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Tensor:

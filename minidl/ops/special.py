@@ -191,8 +191,8 @@ class Polygamma(Op):
         return (g * polygamma(node.params["n"] + 1, x),)
 
 
-def polygamma(n: int, input: Tensor) -> Tensor:
-    """The `n`-th derivative of digamma.
+def polygamma(n: Any, input: Any) -> Tensor:
+    """The `n`-th derivative of digamma; as a method, `x.polygamma(n)`.
 
     Raises:
         ArgumentError: if `n` is negative.
@@ -200,6 +200,8 @@ def polygamma(n: int, input: Tensor) -> Tensor:
     >>> polygamma(1, Tensor([1.0]))  # pi² / 6
     tensor([1.644934])
     """
+    if isinstance(n, Tensor):
+        n, input = input, n
     if n < 0:
         raise ArgumentError(f"polygamma: n must be 0 or more, got {n}")
     x = float_of(as_tensor(input))

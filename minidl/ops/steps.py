@@ -75,6 +75,44 @@ class AdamaxStep(Step):
         return param - rate * mean / largest, mean, largest
 
 
+class AdafactorStep(Step):
+    """`change` becomes g / √max(variance, floor), variance += share * (g² - variance); p itself stays."""
+
+    name = "adafactor_step"
+
+    @staticmethod
+    def coefficients(*, share: float, floor: float) -> dict[str, float]:
+        return {"share": share, "floor": floor}
+
+    @staticmethod
+    def rule(param: Any, variance: Any, change: Any, grad: Any, share: Any, floor: Any) -> Any:
+        variance = variance + share * (grad * grad - variance)
+        held = chosen(variance < floor, floor, variance)  # NaN stays NaN
+        return param, variance, grad / root(held)
+
+
+class ASGDStep(Step):
+    """p = (1 - lambd * eta) * p - eta * g; average += mu * (p - average), and p itself where mu is 1."""
+
+    name = "asgd_step"
+
+    @staticmethod
+    def coefficients(
+        *, eta: float, mu: float, lambd: float, weight_decay: float, maximize: bool
+    ) -> dict[str, float]:  # fmt: skip
+        return {
+            "sign": -1.0 if maximize else 1.0, "l2": weight_decay, "keep": 1 - lambd * eta, "eta": eta, "mu": mu,
+            "one": 1.0,
+        }  # fmt: skip
+
+    @staticmethod
+    def rule(
+        param: Any, average: Any, grad: Any, sign: Any, l2: Any, keep: Any, eta: Any, mu: Any, one: Any
+    ) -> Any:  # fmt: skip
+        param = keep * param - eta * (sign * grad + l2 * param)
+        return param, chosen(mu < one, average + mu * (param - average), param)
+
+
 class NAdamStep(Step):
     """Adam with Nesterov's look ahead: p -= (of_grad * g + of_mean * mean) / (√(square / (1 - beta2^t)) + eps)."""
 

@@ -2,9 +2,11 @@
 
 from minidl.optim import lr_scheduler, swa_utils
 from minidl.optim.adadelta import Adadelta
+from minidl.optim.adafactor import Adafactor
 from minidl.optim.adagrad import Adagrad
 from minidl.optim.adam import Adam, AdamW
 from minidl.optim.adamax import Adamax
+from minidl.optim.asgd import ASGD
 from minidl.optim.lamb import LAMB
 from minidl.optim.lbfgs import LBFGS
 from minidl.optim.nadam import NAdam
@@ -15,6 +17,6 @@ from minidl.optim.rprop import Rprop
 from minidl.optim.sgd import SGD
 
 __all__ = [
-    "LAMB", "LBFGS", "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "Optimizer", "RAdam", "RMSprop",
-    "Rprop", "lr_scheduler", "swa_utils",
+    "ASGD", "LAMB", "LBFGS", "SGD", "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "Optimizer",
+    "RAdam", "RMSprop", "Rprop", "lr_scheduler", "swa_utils",
 ]  # fmt: skip

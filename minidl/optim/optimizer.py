@@ -14,7 +14,7 @@ from minidl.errors import ArgumentError, StateDictError
 __all__ = ["Optimizer"]
 
 Group = dict[str, Any]
-_COUNTERS = ("step", "mu_product")  # float32 on the CPU, whatever the weight is
+_COUNTERS = ("step", "mu_product", "eta", "mu")  # float32 on the CPU, whatever the weight is
 
 
 class Optimizer:
@@ -157,10 +157,14 @@ class Optimizer:
         if not isinstance(value, (Tensor, np.ndarray)) and not hasattr(value, "__array__"):
             return value
         t = as_tensor(value).detach()
-        if t.shape and t.shape != weight.shape:
+        if t.shape and t.shape != self.remembered_shape(key, weight):
             name = f"{type(self).__name__}: {key} of weight {number}"
             raise StateDictError(f"{name} has shape {t.shape}, but the weight is {weight.shape}")
         return t.clone() if key in _COUNTERS else t.to(weight.dtype, weight.device).clone()
+
+    def remembered_shape(self, key: str, weight: Tensor) -> tuple[int, ...]:
+        """The shape of what is remembered of a weight under `key`."""
+        return weight.shape
 
     def __repr__(self) -> str:
         lines = [type(self).__name__ + " ("]

@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 from minidl.core import Tensor, recording
 from minidl.errors import ArgumentError
 from minidl.nn.conv import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
-from minidl.nn.module import Module, Parameter
+from minidl.nn.module import Module
+from minidl.nn.parameter import Parameter
 from minidl.random import default_generator
 
 __all__ = ["remove_spectral_norm", "remove_weight_norm", "spectral_norm", "weight_norm"]

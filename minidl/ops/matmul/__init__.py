@@ -196,7 +196,7 @@ def rows_summed(rows: Array) -> Array:
 
 def rows_of(x: Tensor) -> Tensor:
     """All leading dimensions as one."""
-    return x if x.ndim == 2 else reshape(x, x.numel() // max(x.shape[-1], 1), x.shape[-1])
+    return x if x.ndim == 2 else reshape(x, math.prod(x.shape[:-1]), x.shape[-1])
 
 
 def matmul(input: Tensor, other: Tensor) -> Tensor:

@@ -37,7 +37,8 @@ class LinearThen(Op):
     @classmethod
     def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
         x, weight = arrays[:2]
-        return x.dtype == weight.dtype == arrays[-1].dtype and x.size > 0 and super().cpu_takes(arrays, params)
+        is_alike = x.dtype == weight.dtype == arrays[-1].dtype
+        return is_alike and x.size > 0 and weight.size > 0 and super().cpu_takes(arrays, params)
 
     @staticmethod
     def cpu(out: Array, x: Array, weight: Array, bias: Array | None = None, *, activation: str) -> None:

@@ -23,10 +23,11 @@ from minidl.utils.data.sampler import (
     SubsetRandomSampler,
     WeightedRandomSampler,
 )
+from minidl.utils.data.worker_info import get_worker_info
 
 __all__ = [
     "BatchSampler", "ChainDataset", "ConcatDataset", "DataLoader", "Dataset", "GroupSampler", "IterableDataset",
     "RandomSampler", "Sampler", "SequentialSampler", "StackDataset", "StratifiedSampler", "Subset",
     "SubsetRandomSampler", "TensorDataset", "WeightedRandomSampler",
-    "default_collate", "default_convert", "random_split", "sample_generator",
+    "default_collate", "default_convert", "get_worker_info", "random_split", "sample_generator",
 ]  # fmt: skip

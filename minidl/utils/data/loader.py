@@ -24,6 +24,7 @@ from minidl.utils.data.arguments import asks_for_processes, check_order, check_w
 from minidl.utils.data.dataset import Dataset, IterableDataset
 from minidl.utils.data.fetch import END, WARN_AFTER_S, IndexedFetch, StreamFetch, named
 from minidl.utils.data.sampler import BatchSampler, RandomSampler, SequentialSampler
+from minidl.utils.data.worker_info import become_worker
 from minidl.utils.data.workers import Workers
 
 
@@ -206,11 +207,14 @@ class DataLoader:
 
     def _hired(self) -> Workers:
         """New workers."""
+        start = functools.partial(become_worker, self.num_workers, self.seed, self.dataset)
         if not self.has_processes:
-            return Workers([None] * self.num_workers)
+            return Workers([None] * self.num_workers, start)
         from minidl.utils.data.processes import WorkerProcess  # multiprocessing takes 10 ms to import
 
-        return Workers([WorkerProcess(i, self.dataset, self.timeout) for i in range(self.num_workers)])
+        processes = [WorkerProcess(i, self.num_workers, self.seed, self.dataset, self.timeout)
+                     for i in range(self.num_workers)]  # fmt: skip
+        return Workers(processes, start)
 
     def _result(self, future: Future[Any], indices: Any, epoch: int) -> Any:
         """What the future brings; a warning, then an error, if it does not come."""

@@ -22,6 +22,7 @@ from minidl.device import set_num_threads
 from minidl.errors import ArgumentError, MinidlError
 from minidl.utils.data.fetch import END, WARN_AFTER_S, named
 from minidl.utils.data.packing import Packed, inlined, unpacked
+from minidl.utils.data.worker_info import become_worker
 
 Maker = Callable[[Any], Callable[[Any], Any]]  # from a data set to what fetches from it: one pass over the data
 
@@ -32,7 +33,8 @@ class WorkerProcess:
     """One process that fetches batches, one at a time, for one thread.
 
     Args:
-        number: counted from 0, for messages.
+        number, count: which of how many workers it is.
+        seed: the loader's.
         dataset: is sent to the process once.
         timeout: seconds for one batch; 0 for no limit.
 
@@ -40,12 +42,12 @@ class WorkerProcess:
         ArgumentError: if the data set cannot be sent.
     """
 
-    def __init__(self, number: int, dataset: Any, timeout: float) -> None:
+    def __init__(self, number: int, count: int, seed: int, dataset: Any, timeout: float) -> None:
         context = multiprocessing.get_context("spawn")
         self.number, self.timeout = number, timeout
         self.connection, theirs = context.Pipe()
         self.process = context.Process(
-            target=serve, args=(theirs, dataset), name=f"minidl-loader-{number}", daemon=True
+            target=serve, args=(theirs, dataset, count, seed, number), name=f"minidl-loader-{number}", daemon=True
         )
         self._busy, self._interrupted = threading.Lock(), False
         self._pass: Maker | None = None
@@ -177,8 +179,9 @@ def _raised(worker: WorkerProcess, kind: str, error: Any, text: str, notes: list
 # -- in the worker process ---------------------------------------------------------------------------------------------
 
 
-def serve(pipe: Any, dataset: Any) -> None:
+def serve(pipe: Any, dataset: Any, count: int, seed: int, number: int) -> None:
     """Fetch what is asked for until the pipe is closed."""
+    become_worker(count, seed, dataset, number)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's affair, which closes the pipe
     set_num_threads(1)  # the processes share the cores already
     threading.Thread(target=_end_with_parent, daemon=True).start()

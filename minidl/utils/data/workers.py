@@ -6,6 +6,7 @@ program from ending. These are daemons, and go as soon as they are told to, or t
 
 from __future__ import annotations
 
+import functools
 import threading
 import weakref
 from collections.abc import Callable, Sequence
@@ -32,13 +33,14 @@ class Workers:
 
     Args:
         assistants: one for each thread: what its tasks are called with; None for a thread that works itself.
+        start: what a thread that works itself calls first, with its number.
     """
 
-    def __init__(self, assistants: Sequence[Assistant | None]) -> None:
+    def __init__(self, assistants: Sequence[Assistant | None], start: Callable[[int], None]) -> None:
         self.assistants = [assistant for assistant in assistants if assistant is not None]
         self._tasks: SimpleQueue[Task | None] = SimpleQueue()
         for i, assistant in enumerate(assistants):
-            arguments = (self._tasks, assistant)
+            arguments = (self._tasks, assistant, functools.partial(start, i))
             threading.Thread(target=_work, args=arguments, name=f"{THREAD_NAME}-{i}", daemon=True).start()
         self._end = weakref.finalize(self, _dismiss, self._tasks, len(assistants), self.assistants)
 
@@ -64,8 +66,10 @@ def _dismiss(tasks: SimpleQueue[Task | None], count: int, assistants: Sequence[A
         assistant.interrupt()
 
 
-def _work(tasks: SimpleQueue[Task | None], assistant: Assistant | None) -> None:
+def _work(tasks: SimpleQueue[Task | None], assistant: Assistant | None, start: Callable[[], None]) -> None:
     try:
+        if assistant is None:
+            start()
         while (task := tasks.get()) is not None:
             _run(*task, assistant)
             del task  # a thread that waits must not keep the last batch alive

@@ -210,19 +210,81 @@ def test_whole_numbers_cannot_hold_fractions() -> None:
         n += minidl.zeros(3, 2, dtype=minidl.int64)
 
 
+SQUARE, VECTOR, WHOLE = numbers(3)[:, :3], numbers(4)[0], np.arange(12).reshape(3, 4)
+BESIDE = """
+    atan2 copysign divide eq floor_divide fmod ge greater greater_equal gt heaviside hypot ldexp le less
+    less_equal logical_and logical_or logical_xor lt multiply ne nextafter not_equal pow remainder subtract
+    true_divide xlogy
+""".split()  # noqa: SIM905 - a table to read
+ON_WHOLE = "bitwise_and bitwise_left_shift bitwise_or bitwise_right_shift bitwise_xor gcd lcm".split()  # noqa: SIM905
+ARGUMENTS = {
+    **{f"{name}_": (numbers(2) * 0.4 + 1,) for name in BESIDE}, **{f"{name}_": (WHOLE % 3,) for name in ON_WHOLE},
+    "bitwise_not_": (), "clamp_": (0.6, 1.2), "clip_": (0.6, 1.2), "clamp_max_": (0.6,), "clamp_min_": (0.6,),
+    "masked_fill_": (numbers(0) > 1, 7.0), "masked_scatter_": (numbers(0) > 1, numbers(5)), "cumprod_": (1,),
+    "cumsum_": (0,), "index_add_": (0, np.array([2, 0]), numbers(3)[:2]), "logit_": (0.1,), "polygamma_": (1,),
+    "index_copy_": (0, np.array([2, 0]), numbers(3)[:2]), "index_fill_": (1, np.array([1]), 2.0),
+    "index_put_": ((np.array([2, 0]),), numbers(3)[:2]), "put_": (np.array([5, 0]), np.array([1.0, 2.0])),
+    "scatter_": (0, np.array([[0, 1, 2, 0]]), numbers(3)[:1]), "lerp_": (numbers(2), 0.3), "renorm_": (2, 0, 0.5),
+    "scatter_add_": (0, np.array([[0, 1, 2, 0]]), numbers(3)[:1]), "addcdiv_": (numbers(2), np.abs(numbers(3)) + 1),
+    "scatter_reduce_": (0, np.array([[0, 1, 2, 0]]), numbers(3)[:1], "amax"),
+    "index_reduce_": (0, np.array([2, 0, 2]), numbers(3), "prod"),
+    "addcmul_": (numbers(2), numbers(3)), "addmm_": (SQUARE, numbers(2)), "addr_": (SQUARE[0], VECTOR),
+    "addmv_": (numbers(2), VECTOR), "addbmm_": (SQUARE[None], numbers(2)[None]),
+    "baddbmm_": (SQUARE[None], numbers(2)[None]),
+}  # fmt: skip
+LIKE = {"addmv_": VECTOR[:3], "baddbmm_": numbers(0)[None]}  # what x is like, where it is no matrix
+
+
+def on_numbers(lib, name: str, value: np.ndarray):
+    """The array that a form in place is tried on, and its arguments."""
+    arguments = [lib.tensor(a) if isinstance(a, np.ndarray) else a for a in ARGUMENTS.get(name, ())]
+    if name == "index_put_":
+        arguments[0] = (lib.tensor(ARGUMENTS[name][0][0]),)
+    return lib.tensor(value), arguments
+
+
+def value_for(name: str) -> np.ndarray:
+    if name.removesuffix("_") in (*ON_WHOLE, "bitwise_not"):
+        return WHOLE + 1
+    value = np.abs(LIKE.get(name, numbers(0)))
+    if name in ("acos_", "asin_", "atanh_", "erfinv_", "logit_"):
+        return value / (value.max() + 0.1)
+    return value + (1 if name == "acosh_" else 0.1)
+
+
 @pytest.mark.parametrize("name", IN_PLACE_METHODS)
 def test_functions_in_place_give_what_the_others_give(name: str) -> None:
-    arguments = {
-        "clamp_": (0.6, 1.2), "floor_divide_": (0.3,), "remainder_": (0.3,), "pow_": (1.5,),
-        "masked_fill_": (minidl.tensor(numbers(0) > 1), 7.0),
-        "scatter_add_": (0, minidl.tensor([[0, 1, 2, 0]]), minidl.tensor(numbers(3)[:1])),
-    }.get(name, ())  # fmt: skip
-    x = minidl.tensor(np.abs(numbers(0)))
-    expected = getattr(minidl, name[:-1])(x, *arguments)
+    x, arguments = on_numbers(minidl, name, value_for(name))
+    expected = getattr(x.clone(), name[:-1])(*arguments)
     same = getattr(x, name)(*arguments)
     assert same is x
     assert x._version == 1
-    assert x.tolist() == expected.tolist()
+    assert x.tolist() == expected.to(x.dtype).tolist()
+
+
+# PyTorch has no derivative of these forms, or lets the old gradient through.
+NO_DERIVATIVE = {"acosh_", "asinh_", "atanh_", "floor_divide_", "heaviside_", "logical_and_", "logical_or_"}
+
+
+@pytest.mark.filterwarnings("ignore:index_reduce.. is in beta")
+@pytest.mark.parametrize("name", IN_PLACE_METHODS)
+def test_values_and_gradients_of_functions_in_place_are_pytorchs(name: str) -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    results = []
+    for lib in (torch, minidl):
+        x, arguments = on_numbers(lib, name, value_for(name))
+        if x.is_floating_point() and name not in NO_DERIVATIVE:
+            x.requires_grad_()
+            y = x * 1
+            getattr(y, name)(*arguments)
+            (y * y).sum().backward()
+            results.append([y, x.grad])
+        else:
+            results.append([getattr(x, name)(*arguments)])
+    for wanted, given in zip(*results, strict=True):
+        assert given.shape == tuple(wanted.shape)
+        # PyTorch's derivative of digamma is good to 5e-10.
+        np.testing.assert_allclose(given.detach().numpy(), wanted.detach().numpy(force=True), rtol=1e-9, atol=1e-12)
 
 
 def test_functions_in_place_name_themselves() -> None:

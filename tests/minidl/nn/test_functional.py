@@ -2,19 +2,16 @@ from __future__ import annotations
 
 import inspect
 
+import numpy as np
 import pytest
 
+import minidl
 from minidl.nn import functional as F
 
 # Arguments that PyTorch keeps for code written before 2018.
 DEPRECATED = {"size_average", "reduce", "_stacklevel"}
 # Left out so far; each call that needs one gets a TypeError that names it.
-LEFT_OUT = {
-    "normalize": {"out"},
-    "huber_loss": {"weight"},
-    "mse_loss": {"weight"},
-    "l1_loss": {"weight"},
-}
+LEFT_OUT = {"normalize": {"out"}}
 # None stands for a deprecated guess of the dimension, and for 0.
 OTHER_DEFAULTS = {("softmax", "dim"), ("softmin", "dim"), ("log_softmax", "dim"), ("pad", "value")}
 OUR_OWN = {"soft_dice_loss", "generalized_dice_loss", "tversky_loss", "sigmoid_focal_loss"}
@@ -43,3 +40,18 @@ def test_arguments_have_pytorchs_names_order_and_defaults(name: str) -> None:
     for p in kept:
         if p.default is not inspect.Parameter.empty and (name, p.name) not in OTHER_DEFAULTS:
             assert ours[p.name].default == p.default, p.name
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("relu", {}), ("elu", {"alpha": 0.5}), ("celu", {"alpha": 0.5}), ("selu", {}), ("leaky_relu", {}),
+     ("hardtanh", {"min_val": -0.5}), ("threshold", {"threshold": 0.3, "value": 2.0})],
+)  # fmt: skip
+def test_activations_in_place_give_what_the_others_give(name: str, options) -> None:
+    x = minidl.tensor(np.linspace(-2, 2, 9), requires_grad=True)
+    y = x * 1
+    assert getattr(F, f"{name}_")(y, **options) is y
+    assert y.tolist() == getattr(F, name)(x, **options).tolist()
+    (given,) = minidl.autograd.grad((y * y).sum(), [x])
+    (wanted,) = minidl.autograd.grad((getattr(F, name)(x, **options) ** 2).sum(), [x])
+    assert given.tolist() == wanted.tolist()

@@ -46,6 +46,39 @@ def test_a_plain_tensor_is_not_state() -> None:
     assert "constant" not in net.state_dict()
 
 
+def test_weights_buffers_and_parts_are_found_and_put_by_name() -> None:
+    net = nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)))
+    assert net.get_parameter("1.0.weight") is net[1][0].weight
+    assert net.get_buffer("1.1.running_mean") is net[1][1].running_mean
+    net.set_submodule("1.1", nn.Identity())
+    net[1].set_submodule("2", nn.ReLU())
+    assert [type(part).__name__ for part in net[1]] == ["Conv2d", "Identity", "ReLU"]
+    net.set_submodule("1.2", nn.Tanh(), strict=True)
+    assert type(net[1][2]) is nn.Tanh
+    net.register_module("3", nn.ReLU())
+    assert list(dict(net.named_children())) == ["0", "1", "3"]
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda net: net.get_parameter("first.running_mean"), AttributeError,
+         "get_parameter: there is no weight 'running_mean'; there is weight, bias"),
+        (lambda net: net.get_parameter("second.weight"), AttributeError,
+         "get_submodule: Net has no part 'second'; it has first, last"),
+        (lambda net: net.get_buffer("factor"), AttributeError,
+         "get_buffer: there is no buffer 'factor'; there is none"),
+        (lambda net: net.set_submodule("other", nn.ReLU(), strict=True), AttributeError,
+         "get_submodule: Net has no part 'other'; it has first, last"),
+        (lambda net: net.set_submodule("", nn.ReLU()), ArgumentError, "a name must not be empty"),
+        (lambda net: net.set_submodule("first", 3), TypeError, "add_module: first must be a Module or None, got int"),
+    ],
+)  # fmt: skip
+def test_names_that_are_not_there_are_named(call, error, message) -> None:
+    with pytest.raises(error, match=message):
+        call(Net())
+
+
 def test_removing_a_weight_removes_it_from_the_lists() -> None:
     net = Net()
     del net.factor

@@ -11,6 +11,12 @@ import minidl
 from minidl.testing import Case
 from tests.minidl.ops.cases_compared import COMPARED
 
+
+def _huber(x, y, w):
+    far = np.abs(x - y)
+    return w * np.where(far < 1, far**2 / 2, far - 0.5)
+
+
 CASES = [
     # unary
     Case(minidl.abs, [(3, 4)], expected=np.abs),
@@ -246,6 +252,22 @@ CASES = [
         rejects=[(((3, 4), (4,)), "target must have the shape of input")],
     ),
     Case(minidl.l1_loss, [(3, 4), (3, 4)], expected=lambda x, t: np.abs(x - t).mean()),
+    *(
+        Case(
+            loss,
+            [(3, 4)] * 3,
+            names=("input", "target", "weight"),
+            low=0.5,
+            high=3.0,
+            expected=expected,
+            rejects=[([(3,), (3,), (2,)], r"_loss: weight must have the shape of input, \(3,\), got \(2,\)")],
+        )
+        for loss, expected in (
+            (minidl.mse_loss, lambda input, target, weight: np.average((input - target) ** 2, weights=weight)),
+            (minidl.l1_loss, lambda input, target, weight: np.average(np.abs(input - target), weights=weight)),
+            (minidl.huber_loss, lambda input, target, weight: _huber(input, target, weight).mean()),
+        )
+    ),
     Case(
         minidl.huber_loss,
         [(3, 4), (3, 4)],

@@ -191,6 +191,12 @@ LAYERS = [
          rejects=[([(5, 4)], r"unfold: input must be \(N, C, H, W\)")]),
     Case(minidl.fold, [(2, 12, 6)], {"output_size": (3, 4), "kernel_size": 2}),
     Case(minidl.adaptive_max_pool2d, [(2, 2, 5, 7)], {"output_size": (3, 2)}),
+    *(Case(minidl.scatter_reduce, [(3, 4), (5, 3), (5, 4)], names=("input", "index", "src"), integers={1: 3}, low=0.3,
+           params={"dim": 0, "reduce": reduce, "include_self": own})
+      for reduce in ("sum", "prod", "mean", "amax", "amin") for own in (True, False)),
+    Case(minidl.index_reduce, [(3, 4), (5,), (3, 5)], names=("input", "index", "source"), integers={1: 4}, low=0.3,
+         params={"dim": 1, "reduce": "amin"}),
+    Case(minidl.max_pool_at, [(2, 2, 5, 6), (2, 2, 3), (2, 2, 2)], {"kernel_size": (2, 3)}, integers={1: 4, 2: 4}),
     Case(minidl.lp_pool2d, [(1, 2, 4, 4)], {"norm_type": 2.0, "kernel_size": 2}),
     Case(minidl.max_unpool1d, [(1, 2, 1), (1, 2, 1)], {"kernel_size": 2}, integers={1: 2}),
     Case(minidl.pixel_shuffle, [(1, 4, 2, 3)], {"upscale_factor": 2}),

@@ -27,6 +27,8 @@ SGD_ROWS = [
 ADAM_ROWS = grid(amsgrad=(False, True), weight_decay=(0, 0.1), maximize=(False, True), betas=((0.9, 0.999), (0.5, 0.7)))
 KIN = {"weight_decay": (0, 0.1), "maximize": (False, True)}
 GRIDS = {
+    "ASGD": [*grid(**KIN, lambd=(1e-4, 0.1)), *grid(t0=(10,), alpha=(0.75, 2.0))],
+    "Adafactor": [*grid(**KIN, d=(1.0, 2.0)), *grid(beta2_decay=(-0.1,), eps=((None, 1e-3), (0.5, 0.1)))],
     "SGD": SGD_ROWS,
     "Adam": [*ADAM_ROWS, {"decoupled_weight_decay": True, "weight_decay": 0.1}],
     "AdamW": ADAM_ROWS,

@@ -22,9 +22,14 @@ class NotHere(Exception):
     """A kind of value that has no counterpart; the sentence says which."""
 
 
+# PyTorch's list names the draws that fill a tensor without their underscore.
+FILLS = {name.removesuffix("_") for name in minidl.draws.__all__} - set(minidl.draws.__all__)
+
+
 def find(name: str) -> Any:
     """Our function of PyTorch's name: "nn.functional.relu", "linalg.det", or a method; None if there is none."""
     thing: Any = minidl
+    name = f"{name}_" if name in FILLS else name
     for part in name.split("."):
         thing = getattr(thing, part, None)
     if callable(thing) and not isinstance(thing, type):

@@ -57,9 +57,11 @@ class Excuse:
 
 # Results are random draws, or memory that is not set: shape and element type are compared, values cannot be.
 ONLY_SHAPES = frozenset((
+    "cauchy", "exponential", "geometric", "log_normal", "normal", "normal.in_place", "normal.number_mean", "uniform",
     "empty", "empty_like", "new_empty", "randn", "randn_like", "rand_like", "randint", "randint_like", "bernoulli",
     "multinomial", "nn.functional.dropout", "nn.functional.dropout2d", "nn.functional.dropout3d",
     "nn.functional.alpha_dropout", "nn.functional.feature_alpha_dropout.with_train", "nn.functional.rrelu",
+    "nn.functional.fractional_max_pool2d", "nn.functional.fractional_max_pool3d",
 ))  # fmt: skip
 
 TIES = "which of equal elements is named is open in PyTorch; here it is the first in order"
@@ -115,6 +117,11 @@ WRONG_CALLS: tuple[Excuse, ...] = (
              lambda s: 0 in s.input.shape) for d in (1, 2, 3)),
 )  # fmt: skip
 
+# Wrong settings of optimizers: what PyTorch's list says of them, and why they are none here.
+WRONG_SETTINGS: dict[str, str] = {
+    "lr as Tensor doesn't work with foreach": "PyTorch has two implementations that do not combine; there is one here",
+}
+
 # Ops that need wider bounds than PyTorch's own, by this factor, and why.
 SLACK: dict[str, tuple[float, str]] = {
     "matrix_exp": (20, "float32 matrices of norm 20 are squared twice, and e^20 stands beside numbers near 1"),
@@ -136,6 +143,11 @@ def excuse_for(sample: Sample) -> str | None:
 def excused_error(sample: Sample) -> str | None:
     """The reason not to ask for an error, if there is one."""
     return _first(WRONG_CALLS, sample)
+
+
+def optimizer_excuse(description: str) -> str | None:
+    """The reason not to ask for an error from an optimizer, if there is one."""
+    return next((reason for start, reason in WRONG_SETTINGS.items() if description.startswith(start)), None)
 
 
 def _first(rows: tuple[Excuse, ...], sample: Sample) -> str | None:

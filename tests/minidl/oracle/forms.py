@@ -19,6 +19,8 @@ FORMS: dict[str, Callable[..., Any]] = {
     "unfold": lambda x, *args: x.unfold(*args),
     "where": lambda x, condition, other: minidl.where(condition, x, other),
     "einsum": lambda tensors, equation: minidl.einsum(equation, *tensors),
+    "normal.in_place": lambda x, *args, **options: x.normal_(*args, **options),
+    "normal.number_mean": lambda std, mean, *args, **options: minidl.normal(mean, std, *args, **options),
     "zero_": lambda x: minidl.zero_(x.clone()),
     "linalg.pinv.singular": lambda a, b: linalg.pinv(a @ b.mT),
     "nn.functional.embedding": lambda weight, index, **options: F.embedding(index, weight, **options),

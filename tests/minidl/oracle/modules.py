@@ -10,13 +10,13 @@ import numpy as np
 
 import minidl
 from minidl import Tensor
-from tests.minidl.oracle.bridge import NotHere, ours, tensors
+from tests.minidl.oracle.bridge import DTYPES, NotHere, ours, tensors
 from tests.minidl.oracle.compare import check_gradients, check_results
 from tests.minidl.oracle.excuses import VALUES_ONLY, Sample, excuse_for
 from tests.minidl.oracle.pytorch import module_db, torch
 from tests.minidl.oracle.samples import Verdict
 
-DTYPES = (torch.float64, torch.float32)
+FLOATING = (torch.float64, torch.float32)
 
 
 def shared_modules() -> list[Any]:
@@ -27,7 +27,7 @@ def shared_modules() -> list[Any]:
 def judge_module(info: Any, limit: int | None = None) -> Verdict:
     """Run the samples of a layer in training and in eval, at most `limit` of each kind."""
     verdict = Verdict(info.name)
-    for dtype in DTYPES:
+    for dtype in FLOATING:
         for training in (True, False):
             for count, sample in enumerate(_samples(info, dtype, training)):
                 if limit is None or count < limit:
@@ -65,8 +65,11 @@ def _agrees(info: Any, made: Any, fed: Any, dtype: torch.dtype, training: bool) 
         warnings.simplefilter("ignore")
         theirs = info.module_cls(*made.args, **made.kwargs).to(dtype)
         mine = getattr(minidl.nn, info.name.removeprefix("nn."))(*ours(made.args), **ours(made.kwargs))
+        mine.to(DTYPES[dtype])
         theirs.train(training)
         mine.train(training)
+        if isinstance(theirs, torch.nn.modules.lazy.LazyModuleMixin):
+            theirs(*fed.args, **fed.kwargs)  # so that there are weights for ours to load
         _carry_weights(mine, theirs)
         fed_to_ours = ours((fed.args, fed.kwargs))
         wanted, given = theirs(*fed.args, **fed.kwargs), mine(*fed_to_ours[0], **fed_to_ours[1])
@@ -86,7 +89,4 @@ def _carry_weights(mine: Any, theirs: Any) -> None:
     assert list(mine.state_dict()) == list(state), f"keys {list(state)} are wanted, got {list(mine.state_dict())}"
     names = [name for name, _ in theirs.named_parameters()]
     assert [name for name, _ in mine.named_parameters()] == names, f"parameters {names} are wanted"
-    for t in (*mine.parameters(), *mine.buffers()):
-        if t.is_floating_point() and any(v.dtype == torch.float64 for v in state.values()):
-            t.data = t.data.double()
     mine.load_state_dict({name: ours(value.detach()) for name, value in state.items()})

@@ -11,7 +11,7 @@ import time
 import numpy as np
 
 from minidl import Generator
-from minidl.utils.data import DataLoader, Dataset, IterableDataset, sample_generator
+from minidl.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info, sample_generator
 
 
 class Squares(Dataset[int]):
@@ -23,6 +23,15 @@ class Squares(Dataset[int]):
 
     def __getitem__(self, index: int) -> int:
         return index * index
+
+
+class Informed(Squares):
+    """Which worker fetches a sample: number, how many there are, seed, and whether its data set is this one."""
+
+    def __getitem__(self, index: int) -> tuple[int, int, int, bool] | None:
+        time.sleep(0.01)  # so that no worker fetches all
+        info = get_worker_info()
+        return info and (info.id, info.num_workers, info.seed, info.dataset is self)
 
 
 class Noisy(Squares):

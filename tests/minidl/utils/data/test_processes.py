@@ -19,10 +19,10 @@ import pytest
 
 from minidl import Tensor
 from minidl.errors import ArgumentError, MinidlError
-from minidl.utils.data import DataLoader, TensorDataset
+from minidl.utils.data import DataLoader, TensorDataset, get_worker_info
 from minidl.utils.data import loader as loader_module
 from minidl.utils.data import processes as processes_module
-from tests.minidl.utils.data.sets import Failing, Noisy, Pictures, Squares, Stream, seeded, values
+from tests.minidl.utils.data.sets import Failing, Informed, Noisy, Pictures, Squares, Stream, seeded, values
 from tests.minidl.utils.data.test_loader import threads_end
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no GPU: signals are POSIX's")
@@ -102,6 +102,14 @@ def test_tensors_can_be_sent() -> None:
     data = TensorDataset(Tensor(np.arange(6.0)), Tensor(np.arange(6)))
     (batch,) = DataLoader(data, batch_size=6, num_workers=1, **SPAWN)
     assert [t.tolist() for t in batch] == [[0.0, 1.0, 2.0, 3.0, 4.0, 5.0], [0, 1, 2, 3, 4, 5]]
+
+
+@pytest.mark.parametrize("options", [{}, SPAWN], ids=["threads", "processes"])
+def test_workers_know_which_they_are(options) -> None:
+    loader = DataLoader(Informed(40), batch_size=None, num_workers=2, **options)
+    assert set(loader) == {(0, 2, loader.seed, True), (1, 2, loader.seed + 1, True)}
+    assert get_worker_info() is None
+    assert list(DataLoader(Informed(1), batch_size=None)) == [None]
 
 
 RAISED = [
