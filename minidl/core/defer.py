@@ -96,7 +96,7 @@ class Waiting(Tensor):
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
         self.settle()
-        return super().__reduce_ex__(protocol)
+        return Tensor.__reduce_ex__(self, protocol)
 
 
 def _late(place: Any) -> property:

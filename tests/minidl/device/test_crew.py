@@ -74,6 +74,20 @@ def test_thousands_of_short_calls_with_gaps_lose_nothing() -> None:
             time.sleep(float(rng.uniform(0, 3e-3)))
 
 
+def test_a_call_that_the_system_held_up_does_not_pass_for_long_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else help would be called for work of a microsecond, and waiting for it would look like work again."""
+    out = np.zeros(64, np.int64)
+    for _ in range(2):
+        parallel(add_one, 64, out, 1, block=1)
+    work = (add_one, 64, out.nbytes)
+    before = threads._pool.seconds[work]
+    clock = iter([0.0, 1.0])
+    with monkeypatch.context() as patch:
+        patch.setattr(threads.time, "perf_counter", lambda: next(clock))
+        parallel(add_one, 64, out, 1, block=1)
+    assert threads._pool.seconds[work] <= 1.25 * before
+
+
 @pytest.mark.usefixtures("every_call_gets_help")
 def test_many_callers_at_once_get_their_own_results() -> None:
     set_num_threads(4)
