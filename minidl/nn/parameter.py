@@ -85,7 +85,7 @@ class _Uninitialized(Tensor):
         self.array = value.array
 
     @property
-    def dtype(self) -> DType:
+    def dtype(self) -> DType:  # type: ignore[override]  # which Tensor declares as an attribute
         return self.data.dtype
 
     @property
