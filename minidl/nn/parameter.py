@@ -85,7 +85,7 @@ class _Uninitialized(Tensor):
         self.array = value.array
 
     @property
-    def dtype(self) -> DType:  # type: ignore[override]  # of tensors it is a property too, made without a function
+    def dtype(self) -> DType:  # type: ignore[override]  # which Tensor declares as an attribute
         return self.data.dtype
 
     @property
