@@ -235,6 +235,7 @@ class _Pool:
         self.workers: list[_Worker] = []
         # What one thread takes for a kernel, by range and bytes.
         self.seconds: dict[tuple[Kernel, int, int], float] = {}
+        self.seconds_per_byte: dict[Kernel, float] = {}  # when it last ran, for ranges that are new
 
     @property
     def may_watch(self) -> bool:
@@ -244,7 +245,8 @@ class _Pool:
     def run(self, kernel: Kernel, n: int, block: int, args: tuple[Any, ...], scratch_size: int, size: int) -> None:
         """Run a kernel on arrays of `size` bytes, with help if it is worth it and there are threads to help."""
         work = (kernel, n, size)
-        expected = self.seconds.get(work, math.inf)
+        known = self.seconds.get(work)
+        expected = self.seconds_per_byte.get(kernel, math.inf) * size if known is None else known
         helpers = min(self.threads, -(-n // block), 1 + crew.MOST_WORKERS) - 1
         if helpers and (expected < _WORTH_S or _here.is_busy or not self.lock.acquire(blocking=False)):
             helpers = 0
@@ -269,7 +271,8 @@ class _Pool:
                 self.lock.release()
         took = (time.perf_counter() - started) * (1 + helpers)
         # When the system takes the core away for a while, a call looks long: not to be believed at once.
-        self.seconds[work] = min(took, _DOUBT * expected)
+        self.seconds[work] = took if known is None else min(took, _DOUBT * known)
+        self.seconds_per_byte[kernel] = took / max(size, 1)
         if len(self.seconds) > _MOST_KINDS:
             self.seconds.clear()
 

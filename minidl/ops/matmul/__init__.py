@@ -176,10 +176,10 @@ def gradients(
 ) -> Grads:
     """Those of the inputs of activation(linear(...)), given that of the result."""
     if not is_recording():
-        stand_in = next((t for t in (x, weight) if t is not None), g)  # for what no gradient needs, and was not kept
-        given = (g, *(stand_in if t is None else t for t in (x, weight)), *(() if at is None else (at,)))
+        # What no gradient needs was not kept; another tensor stands in.
+        given = (g, x if x is not None else g, weight if weight is not None else g, *(() if at is None else (at,)))
         found = iter(LinearGrad.apply(*given, needs=node.needs, activation=activation))
-        return tuple(next(found) if needed else None for needed in node.needs)
+        return tuple([next(found) if needed else None for needed in node.needs])
     if at is not None:
         g = registry.ops[f"{activation}_grad"].apply(g, at)
     gx = matmul(g, weight) if weight is not None and node.needs[0] else None
