@@ -164,9 +164,11 @@ class Optimizer(HookedOptimizer):
         if not isinstance(value, (Tensor, np.ndarray)) and not hasattr(value, "__array__"):
             return value
         t = as_tensor(value).detach()
-        if t.shape and t.shape != self.remembered_shape(key, weight):
+        if t.shape and t.shape != (wanted := self.remembered_shape(key, weight)):
             name = f"{type(self).__name__}: {key} of weight {number}"
-            raise StateDictError(f"{name} has shape {t.shape}, but the weight is {weight.shape}")
+            raise StateDictError(
+                f"{name} has shape {t.shape}, but must have {wanted}, for the weight is {weight.shape}"
+            )
         return t.clone() if key in _COUNTERS else t.to(weight.dtype, weight.device).clone()
 
     def remembered_shape(self, key: str, weight: Tensor) -> tuple[int, ...]:
