@@ -25,9 +25,12 @@ class Recipe(NamedTuple):
     node: Node
 
 
+LEAST_BYTES = 1 << 18  # smaller results are kept: to start their op once more takes longer than the op
+
+
 def recipe_or_value(value: Tensor | None) -> Tensor | Recipe | None:
-    """A recipe for `value` if its op `recomputes` and keeps all that it was made of; else `value` itself."""
-    if value is None or (node := value.node) is None or not node.op.recomputes:
+    """A recipe for `value` if it is large, its op `recomputes` and keeps all that it was made of; else `value`."""
+    if value is None or (node := value.node) is None or not node.op.recomputes or value.array.nbytes <= LEAST_BYTES:
         return value
     inputs = node.kept_inputs()
     return value if inputs is None else Recipe(node.op, inputs, node.params, node)
