@@ -61,6 +61,7 @@ OF_IMAGES = {
     "leaky_relu": lambda x: minidl.leaky_relu(x, 0.25),
     "clamp": lambda x: minidl.clamp(x, -3, 2),
     "add": lambda x: x + x.flip(0), "sub": lambda x: x - x[:1], "mul": lambda x: x * x[..., :1], "div": lambda x: x / 4,
+    "mul by channels": lambda x: x * x[:1, :, :1, :1],
     "maximum": lambda x: minidl.maximum(x, x.flip(3)), "minimum": lambda x: minidl.minimum(x, x[0]),
     "sqrt": lambda x: minidl.sqrt(minidl.square(x + 5)),
     "reciprocal": lambda x: minidl.reciprocal(minidl.exp2(x)),
