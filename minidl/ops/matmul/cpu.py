@@ -100,12 +100,29 @@ def product(
         table, keep = cells([out, x, y, start, kept, added, out], len(_ROLES))
         parallel(few_rows, plan.units, start, table, plan.places, shape, size=plan.size)
         return
-    with _panels_of(plan, y, weight) as packed, _sums_of(plan, out) as sums:
-        table, keep = cells([sums, x, y, start, kept, added, packed], len(_ROLES))
-        plain = shape if plan.cut.pieces == 1 else plan.shapes[False, NONE, False, False]
-        parallel(blocks, plan.units, start, table, plan.places, plain, block=plan.block, scratch_size=plan.scratch,
+    if plan.cut.pieces > 1 or plan.cut.way == PACKED:
+        _in_several_calls(plan, [out, x, y, start, kept, added], shape, weight)
+        return
+    table, keep = cells([out, x, y, start, kept, added, out], len(_ROLES))
+    if plan.scratch:
+        parallel(blocks, plan.units, start, table, plan.places, shape, block=plan.block, scratch_size=plan.scratch,
                  size=plan.size)  # fmt: skip
-        if plan.cut.pieces > 1:
+    else:
+        parallel(blocks, plan.units, start, table, plan.places, shape, start, block=plan.block, size=plan.size)
+    del keep
+
+
+def _in_several_calls(plan: _Plan, arrays: list[Array], shape: Array, weight: Array | None) -> None:
+    """Pack panels of B, if so planned; make the products; add up pieces of sums, if there are any."""
+    out, x, y, start, kept, added = arrays
+    cut, plain = plan.cut, plan.shapes[False, NONE, False, False]
+    assert cut is not None
+    with _panels_of(plan, y, weight) as packed, _sums_of(cut, out) as sums:
+        first, numbers = (start, shape) if cut.pieces == 1 else (_zeros(out.dtype), plain)
+        table, keep = cells([sums, x, y, first, kept, added, packed], len(_ROLES))
+        parallel(blocks, plan.units, first, table, plan.places, numbers, block=plan.block,
+                 scratch_size=max(plan.scratch, 1), size=plan.size)  # fmt: skip
+        if cut.pieces > 1:
             table, keep = cells([out, x, y, start, kept, added, sums], len(_ROLES))
             parallel(collect, plan.lines, start, table, plan.ends, shape, size=sums.nbytes)
     del keep
@@ -114,7 +131,8 @@ def product(
 @contextmanager
 def _panels_of(plan: _Plan, y: Array, weight: Array | None) -> Iterator[Array]:
     """The panels of B, if they are packed first."""
-    if plan.cut is None or plan.cut.way != PACKED:
+    assert plan.cut is not None
+    if plan.cut.way != PACKED:
         yield y
         return
 
@@ -131,12 +149,12 @@ def _panels_of(plan: _Plan, y: Array, weight: Array | None) -> Iterator[Array]:
 
 
 @contextmanager
-def _sums_of(plan: _Plan, out: Array) -> Iterator[Array]:
+def _sums_of(cut: Cut, out: Array) -> Iterator[Array]:
     """Where the sums go: room for all pieces, or the result itself."""
-    if plan.cut is None or plan.cut.pieces == 1:
+    if cut.pieces == 1:
         yield out
         return
-    with scratch(plan.cut.pieces * out.size, out.dtype) as sums:
+    with scratch(cut.pieces * out.size, out.dtype) as sums:
         yield sums
 
 
@@ -208,12 +226,12 @@ def _plan(
         places[0] = np.arange(count) * (rows * columns)
     height, stripe = min(cut.height, -(-rows // tile) * tile), min(cut.stripe, -(-columns // width) * width)
     of_a = 0 if a_step == 1 else (tile if not is_wide else height) * cut.run + 2 * width
-    of_b = stripe * cut.run if cut.way == OWN else width * cut.run if cut.way == DIRECT else 0
+    of_b = stripe * cut.run if cut.way == OWN else width * cut.run if cut.way == DIRECT and columns % width else 0
     shapes = _Shapes((rows, columns, steps, ldc, a_row, a_step, b_step, b_column, cut.height, cut.down, cut.stripe,
                       cut.across, cut.piece, cut.pieces, cut.run, cut.way, of_b, is_wide, out_row))  # fmt: skip
     units, wide = count * cut.down * cut.across * cut.pieces, panel_count(columns, dtype)
     block = max(1, min(-(-units // 32), units), -(-units * LEAST // max(1, 8 * size)))
-    return _Plan(cut, units, block, max(of_a + of_b, 1), count * wide, count * wide * width * steps, count * rows,
+    return _Plan(cut, units, block, of_a + of_b, count * wide, count * wide * width * steps, count * rows,
                  places, ends, shapes, size, form)  # fmt: skip
 
 

@@ -11,7 +11,6 @@ Zen 4 for float32; what counts is how they compare.
 
 from __future__ import annotations
 
-import functools
 import itertools
 from typing import NamedTuple
 
@@ -29,13 +28,14 @@ _PACK_NS, _TURN_NS = 0.2, 0.5  # a number of B is packed, or transposed
 _PACK_ROW_NS = 0.2  # a number of A is packed
 _ADD_NS = 0.2  # two pieces of a sum are added
 _LAUNCH_NS, _UNIT_NS = 5000, 150
+_ALONE_NS = 15e3  # what one thread does without help
 _COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 
 
 class Problem(NamedTuple):
     """What a cut depends on."""
 
-    count: int  # of matrices
+    matrices: int
     rows: int
     columns: int
     steps: int
@@ -96,17 +96,15 @@ def _cost(cut: Cut, problem: Problem, tile: int, panel: int) -> float:
     tiles = rows * columns / (tile * panel)
     pack = _TURN_NS if problem.transposed else _PACK_NS
     unit = rows * columns * cut.piece * _MULTIPLY_NS + tiles * -(-cut.piece // cut.run) * _TILE_NS + _UNIT_NS
-    if cut.way == OWN:
-        unit += columns * cut.piece * pack
+    if cut.way == OWN or (cut.way == DIRECT and problem.columns % panel):
+        unit += (columns if cut.way == OWN else panel) * cut.piece * pack
     if problem.turned and problem.a_wide:
         unit += rows * cut.piece * _PACK_ROW_NS
-    units = problem.count * cut.down * cut.across * cut.pieces
-    total = -(-units // _THREADS) * unit
+    units = problem.matrices * cut.down * cut.across * cut.pieces
+    threads = _THREADS if units * unit > _ALONE_NS else 1
+    total = -(-units // threads) * unit
     if cut.way == PACKED and not problem.kept:
-        total += _LAUNCH_NS + problem.count * problem.columns * problem.steps * pack / _THREADS
+        total += _LAUNCH_NS + problem.matrices * problem.columns * problem.steps * pack / threads
     if cut.pieces > 1:
-        total += _LAUNCH_NS + cut.pieces * problem.count * problem.rows * problem.columns * _ADD_NS / _THREADS
+        total += _LAUNCH_NS + cut.pieces * problem.matrices * problem.rows * problem.columns * _ADD_NS / threads
     return total
-
-
-cut_of = functools.lru_cache(maxsize=1024)(cut_of)
