@@ -150,8 +150,9 @@ def empty(device: Device, shape: tuple[int, ...], dtype: DType, *, channels_last
     Args:
         channels_last: on the CPU, images (N, C, *space) lie so.
     """
-    order = last_order(len(shape)) if channels_last and len(shape) > 2 else None
-    return fresh(place_of(device, shape, dtype, order))
+    if channels_last and len(shape) > 2:
+        return fresh(place_of(device, shape, dtype, last_order(len(shape))))
+    return fresh(tuple.__new__(Place, (device, shape, dtype, math.prod(shape) * dtype.itemsize, None)))
 
 
 if hasattr(os, "register_at_fork"):  # the child has no thread that could let go of the lock
