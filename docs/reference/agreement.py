@@ -1,14 +1,17 @@
 """Write the page that says, op by op, how far results agree with PyTorch's on its own samples.
 
-`python -m docs.reference.agreement` runs all samples, which takes some five minutes; a number behind it is the most
-samples of each op and element type. It fails when a sample does. Needs PyTorch.
+`python -m docs.reference.agreement` runs all samples, in a process for each core, which takes some minutes; a number
+behind it is the most samples of each op and element type. It fails when a sample does. Needs PyTorch.
 """
 
 from __future__ import annotations
 
+import functools
+import multiprocessing
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -32,27 +35,24 @@ after ten steps in float64 (LBFGS 1e-7). A wrong call passes when it raises an e
 
 def page(limit: int | None = None) -> str:
     """The page as Markdown, of at most `limit` samples of each op and element type."""
-    from tests.minidl.oracle.modules import judge_module, module_db, shared_modules
-    from tests.minidl.oracle.optimizers import judge_optimizer, name_of, shared_optimizers
+    from tests.minidl.oracle.modules import module_db
+    from tests.minidl.oracle.optimizers import name_of
     from tests.minidl.oracle.pytorch import op_db, optim_db, torch
-    from tests.minidl.oracle.samples import judge, shared_ops
+    from tests.minidl.oracle.samples import shared_ops
 
-    ops = [judge(op, limit) for op in shared_ops()]
-    modules = [judge_module(info, limit) for info in shared_modules()]
-    optimizers = [judge_optimizer(info) for info in shared_optimizers()]
-    kinds = {"Ops": ops, "Layers": modules, "Optimizers": optimizers}
+    kinds = _judged(limit)
+    all_verdicts = [verdict for verdicts in kinds.values() for verdict in verdicts]
     missing = {
         "Ops": sorted({op.name for op in op_db} - {op.name for op in shared_ops()}),
-        "Layers": _lacking([info.name for info in module_db], modules),
-        "Optimizers": _lacking(list(map(name_of, optim_db)), optimizers),
+        "Layers": _lacking([info.name for info in module_db], kinds["Layers"]),
+        "Optimizers": _lacking(list(map(name_of, optim_db)), kinds["Optimizers"]),
     }
     shown = (
         f": the first {limit} samples of each op and element type, of layers in training and in eval" if limit else ""
     )
     lines = [_HEAD.format(version=torch.__version__.split("+")[0], limit=f" {limit}" if limit else "", shown=shown)]
     lines += [_sum(kind, verdicts) for kind, verdicts in kinds.items()]
-    lines += [_sum("All", [*ops, *modules, *optimizers]), "", "## Reasons", ""]
-    lines += _reasons((*ops, *modules, *optimizers))
+    lines += [_sum("All", all_verdicts), "", "## Reasons", "", *_reasons(all_verdicts)]
     for kind, verdicts in kinds.items():
         lines += ["", f"## {kind}", "", *_table(verdicts)]
     lines += ["", "## Not here", "", "Names in PyTorch's lists that minidl does not have."]
@@ -60,6 +60,33 @@ def page(limit: int | None = None) -> str:
         lines += ["", f"{kind} ({len(names)}): {', '.join(names)}."]
     lines += [""]
     return "\n".join(lines)
+
+
+@functools.cache
+def _kinds() -> dict[str, tuple[list[Any], Any]]:
+    """PyTorch's lists, as far as they are shared, and what judges one entry of each."""
+    from tests.minidl.oracle.modules import judge_module, shared_modules
+    from tests.minidl.oracle.optimizers import judge_optimizer, shared_optimizers
+    from tests.minidl.oracle.samples import judge, shared_ops
+
+    return {
+        "Ops": (shared_ops(), judge), "Layers": (shared_modules(), judge_module),
+        "Optimizers": (shared_optimizers(), judge_optimizer),
+    }  # fmt: skip
+
+
+def _judged(limit: int | None) -> dict[str, list[Any]]:
+    """The verdicts on all entries, by as many processes as there are cores."""
+    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
+        return {
+            kind: list(pool.map(functools.partial(_verdict, kind, limit), range(len(entries))))
+            for kind, (entries, _) in _kinds().items()
+        }
+
+
+def _verdict(kind: str, limit: int | None, number: int) -> Any:
+    entries, judge = _kinds()[kind]
+    return judge(entries[number], limit)
 
 
 def _lacking(names: list[str], verdicts: list[Any]) -> list[str]:

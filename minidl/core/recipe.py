@@ -25,7 +25,12 @@ class Recipe(NamedTuple):
     node: Node
 
 
+LEAST_BYTES = 1 << 18  # smaller results are kept: to start their op once more takes longer than the op
+
+
 def recipe_or_value(value: Tensor, node: Node) -> Tensor | Recipe:
-    """A recipe for what `node` made, if that keeps all that it was made of; else `value` itself."""
+    """A recipe for what `node` made, if it is large and the node keeps all that it was made of; else `value` itself."""
+    if value.array.nbytes <= LEAST_BYTES:
+        return value
     inputs = node.kept_inputs()
     return value if inputs is None else Recipe(node.op, inputs, node.params, node)

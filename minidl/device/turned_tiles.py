@@ -2,8 +2,9 @@
 
 Where A lies step by step, the numbers that one step needs of it lie side by side, but from one step to the next it is a
 whole row of A, often a multiple of 4 KiB, so that all steps fall on the same few places of the first-level cache. So
-rows are copied first: `pack_rows` lays a tile's numbers of each step one behind the other, which costs 1/10 of the
+rows can be copied first: `pack_rows` lays a tile's numbers of each step one behind the other, which costs 1/10 of the
 multiplications for 32 columns of B and 1/80 for 256. A tile then reads both matrices in order, by one pointer each.
+Few columns of B are multiplied with rows where they lie.
 
 One core of a Zen 5, float32, GFLOP/s: 240 (`microkernel.py`: 245; the processor's limit is near 255).
 """
@@ -40,7 +41,7 @@ class _Turned(Tile):
 
     @staticmethod
     def place(i: int, k: int, lda: int) -> int:
-        return k * tile_rows(2) + i
+        return k * lda + i
 
     def over_taps(self, sums: list[Any]) -> list[Any]:
         a, b, run = self.first("a", "ia"), self.first("b", "ib"), self.args["run"]
@@ -49,7 +50,7 @@ class _Turned(Tile):
             def body(k: Any, sums: list[Any]) -> list[Any]:
                 for ahead in range(count):
                     number = self.builder.add(k, integer(ahead))
-                    left = self.at(a, self.builder.mul(number, integer(self.rows)))
+                    left = self.at(a, self.builder.mul(number, self.args["lda"]))
                     sums = self.step(left, self.at(b, self.builder.mul(number, self.args["ldb"])), sums)
                 return sums
 
@@ -72,17 +73,17 @@ _wide, _narrow = tile(2, _Turned), tile(1, _Turned)
 
 @inline
 def turned_tile(
-    c: Any, ic: int, ldc: int, start: Any, i_start: int, ld_start: int, a: Any, ia: int, b: Any, ib: int, ldb: int,
-    m: int, n: int, run: int,
+    c: Any, ic: int, ldc: int, start: Any, i_start: int, ld_start: int, a: Any, ia: int, lda: int, b: Any, ib: int,
+    ldb: int, m: int, n: int, run: int,
 ) -> None:  # fmt: skip
     """C = start + A·B for one tile: m rows (of which it takes `turned_rows()`), n columns of one panel, `run` steps.
 
-    As `microkernel.gemm_taps`, with A from `pack_rows`.
+    As `microkernel.gemm_taps`, but number (i, k) of A is a[ia + k lda + i]; numbers of a whole tile are read.
     """
     if n > lanes(c):
-        _wide(c, ic, ldc, start, i_start, ld_start, a, ia, 0, b, ib, ldb, m, n, 1, 0, 0, run)
+        _wide(c, ic, ldc, start, i_start, ld_start, a, ia, lda, b, ib, ldb, m, n, 1, 0, 0, run)
     else:
-        _narrow(c, ic, ldc, start, i_start, ld_start, a, ia, 0, b, ib, ldb, m, n, 1, 0, 0, run)
+        _narrow(c, ic, ldc, start, i_start, ld_start, a, ia, lda, b, ib, ldb, m, n, 1, 0, 0, run)
 
 
 turned_rows = host_number(tile_rows, 2)

@@ -28,7 +28,8 @@ def fractional_max_pool2d(
         output_size: (OH, OW), or one number for both.
         output_ratio: instead of it, shares of H and W, between 0 and 1.
         return_indices: give (values, places), places being row * W + column, int64.
-        _random_samples: (N, C, 2), from 0 up to 1: what is drawn for the columns and rows of each channel.
+        _random_samples: (N, C, 2), from 0 up to 1: what is drawn for the columns and rows of each channel; further
+            ones are left.
 
     Raises:
         ArgumentError: if neither `output_size` nor `output_ratio` is given, or a ratio is none.
@@ -62,11 +63,11 @@ def _fractional(
     shape = (*batch.shape[:2], dims)
     if samples is None:
         samples = Tensor.of(default_generator().uniform(shape, dtype=batch.dtype)).to(input.device)
-    if samples.shape != shape:
-        raise ShapeError(f"{name}: _random_samples must be {shape}, got {samples.shape}")
+    if samples.ndim != 3 or samples.shape[0] < shape[0] or samples.shape[1:] != shape[1:]:
+        raise ShapeError(f"{name}: _random_samples must be {shape}, or for more images, got {samples.shape}")
     order = (1, 0) if dims == 2 else (0, 1, 2)
     starts = [
-        Tensor.of(_starts(samples.array[..., at], n, o, k))
+        Tensor.of(_starts(samples.array[: shape[0], :, at], n, o, k))
         for at, n, o, k in zip(order, image, wanted, kernel, strict=True)
     ]
     values, places = max_pool_at(batch, *starts, kernel_size=kernel, return_indices=True)

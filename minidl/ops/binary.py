@@ -14,6 +14,7 @@ from minidl.errors import ArgumentError, DTypeError, ShapeError
 from minidl.ops.compare import eq, gt
 from minidl.ops.each import SMALL, each_pair
 from minidl.ops.elementwise import Binary, binary_function, broadcast, common_dtype, pair, quiet
+from minidl.ops.mul_sum import MulSumTo
 from minidl.ops.unary import log
 from minidl.ops.views import SlicePut
 
@@ -101,7 +102,20 @@ class Mul(Binary):
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
         x, y = node.saved
-        return g * y if node.needs[0] else None, g * x if node.needs[1] else None
+        return tuple(
+            [
+                _times(g, other, spec) if needed else None
+                for other, spec, needed in zip((y, x), node.specs, node.needs, strict=True)
+            ]
+        )
+
+
+def _times(g: Tensor, other: Tensor, spec: Spec) -> Tensor:
+    """g * other, in one go summed to what an input was before it was repeated; the tape would do so too."""
+    if spec.shape == g.shape or other.shape != g.shape:
+        return g * other
+    result: Tensor = MulSumTo.apply(g, other, shape=spec.shape)
+    return result
 
 
 class Div(Binary):

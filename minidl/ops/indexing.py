@@ -6,12 +6,14 @@ gradient is the op again.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor, UpdateOp, as_tensor, dim_index, update
 from minidl.errors import DTypeError, ShapeError
+from minidl.ops import along_loops
 from minidl.ops.binary import copy_
 from minidl.ops.elementwise import common_dtype
 from minidl.ops.views import basic_slice, narrow, reshape
@@ -141,6 +143,15 @@ class Gather(Op):
     def reference(xp: Any, out: Array, x: Array, index: Array, *, dim: int) -> None:
         out[...] = xp.take_along_axis(x[_corner(index.shape, x.ndim, dim)], index, axis=dim)
 
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        x, index = arrays
+        return super().cpu_takes(arrays, params) and along_loops.fits(x.shape, index, params["dim"])
+
+    @staticmethod
+    def cpu(out: Array, x: Array, index: Array, *, dim: int) -> None:
+        along_loops.pick(out, x, index, dim)
+
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
         (index,) = node.saved
@@ -165,6 +176,15 @@ class GatherAdjoint(Op):
                   for axis, n in enumerate(index.shape)]  # fmt: skip
         places[dim] = index
         _add_at(xp, out, tuple(places), g)
+
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        return super().cpu_takes(arrays, params) and along_loops.fits(params["shape"], arrays[1], params["dim"])
+
+    @staticmethod
+    def cpu(out: Array, g: Array, index: Array, *, shape: tuple[int, ...], dim: int) -> None:
+        out[...] = 0
+        along_loops.join("sum", out, g, index, dim)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:

@@ -229,24 +229,24 @@ class SumTo(Op):
 
     @staticmethod
     def reference(xp: Any, out: Array, x: Array, *, shape: tuple[int, ...]) -> None:
-        out[...] = xp.sum(x, axis=_broadcast_dims(x.shape, shape), dtype=accumulator(x.dtype)).reshape(shape)
+        out[...] = xp.sum(x, axis=broadcast_dims(x.shape, shape), dtype=accumulator(x.dtype)).reshape(shape)
 
     @classmethod
     def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
         (x,) = arrays
-        dims = _broadcast_dims(x.shape, params["shape"])
+        dims = broadcast_dims(x.shape, params["shape"])
         return x.size >= SMALL and super().cpu_takes(arrays, params) and can_reduce(x, dims)
 
     @staticmethod
     def cpu(out: Array, x: Array, *, shape: tuple[int, ...]) -> None:
-        out[...] = sums(x, _broadcast_dims(x.shape, shape)).reshape(shape)
+        out[...] = sums(x, broadcast_dims(x.shape, shape)).reshape(shape)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
         return (registry.call("expand", g, node.specs[0].shape),)
 
 
-def _broadcast_dims(x: tuple[int, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
+def broadcast_dims(x: tuple[int, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
     """The dimensions of `x` along which an array of `shape` was repeated."""
     lead = len(x) - len(shape)
     return tuple(range(lead)) + tuple(lead + d for d, n in enumerate(shape) if n == 1)

@@ -109,14 +109,14 @@ def row_totals(flat: Array, rows: int) -> Array:
 
 def column_totals(flat: Array, outer: int, rows: int, columns: int) -> Array:
     """The sums along the middle of (outer, rows, columns)."""
-    fold = _fold(rows, columns)
+    fold = folded(rows, columns)
     blocks = block_count(rows // fold, BLOCK_ROWS)
     parts = np.empty((outer, blocks, columns * fold))
     parallel(_column_totals, outer * blocks, parts.reshape(-1, columns * fold), flat, rows // fold, blocks)
     return parts if blocks * fold == 1 else parts.reshape(outer, blocks * fold, columns).sum(axis=1)
 
 
-def _fold(rows: int, columns: int) -> int:
+def folded(rows: int, columns: int) -> int:
     """How many short rows count as one."""
     fold = 1
     while fold * columns < WIDTH and rows % (2 * fold) == 0:
@@ -193,7 +193,7 @@ def _extreme_loops(row_extreme: Any, beyond: Any, join: Callable[..., Array]) ->
         return parts[:, 0] if pieces == 1 else join(parts, axis=1)
 
     def columns(flat: Array, outer: int, count: int, width: int) -> Array:
-        fold = _fold(count, width)
+        fold = folded(count, width)
         most = max(BLOCK_ROWS, RUNS * RUN // (width * fold))
         blocks = block_count(count // fold, most)
         parts = np.empty((outer, blocks, width * fold), flat.dtype)

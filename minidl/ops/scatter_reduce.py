@@ -1,11 +1,12 @@
 """scatter_reduce and index_reduce: what is written to one place is summed, multiplied, averaged, or the extreme stays.
 
-Sums and means are `scatter_add`. The others go through the slices of the source along `dim`, in each of which no place
-occurs twice: as many steps as the source is long there, and every result the same on any device and number of threads.
+Sums and means are `scatter_add`. The others have a kernel (`along_loops.py`); the reference goes through the slices of
+the source along `dim`, in each of which no place occurs twice.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from minidl.core import Array, Grads, Node, Op, Spec, Tensor
 from minidl.core.tensor import dim_index
 from minidl.device.dtypes import is_floating
 from minidl.errors import ArgumentError, DTypeError, ShapeError
+from minidl.ops import along_loops
 from minidl.ops.compare import eq, gt
 from minidl.ops.indexing import check_bounds, gather, scatter_add, where
 from minidl.ops.views import expand, narrow, reshape
@@ -41,6 +43,17 @@ class ScatterReduce(Op):
             at = (slice(None),) * dim + (slice(k, k + 1),)
             places[dim] = index[at]
             out[tuple(places)] = join(out[tuple(places)], src[at])
+
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        x, index, src = arrays
+        alike = x.dtype == src.dtype and index.shape == src.shape
+        return alike and super().cpu_takes(arrays, params) and along_loops.fits(x.shape, index, params["dim"])
+
+    @staticmethod
+    def cpu(out: Array, x: Array, index: Array, src: Array, *, dim: int, reduce: str) -> None:
+        out[...] = x
+        along_loops.join(reduce, out, src, index, dim)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
@@ -134,17 +147,17 @@ def _reduced(op: str, input: Tensor, dim: int, index: Tensor, src: Tensor, reduc
     check_bounds(op, index, input.shape[d])
     for axis, n in enumerate(index.shape):
         src = src if src.shape[axis] == n else narrow(src, axis, 0, n)
-    counts = _counts(input, d, index)
-    if not include_self:
-        input = where(gt(counts, 0), Tensor.of(input.device.xp.asarray(_start(reduce, input), input.dtype)), input)
+    counts = None if include_self and reduce != "mean" else _counts(input, d, index)
+    if counts is not None and not include_self:
+        input = where(gt(counts, 0.0), Tensor.of(input.device.xp.asarray(_start(reduce, input), input.dtype)), input)
     if reduce not in ("sum", "mean"):
         result: Tensor = ScatterReduce.apply(input, index, src, dim=d, reduce=reduce)
         return result
     total = scatter_add(input, d, index, src)
-    if reduce == "sum":
+    if counts is None or reduce == "sum":
         return total
-    counts = counts + 1 if include_self else where(gt(counts, 0), counts, 1)
-    return total / counts.to(input.dtype) if is_floating(input.dtype) else total // counts.to(input.dtype)
+    counts = (counts + 1.0 if include_self else where(gt(counts, 0.0), counts, 1.0)).to(input.dtype)
+    return total / counts if is_floating(input.dtype) else total // counts
 
 
 def _check(op: str, input: Tensor, d: int, index: Tensor, src: Tensor) -> None:
@@ -157,11 +170,9 @@ def _check(op: str, input: Tensor, d: int, index: Tensor, src: Tensor) -> None:
 
 
 def _counts(input: Tensor, dim: int, index: Tensor) -> Tensor:
-    """How often `index` points to each place of `input`, int64."""
+    """How often `index` points to each place of `input`, float64."""
     xp = input.device.xp
-    return scatter_add(
-        Tensor.of(xp.zeros(input.shape, np.int64)), dim, index, Tensor.of(xp.ones(index.shape, np.int64))
-    )
+    return scatter_add(Tensor.of(xp.zeros(input.shape)), dim, index, Tensor.of(xp.ones(index.shape)))
 
 
 def _start(reduce: str, input: Tensor) -> Any:

@@ -10,6 +10,7 @@ import numpy as np
 
 from minidl.core import Tensor, as_tensor, recording
 from minidl.errors import ArgumentError, StateDictError
+from minidl.optim.hooks import HookedOptimizer
 
 __all__ = ["Optimizer"]
 
@@ -17,7 +18,7 @@ Group = dict[str, Any]
 _COUNTERS = ("step", "mu_product", "eta", "mu")  # float32 on the CPU, whatever the weight is
 
 
-class Optimizer:
+class Optimizer(HookedOptimizer):
     """Base of all optimizers; a subclass gives `update` or `change`, and `check` for the values of its settings.
 
     Args:
@@ -123,11 +124,14 @@ class Optimizer:
 
         Weights are counted over all groups in order; tensors share memory with the optimizer.
         """
+        for hook in self._hooks_at("before state_dict"):
+            hook(self)
         numbers = {p: i for i, p in enumerate(p for group in self.param_groups for p in group["params"])}
-        return {
+        state_dict = {
             "state": {numbers[p]: dict(state) for p, state in self.state.items() if state},
             "param_groups": [{**group, "params": [numbers[p] for p in group["params"]]} for group in self.param_groups],
         }
+        return self._through_hooks("after state_dict", state_dict)  # type: ignore[no-any-return]
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Go on from a state given by `state_dict`, for the same weights in the same groups.
@@ -136,6 +140,7 @@ class Optimizer:
             StateDictError: if it does not fit; nothing is changed then.
         """
         name = type(self).__name__
+        state_dict = self._through_hooks("before load_state_dict", state_dict)
         saved = _saved_groups(name, state_dict, [len(group["params"]) for group in self.param_groups])
         groups = [{**g, **{k: v for k, v in s.items() if k != "params"}, "params": g["params"]}
                   for g, s in zip(self.param_groups, saved, strict=True)]  # fmt: skip
@@ -151,15 +156,19 @@ class Optimizer:
                 key: self.restored(number, key, value, weights[number]) for key, value in values.items()
             }
         self.param_groups, self.state = groups, state
+        for hook in self._hooks_at("after load_state_dict"):
+            hook(self)
 
     def restored(self, number: int, key: str, value: Any, weight: Tensor) -> Any:
         """A remembered value as the optimizer keeps it: a tensor of its own, in the type and place of the weight."""
         if not isinstance(value, (Tensor, np.ndarray)) and not hasattr(value, "__array__"):
             return value
         t = as_tensor(value).detach()
-        if t.shape and t.shape != self.remembered_shape(key, weight):
+        if t.shape and t.shape != (wanted := self.remembered_shape(key, weight)):
             name = f"{type(self).__name__}: {key} of weight {number}"
-            raise StateDictError(f"{name} has shape {t.shape}, but the weight is {weight.shape}")
+            raise StateDictError(
+                f"{name} has shape {t.shape}, but must have {wanted}, for the weight is {weight.shape}"
+            )
         return t.clone() if key in _COUNTERS else t.to(weight.dtype, weight.device).clone()
 
     def remembered_shape(self, key: str, weight: Tensor) -> tuple[int, ...]:

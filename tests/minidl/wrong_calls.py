@@ -419,7 +419,7 @@ WRONG_CALLS = [
               "fractional_max_pool2d: input must be (N, C, H, W), not empty; got (2, 5)"),
     WrongCall("minidl.nn.functional.fractional_max_pool2d", ShapeError,
               lambda: F.fractional_max_pool2d(zeros(1, 2, 5, 5), 2, 1, _random_samples=zeros(1, 2)),
-              "fractional_max_pool2d: _random_samples must be (1, 2, 2), got (1, 2)"),
+              "fractional_max_pool2d: _random_samples must be (1, 2, 2), or for more images, got (1, 2)"),
     WrongCall("minidl.nn.FractionalMaxPool2d", ArgumentError, lambda: nn.FractionalMaxPool2d(2),
               "FractionalMaxPool2d: needs either output_size or output_ratio, got None and None"),
     WrongCall("minidl.nn.FractionalMaxPool2d", ArgumentError, lambda: nn.FractionalMaxPool2d(2, 3, 0.5),

@@ -276,8 +276,8 @@ def _add_turned(
         pack_rows(memory, turned, memory, at + i, step, steps, rows - i)
         for j in range(0, columns, width):
             place = to + i * ld + j
-            turned_tile(out, place, ld, out, place, ld, memory, turned, memory, packed + j * steps, width, rows - i,
-                        columns - j, steps)  # fmt: skip
+            turned_tile(out, place, ld, out, place, ld, memory, turned, turned_rows(), memory, packed + j * steps,
+                        width, rows - i, columns - j, steps)  # fmt: skip
 
 
 @separate

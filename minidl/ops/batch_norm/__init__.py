@@ -3,7 +3,8 @@
 Forward reads x twice and writes once: statistics, then (x - mean) * rstd * weight + bias, with the residual and the
 ReLU behind it in the same pass (`fusion.py`). Backward needs two sums, because moving one element moves the mean and
 the variance of all: gx = rstd * weight * (g - mean(g) - xhat * mean(g * xhat)); it reads g and x twice and writes gx.
-What ReLU held back is computed again from x, or, if there was a residual, read from the result.
+What ReLU held back is computed again from x, or, if there was a residual, read from the result. To keep results of
+SiLU, not to compute them again, gained nothing: a step of an MBConv net took 112 ms, not 107, and held 114 MiB, not 65.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ table and its taps by another, and adds up all taps in registers. Nothing is cop
 padding does, and no tap beside the image is multiplied (`regions.py`). A unit of work is a chunk of windows, of one
 image or of many, so that each block of weights is read once for all of them.
 
-The input gradient is the same with the taps turned, one phase of its pixels after the other. A 1×1 convolution is one
-plain product, a transposed one with stride 2 four of them.
+The input gradient is the same with the taps turned, one phase of its pixels after the other; a transposed convolution
+of 2×2 windows with stride 2 is four plain products. Windows of one pixel are left to `pointwise.py`.
 
 Many small regions (7×7 windows on a small image have 49) waste rows of tiles; where a padded copy of the image costs
 less than that, it is made.
@@ -33,8 +33,10 @@ from minidl.device.lines import fetch_line, move_line
 from minidl.device.microkernel import panel_columns, panel_count
 from minidl.device.transpose import transpose
 from minidl.device.vectors import lanes
+from minidl.ops.conv import pointwise
 from minidl.ops.conv.epilogue import Epilogue
 from minidl.ops.conv.groups import joined_groups, joined_weight
+from minidl.ops.conv.pointwise import is_pointwise
 from minidl.ops.conv.regions import (
     FIRST_UNIT,
     PER_DIM,
@@ -118,6 +120,9 @@ def convolve(
     """The convolution of x (N, *space, C) with weight (K, C / groups, *kernel) to out (N, *windows, K)."""
     if not out.size:
         return
+    if is_pointwise(weight.shape, padding, groups):
+        pointwise.convolve(out, x, weight, epilogue, stride)
+        return
     if (joined := joined_groups(weight, groups)) > 1:
         weight, groups = joined_weight(weight, groups, joined), groups // joined
     taps = math.prod(weight.shape[2:])
@@ -130,6 +135,9 @@ def convolve_back(
 ) -> None:
     """The adjoint: g (N, *windows, K) spread over an image (N, *space, C)."""
     if not out.size:
+        return
+    if is_pointwise(weight.shape, padding, groups):
+        pointwise.convolve_back(out, g, weight, epilogue, stride)
         return
     if (joined := joined_groups(weight, groups)) > 1:
         weight, groups = joined_weight(weight, groups, joined), groups // joined

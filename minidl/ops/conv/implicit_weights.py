@@ -30,7 +30,9 @@ from minidl.device.microkernel import panel_columns, panel_count
 from minidl.device.outer import SPARE_COLUMNS, add_outer
 from minidl.device.transpose import transpose
 from minidl.device.vectors import lanes
+from minidl.ops.conv import pointwise
 from minidl.ops.conv.groups import joined_groups, own_weights
+from minidl.ops.conv.pointwise import is_pointwise
 from minidl.ops.conv.regions import (
     FIRST_UNIT,
     PER_DIM,
@@ -121,6 +123,9 @@ def weight_gradient(
     """out (K, C / groups, *kernel) from x (N, *space, C) and g (N, *windows, K)."""
     if not g.size:
         out[...] = 0
+        return
+    if is_pointwise(out.shape, padding, groups):
+        pointwise.weight_gradient(out, x, g, stride)
         return
     if (joined := joined_groups(out, groups)) > 1:
         wide = empty(CPU, (len(out), joined * out.shape[1], *out.shape[2:]), out.dtype)

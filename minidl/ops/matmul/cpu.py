@@ -1,59 +1,55 @@
 """Products of matrices on the micro-kernel, with bias and activation before the result leaves the cache.
 
-B is packed in panels of two vectors of columns, so that the micro-kernel reads it in order; A is read where it lies,
-or, where it lies step by step (the gradient of a weight), packed a block at a time. The sums are cut into pieces of
-256 steps: a panel of 256×32 numbers stays in the first-level cache while the rows of a block of A, which fit the
-second, pass by it (Goto and van de Geijn 2008, "Anatomy of high-performance matrix multiplication"). Every number of C
-is summed in the order of k, and blocks of C are shared out whole, so neither threads nor neighbours change a bit.
+A is read where it lies, or, where it lies step by step a page apart, packed a block at a time. B is read where it lies
+too if it is met by few rows; else it is packed in panels of two vectors of columns, so that the micro-kernel reads it
+in order (Goto and van de Geijn 2008, "Anatomy of high-performance matrix multiplication"). `cut.py` says how the work
+is cut. Every number of C is summed in the order of k, or in pieces that are added up in order and depend on sizes
+alone, so threads do not change a bit.
 
 Matrices may lie anywhere, with any step from one to the next (views of heads, transposed or broadcast operands):
-kernels get pointers to the arrays and a table of where each matrix of the batch begins. Small matrices are a unit of
-work each and pack what they need; large ones are packed first, by all threads, and then cut into blocks.
+kernels get pointers to the arrays and a table of where each matrix of the batch begins.
 
-2·M·N·K operations on M·K + K·N + M·N numbers, and K·N once more to pack. One core of a Zen 5, float32, GFLOP/s:
+2·M·N·K operations on M·K + K·N + M·N numbers, and K·N once more to pack. Two cores of a Zen 4, float32, GFLOP/s:
 
-| M, K, N | this | NumPy's OpenBLAS | MKL |
-|---|---|---|---|
-| 512, 512, 512 | 200 | 132 | 120 |
-| 256, 784, 512 (weight transposed) | 195 | 130 | 114 |
-| 4608, 96, 288 | 205 | 135 | 115 |
-| 4608, 384, 96 | 212 | 130 | 114 |
+TABLE
 
-(of a limit of 255; on a Zen 3 with AVX2 67 to 76 beside OpenBLAS's 79). Few rows with a transposed weight, as in
-inference of one sample, are sums along its rows instead (`few_rows`): packing would cost more than the product.
+(of a limit of 215). Few rows with a transposed weight, as in inference of one sample, are sums along its rows instead
+(`few_rows`): packing would cost more than the product.
 """
 
 from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from minidl.core import Array
-from minidl.device import CPU, empty, inline, kernel, parallel
+from minidl.core.remember import prepared
+from minidl.device import CPU, empty, kernel, parallel
 from minidl.device.determinism import is_batch_invariant
 from minidl.device.dtypes import DType
 from minidl.device.inline import separate
 from minidl.device.line_products import line_products
 from minidl.device.microkernel import gemm_taps, panel_columns, panel_count, tile_rows
-from minidl.device.pointers import cells, pointers_at
+from minidl.device.pointers import cells, pointer_to, pointers_at
+from minidl.device.scratch import scratch
 from minidl.device.transpose import transpose
 from minidl.device.turned_tiles import pack_columns, pack_rows, turned_rows, turned_tile
 from minidl.device.vectors import lanes
+from minidl.ops.matmul.cut import DIRECT, OWN, PACKED, Cut, Problem, cut_of
 from minidl.ops.matmul.finish import NONE, finish_row
 
-STEPS = 256  # of a sum at once
-ROWS, COLUMNS = 96, 256  # of C in a block, at most
 WORTH, WORTH_OF_FEW = 1 << 19, 1 << 15  # operations of a product, of many rows and of few
-BLOCKS = 8  # a product is cut into at least so many, if its rows suffice
 PIECES = 32  # that the columns of few rows are cut into, at most
-OWN = 1 << 17  # numbers of B that a unit may pack for itself
-SMALL = 1 << 22  # operations of a matrix that is not cut
 FEW = 4  # rows that are not worth packing for
+APART = 2048  # bytes from step to step of A from which on copies are faster
+LEAST = 1 << 16  # operations in a block that a thread takes
 FLOATS = ("float32", "float64")
-_ROLES = (0, 0, 0, 0, 0)  # out, x, y, the bias, what the activation was given
+_ROLES = (0, 0, 0, 0, 0, 0, 0)  # out, x, y, the bias, what the activation was given, what is added, packed panels
 
 
 def is_worth_it(size: int, y: tuple[int, ...]) -> bool:
@@ -74,36 +70,92 @@ def multiply(out: Array, x: Array, y: Array) -> None:
 
 
 def product(
-    out: Array, x: Array, y: Array, bias: Array | None = None, activation: int = NONE, kept: Array | None = None
-) -> None:
-    """out (..., M, N) = activation(x (..., M, K) times y (..., K, N), plus bias (N,)); leading dimensions broadcast.
+    out: Array, x: Array, y: Array, bias: Array | None = None, activation: int = NONE, kept: Array | None = None,
+    *, added: Array | None = None, weight: Array | None = None,
+) -> None:  # fmt: skip
+    """out (..., M, N) = activation(x (..., M, K) times y (..., K, N), plus bias (N,) and `added`).
+
+    Leading dimensions broadcast.
 
     Args:
         activation: its number in `finish.py`.
         kept: C-contiguous and like `out`, to be filled with what the activation is given; or None.
+        added: C-contiguous and like `out`, or None.
+        weight: an array of which y is a view: its packed panels are kept for as long as it does not change.
     """
     if not out.size:
         return
     if out.strides[-1] != out.itemsize:
         straight = empty(CPU, out.shape, out.dtype)
-        product(straight, x, y, bias, activation, kept)
+        product(straight, x, y, bias, activation, kept, added=added, weight=weight)
         out[...] = straight
         return
     x, y = _in_lines(x), _in_lines(y)
-    plan = _plan(out.shape, out.strides, x.shape, x.strides, y.shape, y.strides, out.dtype, is_batch_invariant())
+    plan = _plan(out.shape, out.strides, x.shape, x.strides, y.shape, y.strides, out.dtype, weight is not None,
+                 is_batch_invariant())  # fmt: skip
     start = _zeros(out.dtype) if bias is None else np.ascontiguousarray(bias)
-    shape = plan.shapes[bias is not None, activation, kept is not None]
-    table, keep = cells([out, x, y, start, out if kept is None else kept], len(_ROLES))
-    size = out.nbytes + x.nbytes + y.nbytes
-    if plan.way == "few rows":
-        parallel(few_rows, plan.units, start, table, plan.places, shape, size=size)
-    elif plan.way == "matrices":
-        parallel(matrices, plan.units, start, table, plan.places, shape, scratch_size=plan.scratch, size=size)
+    shape = plan.shapes[bias is not None, activation, kept is not None, added is not None]
+    kept, added = (out if a is None else a for a in (kept, added))
+    if plan.cut is None:
+        table, keep = cells([out, x, y, start, kept, added, out], len(_ROLES))
+        parallel(few_rows, plan.units, start, table, plan.places, shape, size=plan.size)
+        return
+    if plan.cut.pieces > 1 or plan.cut.way == PACKED:
+        _in_several_calls(plan, [out, x, y, start, kept, added], shape, weight)
+        return
+    table, keep = cells([out, x, y, start, kept, added, out], len(_ROLES))
+    if plan.scratch:
+        parallel(blocks, plan.units, start, table, plan.places, shape, block=plan.block, scratch_size=plan.scratch,
+                 size=plan.size)  # fmt: skip
     else:
-        packed = empty(CPU, (plan.panels * plan.panel,), out.dtype)
-        parallel(panels, plan.panels, packed, table, plan.places, shape, size=y.nbytes)
-        parallel(blocks, plan.units, packed, table, plan.places, shape, scratch_size=plan.scratch, size=size)
+        parallel(blocks, plan.units, start, table, plan.places, shape, start, block=plan.block, size=plan.size)
     del keep
+
+
+def _in_several_calls(plan: _Plan, arrays: list[Array], shape: Array, weight: Array | None) -> None:
+    """Pack panels of B, if so planned; make the products; add up pieces of sums, if there are any."""
+    out, x, y, start, kept, added = arrays
+    cut, plain = plan.cut, plan.shapes[False, NONE, False, False]
+    assert cut is not None
+    with _panels_of(plan, y, weight) as packed, _sums_of(cut, out) as sums:
+        first, numbers = (start, shape) if cut.pieces == 1 else (_zeros(out.dtype), plain)
+        table, keep = cells([sums, x, y, first, kept, added, packed], len(_ROLES))
+        parallel(blocks, plan.units, first, table, plan.places, numbers, block=plan.block,
+                 scratch_size=max(plan.scratch, 1), size=plan.size)  # fmt: skip
+        if cut.pieces > 1:
+            table, keep = cells([out, x, y, start, kept, added, sums], len(_ROLES))
+            parallel(collect, plan.lines, start, table, plan.ends, shape, size=sums.nbytes)
+    del keep
+
+
+@contextmanager
+def _panels_of(plan: _Plan, y: Array, weight: Array | None) -> Iterator[Array]:
+    """The panels of B, if they are packed first."""
+    assert plan.cut is not None
+    if plan.cut.way != PACKED:
+        yield y
+        return
+
+    def pack(room: Array) -> None:
+        table, keep = cells([y] * len(_ROLES), len(_ROLES))
+        parallel(panels, plan.panels, room, table, plan.places, plan.shapes[False, NONE, False, False], size=y.nbytes)
+        del keep
+
+    room = scratch(plan.packed, y.dtype)
+    with room if weight is None else prepared(plan.form, weight, plan.packed, pack) as packed:
+        if weight is None:
+            pack(packed)
+        yield packed
+
+
+@contextmanager
+def _sums_of(cut: Cut, out: Array) -> Iterator[Array]:
+    """Where the sums go: room for all pieces, or the result itself."""
+    if cut.pieces == 1:
+        yield out
+        return
+    with scratch(cut.pieces * out.size, out.dtype) as sums:
+        yield sums
 
 
 def _in_lines(a: Array) -> Array:
@@ -116,56 +168,71 @@ def _zeros(dtype: DType) -> Array:
     return np.zeros(panel_columns(dtype), dtype)
 
 
-class _Shapes(dict[tuple[bool, int, bool], Array]):
-    """The numbers of a product for kernels, with or without bias, by activation, and whether its input is kept."""
+class _Shapes(dict[tuple[bool, int, bool, bool], Array]):
+    """The numbers of a product for kernels: with a bias, by activation, whether its input is kept, what is added."""
 
     def __init__(self, numbers: tuple[int, ...]) -> None:
         self.numbers = numbers
 
-    def __missing__(self, key: tuple[bool, int, bool]) -> Array:
+    def __missing__(self, key: tuple[bool, int, bool, bool]) -> Array:
         self[key] = np.array((*self.numbers, *key), np.int64)
         return self[key]
 
 
 class _Plan(NamedTuple):
-    """How a product of arrays that lie so is cut."""
+    """How a product of arrays that lie so is made."""
 
-    way: str  # "few rows", "matrices" or "blocks"
+    cut: Cut | None  # None: few rows, by sums along lines
     units: int
+    block: int  # units that a thread takes at once
     scratch: int  # numbers that a thread needs
     panels: int  # of all B together
-    panel: int  # numbers in one
-    places: Array  # where the matrices of out, x and y begin
+    packed: int  # numbers in them
+    lines: int  # of all C together
+    places: Array  # where the matrices of out (or of its sums), x and y begin
+    ends: Array  # where those of out begin
     shapes: _Shapes
+    size: int  # in place of bytes: what the time depends on
+    form: tuple[Any, ...]  # what packed panels depend on
 
 
 @functools.lru_cache(maxsize=1024)
 def _plan(
     out: tuple[int, ...], out_strides: tuple[int, ...], x: tuple[int, ...], x_strides: tuple[int, ...],
-    y: tuple[int, ...], y_strides: tuple[int, ...], dtype: DType, is_invariant: bool,
+    y: tuple[int, ...], y_strides: tuple[int, ...], dtype: DType, keeps: bool, is_invariant: bool,
 ) -> _Plan:  # fmt: skip
     (rows, columns), steps, batch, item = out[-2:], x[-1], out[:-2], dtype.itemsize
     count, width, tile = math.prod(batch), panel_columns(dtype), tile_rows(2)
     ldc, _ = _steps(out, out_strides, item)
     a_row, a_step = _steps(x, x_strides, item)
     b_step, b_column = _steps(y, y_strides, item)
-    wide, work, packed = panel_count(columns, dtype), 2 * rows * columns * steps, panel_count(columns, dtype) * width
-    places = np.stack([matrix_places(batch, s[:-2], t[:-2], item)
-                       for s, t in ((out, out_strides), (x, x_strides), (y, y_strides))])  # fmt: skip
+    ends = np.stack([matrix_places(batch, s[:-2], t[:-2], item)
+                     for s, t in ((out, out_strides), (x, x_strides), (y, y_strides))])  # fmt: skip
+    form = ("panels", y, y_strides)
+    size = max(1, 2 * count * rows * columns * steps // 8)
     if rows <= FEW and a_step == b_step == 1 and not is_invariant:
-        way, pieces = "few rows", min(columns, PIECES)
-        height, down, across = -(-columns // pieces), 1, -(-columns // -(-columns // pieces))
-    elif (work > SMALL and count < BLOCKS) or packed * steps > OWN:
-        way, across = "blocks", -(-columns // COLUMNS)
-        share = -(-rows * across * count // BLOCKS)
-        height = min(ROWS, -(-share // tile) * tile)
-        down = -(-rows // height)
-    else:
-        way, height, down, across = "matrices", ROWS, 1, 1
-    room = 0 if a_step == 1 else -(-(min(height, rows) + tile) * STEPS // width) * width + width
-    shapes = _Shapes((rows, columns, steps, ldc, a_row, a_step, b_step, b_column, height, down, across, room))
-    scratch = room if way == "blocks" else room + packed * steps
-    return _Plan(way, count * down * across, max(scratch, 1), count * wide, width * steps, places, shapes)
+        pieces = min(columns, PIECES)
+        stripe = -(-columns // pieces)
+        across = -(-columns // stripe)
+        shapes = _Shapes((rows, columns, steps, ldc, a_row, a_step, b_step, b_column, rows, 1, stripe, across,
+                          *(0,) * 7))  # fmt: skip
+        return _Plan(None, count * across, 1, 0, 0, 0, 0, ends, ends, shapes, size, form)
+    is_wide = a_row != 1 or a_step * item >= APART
+    cut = cut_of(Problem(count, rows, columns, steps, a_step != 1, is_wide, b_column != 1, keeps and b_column != 1,
+                         is_invariant), dtype)  # fmt: skip
+    places, out_row = ends, ldc
+    if cut.pieces > 1:
+        ldc, places = columns, ends.copy()
+        places[0] = np.arange(count) * (rows * columns)
+    height, stripe = min(cut.height, -(-rows // tile) * tile), min(cut.stripe, -(-columns // width) * width)
+    of_a = 0 if a_step == 1 else (tile if not is_wide else height) * cut.run + 2 * width
+    of_b = stripe * cut.run if cut.way == OWN else width * cut.run if cut.way == DIRECT and columns % width else 0
+    shapes = _Shapes((rows, columns, steps, ldc, a_row, a_step, b_step, b_column, cut.height, cut.down, cut.stripe,
+                      cut.across, cut.piece, cut.pieces, cut.run, cut.way, of_b, is_wide, out_row))  # fmt: skip
+    units, wide = count * cut.down * cut.across * cut.pieces, panel_count(columns, dtype)
+    block = max(1, min(-(-units // 32), units), -(-units * LEAST // max(1, 8 * size)))
+    return _Plan(cut, units, block, of_a + of_b, count * wide, count * wide * width * steps, count * rows,
+                 places, ends, shapes, size, form)  # fmt: skip
 
 
 def _steps(shape: tuple[int, ...], strides: tuple[int, ...], item: int) -> tuple[int, int]:
@@ -189,125 +256,179 @@ def matrix_places(batch: tuple[int, ...], shape: tuple[int, ...], strides: tuple
 
 
 # What `shape` holds for the kernels, by position.
-_M, _N, _K, _LDC, _A_ROW, _A_STEP, _B_STEP, _B_COLUMN, _HEIGHT, _DOWN, _ACROSS, _ROOM = range(12)
-_BIASED, _ACTIVATION, _KEPT = 12, 13, 14
+_M, _N, _K, _LDC, _A_ROW, _A_STEP, _B_STEP, _B_COLUMN = range(8)
+_HEIGHT, _DOWN, _STRIPE, _ACROSS, _PIECE, _PIECES, _RUN, _WAY, _ROOM, _A_WIDE, _OUT_ROW = range(8, 19)
+_BIASED, _ACTIVATION, _KEPT, _ADDED = range(19, 23)
 
 
 @kernel("T[::1], const intp[:, ::1], const int64[:, ::1], const int64[::1]", T=FLOATS)
 def panels(begin: int, end: int, packed: Array, table: Array, places: Array, shape: Array) -> None:
     """(Matrix, panel) begin to end: [matrix][panel][step][column], filled up with zeros."""
-    y = pointers_at(table, 0, packed, _ROLES)[2]
-    count, size = -(-shape[_N] // (2 * lanes(packed))), shape[_K] * 2 * lanes(packed)
+    y, target = pointers_at(table, 0, packed, _ROLES)[2], pointer_to(packed, 0)
+    width = 2 * lanes(packed)
+    count, size = -(-shape[_N] // width), shape[_K] * width
     for unit in range(begin, end):
-        _pack(packed, unit * size, y, places[2, unit // count], unit % count, shape)
+        first = unit % count * width
+        at = places[2, unit // count] + first * shape[_B_COLUMN]
+        _pack(target, unit * size, y, at, width, shape[_N] - first, shape[_K], shape)
 
 
-@inline
-def _pack(packed: Array, to: int, y: Any, at: int, panel: int, shape: Array) -> None:
-    width, steps = 2 * lanes(packed), shape[_K]
-    wide = min(width, shape[_N] - panel * width)
+@separate
+def _pack(packed: Any, to: int, y: Any, at: int, width: int, wide: int, run: int, shape: Array) -> None:
+    """`run` steps of a panel with up to `wide` columns."""
     if shape[_B_COLUMN] == 1:
-        pack_columns(packed, to, y, at + panel * width, shape[_B_STEP], steps, wide)
+        pack_columns(packed, to, y, at, shape[_B_STEP], run, wide)
         return
     if wide < width:
-        packed[to : to + steps * width] = 0
-    transpose(packed, to, width, y, at + panel * width * shape[_B_COLUMN], shape[_B_COLUMN], wide, steps)
+        for i in range(to, to + run * width):
+            packed[i] = 0
+    transpose(packed, to, width, y, at, shape[_B_COLUMN], min(width, wide), run)
 
 
 @kernel("const T[::1], const intp[:, ::1], const int64[:, ::1], const int64[::1], T[::1]", T=FLOATS)
-def matrices(begin: int, end: int, start: Array, table: Array, places: Array, shape: Array, memory: Array) -> None:
-    """Whole matrices begin to end: each packs its B behind the room for blocks of A."""
-    pointers = pointers_at(table, 0, start, _ROLES)
-    first, size = shape[_ROOM], shape[_K] * 2 * lanes(start)
+def blocks(begin: int, end: int, start: Array, table: Array, places: Array, shape: Array, memory: Array) -> None:
+    """(Matrix, piece of the sums, stripe of columns, block of rows) begin to end."""
+    pointers, room = pointers_at(table, 0, start, _ROLES), pointer_to(memory, 0)
+    held = -1
     for unit in range(begin, end):
-        if unit == begin or places[2, unit] != places[2, unit - 1]:
-            for panel in range(-(-shape[_N] // (2 * lanes(start)))):
-                _pack(memory, first + panel * size, pointers[2], places[2, unit], panel, shape)
-        for row in range(0, shape[_M], shape[_HEIGHT]):
-            height = min(shape[_HEIGHT], shape[_M] - row)
-            _block(pointers, places, unit, memory, first, memory, shape, row, height, 0, shape[_N])
-
-
-@kernel("T[::1], const intp[:, ::1], const int64[:, ::1], const int64[::1], T[::1]", T=FLOATS)
-def blocks(begin: int, end: int, packed: Array, table: Array, places: Array, shape: Array, memory: Array) -> None:
-    """(Matrix, block of columns, block of rows) begin to end."""
-    pointers = pointers_at(table, 0, packed, _ROLES)
-    down, across, size = shape[_DOWN], shape[_ACROSS], shape[_K] * 2 * lanes(packed)
-    count = -(-shape[_N] // (2 * lanes(packed)))
-    for unit in range(begin, end):
-        matrix, row = unit // (down * across), unit % down * shape[_HEIGHT]
-        first = unit // down % across * COLUMNS
-        height, wide = min(shape[_HEIGHT], shape[_M] - row), min(COLUMNS, shape[_N] - first)
-        at = (matrix * count + first // (2 * lanes(packed))) * size
-        _block(pointers, places, matrix, packed, at, memory, shape, row, height, first, wide)
+        stripe = unit // shape[_DOWN]
+        _block(pointers, room, places, shape, unit % shape[_DOWN], stripe, stripe == held)
+        held = stripe if shape[_RUN] >= shape[_PIECE] else -1
 
 
 @separate
 def _block(
-    pointers: Any, places: Array, matrix: int, packed: Array, b: int, memory: Array, shape: Array, row: int,
-    height: int, first: int, wide: int,
+    pointers: Any, room: Any, places: Array, shape: Array, block: int, number: int, is_held: bool
 ) -> None:  # fmt: skip
-    """A block of C from `row` and column `first` on; its panels of B are packed from `b` on."""
-    out, x, _, start, kept = pointers
-    ldc, steps, a_row = shape[_LDC], shape[_K], shape[_A_ROW]
-    to = places[0, matrix] + row * ldc + first
-    at = places[1, matrix] + row * a_row
+    """One unit: C from a row and a column on, over a piece of the steps."""
+    out, x, y, start, kept, added, packed = pointers
+    stripe, piece = number % shape[_ACROSS], number // shape[_ACROSS] % shape[_PIECES]
+    matrix, width = number // shape[_ACROSS] // shape[_PIECES], 2 * lanes(out)
+    row, first, steps, ldc = block * shape[_HEIGHT], stripe * shape[_STRIPE], shape[_K], shape[_LDC]
+    height, wide = min(shape[_HEIGHT], shape[_M] - row), min(shape[_STRIPE], shape[_N] - first)
+    begin, end = piece * shape[_PIECE], min(steps, (piece + 1) * shape[_PIECE])
+    to = places[0, matrix] + piece * (len(places[0]) * shape[_M] * shape[_N]) + row * ldc + first
+    at, of_b = places[1, matrix] + row * shape[_A_ROW], places[2, matrix]
     if steps == 0:
         for i in range(height):
             for j in range(wide):
                 out[to + i * ldc + j] = start[(first + j) * shape[_BIASED]]
-    for k in range(0, steps, STEPS):
-        run = min(STEPS, steps - k)
-        before, at_before, before_step = out, to, 1
-        if k == 0:
-            before, at_before, before_step = start, first * shape[_BIASED], shape[_BIASED]
-        ld_before = 0 if k == 0 else ldc
-        if shape[_A_STEP] == 1:
-            _pieces(out, to, ldc, before, at_before, before_step, ld_before, x, at + k, a_row, packed, b, steps, k,
-                    height, wide, run)  # fmt: skip
+    for k in range(begin, end, shape[_RUN]):
+        run = min(shape[_RUN], end - k)
+        if shape[_WAY] == PACKED:
+            count = -(-shape[_N] // width)
+            b, at_b = packed, (matrix * count + first // width) * steps * width + k * width
+            panel, ldb = steps * width, width
+        elif shape[_WAY] == OWN:
+            b, at_b, panel, ldb = room, 0, run * width, width
+            if not is_held:
+                for j in range(0, wide, width):
+                    _pack(room, j * run, y, of_b + k * shape[_B_STEP] + (first + j) * shape[_B_COLUMN], width, wide - j,
+                          run, shape)  # fmt: skip
         else:
+            b, at_b, panel, ldb = y, of_b + k * shape[_B_STEP] + first, width, shape[_B_STEP]
+        before, at_before, before_step, ld_before = out, to, 1, ldc
+        if k == begin:
+            before, at_before, before_step, ld_before = start, first * shape[_BIASED], shape[_BIASED], 0
+        if shape[_A_STEP] != 1 and shape[_A_WIDE]:
             for i in range(0, height, turned_rows()):
-                pack_rows(memory, i * run, x, at + i + k * shape[_A_STEP], shape[_A_STEP], run, height - i)
-            _turned_pieces(out, to, ldc, before, at_before, before_step, ld_before, memory, packed, b, steps, k,
-                           height, wide, run)  # fmt: skip
-    if shape[_ACTIVATION] or shape[_KEPT]:
-        for i in range(height):
-            finish_row(out, to + i * ldc, kept, (matrix * shape[_M] + row + i) * shape[_N] + first, wide,
-                       shape[_ACTIVATION], shape[_KEPT])  # fmt: skip
+                pack_rows(room, shape[_ROOM] + i * run, x, at + i + k * shape[_A_STEP], shape[_A_STEP], run, height - i)
+        ragged = wide % width if shape[_WAY] == DIRECT else 0
+        _rows(out, to, ldc, before, at_before, before_step, ld_before, x, at, room, b, at_b, panel, ldb, shape, k,
+              height, wide - ragged, run)  # fmt: skip
+        if ragged > 0:  # read in place, its vectors would reach behind the matrix
+            j = wide - ragged
+            _pack(room, 0, y, at_b + j, width, ragged, run, shape)
+            _rows(out, to + j, ldc, before, at_before + j * before_step, before_step, ld_before, x, at, room, room, 0,
+                  panel, width, shape, k, height, ragged, run)  # fmt: skip
+    for i in range(height if shape[_ACTIVATION] or shape[_KEPT] or shape[_ADDED] else 0):
+        _finish(out, to + i * ldc, kept, added, (matrix * shape[_M] + row + i) * shape[_N] + first, wide, shape)
 
 
 @separate
-def _pieces(
+def _rows(
     out: Any, to: int, ldc: int, before: Any, at_before: int, before_step: int, ld_before: int, x: Any, at: int,
-    a_row: int, packed: Array, b: int, steps: int, k: int, height: int, wide: int, run: int,
+    room: Any, b: Any, at_b: int, panel: int, ldb: int, shape: Array, k: int, height: int, wide: int, run: int,
+) -> None:  # fmt: skip
+    """All rows of a block by `wide` columns of whole panels of B."""
+    a_step, of_a, tall = shape[_A_STEP], shape[_ROOM], turned_rows()
+    if a_step == 1:
+        _straight(out, to, ldc, before, at_before, before_step, ld_before, x, at + k, shape[_A_ROW], b, at_b, panel,
+                  ldb, height, wide, run)  # fmt: skip
+    elif shape[_A_WIDE]:
+        _turned(out, to, ldc, before, at_before, before_step, ld_before, room, of_a, tall * run, tall, b, at_b, panel,
+                ldb, height, wide, run)  # fmt: skip
+    else:
+        whole = height // tall * tall
+        _turned(out, to, ldc, before, at_before, before_step, ld_before, x, at + k * a_step, tall, a_step, b, at_b,
+                panel, ldb, whole, wide, run)  # fmt: skip
+        if whole < height:  # read in place, a tile would reach behind the matrix
+            pack_rows(room, of_a, x, at + whole + k * a_step, a_step, run, height - whole)
+            _turned(out, to + whole * ldc, ldc, before, at_before + whole * ld_before, before_step, ld_before, room,
+                    of_a, 0, tall, b, at_b, panel, ldb, height - whole, wide, run)  # fmt: skip
+
+
+@separate
+def _straight(
+    out: Any, to: int, ldc: int, before: Any, at_before: int, before_step: int, ld_before: int, a: Any, at: int,
+    a_row: int, b: Any, at_b: int, panel: int, ldb: int, height: int, wide: int, run: int,
 ) -> None:  # fmt: skip
     """Panel by panel; rows of A in place."""
-    width = 2 * lanes(packed)
+    width = 2 * lanes(out)
     for j in range(0, wide, width):
-        gemm_taps(out, to + j, ldc, before, at_before + j * before_step, ld_before, x, at, a_row, packed,
-                  b + j * steps + k * width, 0, width, height, min(width, wide - j), 1, 0, 0, run)  # fmt: skip
+        gemm_taps(out, to + j, ldc, before, at_before + j * before_step, ld_before, a, at, a_row, b,
+                  at_b + j // width * panel, 0, ldb, height, min(width, wide - j), 1, 0, 0, run)  # fmt: skip
 
 
 @separate
-def _turned_pieces(
-    out: Any, to: int, ldc: int, before: Any, at_before: int, before_step: int, ld_before: int, a: Array,
-    packed: Array, b: int, steps: int, k: int, height: int, wide: int, run: int,
+def _turned(
+    out: Any, to: int, ldc: int, before: Any, at_before: int, before_step: int, ld_before: int, a: Any, at: int,
+    tile: int, lda: int, b: Any, at_b: int, panel: int, ldb: int, height: int, wide: int, run: int,
 ) -> None:  # fmt: skip
-    """Panel by panel; rows of A packed by step."""
-    width = 2 * lanes(packed)
+    """Panel by panel; tiles of A that lie step by step, `tile` numbers apart."""
+    width, tall = 2 * lanes(out), turned_rows()
     for j in range(0, wide, width):
-        for i in range(0, height, turned_rows()):
+        for i in range(0, height, tall):
             turned_tile(out, to + i * ldc + j, ldc, before, at_before + i * ld_before + j * before_step, ld_before,
-                        a, i * run, packed, b + j * steps + k * width, width, height - i, wide - j, run)  # fmt: skip
+                        a, at + i // tall * tile, lda, b, at_b + j // width * panel, ldb, height - i, wide - j,
+                        run)  # fmt: skip
+
+
+@separate
+def _finish(out: Any, to: int, kept: Any, added: Any, at: int, count: int, shape: Array) -> None:
+    """One row of a block, whose sums are there."""
+    if shape[_ADDED]:
+        for j in range(count):
+            out[to + j] += added[at + j]
+    if shape[_ACTIVATION] or shape[_KEPT]:
+        finish_row(out, to, kept, at, count, shape[_ACTIVATION], shape[_KEPT])
+
+
+@kernel("const T[::1], const intp[:, ::1], const int64[:, ::1], const int64[::1]", T=FLOATS)
+def collect(begin: int, end: int, start: Array, table: Array, places: Array, shape: Array) -> None:
+    """Rows begin to end of all matrices: pieces of sums are added up."""
+    out, _, _, lift, kept, added, sums = pointers_at(table, 0, start, _ROLES)
+    columns, apart = shape[_N], len(places[0]) * shape[_M] * shape[_N]
+    for line in range(begin, end):
+        to, at = places[0, line // shape[_M]] + line % shape[_M] * shape[_OUT_ROW], line * columns
+        for j in range(columns):
+            total = sums[at + j]
+            for piece in range(1, shape[_PIECES]):
+                total += sums[at + piece * apart + j]
+            out[to + j] = total
+        if shape[_BIASED]:
+            for j in range(columns):
+                out[to + j] += lift[j]
+        _finish(out, to, kept, added, at, columns, shape)
 
 
 @kernel("const T[::1], const intp[:, ::1], const int64[:, ::1], const int64[::1]", T=FLOATS)
 def few_rows(begin: int, end: int, start: Array, table: Array, places: Array, shape: Array) -> None:
-    """(Matrix, piece of columns) begin to end: each number is a sum along a row of A and a line of B."""
-    out, x, y, lift, kept = pointers_at(table, 0, start, _ROLES)
+    """(Matrix, stripe of columns) begin to end: each number is a sum along a row of A and a line of B."""
+    out, x, y, lift, kept, added, _ = pointers_at(table, 0, start, _ROLES)
     for unit in range(begin, end):
-        matrix, first = unit // shape[_ACROSS], unit % shape[_ACROSS] * shape[_HEIGHT]
-        count = min(shape[_HEIGHT], shape[_N] - first)
+        matrix, first = unit // shape[_ACROSS], unit % shape[_ACROSS] * shape[_STRIPE]
+        count = min(shape[_STRIPE], shape[_N] - first)
         lines = places[2, matrix] + first * shape[_B_COLUMN]
         for i in range(shape[_M]):
             to, at = places[0, matrix] + i * shape[_LDC] + first, places[1, matrix] + i * shape[_A_ROW]
@@ -315,6 +436,4 @@ def few_rows(begin: int, end: int, start: Array, table: Array, places: Array, sh
             if shape[_BIASED]:
                 for j in range(count):
                     out[to + j] += lift[first + j]
-            if shape[_ACTIVATION] or shape[_KEPT]:
-                finish_row(out, to, kept, (matrix * shape[_M] + i) * shape[_N] + first, count, shape[_ACTIVATION],
-                           shape[_KEPT])  # fmt: skip
+            _finish(out, to, kept, added, (matrix * shape[_M] + i) * shape[_N] + first, count, shape)

@@ -10,8 +10,14 @@ import pytest
 
 import minidl
 import minidl.nn.functional as F
+from minidl.core import recipe
 from minidl.errors import GradError
 from minidl.testing import check_gradient
+
+
+@pytest.fixture(autouse=True)
+def of_any_size(monkeypatch):
+    monkeypatch.setattr(recipe, "LEAST_BYTES", 0)
 
 
 def network(x, norm_weight, norm_bias, weight, watch=None):
@@ -36,6 +42,14 @@ def test_the_result_of_a_norm_does_not_outlive_the_forward_pass() -> None:
         loss.backward()
     finally:
         gc.enable()
+
+
+def test_a_small_result_is_kept(monkeypatch) -> None:
+    monkeypatch.setattr(recipe, "LEAST_BYTES", 2 * 3 * 6 * 5 * 8)
+    watch = []
+    loss = network(*arguments(), watch).sum()
+    assert watch[0]() is not None
+    loss.backward()
 
 
 def test_gradients_are_those_of_the_kept_value() -> None:

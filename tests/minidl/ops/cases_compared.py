@@ -191,8 +191,9 @@ LAYERS = [
          rejects=[([(5, 4)], r"unfold: input must be \(N, C, H, W\)")]),
     Case(minidl.fold, [(2, 12, 6)], {"output_size": (3, 4), "kernel_size": 2}),
     Case(minidl.adaptive_max_pool2d, [(2, 2, 5, 7)], {"output_size": (3, 2)}),
-    *(Case(minidl.scatter_reduce, [(3, 4), (5, 3), (5, 4)], names=("input", "index", "src"), integers={1: 3}, low=0.3,
+    *(Case(minidl.scatter_reduce, shapes, names=("input", "index", "src"), integers={1: 3}, low=0.3,
            params={"dim": 0, "reduce": reduce, "include_self": own})
+      for shapes in ([(3, 4), (5, 3), (5, 4)], [(3, 17), (5, 17), (5, 17)])
       for reduce in ("sum", "prod", "mean", "amax", "amin") for own in (True, False)),
     Case(minidl.index_reduce, [(3, 4), (5,), (3, 5)], names=("input", "index", "source"), integers={1: 4}, low=0.3,
          params={"dim": 1, "reduce": "amin"}),

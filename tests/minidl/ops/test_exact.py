@@ -61,6 +61,7 @@ OF_IMAGES = {
     "leaky_relu": lambda x: minidl.leaky_relu(x, 0.25),
     "clamp": lambda x: minidl.clamp(x, -3, 2),
     "add": lambda x: x + x.flip(0), "sub": lambda x: x - x[:1], "mul": lambda x: x * x[..., :1], "div": lambda x: x / 4,
+    "mul by channels": lambda x: x * x[:1, :, :1, :1],
     "maximum": lambda x: minidl.maximum(x, x.flip(3)), "minimum": lambda x: minidl.minimum(x, x[0]),
     "sqrt": lambda x: minidl.sqrt(minidl.square(x + 5)),
     "reciprocal": lambda x: minidl.reciprocal(minidl.exp2(x)),
@@ -69,6 +70,11 @@ OF_IMAGES = {
     "amax": lambda x: x.amax((2, 3)).detach(), "amin": lambda x: x.amin(1).detach(),
     "mean": lambda x: minidl.pad(x, (0, 16 - x.shape[3])).mean(3),
     "cat": lambda x: minidl.cat([x, x * 2, x], 1), "parts": lambda x: minidl.cat(x.split(2, 1)[::-1], 1),
+    "gather": lambda x: minidl.gather(x, 2, minidl.argsort(x, 2)),
+    "scatter_add": lambda x: minidl.scatter_add(x, 1, minidl.argsort(x, 1), x * 2),
+    "scatter_reduce": lambda x: minidl.cat(
+        [minidl.scatter_reduce(x, 3, minidl.argsort(x, 3) // 2, x.flip(3), how).detach()
+         for how in ("prod", "amax", "amin")]),
     "max_pool2d": lambda x: minidl.max_pool2d(x, 3, 2, 1),
     "avg_pool2d": lambda x: minidl.avg_pool2d(x, 2, divisor_override=4),
     "avg_pool2d with a border": lambda x: minidl.avg_pool2d(x, 3, 2, 1, divisor_override=8),

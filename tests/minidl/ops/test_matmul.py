@@ -16,8 +16,8 @@ from minidl.ops.matmul.finish import ACTIVATIONS, NONE, RELU
 
 pytestmark = pytest.mark.skipif(not numba_status(), reason="Numba is not installed")
 
-# Cut into blocks, small, of few rows, of one number, with sums of several pieces and of none.
-SHAPES = [(200, 40, 500), (30, 7, 33), (3, 300, 70), (1, 700, 12), (1, 1, 1), (97, 600, 31), (5, 0, 4)]
+# Cut into blocks, small, of few rows, of one number, with sums of several pieces and of none, that are cut themselves.
+SHAPES = [(200, 40, 500), (30, 7, 33), (3, 300, 70), (1, 700, 12), (1, 1, 1), (97, 600, 31), (5, 0, 4), (21, 2100, 43)]
 
 
 def draw(shape, dtype=np.float32, seed=0):
@@ -55,7 +55,9 @@ def test_operands_and_results_may_be_views() -> None:
     np.testing.assert_array_equal(broadcast, heads[0][..., ::2] @ one.mT)
 
 
-@pytest.mark.parametrize(("shape", "batch"), [((300, 500, 200), ()), ((1, 400, 900), ()), ((60, 40, 50), (30,))])
+@pytest.mark.parametrize(
+    ("shape", "batch"), [((300, 500, 200), ()), ((1, 400, 900), ()), ((60, 40, 50), (30,)), ((20, 5000, 40), ())]
+)
 def test_bits_do_not_depend_on_the_number_of_threads(shape, batch) -> None:
     rows, steps, columns = shape
     rng = np.random.default_rng(1)
@@ -108,3 +110,21 @@ class Product(Module):
 
     def forward(self, input):
         return F.linear(input, *self.given)
+
+
+@pytest.mark.parametrize("shape", [(200, 40, 500), (3, 300, 70), (21, 2100, 43)])
+def test_something_is_added_before_the_activation(shape) -> None:
+    rows, steps, columns = shape
+    x, weight, bias = draw((rows, steps)), draw((columns, steps), seed=1), draw(columns, seed=2)
+    added, out = draw((rows, columns), seed=3), np.full((rows, columns), np.nan, np.float32)
+    product(out, x, weight.T, bias, RELU, added=added)
+    np.testing.assert_array_equal(out, np.maximum(x @ weight.T + bias + added, 0))
+
+
+def test_panels_of_a_weight_are_kept_until_it_changes() -> None:
+    x, weight = draw((100, 60)), draw((70, 60), seed=1)
+    for _ in range(4):
+        out = np.full((100, 70), np.nan, np.float32)
+        product(out, x, weight.T, weight=weight)
+        np.testing.assert_array_equal(out, x @ weight.T)
+        weight[3] += 1

@@ -169,6 +169,8 @@ SETTINGS = {
     "sgd_momentum_step": {"lr": 0.1, "momentum": 0.9, "dampening": 0.1, "nesterov": True, **DECAY},
     "adam_step": {**BETAS, "decoupled": True},
     "amsgrad_step": {**BETAS, "decoupled": False},
+    "adafactor_step": {"share": 0.3, "floor": 1e-3},
+    "asgd_step": {"eta": 0.1, "mu": 0.5, "lambd": 0.2, **DECAY},
     "adagrad_step": {"step": 3, "lr": 0.1, "lr_decay": 0.2, "eps": 1e-3, **DECAY},
     "adadelta_step": {"lr": 0.1, "rho": 0.8, "eps": 1e-3, **DECAY},
     "adamax_step": BETAS,
@@ -192,7 +194,7 @@ SHAPES = [(3, 5), (0, 2), (), (70_001,), (1,), (8, 8, 3, 3), (0,)]
 def columns(op: type[Step], dtype=np.float32, shapes=SHAPES) -> list[list[Tensor]]:
     """Weights, what is remembered of them (squares are larger than any mean squared), and gradients."""
     rng = np.random.default_rng(0)
-    offset = {"square": 49.0, "total": 9.0, "largest": 9.0, "size": 0.0, "moved": 0.0}
+    offset = {"square": 49.0, "total": 9.0, "largest": 9.0, "size": 0.0, "moved": 0.0, "variance": 0.0}
     return [
         [Tensor.of(np.asarray(np.abs(x) + offset[name] if name in offset else x, dtype))
          for x in (rng.standard_normal(shape) for shape in shapes)]
@@ -226,7 +228,9 @@ def test_the_kernel_of_a_row_does_what_its_formula_says(name: str, dtype) -> Non
         for ours, same in zip(fast[-1], before[-1], strict=True):
             np.testing.assert_array_equal(ours.array, same.array)  # gradients
     changed = [not np.array_equal(a, b) for a, b in zip(arrays(fast), arrays(before), strict=True) if a.size > 9]
-    assert sum(changed) >= 3 * (op.updates - (name == "lamb_step"))  # LAMB's own step moves the weights
+    assert sum(changed) >= 3 * (
+        op.updates - (name in ("adafactor_step", "lamb_step"))
+    )  # whose weights move by another step
 
 
 @pytest.mark.parametrize("name", SETTINGS)

@@ -71,6 +71,21 @@ def test_plain_arrays_and_numbers_will_do_as_state() -> None:
     assert target.state_dict()["state"][0]["step"].item() == 4
 
 
+@pytest.mark.parametrize("dtype", [minidl.float16, minidl.bfloat16, minidl.float64])
+def test_adafactor_remembers_rows_and_columns_in_the_type_of_the_weight(dtype) -> None:
+    weight = minidl.nn.Parameter(minidl.ones(2, 4, 3, dtype=dtype))
+    weight.grad = minidl.ones(2, 4, 3, dtype=dtype)
+    optimizer = optim.Adafactor([weight], lr=0.1)
+    optimizer.step()
+    state = optimizer.state_dict()
+    found = {key: (value.shape, value.dtype) for key, value in state["state"][0].items() if key != "step"}
+    assert found == {"row_var": ((2, 4, 1), dtype), "col_var": ((2, 1, 3), dtype)}
+    np.testing.assert_allclose(weight.detach().numpy().astype(float), 0.9, rtol=5e-3)
+    state["state"][0]["row_var"] = minidl.ones(2, 4, 3)
+    with pytest.raises(StateDictError, match=r"row_var of weight 0 has shape \(2, 4, 3\), but must have \(2, 4, 1\)"):
+        optimizer.load_state_dict(state)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -26,12 +26,16 @@ def shared_optimizers() -> list[Any]:
     return [info for info in optim_db if hasattr(minidl.optim, name_of(info))]
 
 
-def judge_optimizer(info: Any) -> Verdict:
-    """Run all settings that PyTorch's list has for an optimizer, in float64, and all that it says must be refused."""
+def judge_optimizer(info: Any, limit: int | None = None) -> Verdict:
+    """Run the settings that PyTorch's list has for an optimizer, in float64, and what it says must be refused.
+
+    Args:
+        limit: the most of each.
+    """
     verdict = Verdict(name_of(info))
-    for sample in info.optim_inputs_func(device="cpu"):
+    for sample in info.optim_inputs_func(device="cpu")[:limit]:
         _judge_settings(verdict, sample.desc, sample.kwargs)
-    for wrong in info.optim_error_inputs_func(device="cpu", dtype=torch.float64):
+    for wrong in info.optim_error_inputs_func(device="cpu", dtype=torch.float64)[:limit]:
         sample = wrong.optimizer_error_input
         if reason := optimizer_excuse(sample.desc):
             verdict.excused[reason] += 1
