@@ -38,14 +38,6 @@ class _Memory:
     digests: list[bytes | None] | None = None  # None for an array that nobody changes
     made: Any = None
 
-    def is_as_old_as(self, arrays: tuple[Array, ...]) -> bool:
-        """Whether no op has changed the arrays since."""
-        if self.latest != versions.latest:
-            if tuple(map(versions.last_change, arrays)) != self.ticks:
-                return False
-            self.latest = versions.latest
-        return True
-
 
 _memories: dict[tuple[Hashable, ...], _Memory] = {}
 _fixed: dict[int, weakref.ref[Any]] = {}  # arrays that were made here, by their address: nobody changes those
@@ -100,11 +92,17 @@ def _memory_of(what: Hashable, arrays: tuple[Array, ...]) -> _Memory | None:
     """Where to keep it; None if it is asked for the first time since an op changed an array."""
     key = (what, *map(id, arrays))
     known = _memories.get(key)
-    if known is None or not known.is_as_old_as(arrays):
+    if known is None:
         if numba_enabled() and all(type(a) is np.ndarray for a in arrays):
-            ticks, forget = tuple(map(versions.last_change, arrays)), functools.partial(_forget, key)
-            _memories[key] = _Memory(ticks, tuple([weakref.ref(a, forget) for a in arrays]), versions.latest)
+            forget = functools.partial(_forget, key)
+            _memories[key] = _Memory(_ticks(arrays), tuple([weakref.ref(a, forget) for a in arrays]), versions.latest)
         return None
+    if known.latest != versions.latest:
+        ticks = _ticks(arrays)
+        if ticks != known.ticks:  # an op has changed them since
+            _memories[key] = _Memory(ticks, known.watch, versions.latest)
+            return None
+        known.latest = versions.latest
     if known.digests is None:
         known.digests = [None if id(a) in _fixed else digest(a) for a in arrays]
     else:
@@ -113,6 +111,11 @@ def _memory_of(what: Hashable, arrays: tuple[Array, ...]) -> _Memory | None:
                 _memories[key] = _Memory(known.ticks, known.watch, known.latest)
                 return _memory_of(what, arrays)
     return known
+
+
+def _ticks(arrays: tuple[Array, ...]) -> tuple[int, ...]:
+    """When an op changed each of them last."""
+    return tuple(map(versions.last_change, arrays))
 
 
 def _let_go(key: int, _array: weakref.ref[Any]) -> None:

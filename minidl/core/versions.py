@@ -13,6 +13,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from minidl.device import Array
 
 # The next tick; atomic, so that threads need no lock.
@@ -67,7 +69,12 @@ def _forget(key: int, _memory: weakref.ref[Any]) -> None:
 
 def last_change(array: Array) -> int:
     """The tick of the last change of the memory of `array`; 0 if there was none."""
-    change = _changes.get(id(array if array.base is None else memory_of(array)))
+    memory = base = array.base
+    if base is None:
+        memory = array
+    elif type(base) is not np.ndarray or base.base is not None:  # not a block of the pool, where it ends
+        memory = memory_of(array)
+    change = _changes.get(id(memory))
     return 0 if change is None else change.tick
 
 

@@ -99,7 +99,11 @@ class _Walk:
             if self.targets is not None:
                 self.targets.note(node, grads)
             if self.targets is None or node in self.targets.above:
-                found = self.differentiated(node, grads)
+                found = self.step(node, grads)
+                if node.hooks is not None:
+                    found = node.hooks.on_leaving(node.name(), found, grads)
+                if not self.retain_graph:
+                    node.keep(None)
         users = self.users
         for edge, grad in zip(node.edges, found, strict=True):
             if edge is None:
@@ -110,14 +114,6 @@ class _Walk:
             users[below] -= 1
             if not users[below]:
                 self.ready.append(below)
-
-    def differentiated(self, node: Node, grads: Waiting) -> Grads:
-        found = self.step(node, grads)
-        if node.hooks is not None:
-            found = node.hooks.on_leaving(node.name(), found, grads)
-        if not self.retain_graph:
-            node.keep(None)
-        return found
 
     def put(self, edge: Edge, grad: Tensor, incoming: Sequence[Tensor | None]) -> None:
         """Add `grad` to what waits at `edge`.

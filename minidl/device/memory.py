@@ -40,11 +40,11 @@ poison_now = _poison.get
 Block: TypeAlias = tuple[Array, int]  # memory, and where in it aligned memory begins (asking NumPy takes 1 us)
 
 
-def _references(blocks: list[Block]) -> list[int]:
-    return [sys.getrefcount(block[0]) for block in blocks]
+def _references(block: Block) -> int:
+    return sys.getrefcount(block[0])
 
 
-_ONLY_LISTED = _references([(np.empty(0), 0)])[0]  # what Python counts for an object that only such a list holds
+_ONLY_LISTED = _references((np.empty(0), 0))  # what Python counts for an object that only a block of a list holds
 
 
 class Pool:
@@ -95,16 +95,20 @@ class Pool:
 
     def _make_room(self, size: int) -> None:
         """Let idle blocks go until one of `size` bytes fits under the limit."""
-        idle = {key: [i for i, count in enumerate(_references(alike)) if count == _ONLY_LISTED]
-                for key, alike in self.blocks.items()}  # fmt: skip
-        total = sum(key * len(alike) for key, alike in self.blocks.items())
-        used = total - sum(key * len(places) for key, places in idle.items())
+        total, idle = 0, []
+        for key, alike in self.blocks.items():
+            total += key * len(alike)
+            for i in range(len(alike) - 1, -1, -1):
+                if sys.getrefcount(alike[i][0]) == _ONLY_LISTED:
+                    idle.append((key, i))
+        used = total - sum([key for key, _ in idle])
         self.peak = max(self.peak, used + size)
         limit = max(SLACK * self.peak, FREE_BYTES) if size else 0
-        for key, places in idle.items():
-            while places and total + size > limit:
-                del self.blocks[key][places.pop()]
-                total -= key
+        for key, i in idle:
+            if total + size <= limit:
+                break
+            del self.blocks[key][i]
+            total -= key
 
 
 _pool = Pool()
@@ -150,8 +154,9 @@ def empty(device: Device, shape: tuple[int, ...], dtype: DType, *, channels_last
     Args:
         channels_last: on the CPU, images (N, C, *space) lie so.
     """
-    order = last_order(len(shape)) if channels_last and len(shape) > 2 else None
-    return fresh(place_of(device, shape, dtype, order))
+    if channels_last and len(shape) > 2:
+        return fresh(place_of(device, shape, dtype, last_order(len(shape))))
+    return fresh(tuple.__new__(Place, (device, shape, dtype, math.prod(shape) * dtype.itemsize, None)))
 
 
 if hasattr(os, "register_at_fork"):  # the child has no thread that could let go of the lock

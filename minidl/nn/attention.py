@@ -77,7 +77,7 @@ class MultiheadAttention(Module):
     ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
         """Masks are as for `functional.multi_head_attention_forward`: True hides a key, numbers are added."""
         turned = self.batch_first and query.ndim == 3
-        q, k, v = each_once(lambda x: x.transpose(0, 1) if turned else x, query, key, value)
+        q, k, v = each_once(lambda x: x.transpose(0, 1), query, key, value) if turned else (query, key, value)
         result, weights = F.multi_head_attention_forward(
             q, k, v, self.embed_dim, self.num_heads, self.in_proj_weight, self.in_proj_bias, self.bias_k, self.bias_v,
             self.add_zero_attn, self.dropout, self.out_proj.weight, self.out_proj.bias, self.training, key_padding_mask,

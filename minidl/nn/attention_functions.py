@@ -69,7 +69,7 @@ def multi_head_attention_forward(
             "multi_head_attention_forward: static_k and static_v are not offered; project them as key, value"
         )
     single = query.ndim == 2
-    q, k, v = each_once(lambda x: x.unsqueeze(1) if single else x, query, key, value)
+    q, k, v = each_once(lambda x: x.unsqueeze(1), query, key, value) if single else (query, key, value)
     if query.ndim not in (2, 3) or q.shape[2] != embed_dim_to_check or embed_dim_to_check % num_heads:
         raise ShapeError(f"multi_head_attention_forward: query must be (L, N, {embed_dim_to_check}), a multiple of "
                          f"num_heads {num_heads}; got {query.shape}")  # fmt: skip
@@ -99,8 +99,9 @@ def multi_head_attention_forward(
 
 def each_once(change: Callable[[Tensor], Tensor], *tensors: Tensor) -> tuple[Tensor, ...]:
     """change(t) for each; what is the same tensor stays the same one."""
-    changed = {id(t): change(t) for t in tensors}
-    return tuple(changed[id(t)] for t in tensors)
+    changed = {id(t): t for t in tensors}
+    changed = {key: change(t) for key, t in changed.items()}
+    return tuple([changed[id(t)] for t in tensors])
 
 
 def _projected(

@@ -115,7 +115,7 @@ def convolve(
 
 def gradients(node: Node, x: Tensor, weight: Tensor, g: Tensor, params: dict[str, Any]) -> Grads:
     """Those of image, weight and bias (if there is one), as far as they are needed."""
-    needs, (image, kernel) = node.needs, (spec.shape[2:] for spec in node.specs[:2])
+    needs, image, kernel = node.needs, node.specs[0].shape[2:], node.specs[1].shape[2:]
     gx = ConvGradInput.apply(g, weight, image=image, **params) if needs[0] else None
     gw = ConvGradWeight.apply(x, g, kernel=kernel, **params) if needs[1] else None
     if len(needs) == 2:

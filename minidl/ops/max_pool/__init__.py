@@ -8,6 +8,7 @@ changes from run to run, or a single thread for each image on the CPU.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -249,6 +250,7 @@ def pool_sizes(
     return kernel_sizes, steps, borders
 
 
+@functools.lru_cache(maxsize=1024)
 def pool_windows(
     name: str, image: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, ceil_mode: bool
 ) -> Sizes:
