@@ -164,7 +164,7 @@ class GroupMoments(AlikeOp):
 
     @staticmethod
     def infer(x: Spec, *, groups: int, eps: float) -> tuple[Spec, Spec]:
-        moments = x.with_shape(x.shape[0], groups)
+        moments = Spec((x.shape[0], groups), accumulator(x.dtype))
         return moments, moments
 
     @staticmethod
