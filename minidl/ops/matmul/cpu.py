@@ -47,6 +47,8 @@ WORTH, WORTH_OF_FEW = 1 << 19, 1 << 15  # operations of a product, of many rows 
 PIECES = 32  # that the columns of few rows are cut into, at most
 FEW = 4  # rows that are not worth packing for
 APART = 2048  # bytes from step to step of A from which on copies are faster
+NEAR = 6144  # numbers of B that stay in the first-level cache beside some rows of A and C
+NEAR_ROWS = 24
 LEAST = 1 << 16  # operations in a block that a thread takes
 FLOATS = ("float32", "float64")
 _ROLES = (0, 0, 0, 0, 0, 0, 0)  # out, x, y, the bias, what the activation was given, what is added, packed panels
@@ -373,11 +375,14 @@ def _straight(
     out: Any, to: int, ldc: int, before: Any, at_before: int, before_step: int, ld_before: int, a: Any, at: int,
     a_row: int, b: Any, at_b: int, panel: int, ldb: int, height: int, wide: int, run: int,
 ) -> None:  # fmt: skip
-    """Panel by panel; rows of A in place."""
+    """Panel by panel; rows of A in place: all at once, or, where B stays in the first-level cache, few at a time."""
     width = 2 * lanes(out)
-    for j in range(0, wide, width):
-        gemm_taps(out, to + j, ldc, before, at_before + j * before_step, ld_before, a, at, a_row, b,
-                  at_b + j // width * panel, 0, ldb, height, min(width, wide - j), 1, 0, 0, run)  # fmt: skip
+    tall = NEAR_ROWS if run * wide <= NEAR else max(height, 1)
+    for i in range(0, height, tall):
+        for j in range(0, wide, width):
+            gemm_taps(out, to + i * ldc + j, ldc, before, at_before + i * ld_before + j * before_step, ld_before, a,
+                      at + i * a_row, a_row, b, at_b + j // width * panel, 0, ldb, min(tall, height - i),
+                      min(width, wide - j), 1, 0, 0, run)  # fmt: skip
 
 
 @separate
