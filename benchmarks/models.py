@@ -277,3 +277,120 @@ def sweeps(lib: Any) -> Any:
             return self.head(self.grow(down.reshape(h, n, w, 64).permute(1, 3, 0, 2)))
 
     return Net()
+
+
+def mobile(lib: Any) -> Any:
+    """Inverted bottlenecks with SiLU: wide depthwise windows between 1x1 convolutions.
+
+    After MobileNetV2 (Sandler et al., CVPR 2018), with the activation of EfficientNet (Tan and Le, ICML 2019).
+    """
+    nn = lib.nn
+
+    class Block(nn.Module):  # type: ignore[misc, name-defined]
+        def __init__(self, before: int, after: int, stride: int) -> None:
+            super().__init__()
+            wide = 4 * before
+            self.has_shortcut = stride == 1 and before == after
+            self.body = nn.Sequential(
+                nn.Conv2d(before, wide, 1, bias=False), nn.BatchNorm2d(wide), nn.SiLU(),
+                nn.Conv2d(wide, wide, 3, stride, 1, groups=wide, bias=False), nn.BatchNorm2d(wide), nn.SiLU(),
+                nn.Conv2d(wide, after, 1, bias=False), nn.BatchNorm2d(after),
+            )  # fmt: skip
+
+        def forward(self, x: Any) -> Any:
+            return x + self.body(x) if self.has_shortcut else self.body(x)
+
+    return nn.Sequential(
+        nn.Conv2d(3, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16), nn.SiLU(),
+        Block(16, 16, 1), Block(16, 24, 2), Block(24, 24, 1), Block(24, 40, 2), Block(40, 40, 1),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(40, 10),
+    )  # fmt: skip
+
+
+def convnext(lib: Any) -> Any:
+    """7x7 depthwise windows, layer norm, and dense layers with GELU for each pixel (Liu et al., CVPR 2022)."""
+    nn = lib.nn
+
+    class Block(nn.Module):  # type: ignore[misc, name-defined]
+        def __init__(self, width: int) -> None:
+            super().__init__()
+            self.windows = nn.Conv2d(width, width, 7, padding=3, groups=width)
+            self.norm = nn.LayerNorm(width)
+            self.dense = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+
+        def forward(self, x: Any) -> Any:
+            pixels = self.windows(x).permute(0, 2, 3, 1)
+            return x + self.dense(self.norm(pixels)).permute(0, 3, 1, 2)
+
+    return nn.Sequential(
+        nn.Conv2d(3, 48, 4, 4), Block(48), Block(48), nn.Conv2d(48, 96, 2, 2), Block(96), Block(96),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(96, 10),
+    )  # fmt: skip
+
+
+def dense(lib: Any) -> Any:
+    """Every layer sees the results of all before it (DenseNet: Huang et al., CVPR 2017)."""
+    nn = lib.nn
+
+    class Layer(nn.Module):  # type: ignore[misc, name-defined]
+        def __init__(self, before: int) -> None:
+            super().__init__()
+            self.new = nn.Sequential(nn.BatchNorm2d(before), nn.ReLU(), nn.Conv2d(before, 12, 3, padding=1, bias=False))
+
+        def forward(self, x: Any) -> Any:
+            return lib.cat([x, self.new(x)], 1)
+
+    def stage(before: int) -> list[Any]:
+        return [*(Layer(before + 12 * i) for i in range(4)), nn.BatchNorm2d(before + 48), nn.ReLU()]
+
+    return nn.Sequential(
+        nn.Conv2d(3, 24, 3, padding=1), *stage(24), nn.Conv2d(72, 36, 1), nn.AvgPool2d(2), *stage(36),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(84, 9),
+    )  # fmt: skip
+
+
+def nnunet(lib: Any) -> Any:
+    """A 3-d U-Net with instance norm, leaky ReLU and strided convolutions (Isensee et al., Nature Methods 2021)."""
+    nn = lib.nn
+
+    def block(before: int, after: int, stride: int = 1) -> Any:
+        layers = []
+        for channels, step in ((before, stride), (after, 1)):
+            norm = nn.InstanceNorm3d(after, affine=True)
+            layers += [nn.Conv3d(channels, after, 3, step, 1), norm, nn.LeakyReLU(0.01)]
+        return nn.Sequential(*layers)
+
+    class Net(nn.Module):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.down = nn.ModuleList([block(1, 16), block(16, 32, 2), block(32, 64, 2)])
+            self.up = nn.ModuleList([nn.ConvTranspose3d(64, 32, 2, 2), nn.ConvTranspose3d(32, 16, 2, 2)])
+            self.joined = nn.ModuleList([block(64, 32), block(32, 16)])
+            self.head = nn.Conv3d(16, 2, 1)
+
+        def forward(self, x: Any) -> Any:
+            seen = []
+            for block in self.down:
+                x = block(x)
+                seen.append(x)
+            for up, block, skip in zip(self.up, self.joined, seen[1::-1], strict=True):
+                x = block(lib.cat([up(x), skip], 1))
+            return self.head(x)
+
+    return Net()
+
+
+def encoder(lib: Any) -> Any:
+    """Two of PyTorch's own TransformerEncoderLayers over sequences (Vaswani et al., NeurIPS 2017)."""
+    nn = lib.nn
+
+    class Net(nn.Module):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            layer = nn.TransformerEncoderLayer(128, 4, 256, dropout=0.0, batch_first=True)
+            self.start, self.encoder, self.head = nn.Linear(32, 128), nn.TransformerEncoder(layer, 2), nn.Linear(128, 7)
+
+        def forward(self, x: Any) -> Any:
+            return self.head(self.encoder(self.start(x)).mean(1))
+
+    return Net()

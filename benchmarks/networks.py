@@ -65,4 +65,9 @@ NETWORKS = [
     Network("volumes", "3-d net 16-32-64, 2×1×32³", models.volumes, (2, 1, 32, 32, 32), 2),
     Network("transformer", "transformer, 32×1×48²", models.transformer, (32, 1, 48, 48), 10),
     Network("sweeps", "row and column GRU, 8×1×64²", models.sweeps, (8, 1, 64, 64), 2, dense=True),
+    Network("mobile", "inverted bottlenecks, 16×3×96²", models.mobile, (16, 3, 96, 96), 10),
+    Network("convnext", "ConvNeXt 48-96, 8×3×96²", models.convnext, (8, 3, 96, 96), 10),
+    Network("dense", "DenseNet, 8×3×48²", models.dense, (8, 3, 48, 48), 9),
+    Network("nnunet", "nnU-Net 16, 1×1×48×40×32", models.nnunet, (1, 1, 48, 40, 32), 2, dense=True),
+    Network("encoder", "transformer encoder, 16×50×32", models.encoder, (16, 50, 32), 7),
 ]  # fmt: skip

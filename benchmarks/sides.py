@@ -103,7 +103,7 @@ def prove(network: Network, torch: Any, steps: int = 20) -> dict[str, float]:
     drift = np.abs(losses[:, 1:] / losses[:, :1] - 1).max(0)
     apart |= dict(zip(["losses, float64", "losses, float32", "losses, PyTorch's float32"], drift.tolist(), strict=True))
     bounds = {"output": 1e-4, "gradients, float64": 1e-6, "losses, float64": 1e-6}
-    if any(apart[what] > bound for what, bound in bounds.items()):
+    if not all(apart[what] <= bound for what, bound in bounds.items()):  # a NaN is none of them
         raise AssertionError(f"{network.name}: ours and PyTorch's differ, relative: {apart}")
     return apart
 

@@ -69,13 +69,13 @@ def _series64(r: Any) -> Any:
 @inline
 def _log_series32(q: Any) -> Any:
     f = np.float32
-    return q * (f(2 / 3) + q * (f(2 / 5) + q * (f(2 / 7) + q * f(2 / 9))))
+    return q * fma(q, fma(q, fma(q, f(2 / 9), f(2 / 7)), f(2 / 5)), f(2 / 3))
 
 
 @inline
 def _log_series64(q: Any) -> Any:
-    p = 2 / 13 + q * (2 / 15 + q * (2 / 17 + q * (2 / 19)))
-    return q * (2 / 3 + q * (2 / 5 + q * (2 / 7 + q * (2 / 9 + q * (2 / 11 + q * p)))))
+    p = fma(q, fma(q, fma(q, 2 / 19, 2 / 17), 2 / 15), 2 / 13)
+    return q * fma(q, fma(q, fma(q, fma(q, fma(q, p, 2 / 11), 2 / 9), 2 / 7), 2 / 5), 2 / 3)
 
 
 # Coefficients of erf(x) / x in x², and of exp(x²) erfc(x) in x, from the highest power down.
@@ -97,7 +97,7 @@ def _quartic(coefficients: tuple[float, ...], real: Any) -> Inline:
 
     @inline
     def value(x: Any) -> Any:
-        return (((a * x + b) * x + c) * x + d) * x + e
+        return fma(fma(fma(fma(a, x, b), x, c), x, d), x, e)
 
     return value
 
@@ -108,7 +108,8 @@ def _octic(coefficients: tuple[float, ...], real: Any) -> Inline:
 
     @inline
     def value(x: Any) -> Any:
-        return (((((((a * x + b) * x + c) * x + d) * x + e) * x + f) * x + g) * x + h) * x + i
+        top = fma(fma(fma(fma(a, x, b), x, c), x, d), x, e)
+        return fma(fma(fma(fma(top, x, f), x, g), x, h), x, i)
 
     return value
 
@@ -197,7 +198,7 @@ def _family(real: Any, integer: Any, mantissa: int, bias: int, series: Inline, l
         f = integer(bits - integer(n << mantissa)).view(real) - one
         power = real(integer(n - lifted) if is_small else n)
         s = f / (two + f)
-        near = power * ln2_high - ((s * (f - log_series(s * s)) - power * ln2_low) - f)
+        near = fma(power, ln2_high, f - fma(power, -ln2_low, s * (f - log_series(s * s))))
         near = near if x < infinite else x  # inf, and NaN
         near = -infinite if x == zero else near
         return nan if x < zero else near

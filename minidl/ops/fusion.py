@@ -8,7 +8,8 @@
 | leaky ReLU, ReLU6 | at rest | likewise, without a residual | likewise |
 | ELU, SiLU, GELU, hardswish | at rest | likewise, without a residual | likewise |
 
-A transposed convolution takes batch-norm at rest and the ReLU; a linear map takes batch-norm at rest and ReLU, GELU,
+Group and instance norm of channels-last images take an activation as batch-norm in training does. A transposed
+convolution takes batch-norm at rest and the ReLU; a linear map takes batch-norm at rest and ReLU, GELU,
 SiLU, sigmoid and tanh.
 softmax(q @ k.mT * scale) @ v, written so, becomes the op `attention`.
 How an op waits: `core/defer.py`.
@@ -30,12 +31,13 @@ from minidl.ops.conv.then import ConvThen, ConvThenActivated, ConvThenRelu
 from minidl.ops.conv_transpose import ConvTranspose, ConvTransposeRelu
 from minidl.ops.matmul import Linear, finish
 from minidl.ops.matmul.activated import linear_then
+from minidl.ops.normalize import GroupNormalize
 
 __all__: list[str] = []
 
 Inputs = tuple[Tensor, ...]
-# How many inputs each op that can add a residual has without one.
-_PLAIN = {BatchNormalize: 5, BatchScale: 3, ConvThen: 3}
+# How many inputs each op that waits for more has without a residual.
+_PLAIN = {BatchNormalize: 5, BatchScale: 3, ConvThen: 3, GroupNormalize: 5}
 
 
 @absorbs("add", "batch_normalize")
@@ -50,12 +52,13 @@ def add_residual(waits: Waiting, position: int, inputs: Inputs, params: dict[str
 
 
 def _after_norm(name: str) -> None:
-    """Let activation `name` join the batch-norm before it."""
+    """Let activation `name` join the norm before it."""
 
     @absorbs(name, "batch_normalize")
     @absorbs(name, "batch_scale")
+    @absorbs(name, "group_normalize")
     def norm_then(waits: Waiting, position: int, inputs: Inputs, params: dict[str, Any]) -> Tensor | None:
-        """activation(batch_norm(x) [+ residual]) as one op."""
+        """activation(norm(x) [+ residual]) as one op; group and instance norm take no residual."""
         activation = activation_of(name, params)
         if activation is None or not _tells_its_slope(waits, activation):
             return None

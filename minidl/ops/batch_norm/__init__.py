@@ -11,8 +11,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import numpy as np
-
 from minidl.core import AlikeOp, Array, Grads, Node, Spec, Tensor, UpdateOp, is_recording
 from minidl.core.remember import remembered
 from minidl.device.dtypes import accumulator, in_float32
@@ -89,7 +87,7 @@ class BatchNormalize(AlikeOp):
         out: Array, x: Array, weight: Array, bias: Array, mean: Array, var: Array,
         residual: Array | None = None, *, eps: float, activation: Activation,
     ) -> None:  # fmt: skip
-        cpu.apply_affine(out, x, cpu.normal_affine(x, weight, bias, mean, var, eps), residual, activation)
+        cpu.normalized(out, x, cpu.normal_affine(x, weight, bias, mean, var, eps), residual, activation)
 
     @classmethod
     def vjp(cls, node: Node, g: Tensor) -> Grads:
@@ -256,9 +254,7 @@ class BatchScale(AlikeOp):
     def cpu(
         out: Array, x: Array, scale: Array, shift: Array, residual: Array | None = None, *, activation: Activation
     ) -> None:
-        cpu.apply_affine(
-            out, x, cpu.affine_of(x, np.zeros(scale.shape, scale.dtype), scale, shift), residual, activation
-        )
+        cpu.scaled(out, x, scale, shift, residual, activation)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:

@@ -17,6 +17,7 @@ from minidl.device import block_count, parallel
 from minidl.device.dtypes import accumulator
 from minidl.device.layout import is_channels_last
 from minidl.errors import ShapeError
+from minidl.ops.batch_norm.activation import NONE, Activation, activate, held_back, passed
 from minidl.ops.normalize import images
 from minidl.ops.normalize.cpu import group_gradients, layer_gradients, normalize_rows
 from minidl.ops.reduce import mean as mean_
@@ -152,46 +153,81 @@ class NormalizeGrad(AlikeOp):
         gw[...], gb[...] = total[:, 0].reshape(-1), total[:, 1].reshape(-1)
 
 
-class GroupNormalize(AlikeOp):
-    """The same for groups of the channels of images (N, C, *space) that lie channels-last, on the CPU (`images.py`)."""
+class GroupMoments(AlikeOp):
+    """Mean and 1/sqrt(var + eps) of groups of the channels of images that lie channels-last, on the CPU.
 
-    name = "group_normalize"
-    saves = ("x", "weight", "out")
-    saves_results = (1, 2)
-    images = ("x", "out")
+    Constants to the tape: `group_normalize` has the gradient through them.
+    """
+
+    name = "group_moments"
+    images = ("x",)
 
     @staticmethod
-    def infer(x: Spec, weight: Spec, bias: Spec, *, groups: int, eps: float) -> tuple[Spec, Spec, Spec]:
-        moments = x.with_shape(x.shape[0], groups)
-        return x, moments, moments
+    def infer(x: Spec, *, groups: int, eps: float) -> tuple[Spec, Spec]:
+        moments = Spec((x.shape[0], groups), accumulator(x.dtype))
+        return moments, moments
+
+    @staticmethod
+    def reference(xp: Any, out: tuple[Array, Array], x: Array, *, groups: int, eps: float) -> None:
+        mean, rstd = out
+        rows = x.reshape(*mean.shape, -1).astype(accumulator(x.dtype), copy=False)
+        mean[...] = rows.mean(axis=2)
+        rstd[...] = 1 / xp.sqrt(rows.var(axis=2) + eps)
+
+    @staticmethod
+    def cpu(out: tuple[Array, Array], x: Array, *, groups: int, eps: float) -> None:
+        images.moments(_pixels(x), *out, eps)
+
+
+class GroupNormalize(AlikeOp):
+    """act((x - mean) * rstd * weight + bias) with the moments of groups of x's channels (`images.py`)."""
+
+    name = "group_normalize"
+    saves = ("x", "weight", "bias", "mean", "rstd")
+    images = ("x", "out")
+    defers = recomputes = True
+
+    @staticmethod
+    def infer(x: Spec, weight: Spec, bias: Spec, mean: Spec, rstd: Spec, *, eps: float, activation: Activation) -> Spec:
+        return x
 
     @staticmethod
     def reference(
-        xp: Any, out: tuple[Array, Array, Array], x: Array, weight: Array, bias: Array, *, groups: int, eps: float
+        xp: Any, out: Array, x: Array, weight: Array, bias: Array, mean: Array, rstd: Array,
+        *, eps: float, activation: Activation,
+    ) -> None:  # fmt: skip
+        shape, share = (*x.shape[:2], *[1] * (x.ndim - 2)), x.shape[1] // mean.shape[1]
+        xp.subtract(x, xp.repeat(mean, share, axis=1).reshape(shape), out=out)
+        out *= (xp.repeat(rstd, share, axis=1) * weight).reshape(shape)
+        out += bias.reshape(1, *shape[1:])
+        activate(xp, out, activation)
+
+    @staticmethod
+    def cpu(
+        out: Array,
+        x: Array,
+        weight: Array,
+        bias: Array,
+        mean: Array,
+        rstd: Array,
+        *,
+        eps: float,
+        activation: Activation,
     ) -> None:
-        y, mean, rstd = out
-        straight = xp.empty((*mean.shape, x.size // mean.size), x.dtype)
-        Normalize.reference(
-            xp, (straight, mean, rstd), x.reshape(straight.shape), weight, bias, lead=2, groups=groups, eps=eps
-        )
-        y[...] = straight.reshape(y.shape)
+        images.normalized(_pixels(out), _pixels(x), weight, bias, mean, rstd, activation)
 
     @staticmethod
-    def cpu(out: tuple[Array, Array, Array], x: Array, weight: Array, bias: Array, *, groups: int, eps: float) -> None:
-        y, mean, rstd = out
-        flat = (len(x), -1, x.shape[-1])
-        mean[...], variance = images.moments(x.reshape(flat), groups)
-        rstd[...] = 1 / np.sqrt(variance + eps)
-        centre, scale = (np.repeat(a, x.shape[-1] // groups, axis=1) for a in (mean, rstd))
-        images.scaled(y.reshape(flat), x.reshape(flat), centre, scale * weight, bias)
-
-    @staticmethod
-    def vjp(node: Node, g: Any) -> Grads:
-        x, weight, (_, mean, rstd) = node.saved
-        groups = node.params["groups"]
+    def vjp(node: Node, g: Tensor) -> Grads:
+        x, weight, bias, mean, rstd = node.saved
+        eps, activation, groups = node.params["eps"], node.params["activation"], mean.shape[1]
         if not is_recording():
-            return GroupNormalizeGrad.apply(g[0], x, weight, mean, rstd, groups=groups)  # type: ignore[no-any-return]
-        return _gradients_in_ops(g[0], x, weight, mean.numel(), groups, node.params["eps"])
+            found = GroupNormalizeGrad.apply(g, x, weight, bias, mean, rstd, activation=activation)
+            return *found, None, None
+        if activation != NONE:
+            rows = reshape(x, (*mean.shape, -1))
+            again = Normalize.apply(rows, weight, bias, lead=2, groups=groups, eps=eps)[0]
+            g = passed(g, reshape(again, x.shape), activation)
+        return *_gradients_in_ops(g, x, weight, mean.numel(), groups, eps), None, None
 
 
 class GroupNormalizeGrad(AlikeOp):
@@ -201,29 +237,38 @@ class GroupNormalizeGrad(AlikeOp):
     images = ("g", "x", "out")
 
     @staticmethod
-    def infer(g: Spec, x: Spec, weight: Spec, mean: Spec, rstd: Spec, *, groups: int) -> tuple[Spec, Spec, Spec]:
+    def infer(
+        g: Spec, x: Spec, weight: Spec, bias: Spec, mean: Spec, rstd: Spec, *, activation: Activation
+    ) -> tuple[Spec, Spec, Spec]:
         return x, weight, weight
 
     @staticmethod
     def reference(
-        xp: Any, out: tuple[Array, Array, Array], g: Array, x: Array, weight: Array, mean: Array, rstd: Array,
-        *, groups: int,
+        xp: Any, out: tuple[Array, Array, Array], g: Array, x: Array, weight: Array, bias: Array, mean: Array,
+        rstd: Array, *, activation: Activation,
     ) -> None:  # fmt: skip
+        if activation != NONE:
+            given = xp.empty(x.shape, x.dtype)
+            GroupNormalize.reference(xp, given, x, weight, bias, mean, rstd, eps=0.0, activation=NONE)
+            g = held_back(xp, g, given, activation)
         gx, gw, gb = out
         straight = xp.empty((*mean.shape, x.size // mean.size), x.dtype)
         g, x = (a.reshape(straight.shape) for a in (g, x))
-        NormalizeGrad.reference(xp, (straight, gw, gb), g, x, weight, mean, rstd, lead=2, groups=groups)
+        NormalizeGrad.reference(xp, (straight, gw, gb), g, x, weight, mean, rstd, lead=2, groups=mean.shape[1])
         gx[...] = straight.reshape(gx.shape)
 
     @staticmethod
     def cpu(
-        out: tuple[Array, Array, Array], g: Array, x: Array, weight: Array, mean: Array, rstd: Array, *, groups: int
-    ) -> None:
+        out: tuple[Array, Array, Array], g: Array, x: Array, weight: Array, bias: Array, mean: Array, rstd: Array,
+        *, activation: Activation,
+    ) -> None:  # fmt: skip
         gx, gw, gb = out
-        flat = (len(x), -1, x.shape[-1])
-        gw[...], gb[...] = images.gradients(
-            gx.reshape(flat), g.reshape(flat), x.reshape(flat), weight, mean, rstd, groups
-        )
+        images.gradients((_pixels(gx), gw, gb), _pixels(g), _pixels(x), weight, bias, mean, rstd, activation)
+
+
+def _pixels(image: Array) -> Array:
+    """(N, *space, C) as (N, pixels, C)."""
+    return image.reshape(len(image), -1, image.shape[-1])
 
 
 def _spread(xp: Any, values: Array, shape: tuple[int, ...], lead: int, groups: int) -> Array:
@@ -286,7 +331,8 @@ def group_norm(
         )
     scale, shift = _affine(input, weight, bias, channels)
     if input.ndim > 2 and _lies_channels_last(input):
-        normalised: Tensor = GroupNormalize.apply(input, scale, shift, groups=num_groups, eps=float(eps))[0]
+        moments = GroupMoments.apply(input.detach(), groups=num_groups, eps=float(eps))
+        normalised: Tensor = GroupNormalize.apply(input, scale, shift, *moments, eps=float(eps), activation=NONE)
         return normalised
     grouped = input.reshape(input.shape[0], num_groups, math.prod(input.shape[1:]) // num_groups)
     out = Normalize.apply(grouped, scale, shift, lead=2, groups=num_groups, eps=float(eps))[0]

@@ -179,7 +179,7 @@ ROUNDED = {
     "takes exponentials": {"attention", "attention_grad", "linear_then_kept"},
     "multiplies by places between pixels": {"grid_sample_grad_grid"},
     "divides by a count, or by the root of a variance": {
-        "group_normalize", "group_normalize_grad",
+        "group_moments", "group_normalize", "group_normalize_grad",
         "batch_moments", "batch_normalize", "batch_normalize_add_relu", "batch_normalize_add_relu_grad",
         "batch_normalize_grad", "normalize", "normalize_grad",
     },

@@ -8,6 +8,7 @@ import pytest
 import minidl
 from minidl import nn
 from minidl.core import launching
+from minidl.testing import LAYOUTS
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
@@ -164,6 +165,34 @@ def test_norms_take_their_activation_along(name, training, order) -> None:
         return [v.detach().numpy() for v in (y, *lib.autograd.grad(loss, inputs))]
 
     for a, b in zip(result(minidl), result(torch), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("norm", ["GroupNorm", "InstanceNorm2d"])
+@pytest.mark.parametrize("name", NORM_ACTIVATIONS)
+@pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.parametrize("compiled", [True, False])
+def test_norms_of_groups_take_their_activation_along(norm, name, order, compiled) -> None:
+    x = np.random.default_rng(3).standard_normal((3, 4, 5, 6)) * 2
+
+    def result(lib, given):
+        layer = lib.nn.GroupNorm(2, 4) if norm == "GroupNorm" else lib.nn.InstanceNorm2d(4, affine=True)
+        net = lib.nn.Sequential(layer, getattr(lib.nn, name)()).double()
+        with lib.no_grad():
+            net[0].weight.copy_(lib.tensor([5.0, -3.0, 1.0, 0.5]))
+            net[0].bias.copy_(lib.tensor([0.5, 1.0, -1.0, 0.0]))
+        y, names = ran(net, given) if lib is minidl else (net(given), [])
+        loss, inputs = (y**2).sum(), [given, net[0].weight, net[0].bias]
+        if order == 2:
+            (slope,) = lib.autograd.grad(loss, [given], create_graph=True)
+            loss = (slope**2).sum()
+        return [v.detach().numpy() for v in (y, *lib.autograd.grad(loss, inputs))], names
+
+    lies = minidl.Tensor.of(LAYOUTS["channels last"](x)).requires_grad_()
+    with minidl.use_numba(compiled):
+        ours, names = result(minidl, lies)
+    assert names == ["group_normalize"]
+    for a, b in zip(ours, result(torch, torch.tensor(x).requires_grad_())[0], strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
 
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 
 import minidl
 from minidl.device import get_num_threads, numba_status, set_num_threads
-from minidl.nn import Module, ReLU, Sequential
-from minidl.nn import functional as F
 from minidl.ops.matmul.cpu import product
 from minidl.ops.matmul.finish import ACTIVATIONS, NONE, RELU
 
@@ -87,29 +83,6 @@ def test_an_activation_gives_what_its_op_gives(activation, rows) -> None:
     alone = ops.get(activation, getattr(minidl, activation, None))
     # The same formula in another loop, where products may be fused with sums: a few units in the last place.
     np.testing.assert_allclose(joined, alone(minidl.tensor(plain)).numpy(), rtol=2e-6, atol=2e-6)
-
-
-@pytest.mark.parametrize("batch", [(), (5,), (2, 5), (0, 5)])
-@pytest.mark.parametrize(("features", "outputs"), [(0, 0), (0, 4), (3, 0), (3, 4)])
-@pytest.mark.parametrize("recorded", [False, True])
-def test_gradients_of_products_without_numbers_have_the_shapes_of_inputs(batch, features, outputs, recorded) -> None:
-    x = minidl.ones(*batch, features, requires_grad=True)
-    weight = minidl.ones(outputs, features, requires_grad=True)
-    for result in (x @ weight.T, F.linear(x, weight), Sequential(Product(weight), ReLU())(x)):
-        assert (result.detach().array == features).all()
-        gx, gw = minidl.autograd.grad(result.sum(), [x, weight], create_graph=recorded)
-        assert (gx.shape, gw.shape) == (x.shape, weight.shape)
-        assert (gw.array == math.prod(batch)).all()
-
-
-class Product(Module):
-    """`linear` with a weight that is given."""
-
-    def __init__(self, weight) -> None:
-        self.given = (weight,)
-
-    def forward(self, input):
-        return F.linear(input, *self.given)
 
 
 @pytest.mark.parametrize("shape", [(200, 40, 500), (3, 300, 70), (21, 2100, 43)])
