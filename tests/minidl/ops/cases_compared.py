@@ -22,8 +22,8 @@ def _scattered(x: Any, index: Any, source: Any, *, dim: int, reduce: str, includ
     assert dim == 0
     joined = getattr(np, {"amax": "max", "amin": "min"}.get(reduce, reduce))
     out = x.copy()
-    for place in np.ndindex(*x.shape):
-        found = source[index[:, place[1]] == place[0], place[1]]
+    for place in np.ndindex(len(x), index.shape[1]):  # an index of fewer columns leaves the others as they are
+        found = source[: len(index), place[1]][index[:, place[1]] == place[0]]
         out[place] = joined(np.append(found, x[place]) if include_self or not len(found) else found)
     return out
 
