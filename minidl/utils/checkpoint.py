@@ -57,6 +57,9 @@ def checkpoint_sequential(
 ) -> Any:
     """The layers of a Sequential one after the other, in `segments` checkpoints of equal length.
 
+    Gradients have the bits that they have without, unless the end of a segment parts layers that run as one op, such as
+    a norm and its GELU: these round once more then.
+
     Args:
         functions: a Sequential, or a list of layers.
         segments: from 1 to the number of layers; about the square root of it saves most.
@@ -72,8 +75,9 @@ def checkpoint_sequential(
 
 
 def _run(layers: Sequence[Callable[..., Any]], value: Any) -> Any:
-    for layer in layers:
-        value = layer(value)
+    with deferring():  # as in a Sequential
+        for layer in layers:
+            value = layer(value)
     return value
 
 
