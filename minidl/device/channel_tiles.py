@@ -8,6 +8,10 @@ is what x86's loads do anyway; a table with a place for each window needs more r
 | `windows_tile` | results of 8 windows | one tap, or three in a row |
 | `taps_tile` | sums of 9 taps (3×3 at once; 6 with 16 registers) for two vectors of channels | one window |
 
+Small groups are done alike: each channel of a group of 2, 4 or 8 is spread over the group's lanes, which is one
+instruction, and multiplied with a vector of its own weights. For the weights' sums it is the slopes that go round in
+their group, once for all taps: lane j of vector r has the slope of filter j + r.
+
 Three taps in a row see 10 pixels in 8 windows, each of which is read once for up to three FMAs: one core of Zen 5 has
 two reads and two FMAs of 512 bits a cycle, and reads that come with each FMA leave it at two thirds of its pace. Pixels
 beside the row are read from a vector of zeros; only entries that see some compare columns.
@@ -22,7 +26,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from minidl.device.inline import intrinsic
+import numpy as np
+
+from minidl.device.inline import Intrinsic, intrinsic
 from minidl.device.vectors import (
     counted_loop,
     data_pointer,
@@ -42,7 +48,9 @@ from minidl.device.vectors import (
 
 WINDOWS = 8  # of a `windows_tile`
 RUN = 3  # taps in a row that lie as far apart as windows do
-VECTORS = 2  # of channels in a `taps_tile`
+VECTORS = 2  # of channels in a `taps_tile`, of channels that are alone
+MEMBERS = (1, 2, 4, 8)  # channels, and filters, of a group
+LONGEST_RUN = 4  # members up to which there are registers for the weights of a run
 ENTRY = 3  # numbers of an entry in a table of taps
 
 
@@ -98,10 +106,21 @@ class _Line:
         return builder.and_(builder.icmp_signed(">=", first, integer(0)), builder.icmp_signed("<", last, self.width))
 
 
+def _lanes_from(builder: Any, vector: Any, value: Any, members: int, source: Any) -> Any:
+    """The vector whose lane j, member i of its group, holds that of member `source(i)`."""
+    from llvmlite import ir
+
+    if members == 1:
+        return value
+    places = [j - j % members + source(j % members) for j in range(vector.count)]
+    mask = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), places)
+    return builder.shuffle_vector(value, ir.Constant(vector, ir.Undefined), mask)
+
+
 def _emit_windows(
-    typing_context: Any, c: Any, ic: Any, ldc: Any, start: Any, i_start: Any, ld_start: Any, x: Any, ix: Any,
-    pitch: Any, step: Any, first: Any, width: Any, weight: Any, iw: Any, table: Any, runs: Any, taps: Any, count: Any,
-    floor: Any,
+    members: int, typing_context: Any, c: Any, ic: Any, ldc: Any, start: Any, i_start: Any, ld_start: Any, x: Any,
+    ix: Any, pitch: Any, step: Any, first: Any, width: Any, weight: Any, iw: Any, table: Any, runs: Any, taps: Any,
+    count: Any, floor: Any,
 ) -> Any:  # fmt: skip
     from numba.core import types
 
@@ -129,7 +148,10 @@ def _emit_windows(
                 row, place, column = (builder.load(offset_by(builder, entry, k)) for k in range(ENTRY))
                 column = builder.add(column, first_)
                 at = offset_by(builder, pixels, row, builder.mul(column, pitch_))
-                own = [load(builder, vector, offset_by(builder, weights, place, k * vector.count)) for k in range(taps)]
+                own = [
+                    load(builder, vector, offset_by(builder, weights, place, k * vector.count))
+                    for k in range(taps * members)
+                ]
                 seen = _rows(builder, at, apart, WINDOWS + taps - 1)
 
                 def number(i: int) -> Any:
@@ -139,8 +161,10 @@ def _emit_windows(
                     new = list(sums)
                     for n in range(len(seen)):
                         value = pixel(n)
-                        for i in range(max(0, n - taps + 1), min(WINDOWS, n + 1)):
-                            new[i] = multiply_add(builder, value, own[n - i], new[i])
+                        for m in range(members):
+                            spread = _lanes_from(builder, vector, value, members, lambda i, m=m: m)
+                            for i in range(max(0, n - taps + 1), min(WINDOWS, n + 1)):
+                                new[i] = multiply_add(builder, spread, own[(n - i) * members + m], new[i])
                     return new
 
                 return _where(
@@ -152,7 +176,9 @@ def _emit_windows(
 
             return body
 
-        sums = counted_loop(builder, integer(0), runs_, 1, before, over(RUN), hide=True)[1]
+        sums = before
+        if members <= LONGEST_RUN:
+            sums = counted_loop(builder, integer(0), runs_, 1, sums, over(RUN), hide=True)[1]
         sums = counted_loop(builder, runs_, taps_, 1, sums, over(1), hide=True)[1]
         least = floor_ if element_type(c) == floor_.type else builder.fptrunc(floor_, element_type(c))
         least = splat(builder, vector, least)
@@ -164,41 +190,59 @@ def _emit_windows(
     return types.void(c, n, n, start, n, n, x, n, n, n, n, n, weight, n, table, n, n, n, types.float64), code
 
 
-@intrinsic(_emit_windows)
-def windows_tile(
-    c: Any, ic: int, ldc: int, start: Any, i_start: int, ld_start: int, x: Any, ix: int, pitch: int, step: int,
-    first: int, width: int, weight: Any, iw: int, table: Any, runs: int, taps: int, count: int, floor: float,
-) -> None:  # fmt: skip
-    """Results of the first `count` of `WINDOWS` windows, one vector of channels j each.
+def _windows_tile(members: int) -> Intrinsic:
+    def emit(
+        typing_context: Any, c: Any, ic: Any, ldc: Any, start: Any, i_start: Any, ld_start: Any, x: Any, ix: Any,
+        pitch: Any, step: Any, first: Any, width: Any, weight: Any, iw: Any, table: Any, runs: Any, taps: Any,
+        count: Any, floor: Any,
+    ) -> Any:  # fmt: skip
+        return _emit_windows(members, typing_context, c, ic, ldc, start, i_start, ld_start, x, ix, pitch, step, first,
+                             width, weight, iw, table, runs, taps, count, floor)  # fmt: skip
 
-    c[ic + i ldc + j] = start[i_start + i ld_start + j] + Σ over t < taps of pixel(t, i)[j] · weight[iw + place(t) + j],
-    raised to `floor`. `table` has (row, place, column) of each entry t: pixel(t, i) is number first + column + i step
-    of the `width` pixels at x[ix + row:], which are `pitch` apart, and zero if there is no such pixel. Entries t < runs
-    stand for `RUN` taps each, the next ones `step` columns and a vector of weights further.
-    """
-    line = lanes_of(c.dtype)
-    for i in range(min(count, WINDOWS)):
-        total = start[i_start + i * ld_start :][:line].copy()
-        for t, k in [(n, k) for n in range(taps) for k in range(RUN if n < runs else 1)]:
-            row, place, column = table[ENTRY * t : ENTRY * (t + 1)]
-            column += first + (i + k) * step
-            if 0 <= column < width:
-                pixel, place = ix + row + column * pitch, iw + place + k * line
-                total += x[pixel : pixel + line] * weight[place : place + line]
-        total[total < floor] = floor
-        c[ic + i * ldc : ic + i * ldc + line] = total
+    def python(
+        c: Any, ic: int, ldc: int, start: Any, i_start: int, ld_start: int, x: Any, ix: int, pitch: int, step: int,
+        first: int, width: int, weight: Any, iw: int, table: Any, runs: int, taps: int, count: int, floor: float,
+    ) -> None:  # fmt: skip
+        """Results of the first `count` of `WINDOWS` windows, one vector of channels j each.
+
+        c[ic + i ldc + j] = start[i_start + i ld_start + j] + the sum over t < taps and members m of
+        pixel(t, i)[j - j % members + m] · weight[iw + place(t) + m lanes + j], raised to `floor`. `table` has (row,
+        place, column) of each entry t: pixel(t, i) is number first + column + i step of the `width` pixels at x[ix +
+        row:], which are `pitch` apart, and zero if there is no such pixel. Entries t < runs stand for `RUN` taps each,
+        the next ones `step` columns and a vector of weights for each member further.
+        """
+        line = lanes_of(c.dtype)
+        lane = np.arange(line)
+        for i in range(min(count, WINDOWS)):
+            total = start[i_start + i * ld_start :][:line].copy()
+            for t, k in [(n, k) for n in range(taps) for k in range(RUN if n < runs else 1)]:
+                row, place, column = table[ENTRY * t : ENTRY * (t + 1)]
+                column += first + (i + k) * step
+                if 0 <= column < width:
+                    seen = x[ix + row + column * pitch :][:line]
+                    for m in range(members):
+                        own = weight[iw + place + (k * members + m) * line :][:line]
+                        total += seen[lane - lane % members + m] * own
+            total[total < floor] = floor
+            c[ic + i * ldc : ic + i * ldc + line] = total
+
+    return intrinsic(emit)(python)
+
+
+windows_tiles = {members: _windows_tile(members) for members in MEMBERS}
 
 
 def _emit_taps(
-    typing_context: Any, c: Any, ic: Any, c_apart: Any, x: Any, ix: Any, pitch: Any, step: Any, width: Any, table: Any,
-    entry: Any, taps: Any, g: Any, ig: Any, ldg: Any, apart: Any, inner: Any, outer: Any, count: Any,
+    members: int, typing_context: Any, c: Any, ic: Any, c_apart: Any, x: Any, ix: Any, pitch: Any, step: Any,
+    width: Any, table: Any, entry: Any, taps: Any, g: Any, ig: Any, ldg: Any, apart: Any, inner: Any, outer: Any,
+    count: Any,
 ) -> Any:  # fmt: skip
     from numba.core import types
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         (c_, ic_, c_apart_, x_, ix_, pitch_, step_, width_, table_, entry_, taps_, g_, ig_, ldg_, apart_, inner_,
          outer_, count_) = args  # fmt: skip
-        vector, vectors, at_once = vector_type(c), VECTORS, taps_at_once()
+        vector, vectors, at_once = vector_type(c), vectors_of(members), taps_at_once(members)
         line = _Line(builder, vector, width_)
         begin = offset_by(builder, data_pointer(context, builder, x, x_), ix_)
         slopes = offset_by(builder, data_pointer(context, builder, g, g_), ig_)
@@ -210,16 +254,26 @@ def _emit_taps(
             row, place, column = (builder.load(offset_by(builder, at, k)) for k in range(ENTRY))
             pixels.append(offset_by(builder, begin, row, builder.mul(column, pitch_)))
             columns.append(column)
-            cells.append(_rows(builder, offset_by(builder, end, place), c_apart_, vectors))
+            firsts = _rows(builder, offset_by(builder, end, place), c_apart_, vectors)
+            cells.append([offset_by(builder, first, r * vector.count) for first in firsts for r in range(members)])
 
         def over(read: Any) -> Any:
             def window(i: Any, sums: list[Any]) -> list[Any]:
                 slope = offset_by(builder, slopes, builder.mul(i, ldg_))
-                own = [load(builder, vector, place) for place in _rows(builder, slope, apart_, vectors)]
+                slopes_ = [load(builder, vector, place) for place in _rows(builder, slope, apart_, vectors)]
+                own = [
+                    _lanes_from(builder, vector, value, members, lambda i, r=r: (i + r) % members)
+                    for value in slopes_
+                    for r in range(members)
+                ]
                 moved, new = builder.mul(i, window_step), []
                 for t in range(at_once):
                     seen = read(i, t, _rows(builder, offset_by(builder, pixels[t], moved), apart_, vectors))
-                    new += [multiply_add(builder, seen[v], own[v], sums[t * vectors + v]) for v in range(vectors)]
+                    before = sums[t * len(own) : (t + 1) * len(own)]
+                    new += [
+                        multiply_add(builder, seen[n // members], other, total)
+                        for n, (other, total) in enumerate(zip(own, before, strict=True))
+                    ]
                 return new
 
             return window
@@ -231,43 +285,60 @@ def _emit_taps(
             column = builder.add(columns[t], builder.mul(i, step_))
             return [line.pixel(place, column) for place in places]
 
-        sums = [load(builder, vector, cell) for both in cells for cell in both]
+        sums = [load(builder, vector, cell) for all_of_tap in cells for cell in all_of_tap]
         sums = counted_loop(builder, integer(0), inner_, 1, sums, over(anywhere), hide=True)[1]
         sums = counted_loop(builder, inner_, outer_, 1, sums, over(inside))[1]
         sums = counted_loop(builder, outer_, count_, 1, sums, over(anywhere), hide=True)[1]
-        for v in range(vectors):
-            _store_first(builder, [both[v] for both in cells], sums[v::vectors], taps_)
+        for n in range(vectors * members):
+            _store_first(builder, [all_of_tap[n] for all_of_tap in cells], sums[n :: vectors * members], taps_)
         return context.get_dummy_value()
 
     n = types.intp
     return types.void(c, n, n, x, n, n, n, n, table, n, n, g, n, n, n, n, n, n), code
 
 
-@intrinsic(_emit_taps)
-def taps_tile(
-    c: Any, ic: int, c_apart: int, x: Any, ix: int, pitch: int, step: int, width: int, table: Any, entry: int,
-    taps: int, g: Any, ig: int, ldg: int, apart: int, inner: int, outer: int, count: int,
-) -> None:  # fmt: skip
-    """Sums over `count` windows of the taps of min(taps, `taps_at_once()`) entries from `entry` on.
+def _taps_tile(members: int) -> Intrinsic:
+    def emit(
+        typing_context: Any, c: Any, ic: Any, c_apart: Any, x: Any, ix: Any, pitch: Any, step: Any, width: Any,
+        table: Any, entry: Any, taps: Any, g: Any, ig: Any, ldg: Any, apart: Any, inner: Any, outer: Any, count: Any,
+    ) -> Any:  # fmt: skip
+        return _emit_taps(members, typing_context, c, ic, c_apart, x, ix, pitch, step, width, table, entry, taps, g,
+                          ig, ldg, apart, inner, outer, count)  # fmt: skip
 
-    c[ic + place(t) + j] += Σ over i < count of pixel(t, i)[j] · g[ig + i ldg + j] for a vector of channels j, with
-    pixels as in `windows_tile`; and the same for channels `apart` further and sums `c_apart` further. Windows from
-    `inner` to before `outer` see no pixel outside of their row.
-    """
-    line = lanes_of(c.dtype)
-    for t in range(entry, entry + min(taps, taps_at_once())):
-        row, place, column = table[ENTRY * t : ENTRY * (t + 1)]
-        for v in range(VECTORS if c_apart else 1):
-            for i in range(count):
+    def python(
+        c: Any, ic: int, c_apart: int, x: Any, ix: int, pitch: int, step: int, width: int, table: Any, entry: int,
+        taps: int, g: Any, ig: int, ldg: int, apart: int, inner: int, outer: int, count: int,
+    ) -> None:  # fmt: skip
+        """Sums over `count` windows of the taps of min(taps, `taps_at_once(members)`) entries from `entry` on.
+
+        c[ic + place(t) + r lanes + j] += the sum over i < count of pixel(t, i)[j] · g[ig + i ldg + round(j, r)] for a
+        vector of channels j, with pixels as in `windows_tiles`; round(j, r) is r members further in j's group, which
+        is a ring. The same for all `vectors_of(members)` vectors, whose channels are `apart` and whose sums `c_apart`.
+        Windows from `inner` to before `outer` see no pixel outside of their row.
+        """
+        line = lanes_of(c.dtype)
+        lane = np.arange(line)
+        for t in range(entry, entry + min(taps, taps_at_once(members))):
+            row, place, column = table[ENTRY * t : ENTRY * (t + 1)]
+            for v, i, r in np.ndindex(vectors_of(members) if c_apart else 1, count, members):
                 if 0 <= column + i * step < width:
                     pixel, slope = ix + row + (column + i * step) * pitch + v * apart, ig + i * ldg + v * apart
-                    cell = ic + place + v * c_apart
-                    c[cell : cell + line] += x[pixel : pixel + line] * g[slope : slope + line]
+                    cell, other = ic + place + v * c_apart + r * line, lane - lane % members + (lane + r) % members
+                    c[cell : cell + line] += x[pixel : pixel + line] * g[slope : slope + line][other]
+
+    return intrinsic(emit)(python)
 
 
-def taps_at_once() -> int:
+def vectors_of(members: int) -> int:
+    """Vectors of channels in a `taps_tile`."""
+    return VECTORS if members == 1 else 1
+
+
+def taps_at_once(members: int = 1) -> int:
     """Taps of a `taps_tile`: as many as there are registers for."""
-    return 9 if registers() > 16 else 6
+    many = registers() > 16
+    return {1: 9 if many else 6, 2: 9 if many else 5, 4: 5 if many else 3}.get(members, 3 if many else 1)
 
 
-tile_taps = host_number(taps_at_once)
+taps_tiles = {members: _taps_tile(members) for members in MEMBERS}
+tile_taps = {members: host_number(taps_at_once, members) for members in MEMBERS}

@@ -27,6 +27,7 @@ def last_order(ndim: int) -> tuple[int, ...]:
 def channels_last_view(array: Array) -> Array:
     """(N, C, *space) seen as (N, *space, C): no number is moved. Arrays without space stay as they are.
 
+    >>> import numpy as np
     >>> channels_last_view(np.zeros((2, 3, 4, 5))).shape
     (2, 4, 5, 3)
     """

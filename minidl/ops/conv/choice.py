@@ -2,7 +2,7 @@
 
 | algorithm | can do | is for |
 |---|---|---|
-| depthwise | as many groups as channels | all of them |
+| depthwise | as many groups as channels, or groups of 2, 4 or 8 channels and filters | all of them |
 | winograd | one group, where it multiplies less than the plain sum | most of them, unless the precision is "exact" |
 | direct | one group, up to 8 channels or filters; input gradient: stride 1 | first layers, output heads |
 | implicit | anything of float32 or float64 | the rest |
@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minidl.device import numba_status
+from minidl.device.channel_tiles import MEMBERS
 from minidl.device.determinism import is_batch_invariant
 from minidl.device.settings import changed
 from minidl.device.vectors import lanes_of
@@ -75,6 +76,12 @@ class Work(NamedTuple):
         return self.stride if self.what == "input" else (1,) * len(self.stride)
 
     @property
+    def can_depthwise(self) -> bool:
+        """Whether a group is one channel, or few of them with as many filters: lanes of half a vector."""
+        is_small = self.channels in MEMBERS[1:] and (_lanes() // 2) % self.channels == 0
+        return self.groups > 1 and (self.channels == 1 or (is_small and self.channels * self.groups == self.filters))
+
+    @property
     def can_direct(self) -> bool:
         is_few = min(self.channels, self.filters) <= FEW
         return is_few and self.groups == 1 and (self.what != "input" or max(self.stride) == 1)
@@ -97,8 +104,8 @@ def estimates(work: Work, measured: Factors | None = None) -> dict[str, float]:
 
 
 def _estimates(work: Work) -> dict[str, float]:
-    if work.groups > 1 and work.channels == 1:
-        return {"depthwise": 60 + work.flops / (2e3 * _lanes())}
+    if work.can_depthwise:
+        return {"depthwise": 60 + work.flops / (2e3 * work.channels * _lanes())}
     found = {"implicit": _implicit(work)}
     if work.can_direct:
         found["direct"] = _direct(work)
@@ -163,7 +170,7 @@ def algorithm(
 @functools.lru_cache(maxsize=1024)
 def _taken(work: Work, algorithm: str, precision: str) -> str:
     """What is taken under these wishes (`estimates` knows of the precision)."""
-    if work.groups > 1 and work.channels == 1:
+    if work.can_depthwise:
         return "depthwise"
     if algorithm == "auto":
         found = estimates(work)

@@ -1,5 +1,9 @@
 """Depthwise convolution: every channel with windows of its own, so there is no matrix product to make of it.
 
+Groups of 2, 4 or 8 channels with as many filters are done alike: each channel of a group is spread over the lanes of
+the group, and met by a vector of weights of its own (32 groups of 4 joined to matrices of 16 channels: four times the
+operations).
+
 Nine multiply-adds on each pixel that is read: memory sets the pace, if the sums keep up. In channels-last memory a
 vector holds channels, so the result of a window is the sum over its taps of pixel times weight, both vectors
 (`channel_tiles.py`). A call goes through rows of results; the rows of the image that one sees are listed, without
@@ -24,7 +28,18 @@ import numpy as np
 from minidl.core import Array
 from minidl.core.remember import prepared
 from minidl.device import CPU, empty, inline, kernel, parallel
-from minidl.device.channel_tiles import ENTRY, RUN, VECTORS, WINDOWS, taps_tile, tile_taps, windows_tile
+from minidl.device.channel_tiles import (
+    ENTRY,
+    LONGEST_RUN,
+    MEMBERS,
+    RUN,
+    WINDOWS,
+    taps_tiles,
+    tile_taps,
+    vectors_of,
+    windows_tiles,
+)
+from minidl.device.compile import Kernel
 from minidl.device.dtypes import DType
 from minidl.device.lines import clear_line
 from minidl.device.vectors import lanes, lanes_of
@@ -52,8 +67,9 @@ class Plan(NamedTuple):
 
 @functools.lru_cache(maxsize=512)
 def plan(
-    is_back: bool, x: Sizes, out: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, dtype: DType
-) -> Plan:
+    is_back: bool, x: Sizes, out: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, dtype: DType,
+    members: int = 1,
+) -> Plan:  # fmt: skip
     """Sort out phases and vectors, and count the work."""
     kernel, *steps = in_three_dims(kernel, stride, padding, dilation)
     way = (backward_way if is_back else forward_way)(kernel, *steps)
@@ -63,7 +79,7 @@ def plan(
     line = lanes_of(dtype)
     starts = [max(0, min(first, channels - line)) for first in range(0, channels, line)]
     rows = x[0] * results[0] * results[1]
-    calls = calls_for(2 * COST * rows * results[2] * channels * len(order) // math.prod(way.out_step), BLOCKS)
+    calls = calls_for(2 * COST * rows * results[2] * channels * members * len(order) // math.prod(way.out_step), BLOCKS)
     return Plan(np.array(sizes, np.int64), phases_of(way), np.array(starts, np.int64), np.array(order, np.int64),
                 order == [*range(len(order))], rows, calls)  # fmt: skip
 
@@ -82,7 +98,10 @@ def phases_of(way: Way) -> Array:
 def convolve(
     out: Array, x: Array, weight: Array, epilogue: Epilogue, stride: Sizes, padding: Sizes, dilation: Sizes
 ) -> None:
-    """x (N, *space, C) with weight (K, 1, *kernel) to out (N, *windows, K); filter k sees channel k // (K / C)."""
+    """x (N, *space, C) with weight (K, C / groups, *kernel) to out (N, *windows, K).
+
+    A group has one channel and any number of filters, or as many filters as channels (`MEMBERS`).
+    """
     share = len(weight) // x.shape[-1]
     _run(False, out, x if share == 1 else np.repeat(x, share, -1), weight, epilogue, (stride, padding, dilation))
 
@@ -102,21 +121,33 @@ def convolve_back(
 
 
 def weight_gradient(out: Array, x: Array, g: Array, stride: Sizes, padding: Sizes, dilation: Sizes) -> None:
-    """The adjoint of `convolve` in its weight: out (K, 1, *kernel)."""
+    """The adjoint of `convolve` in its weight: out (K, C / groups, *kernel)."""
     if not g.size:
         out[...] = 0
         return
-    share, line = len(out) // x.shape[-1], lanes_of(out.dtype)
+    share, line, members = len(out) // x.shape[-1], lanes_of(out.dtype), out.shape[1]
     x, g = _filled_up(x if share == 1 else np.repeat(x, share, -1)), _filled_up(g)
-    cut = plan(False, x.shape, g.shape, out.shape[2:], stride, padding, dilation, out.dtype)
-    pieces = min(PIECES, cut.calls, cut.rows)
-    sums = empty(CPU, (pieces, len(cut.starts), len(cut.order), line), out.dtype)
-    parallel(_dots, pieces, sums.reshape(-1), x.reshape(-1), g.reshape(-1), cut.sizes, cut.phases, cut.starts, cut.rows,
-             block=1)  # fmt: skip
-    taps_last, flat = sums.sum(0).swapaxes(1, 2), out.reshape(len(out), -1)
+    cut = plan(False, x.shape, g.shape, out.shape[2:], stride, padding, dilation, out.dtype, members)
+    pieces, taps = min(PIECES, cut.calls, cut.rows), len(cut.order)
+    sums = empty(CPU, (pieces, len(cut.starts), taps, members, line), out.dtype)
+    parallel(_DOTS[members], pieces, sums.reshape(-1), x.reshape(-1), g.reshape(-1), cut.sizes, cut.phases, cut.starts,
+             cut.rows, block=1)  # fmt: skip
+    taps_last = sums.sum(0).reshape(len(cut.starts), -1, line).swapaxes(1, 2)
+    flat = out.reshape(len(out), -1) if members == 1 else empty(CPU, (len(out), taps * members), out.dtype)
     whole = len(out) // line
     flat[: whole * line].reshape(whole, line, flat.shape[1])[...] = taps_last[:whole]
     flat[max(0, len(out) - line) :] = taps_last[-1, : len(out)]
+    if members > 1:
+        _take_out_of_rings(out, flat)
+
+
+def _take_out_of_rings(out: Array, flat: Array) -> None:
+    """out[filter j + r of a group, channel j, tap] = flat[channel j, (tap, r)], as `taps_tiles` leaves its sums."""
+    members = out.shape[1]
+    by_group = out.reshape(-1, members, members, math.prod(out.shape[2:]))
+    rings = flat.reshape(len(by_group), members, -1, members)
+    channel, further = np.arange(members)[:, None], np.arange(members)
+    by_group[:, (channel + further) % members, channel] = rings.transpose(0, 1, 3, 2)
 
 
 def _run(
@@ -131,22 +162,30 @@ def _run(
         _run(is_back, wider, _filled_up(x), weight, epilogue._replace(residual=residual), steps)
         out[...] = wider[..., :channels]
         return
-    cut = plan(is_back, x.shape, out.shape, weight.shape[2:], *steps, out.dtype)
+    members = weight.shape[1]
+    cut = plan(is_back, x.shape, out.shape, weight.shape[2:], *steps, out.dtype, members)
     start = epilogue.lift(channels, out.dtype)
     if epilogue.residual is not None:
         start = epilogue.residual + start
-    size = len(cut.starts) * lanes_of(weight.dtype) * len(cut.order)
-    with prepared(("depthwise", cut.order.tobytes()), weight, size, lambda room: _pack(room[:size], cut, weight)) as w:
-        parallel(_slide, cut.rows, out.reshape(-1), x.reshape(-1), w, start.reshape(-1),
+    size = len(cut.starts) * lanes_of(weight.dtype) * len(cut.order) * members
+    form = ("depthwise", is_back, cut.order.tobytes())
+    with prepared(form, weight, size, lambda room: _pack(room[:size], cut, _by_lane(weight, is_back))) as w:
+        parallel(_SLIDES[members], cut.rows, out.reshape(-1), x.reshape(-1), w, start.reshape(-1),
                  epilogue.residual is not None, epilogue.floor, cut.sizes, cut.phases, cut.starts,
                  block=-(-cut.rows // cut.calls))  # fmt: skip
 
 
+def _by_lane(weight: Array, is_back: bool) -> Array:
+    """(lane, member that it sees, tap): lanes are filters, on the way back channels."""
+    members = weight.shape[1]
+    by_group = weight.reshape(-1, members, members if members > 1 else 1, math.prod(weight.shape[2:]))
+    return (by_group.swapaxes(1, 2) if is_back else by_group).reshape(len(weight), members, -1)
+
+
 def _pack(packed: Array, cut: Plan, weight: Array) -> None:
-    """Write the weights as [vector][tap][channel], taps in the order of their phases."""
-    line, flat = lanes_of(weight.dtype), weight.reshape(len(weight), -1)
-    if not cut.is_plain:
-        flat = flat[:, cut.order]
+    """Write the weights as [vector][tap][member][lane], taps in the order of their phases."""
+    line = lanes_of(weight.dtype)
+    flat = (weight if cut.is_plain else weight[..., cut.order]).swapaxes(1, 2).reshape(len(weight), -1)
     by_vector, whole = packed.reshape(len(cut.starts), -1, line), len(weight) // line
     by_vector[:whole] = flat[: whole * line].reshape(whole, line, flat.shape[1]).swapaxes(1, 2)
     by_vector[-1, :, : len(weight)] = flat[max(0, len(weight) - line) :].T
@@ -194,61 +233,78 @@ def _list_taps(
     return used
 
 
-@kernel(
-    "T[::1], const T[::1], const T[::1], const T[::1], bool, float64, const int64[::1], const int64[:, :, ::1], "
-    "const int64[::1]",
-    T=("float32", "float64"),
-)
-def _slide(
-    begin: int, end: int, out: Array, x: Array, weight: Array, start: Array, by_row: bool, floor: float, sizes: Array,
-    phases: Array, starts: Array,
-) -> None:  # fmt: skip
-    """Rows of results begin to end."""
-    channels, width, along, kernel, line = sizes[0], sizes[3], sizes[6], sizes[7:10], lanes(x)
-    in_step, out_step = sizes[12], sizes[15]
-    pitch, of_vector = out_step * channels, kernel[0] * kernel[1] * kernel[2] * line
-    rows = np.empty(2 * kernel[0] * kernel[1], np.int64)
-    taps = np.empty(ENTRY * kernel[0] * kernel[1] * kernel[2], np.int64)
-    for row in range(begin, end):
-        seen = _list_rows(rows, row, sizes, phases)
-        for number in range(min(out_step, along)):
-            phase, windows = phases[2, number], (along - number + out_step - 1) // out_step
-            in_runs = phase[COUNT] // RUN * RUN if phase[STEP] == in_step else 0
-            runs = _list_taps(taps, 0, rows, seen, phase, 0, in_runs, RUN, line)
-            used = _list_taps(taps, runs, rows, seen, phase, in_runs, phase[COUNT], 1, line)
-            for i in range(0, windows, WINDOWS):
-                first = (row * along + number) * channels + i * pitch
-                for v in range(len(starts)):
-                    at = first + starts[v]
-                    windows_tile(out, at, pitch, start, at if by_row else starts[v], int(by_row) * pitch, x, starts[v],
-                                 channels, in_step, i * in_step, width, weight, v * of_vector, taps, runs, used,
-                                 windows - i, floor)  # fmt: skip
+def _slide_of(members: int) -> Kernel:
+    """The kernel for groups of so many channels."""
+    tile = windows_tiles[members]
+
+    @kernel(
+        "T[::1], const T[::1], const T[::1], const T[::1], bool, float64, const int64[::1], const int64[:, :, ::1], "
+        "const int64[::1]",
+        T=("float32", "float64"),
+    )
+    def slide(
+        begin: int, end: int, out: Array, x: Array, weight: Array, start: Array, by_row: bool, floor: float,
+        sizes: Array, phases: Array, starts: Array,
+    ) -> None:  # fmt: skip
+        """Rows of results begin to end."""
+        channels, width, along, kernel, line = sizes[0], sizes[3], sizes[6], sizes[7:10], lanes(x)
+        in_step, out_step = sizes[12], sizes[15]
+        pitch, of_vector = out_step * channels, kernel[0] * kernel[1] * kernel[2] * line * members
+        rows = np.empty(2 * kernel[0] * kernel[1], np.int64)
+        taps = np.empty(ENTRY * kernel[0] * kernel[1] * kernel[2], np.int64)
+        for row in range(begin, end):
+            seen = _list_rows(rows, row, sizes, phases)
+            for number in range(min(out_step, along)):
+                phase, windows = phases[2, number], (along - number + out_step - 1) // out_step
+                in_runs = phase[COUNT] // RUN * RUN if phase[STEP] == in_step and members <= LONGEST_RUN else 0
+                runs = _list_taps(taps, 0, rows, seen, phase, 0, in_runs, RUN, line * members)
+                used = _list_taps(taps, runs, rows, seen, phase, in_runs, phase[COUNT], 1, line * members)
+                for i in range(0, windows, WINDOWS):
+                    first = (row * along + number) * channels + i * pitch
+                    for v in range(len(starts)):
+                        at = first + starts[v]
+                        tile(out, at, pitch, start, at if by_row else starts[v], int(by_row) * pitch, x, starts[v],
+                             channels, in_step, i * in_step, width, weight, v * of_vector, taps, runs, used,
+                             windows - i, floor)  # fmt: skip
+
+    return slide
 
 
-@kernel(
-    "T[::1], const T[::1], const T[::1], const int64[::1], const int64[:, :, ::1], const int64[::1], intp",
-    T=("float32", "float64"),
-)
-def _dots(
-    begin: int, end: int, sums: Array, x: Array, g: Array, sizes: Array, phases: Array, starts: Array, lines: int
-) -> None:
-    """sums[piece, vector, tap, channel] of pieces begin to end, each a share of the rows of windows."""
-    channels, width, along, kernel, line = sizes[0], sizes[3], sizes[6], sizes[7:10], lanes(x)
-    step, of_vector, phase = sizes[12], kernel[0] * kernel[1] * kernel[2] * line, phases[2, 0]
-    share = len(starts) * of_vector
-    pieces = len(sums) // share
-    rows = np.empty(2 * kernel[0] * kernel[1], np.int64)
-    taps = np.empty(ENTRY * kernel[0] * kernel[1] * kernel[2], np.int64)
-    last = phase[FIRST] + (kernel[2] - 1) * phase[STEP]  # column of the first window's last tap
-    inner = min(along, max(0, (step - 1 - phase[FIRST]) // step))
-    outer = max(inner, min(along, (width - 1 - last) // step + 1))
-    for piece in range(begin, end):
-        clear_line(sums, piece * share, sums, 0, share)
-        for row in range(lines * piece // pieces, lines * (piece + 1) // pieces):
-            used = _list_taps(taps, 0, rows, _list_rows(rows, row, sizes, phases), phase, 0, kernel[2], 1, line)
-            for v in range(0, len(starts), VECTORS):
-                more = min(v + 1, len(starts) - 1) - v  # whether there is another vector
-                for t in range(0, used, tile_taps()):
-                    taps_tile(sums, piece * share + v * of_vector, more * of_vector, x, starts[v], channels, step,
-                              width, taps, t, used - t, g, row * along * channels + starts[v], channels,
-                              starts[v + more] - starts[v], inner, outer, along)  # fmt: skip
+def _dots_of(members: int) -> Kernel:
+    """The kernel of the weight gradient for groups of so many channels."""
+    tile, at_once, vectors = taps_tiles[members], tile_taps[members], vectors_of(members)
+
+    @kernel(
+        "T[::1], const T[::1], const T[::1], const int64[::1], const int64[:, :, ::1], const int64[::1], intp",
+        T=("float32", "float64"),
+    )
+    def dots(
+        begin: int, end: int, sums: Array, x: Array, g: Array, sizes: Array, phases: Array, starts: Array, lines: int
+    ) -> None:
+        """sums[piece, vector, tap, channel] of pieces begin to end, each a share of the rows of windows."""
+        channels, width, along, kernel, line = sizes[0], sizes[3], sizes[6], sizes[7:10], lanes(x)
+        step, of_vector, phase = sizes[12], kernel[0] * kernel[1] * kernel[2] * line * members, phases[2, 0]
+        share = len(starts) * of_vector
+        pieces = len(sums) // share
+        rows = np.empty(2 * kernel[0] * kernel[1], np.int64)
+        taps = np.empty(ENTRY * kernel[0] * kernel[1] * kernel[2], np.int64)
+        last = phase[FIRST] + (kernel[2] - 1) * phase[STEP]  # column of the first window's last tap
+        inner = min(along, max(0, (step - 1 - phase[FIRST]) // step))
+        outer = max(inner, min(along, (width - 1 - last) // step + 1))
+        for piece in range(begin, end):
+            clear_line(sums, piece * share, sums, 0, share)
+            for row in range(lines * piece // pieces, lines * (piece + 1) // pieces):
+                seen = _list_rows(rows, row, sizes, phases)
+                used = _list_taps(taps, 0, rows, seen, phase, 0, kernel[2], 1, line * members)
+                for v in range(0, len(starts), vectors):
+                    more = min(v + vectors - 1, len(starts) - 1) - v  # whether there is another vector
+                    for t in range(0, used, at_once()):
+                        tile(sums, piece * share + v * of_vector, more * of_vector, x, starts[v], channels, step,
+                             width, taps, t, used - t, g, row * along * channels + starts[v], channels,
+                             starts[v + more] - starts[v], inner, outer, along)  # fmt: skip
+
+    return dots
+
+
+_SLIDES = {members: _slide_of(members) for members in MEMBERS}
+_DOTS = {members: _dots_of(members) for members in MEMBERS}

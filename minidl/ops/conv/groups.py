@@ -1,5 +1,7 @@
 """Groups of few channels, joined until they fill a vector: their weights stand in blocks among zeros.
 
+(Not those of 2, 4 or 8 channels and as many filters, which `depthwise.py` does without zeros.)
+
 A group of 4 filters leaves three quarters of a vector of 16 lanes idle, and its sums are short. Four groups as one of
 16 channels and 16 filters do four times the operations, in full vectors and longer sums. 3×3, 28², one core of Zen 5,
 ms apart and joined: 32 groups of 2, 16 images: 3.1 and 1.3, the weight gradient 5.6 and 1.5; 32 groups of 4, 32 images:

@@ -25,17 +25,17 @@ def is_pointwise(weight: Sizes, padding: Sizes, groups: int) -> bool:
 
 def convolve(out: Array, x: Array, weight: Array, epilogue: Epilogue, stride: Sizes) -> None:
     """x (N, *space, C) with weight (K, C, 1, ...) to out (N, *windows, K)."""
-    _multiply(out, seen(x, stride), weight.reshape(weight.shape[:2]).T, weight, epilogue)
+    _multiply(out, seen(x, stride), weight.reshape(weight.shape[:2]).T, epilogue)
 
 
 def convolve_back(out: Array, g: Array, weight: Array, epilogue: Epilogue, stride: Sizes) -> None:
     """The adjoint of `convolve` in its image: out (N, *space, C)."""
     lines = weight.reshape(weight.shape[:2])
     if max(stride) == 1:
-        _multiply(out, g, lines, weight, epilogue)
+        _multiply(out, g, lines, epilogue)
         return
     some = empty(CPU, (*g.shape[:-1], out.shape[-1]), out.dtype)
-    _multiply(some, g, lines, weight, Epilogue())
+    _multiply(some, g, lines, Epilogue())
     out[...] = 0
     out[(slice(None), *[slice(None, None, s) for s in stride])] = some
     epilogue.apply(out)
@@ -60,8 +60,7 @@ def seen(x: Array, stride: Sizes) -> Array:
     return copy
 
 
-def _multiply(out: Array, x: Array, y: Array, weight: Array, epilogue: Epilogue) -> None:
+def _multiply(out: Array, x: Array, y: Array, epilogue: Epilogue) -> None:
     added = None if epilogue.residual is None else epilogue.residual.reshape(-1, out.shape[-1])
     activation = RELU if epilogue.activation == "relu" else NONE
-    product(out.reshape(-1, out.shape[-1]), x.reshape(-1, x.shape[-1]), y, epilogue.bias, activation, added=added,
-            weight=weight)  # fmt: skip
+    product(out.reshape(-1, out.shape[-1]), x.reshape(-1, x.shape[-1]), y, epilogue.bias, activation, added=added)

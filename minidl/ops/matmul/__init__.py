@@ -111,7 +111,7 @@ class Linear(Op):
 
     @staticmethod
     def cpu(out: Array, x: Array, weight: Array, bias: Array | None = None) -> None:
-        product(out.reshape(-1, len(weight)), x.reshape(-1, x.shape[-1]), weight.T, bias, weight=weight)
+        product(out.reshape(-1, len(weight)), x.reshape(-1, x.shape[-1]), weight.T, bias)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:

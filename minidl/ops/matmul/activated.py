@@ -43,7 +43,7 @@ class LinearThen(Op):
     @staticmethod
     def cpu(out: Array, x: Array, weight: Array, bias: Array | None = None, *, activation: str) -> None:
         rows = out.reshape(-1, len(weight)), x.reshape(-1, x.shape[-1])
-        product(*rows, weight.T, bias, ACTIVATIONS.index(activation), weight=weight)
+        product(*rows, weight.T, bias, ACTIVATIONS.index(activation))
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
@@ -73,7 +73,7 @@ class LinearThenKept(LinearThen):
     @staticmethod
     def cpu(out: tuple[Array, Array], x: Array, weight: Array, bias: Array | None = None, *, activation: str) -> None:
         result, given = (a.reshape(-1, len(weight)) for a in out)
-        product(result, x.reshape(-1, x.shape[-1]), weight.T, bias, ACTIVATIONS.index(activation), given, weight=weight)
+        product(result, x.reshape(-1, x.shape[-1]), weight.T, bias, ACTIVATIONS.index(activation), given)
 
     @staticmethod
     def vjp(node: Node, g: Any) -> Grads:

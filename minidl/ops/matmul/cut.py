@@ -24,7 +24,7 @@ DIRECT, OWN, PACKED = range(3)  # B is read in place, packed by each unit, packe
 _THREADS = 4  # that a good cut keeps busy
 _MULTIPLY_NS = 0.0186  # a multiply-add
 _TILE_NS = 36  # a tile is begun and ended
-_PACK_NS, _TURN_NS = 0.2, 0.5  # a number of B is packed, or transposed
+_PACK_NS, _TURN_NS = 0.12, 0.2  # a number of B is packed, or transposed
 _PACK_ROW_NS = 0.2  # a number of A is packed
 _ADD_NS = 0.2  # two pieces of a sum are added
 _LAUNCH_NS, _UNIT_NS = 5000, 150
@@ -42,7 +42,6 @@ class Problem(NamedTuple):
     turned: bool  # A lies step by step
     a_wide: bool  # steps of A are so far apart that they are better copied
     transposed: bool  # B lies column by column
-    kept: bool  # packed panels of B may be there already
     whole: bool  # sums must not be cut
 
 
@@ -72,7 +71,7 @@ def _cuts(problem: Problem, tile: int, panel: int) -> list[Cut]:
     pieces = [1]
     if not problem.whole:
         pieces += [p for p in (2, 4, 8, 16) if problem.steps >= p * LEAST_PIECE]
-    ways = [PACKED] if problem.kept else [OWN, PACKED] if problem.transposed else [DIRECT, OWN, PACKED]
+    ways = [OWN, PACKED] if problem.transposed else [DIRECT, OWN, PACKED]
     return [_cut(problem, way, h * tile, s * panel, p)
             for way, h, s, p in itertools.product(ways, heights, stripes, pieces)]  # fmt: skip
 
@@ -103,7 +102,7 @@ def _cost(cut: Cut, problem: Problem, tile: int, panel: int) -> float:
     units = problem.matrices * cut.down * cut.across * cut.pieces
     threads = _THREADS if units * unit > _ALONE_NS else 1
     total = -(-units // threads) * unit
-    if cut.way == PACKED and not problem.kept:
+    if cut.way == PACKED:
         total += _LAUNCH_NS + problem.matrices * problem.columns * problem.steps * pack / threads
     if cut.pieces > 1:
         total += _LAUNCH_NS + cut.pieces * problem.matrices * problem.rows * problem.columns * _ADD_NS / threads

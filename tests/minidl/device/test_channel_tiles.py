@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from minidl.device import kernel, numba_status
-from minidl.device.channel_tiles import ENTRY, RUN, VECTORS, WINDOWS, taps_at_once, taps_tile, windows_tile
+from minidl.device.channel_tiles import ENTRY, RUN, VECTORS, WINDOWS, taps_at_once, taps_tiles, windows_tiles
 from minidl.device.vectors import lanes_of
 
 pytestmark = [pytest.mark.numba, pytest.mark.skipif(not numba_status(), reason="Numba is not installed")]
 
 FLOATS = ("float32", "float64")
+windows_tile, taps_tile = windows_tiles[1], taps_tiles[1]
 WIDTH, CHANNELS, ROWS = 11, 37, 3
 
 

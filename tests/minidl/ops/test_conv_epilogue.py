@@ -23,11 +23,18 @@ SHAPES = [
     ((2, 8, 9, 24), 24, 1, (3, 3), (1, 1), (1, 1), (1, 1), 24),
     ((2, 8, 9, 3), 3, 1, (5, 3), (2, 1), (2, 2), (1, 1), 3),
     ((1, 8, 9, 5), 10, 1, (3, 3), (1, 1), (1, 1), (2, 1), 5),
+    ((2, 8, 9, 28), 28, 4, (3, 3), (1, 2), (1, 1), (1, 1), 7),
+    ((2, 8, 9, 6), 6, 2, (3, 3), (1, 1), (1, 1), (1, 1), 3),
 ]
 
 
 def whole(*shape: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(-4, 5, shape).astype(np.float32)
+
+
+def has_lanes(channels: int, filters: int, groups: int) -> bool:
+    """Whether a convolution is one of small groups, for `depthwise`."""
+    return channels == 1 or (groups > 1 and channels * groups == filters)
 
 
 def guarded(*shape: int) -> tuple[np.ndarray, np.ndarray]:
@@ -50,7 +57,8 @@ def test_bias_residual_and_relu_are_as_one_after_the_other(shape) -> None:
     im2col.convolve(np, plain, first(x), weight, stride, padding, dilation, groups)
     plain = np.moveaxis(plain, 1, -1)
     residual = whole(*plain.shape, seed=3)
-    run = depthwise.convolve if channels == 1 else lambda *args: implicit.convolve(*args, groups)
+    is_small = has_lanes(channels, filters, groups)
+    run = depthwise.convolve if is_small else lambda *args: implicit.convolve(*args, groups)
     for epilogue, wanted in [
         (Epilogue(), plain),
         (Epilogue(bias), plain + bias),
@@ -79,7 +87,11 @@ def test_gradients_write_nothing_beside_them(shape) -> None:
     plain = np.empty_like(first(x), order="C")
     im2col.convolve_back(np, plain, first(g), weight, *steps, groups)
     plain, bias = np.moveaxis(plain, 1, -1), whole(image[-1], seed=3)
-    run = depthwise.convolve_back if channels == 1 else lambda *args: implicit.convolve_back(*args, groups)
+    run = (
+        depthwise.convolve_back
+        if has_lanes(channels, filters, groups)
+        else lambda *args: implicit.convolve_back(*args, groups)
+    )
     for epilogue, wanted in [(Epilogue(), plain), (Epilogue(bias, "relu"), np.maximum(plain + bias, 0))]:
         out, room = guarded(*image)
         run(out, g, weight, epilogue, *steps)
@@ -89,7 +101,7 @@ def test_gradients_write_nothing_beside_them(shape) -> None:
     slopes, around = guarded(*weight.shape)
     sums = np.empty_like(weight)
     im2col.weight_gradient(np, sums, first(x), first(g), *steps, groups)
-    if channels == 1:
+    if has_lanes(channels, filters, groups):
         depthwise.weight_gradient(slopes, x, g, *steps)
     else:
         implicit_weights.weight_gradient(slopes, x, g, *steps, groups)

@@ -96,6 +96,29 @@ def test_groups_that_are_joined_equal_pytorch_in_whole_numbers(dtype) -> None:
             np.testing.assert_array_equal(ours, theirs, err_msg=f"{channels} to {filters} in {groups} groups")
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("members", [2, 4, 8])
+def test_small_groups_equal_pytorch_in_whole_numbers(members, dtype) -> None:
+    """As many filters as channels: lanes of a vector, full and not."""
+    for groups, (size, stride, dilation) in itertools.product(
+        (3, 9), [(3, 1, 1), (3, 2, 1), (5, 1, 1), (3, 1, 2), (1, 1, 1), (2, 2, 1)]
+    ):
+        x, w = (2, members * groups, 13, 11), (members * groups, members, size, size)
+        steps = {"padding": (size // 2,) * 2, "stride": (stride,) * 2, "dilation": (dilation,) * 2}
+        operands = [whole(shape, seed, dtype) for seed, shape in enumerate((x, w, w[:1]))]
+        options = {**steps, "groups": groups}
+        for ours, theirs in zip(run(minidl, *operands, options), run(torch, *operands, options), strict=True):
+            np.testing.assert_array_equal(ours, theirs, err_msg=f"{groups} groups of {members}, {steps}")
+
+
+def test_small_groups_keep_a_nan_to_themselves() -> None:
+    x = np.ones((1, 40, 4, 4), np.float32)
+    x[0, 9] = np.nan
+    found = minidl.conv2d(minidl.tensor(x), minidl.ones(40, 4, 3, 3), groups=10).numpy()
+    assert np.isnan(found[0, 8:12]).all()
+    assert np.isfinite(np.delete(found[0], slice(8, 12), 0)).all()
+
+
 @pytest.mark.usefixtures("exact")
 def test_exact_precision_keeps_a_nan_to_its_group() -> None:
     x = np.ones((1, 8, 4, 4), np.float32)
@@ -119,6 +142,7 @@ def test_bits_do_not_depend_on_the_number_of_threads() -> None:
         ((3, 24, 40, 33), (2, 24, 3, 3), {}),
         ((2, 1, 12, 20, 22), (24, 1, 3, 3, 3), {"padding": (1, 1, 1)}),
         ((3, 24, 30, 33), (48, 4, 3, 3), {"groups": 6}),
+        ((3, 24, 30, 33), (24, 4, 3, 3), {"groups": 6}),
         ((3, 24, 30, 33), (3, 24, 1, 1), {}),
         ((1, 40, 9, 9), (130, 40, 3, 3), {}),
         ((2, 24, 30, 33), (40, 24, 5, 5), {"padding": (2, 2), "stride": (2, 2)}),
@@ -293,6 +317,7 @@ def test_all_estimates_are_shown_and_the_algorithm_taken_comes_first() -> None:
     stem = minidl.conv_algorithms((8, 1, 128, 128), (16, 1, 3, 3))
     assert [next(iter(known)) for known in stem.values()] == ["direct"] * 3
     assert [*minidl.conv_algorithms((1, 8, 9, 9), (8, 1, 3, 3), groups=8)["forward"]] == ["depthwise"]
+    assert [*minidl.conv_algorithms((1, 8, 9, 9), (8, 2, 3, 3), groups=4)["weight"]] == ["depthwise"]
     assert "direct" not in minidl.conv_algorithms((1, 3, 32, 32), (64, 3, 7, 7), stride=2)["input"]
 
 

@@ -92,12 +92,3 @@ def test_something_is_added_before_the_activation(shape) -> None:
     added, out = draw((rows, columns), seed=3), np.full((rows, columns), np.nan, np.float32)
     product(out, x, weight.T, bias, RELU, added=added)
     np.testing.assert_array_equal(out, np.maximum(x @ weight.T + bias + added, 0))
-
-
-def test_panels_of_a_weight_are_kept_until_it_changes() -> None:
-    x, weight = draw((100, 60)), draw((70, 60), seed=1)
-    for _ in range(4):
-        out = np.full((100, 70), np.nan, np.float32)
-        product(out, x, weight.T, weight=weight)
-        np.testing.assert_array_equal(out, x @ weight.T)
-        weight[3] += 1
