@@ -120,8 +120,8 @@ def convolve(
     """The convolution of x (N, *space, C) with weight (K, C / groups, *kernel) to out (N, *windows, K)."""
     if not out.size:
         return
-    if is_pointwise(weight.shape, padding, groups):
-        pointwise.convolve(out, x, weight, epilogue, stride)
+    if is_pointwise(weight.shape, stride, padding, groups):
+        pointwise.convolve(out, x, weight, epilogue)
         return
     if (joined := joined_groups(weight, groups)) > 1:
         weight, groups = joined_weight(weight, groups, joined), groups // joined
@@ -136,8 +136,8 @@ def convolve_back(
     """The adjoint: g (N, *windows, K) spread over an image (N, *space, C)."""
     if not out.size:
         return
-    if is_pointwise(weight.shape, padding, groups):
-        pointwise.convolve_back(out, g, weight, epilogue, stride)
+    if is_pointwise(weight.shape, stride, padding, groups):
+        pointwise.convolve_back(out, g, weight, epilogue)
         return
     if (joined := joined_groups(weight, groups)) > 1:
         weight, groups = joined_weight(weight, groups, joined), groups // joined

@@ -124,8 +124,8 @@ def weight_gradient(
     if not g.size:
         out[...] = 0
         return
-    if is_pointwise(out.shape, padding, groups):
-        pointwise.weight_gradient(out, x, g, stride)
+    if is_pointwise(out.shape, stride, padding, groups) and pointwise.fills_panels(out):
+        pointwise.weight_gradient(out, x, g)
         return
     if (joined := joined_groups(out, groups)) > 1:
         wide = empty(CPU, (len(out), joined * out.shape[1], *out.shape[2:]), out.dtype)
