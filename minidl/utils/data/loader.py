@@ -14,6 +14,7 @@ import contextvars
 import functools
 import itertools
 import warnings
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -207,7 +208,9 @@ class DataLoader:
 
     def _hired(self) -> Workers:
         """New workers."""
-        start = functools.partial(become_worker, self.num_workers, self.seed, self.dataset)
+        start = functools.partial(
+            become_worker, self.num_workers, self.seed, functools.partial(_dataset_of, weakref.ref(self))
+        )
         if not self.has_processes:
             return Workers([None] * self.num_workers, start)
         from minidl.utils.data.processes import WorkerProcess  # multiprocessing takes 10 ms to import
@@ -248,3 +251,8 @@ class DataLoader:
     def _shape(self) -> dict[str, int | None]:
         """What a position has no meaning without."""
         return {"batch_size": self.batch_size, "samples": None if self.is_stream else len(self.dataset)}
+
+
+def _dataset_of(loader: weakref.ref[DataLoader]) -> Any:
+    here = loader()
+    return None if here is None else here.dataset

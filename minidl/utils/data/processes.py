@@ -181,7 +181,7 @@ def _raised(worker: WorkerProcess, kind: str, error: Any, text: str, notes: list
 
 def serve(pipe: Any, dataset: Any, count: int, seed: int, number: int) -> None:
     """Fetch what is asked for until the pipe is closed."""
-    become_worker(count, seed, dataset, number)
+    become_worker(count, seed, lambda: dataset, number)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's affair, which closes the pipe
     set_num_threads(1)  # the processes share the cores already
     threading.Thread(target=_end_with_parent, daemon=True).start()

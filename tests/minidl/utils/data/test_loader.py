@@ -215,6 +215,15 @@ def test_persistent_workers_stay_until_the_loader_goes() -> None:
     assert threads_end()
 
 
+def test_a_data_set_that_knows_its_loader_does_not_keep_its_threads() -> None:
+    data = Squares()
+    data.loader = DataLoader(data, batch_size=4, num_workers=2, persistent_workers=True)
+    assert len(values(data.loader)) == 23
+    del data
+    gc.collect()
+    assert threads_end()
+
+
 def test_a_waiting_thread_does_not_keep_the_last_batch() -> None:
     class Arrays(Squares):
         def __getitem__(self, index: int) -> np.ndarray:
