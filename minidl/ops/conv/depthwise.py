@@ -44,7 +44,8 @@ from minidl.device.dtypes import DType
 from minidl.device.lines import clear_line
 from minidl.device.vectors import lanes, lanes_of
 from minidl.ops.conv.epilogue import Epilogue
-from minidl.ops.conv.regions import Way, backward_way, calls_for, forward_way, in_three_dims, space_of
+from minidl.ops.conv.regions import Way, backward_way, calls_for, forward_way
+from minidl.ops.conv.volumes import in_three, space_of
 from minidl.ops.windows import Sizes
 
 COST = 4  # a product takes as long as so many operations of a matrix product
@@ -71,7 +72,7 @@ def plan(
     members: int = 1,
 ) -> Plan:  # fmt: skip
     """Sort out phases and vectors, and count the work."""
-    kernel, *steps = in_three_dims(kernel, stride, padding, dilation)
+    kernel, *steps = in_three(kernel, stride, padding, dilation)
     way = (backward_way if is_back else forward_way)(kernel, *steps)
     pixels, results, channels = space_of(x), space_of(out), x[-1]
     sizes = (channels, *pixels, *results, *kernel, *way.in_step, *way.out_step)

@@ -48,15 +48,14 @@ from minidl.ops.conv.regions import (
     calls_for,
     forward_way,
     ground_of,
-    in_three_dims,
     list_taps,
     list_windows,
     region_of,
-    space_of,
     units_of,
     windows_of,
     work,
 )
+from minidl.ops.conv.volumes import in_three, space_of
 from minidl.ops.windows import Sizes
 
 CHUNK_BYTES = 128 << 10  # of the pixels and results of a chunk
@@ -87,7 +86,7 @@ def plan(
     dtype: DType,
 ) -> Plan:  # fmt: skip
     """Cut the windows into regions and chunks."""
-    kernel, *steps = in_three_dims(kernel, stride, padding, dilation)
+    kernel, *steps = in_three(kernel, stride, padding, dilation)
     way = (backward_way if is_back else forward_way)(kernel, *steps)
     images, channels, filters, results = x[0], x[-1] // groups, out[-1] // groups, space_of(out)
     ground = ground_of(way, images, space_of(x), results, filters, tile_rows(2))

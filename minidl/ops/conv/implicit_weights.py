@@ -41,15 +41,14 @@ from minidl.ops.conv.regions import (
     calls_for,
     forward_way,
     ground_of,
-    in_three_dims,
     list_taps,
     list_windows,
     region_of,
-    space_of,
     units_of,
     windows_of,
     work,
 )
+from minidl.ops.conv.volumes import in_three, space_of
 from minidl.ops.windows import Sizes
 
 CHUNK_BYTES = 64 << 10  # of the pixels of a chunk of windows
@@ -78,7 +77,7 @@ def plan(
     x: Sizes, g: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int, dtype: DType
 ) -> Plan:
     """Cut windows into regions, chunks and pieces, and filters into shares of whole panels."""
-    kernel, *steps = in_three_dims(kernel, stride, padding, dilation)
+    kernel, *steps = in_three(kernel, stride, padding, dilation)
     way, images, channels, filters = forward_way(kernel, *steps), x[0], x[-1] // groups, g[-1] // groups
     ground = ground_of(way, images, space_of(x), space_of(g), filters, TILE_WINDOWS)
     used = ground.regions[ground.regions[:, TAPS::PER_DIM].prod(1) > 0]

@@ -24,6 +24,7 @@ import numpy as np
 
 from minidl.core import Array
 from minidl.device import CPU, empty, inline
+from minidl.ops.conv.volumes import space_of
 from minidl.ops.windows import Sizes
 
 # A region along one dimension: results out + out_step·u, u < count, see the pixels seen + seen_step·u + tap_step·t,
@@ -125,18 +126,6 @@ def _stretches(line: Line, place: int, pixels: int, results: int, in_step: int, 
         at = int(seen[u]) + low * line.step if used else 0
         yield np.array((line.start + u * out_step, out_step, stop - u, at, in_step if used else 0, place + low,
                         used, line.step))  # fmt: skip
-
-
-def in_three_dims(kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> tuple[Sizes, Sizes, Sizes, Sizes]:
-    """A convolution over volumes that does the same: dimensions that are not there have length 1."""
-    lead = 3 - len(kernel)
-    ones = (1,) * lead
-    return ones + kernel, ones + stride, (0,) * lead + padding, ones + dilation
-
-
-def space_of(shape: Sizes) -> Sizes:
-    """The three lengths of images (N, *space, C)."""
-    return (1,) * (5 - len(shape)) + shape[1:-1]
 
 
 class Ground(NamedTuple):

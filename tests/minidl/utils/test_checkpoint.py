@@ -45,6 +45,20 @@ def test_gradients_are_the_same_to_the_last_bit(run) -> None:
         np.testing.assert_array_equal(ours, plain)
 
 
+def test_segments_that_part_what_runs_as_one_have_the_bits_of_their_parts() -> None:
+    """Three segments end between a norm and its GELU."""
+
+    def in_parts(net, x):
+        layers = list(net)
+        for part in (layers[:3], layers[3:6], layers[6:]):
+            x = nn.Sequential(*part)(x)
+        return x
+
+    parted = gradients(network(), lambda net, x: checkpoint_sequential(net, 3, x))
+    for ours, plain in zip(parted, gradients(network(), in_parts), strict=True):
+        np.testing.assert_array_equal(ours, plain)
+
+
 class Residual(nn.Module):
     """Checkpoints inside of a module, where cheap ops wait for the ones behind them."""
 
