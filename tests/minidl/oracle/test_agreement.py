@@ -7,7 +7,14 @@ import pytest
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
 from docs.reference.agreement import PAGE  # noqa: E402 - they need PyTorch
-from tests.minidl.oracle.excuses import SAMPLES, SLACK, VALUES_ONLY, WRONG_CALLS, Sample  # noqa: E402
+from tests.minidl.oracle.excuses import (  # noqa: E402
+    SAMPLES,
+    SLACK,
+    VALUES_ONLY,
+    WRONG_CALLS,
+    Sample,
+    optimizer_excuse,
+)
 from tests.minidl.oracle.modules import judge_module, shared_modules  # noqa: E402
 from tests.minidl.oracle.optimizers import judge_optimizer, name_of, shared_optimizers  # noqa: E402
 from tests.minidl.oracle.pytorch import module_db, op_db, optim_db  # noqa: E402
@@ -34,6 +41,13 @@ def test_layers_agree(info) -> None:
 def test_optimizers_agree(info) -> None:
     """All settings; the list is short."""
     assert judge_optimizer(info).failed == []
+
+
+def test_optimizers_have_many_settings_and_wrong_ones() -> None:
+    wrong = [bad.optimizer_error_input.desc for info in OPTIMIZERS
+             for bad in info.optim_error_inputs_func(device="cpu", dtype=torch.float64)]  # fmt: skip
+    assert sum(len(info.optim_inputs_func(device="cpu")) for info in OPTIMIZERS) > 60
+    assert len([desc for desc in wrong if not optimizer_excuse(desc)]) > 70
 
 
 def test_the_list_of_optimizers_is_the_one_that_is_known() -> None:
