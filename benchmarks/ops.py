@@ -19,6 +19,7 @@ class OpCase:
     title: str
     call: Callable[..., Any]  # (lib, functional, *tensors)
     shapes: tuple[Shape, ...]
+    images: int = 1  # how many arguments are images; those behind them are weights
 
     def draw(self) -> list[Any]:
         rng = np.random.default_rng(0)
@@ -67,14 +68,16 @@ OPS = [
     OpCase("interpolate", "nearest ×2, 8×32×64²",
            lambda lib, F, x: F.interpolate(x, scale_factor=2), ((8, 32, 64, 64),)),
     OpCase("cat", "cat of 2×16 channels, 8×128²",
-           lambda lib, F, x, y: lib.cat([x, y], 1), ((8, 16, 128, 128), (8, 16, 128, 128))),
-    OpCase("mul", "mul by a channel, 8×32×128²", lambda lib, F, x, y: x * y, ((8, 32, 128, 128), (8, 32, 1, 1))),
-    OpCase("mul", "mul by a map, 8×32×128²", lambda lib, F, x, y: x * y, ((8, 32, 128, 128), (8, 1, 128, 128))),
+           lambda lib, F, x, y: lib.cat([x, y], 1), ((8, 16, 128, 128), (8, 16, 128, 128)), images=2),
+    OpCase("mul", "mul by a channel, 8×32×128²",
+           lambda lib, F, x, y: x * y, ((8, 32, 128, 128), (8, 32, 1, 1)), images=2),
+    OpCase("mul", "mul by a map, 8×32×128²",
+           lambda lib, F, x, y: x * y, ((8, 32, 128, 128), (8, 1, 128, 128)), images=2),
     OpCase("relu", "relu of (N, H, W, C) seen as images, 8×32×128²",
            lambda lib, F, x: F.relu(x.permute(0, 3, 1, 2)), ((8, 128, 128, 32),)),
     OpCase("amax", "amax of each channel, 8×32×128²", lambda lib, F, x: x.amax((0, 2, 3)), ((8, 32, 128, 128),)),
     OpCase("sum", "sum of each channel, 8×32×128²", lambda lib, F, x: x.sum((0, 2, 3)), ((8, 32, 128, 128),)),
-    OpCase("add", "add, 8×32×128²", lambda lib, F, x, y: x + y, ((8, 32, 128, 128), (8, 32, 128, 128))),
+    OpCase("add", "add, 8×32×128²", lambda lib, F, x, y: x + y, ((8, 32, 128, 128), (8, 32, 128, 128)), images=2),
     OpCase("add", "add of 16 numbers", lambda lib, F, x, y: x + y, ((16,), (16,))),
     OpCase("sum", "sum, 8×32×128²", lambda lib, F, x: x.sum(), ((8, 32, 128, 128),)),
 ]  # fmt: skip

@@ -134,10 +134,9 @@ def op_step(lib: Any, case: OpCase, *, backward: bool, channels_last: bool = Fal
             return minidl.Tensor.of(LAYOUTS["channels last"](tensor.array))
         return tensor.to(memory_format=lib.channels_last)
 
-    image, *weights = map(lib.tensor, case.draw())
-    if lib is not minidl:  # whose layers keep their weights as they are
-        weights = list(map(laid_out, weights))
-    tensors = [t.requires_grad_(backward) for t in (laid_out(image), *weights)]
+    drawn = list(map(lib.tensor, case.draw()))
+    laid = case.images if lib is minidl else len(drawn)  # our layers keep their weights as they are
+    tensors = [t.requires_grad_(backward) for t in (*map(laid_out, drawn[:laid]), *drawn[laid:])]
     result = case.call(lib, lib.nn.functional, *tensors)
     ones = laid_out(lib.tensor(np.ones(tuple(result.shape), np.float32)))
 
