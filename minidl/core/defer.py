@@ -23,6 +23,7 @@ from minidl.core.origin import refresh
 from minidl.core.spec import Spec
 from minidl.core.tape import is_recording, set_recording
 from minidl.core.tensor import Tensor, _new
+from minidl.core.versions import memory_of
 from minidl.device import Array, Device
 from minidl.device.dtypes import DType
 
@@ -187,11 +188,7 @@ def _looks_at(t: Tensor, changing: tuple[Array, ...]) -> bool:
     """Whether `t`, computed or not, depends on memory that is about to change."""
     if type(t) is Waiting:
         return any(_looks_at(i, changing) for i in t.asked.inputs)
-    return any(_owner(t.array) is _owner(a) for a in changing)
-
-
-def _owner(array: Array) -> Array:
-    return array if array.base is None else array.base
+    return any(memory_of(t.array) is memory_of(a) for a in changing)
 
 
 registry.functions["settle"] = settle  # for layers below this one

@@ -25,7 +25,9 @@ class Recipe(NamedTuple):
     node: Node
 
 
-LEAST_BYTES = 1 << 18  # smaller results are kept: to start their op once more takes longer than the op
+# Smaller results are kept: U-Net 16 on 8×1×128² takes 7 % less time so (151 MiB at its peak instead of 123), DenseNet
+# 7 %. Larger ones cost memory that is missed: U-Net 32 on 2×1×256² 313 MiB instead of 265, for 1 % of the time.
+LEAST_BYTES = 1 << 23
 
 
 def recipe_or_value(value: Tensor, node: Node) -> Tensor | Recipe:

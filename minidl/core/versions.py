@@ -11,9 +11,8 @@ import itertools
 import weakref
 from collections.abc import Iterable
 from dataclasses import dataclass
+from mmap import mmap
 from typing import Any
-
-import numpy as np
 
 from minidl.device import Array
 
@@ -38,7 +37,7 @@ _changes: dict[int, Change] = {}
 
 def memory_of(array: Array) -> Array:
     """The array that owns the memory of `array`: itself, or what it is a view of."""
-    while (base := array.base) is not None and hasattr(base, "dtype"):
+    while (base := array.base) is not None and type(base) is not mmap and hasattr(base, "dtype"):
         array = base
     return array
 
@@ -69,11 +68,8 @@ def _forget(key: int, _memory: weakref.ref[Any]) -> None:
 
 def last_change(array: Array) -> int:
     """The tick of the last change of the memory of `array`; 0 if there was none."""
-    memory = base = array.base
-    if base is None:
-        memory = array
-    elif type(base) is not np.ndarray or base.base is not None:  # not a block of the pool, where it ends
-        memory = memory_of(array)
+    base = array.base
+    memory = array if base is None or type(base) is mmap else memory_of(array)  # most lie in the arena
     change = _changes.get(id(memory))
     return 0 if change is None else change.tick
 

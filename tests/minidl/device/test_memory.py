@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import mmap
 import threading
+from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import minidl
 from minidl.device import CPU, empty
-from minidl.device.memory import ALIGNMENT, LEAST_BYTES, SMALL_BYTES, WASTE, Pool, release_memory
+from minidl.device.memory import LEAST_BYTES, PAGE, SEGMENT_BYTES, Arena, release_memory
+from minidl.device.vectors import CACHE_LINE
 
-FLOAT = np.dtype(np.float32)
+FLOAT, BYTES = np.dtype(np.float32), np.dtype(np.uint8)
 SHAPE = (4, 8, 64, 64)
 
 
@@ -41,16 +45,66 @@ def test_a_block_is_kept_while_any_view_of_it_lives() -> None:
     assert address(empty(CPU, SHAPE, FLOAT)) == place
 
 
-def test_a_small_request_may_take_a_larger_block_and_a_large_one_may_not() -> None:
-    large = empty(CPU, (SMALL_BYTES // 2,), FLOAT)
-    place = address(large)
-    del large
-    small = empty(CPU, (SMALL_BYTES // 4,), FLOAT)
-    assert address(small) == place
-    assert address(empty(CPU, (SMALL_BYTES // 4,), FLOAT)) != place  # not while it is in use
-    del small
-    assert address(empty(CPU, (SMALL_BYTES // 4 // WASTE,), FLOAT)) != place  # eight times as large
-    assert address(empty(CPU, (SMALL_BYTES // 4 + 64,), FLOAT)) != place
+def test_idle_neighbours_grow_together_and_the_smallest_range_that_fits_is_taken() -> None:
+    arena = Arena()
+    arrays = [arena.array((PAGE * n,), BYTES, PAGE * n) for n in (3, 5, 2, 4, 1)]
+    places = [address(a) for a in arrays]
+    arrays[0] = arrays[1] = arrays[3] = None  # idle: 8 pages, and 4 behind those of the third
+    assert address(arena.array((PAGE * 4,), BYTES, PAGE * 4)) == places[3]
+    eight = arena.array((PAGE * 7 + 1,), BYTES, PAGE * 7 + 1)
+    assert address(eight) == places[0]
+    assert len(arena.segments) == 1
+
+
+def test_ranges_never_overlap_and_none_is_lost() -> None:
+    arena, draw = Arena(), np.random.default_rng(0)
+    alive: list[np.ndarray] = []
+    for _ in range(3000):
+        if alive and draw.random() < 0.52:
+            alive.pop(int(draw.integers(len(alive))))
+        else:
+            size = int(draw.integers(1, SEGMENT_BYTES // (4 if draw.random() < 0.9 else 1) * 2))
+            alive.append(arena.array((size,), BYTES, size))
+        spans = sorted((address(a), address(a) + a.nbytes) for a in alive)
+        assert all(end <= begin for (_, end), (begin, _) in pairwise(spans))
+    alive.clear()
+    arena.release()
+    assert not arena.segments
+    assert not arena.idle
+
+
+def test_a_larger_array_than_a_segment_has_its_own() -> None:
+    arena = Arena()
+    array = arena.array((SEGMENT_BYTES + 1,), BYTES, SEGMENT_BYTES + 1)
+    array[-1] = 1
+    other = arena.array((5,), BYTES, 5)
+    assert len(arena.segments) == 2
+    del array
+    arena.release()
+    assert len(arena.segments) == 1
+    assert other.size == 5
+
+
+def test_released_memory_of_a_segment_in_use_goes_back_and_can_be_used_again() -> None:
+    arena = Arena()
+    kept, gone = (arena.array((8 << 20,), BYTES, 8 << 20) for _ in range(2))
+    kept[:], gone[:] = 1, 2
+    held = resident()
+    del gone
+    arena.release()
+    if hasattr(mmap, "MADV_DONTNEED") and held:
+        assert resident() < held - (4 << 20)
+    again = arena.array((8 << 20,), BYTES, 8 << 20)
+    again[:] = 3
+    assert (kept == 1).all()
+
+
+def resident() -> int:
+    """Bytes that this process has in memory; 0 where the system does not tell."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
+    except OSError:
+        return 0
 
 
 def test_a_result_outlives_the_arrays_that_come_after() -> None:
@@ -63,7 +117,7 @@ def test_a_result_outlives_the_arrays_that_come_after() -> None:
 
 def test_large_arrays_begin_a_cache_line() -> None:
     for length in (LEAST_BYTES, LEAST_BYTES + 4, 1_000_003):
-        assert address(empty(CPU, (length,), FLOAT)) % ALIGNMENT == 0
+        assert address(empty(CPU, (length,), FLOAT)) % CACHE_LINE == 0
 
 
 def test_channels_last_memory_lies_so() -> None:
@@ -72,14 +126,15 @@ def test_channels_last_memory_lies_so() -> None:
     assert array.transpose(0, 2, 3, 1).flags.c_contiguous
 
 
-@pytest.mark.parametrize("unit", [1_000_000, 100_000])
-def test_idle_blocks_make_room_for_other_sizes(unit: int) -> None:
-    """Sizes of blocks are up to an eighth larger than asked, and the pool holds another eighth, or 16 MiB."""
-    pool = Pool()
-    for number in range(1, 50):
-        pool.lend(number * unit)
-    held = sum(size * len(blocks) for size, blocks in pool.blocks.items())
-    assert held <= max(1.125 * 49 * unit * 1.125, 1 << 24)
+def test_a_step_done_again_asks_for_no_more_memory() -> None:
+    """Sizes of one step come again in the next, where others came between them."""
+    arena = Arena()
+    for _ in range(4):
+        layers = [arena.array((n,), BYTES, n) for n in (9_000_000, 5_000_000, 7_000_000, 300_000, 2_000_000)]
+        while layers:
+            layers.pop()
+            arena.array((1_000_000 * (1 + len(layers)),), BYTES, 1_000_000 * (1 + len(layers)))
+    assert sum(map(len, arena.segments.values())) <= SEGMENT_BYTES
 
 
 def test_two_threads_never_share_a_block() -> None:
