@@ -14,7 +14,7 @@ from benchmarks.networks import NETWORKS, Network
 from benchmarks.sides import Step, Trainer
 from minidl.core.tape import Call, launching
 
-Kind = tuple[str, str]  # an op and the shapes that it met
+Kind = tuple[str, str, int]  # an op, the shapes that it met, and their bytes: what it must read and write at least
 WHAT = ("train", "infer", "one")
 
 
@@ -32,13 +32,14 @@ def main() -> int:
     whole, kernels = profile(_step(network, args.what), args.rounds)
     inside = sum(map(sum, kernels.values()))
     print(f"{network.title}, {args.what}: {1e3 * whole:.2f} ms, in kernels {1e3 * inside:.2f} ms")
-    lines: dict[str, list[float]] = defaultdict(lambda: [0, 0.0])
-    for (name, shapes), seconds in kernels.items():
+    lines: dict[str, list[float]] = defaultdict(lambda: [0, 0.0, 0])
+    for (name, shapes, size), times in kernels.items():
         line = lines[f"{name} {shapes}" if args.shapes else name]
-        line[0] += len(seconds)
-        line[1] += sum(seconds)
-    for name, (calls, seconds) in sorted(lines.items(), key=lambda line: -line[1][1])[: args.most]:
-        print(f"{1e3 * seconds:8.3f} ms {seconds / whole:6.1%} {calls:5.0f}×  {name}")
+        for i, more in enumerate((len(times), sum(times), len(times) * size)):
+            line[i] += more
+    for name, (calls, seconds, moved) in sorted(lines.items(), key=lambda line: -line[1][1])[: args.most]:
+        rate = 1e-9 * moved / seconds
+        print(f"{1e3 * seconds:8.3f} ms {seconds / whole:6.1%} {calls:5.0f}× {rate:6.1f} GB/s  {name}")
     return 0
 
 
@@ -77,7 +78,7 @@ def profile(step: Step, rounds: int) -> tuple[float, dict[Kind, list[float]]]:
 def _kind(call: Call) -> Kind:
     results: tuple[Any, ...] = call.out if isinstance(call.out, tuple) else (call.out,)
     into, out = ([f"{'×'.join(map(str, a.shape))}" for a in arrays] for arrays in (call.inputs, results))
-    return call.op.name, f"{', '.join(into)} -> {', '.join(out)}"
+    return call.op.name, f"{', '.join(into)} -> {', '.join(out)}", sum(a.nbytes for a in (*call.inputs, *results))
 
 
 if __name__ == "__main__":

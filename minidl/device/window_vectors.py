@@ -1,4 +1,4 @@
-"""The largest numbers, or the sums, of all pixels of a window, channels side by side in vectors.
+"""The largest numbers, or the sums, of all pixels of a window, channels side by side in vectors; and the way back.
 
 The pixels of a window lie on a grid of three dimensions: `counts` of them, `steps` apart, the first one at `pixel`. For
 each vector of channels the loop over the grid runs with its result in registers. (With the loop over channels inside,
@@ -9,7 +9,7 @@ long.)
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -46,14 +46,10 @@ def _over_grid(builder: Any, pixel: Any, counts: Any, steps: Any, values: list[A
 Loop = Callable[[list[Any], Callable[[Any, list[Any]], list[Any]]], list[Any]]
 
 
-def _for_grid(builder: Any, pixel: Any, counts: Any, steps: Any, use: Callable[[Loop], None]) -> None:
-    """use(loop), where loop(values, body) is values = body(p, values) for every pixel p; unrolled for small squares."""
-    _choose(builder, pixel, counts, steps, use, [2, 3])
-
-
-def _choose(
-    builder: Any, pixel: Any, counts: Any, steps: Any, use: Callable[[Loop], None], sides: list[int]
+def _for_grid(
+    builder: Any, pixel: Any, counts: Any, steps: Any, use: Callable[[Loop], None], sides: Sequence[int] = (2, 3)
 ) -> None:  # fmt: skip
+    """use(loop), where loop(values, body) is values = body(p, values) for every pixel p; unrolled for such squares."""
     if not sides:
         use(lambda values, body: _over_grid(builder, pixel, counts, steps, values, body))
         return
@@ -70,7 +66,7 @@ def _choose(
             ]
             use(lambda values, body: functools.reduce(lambda found, p: body(p, found), pixels, values))
         with other:
-            _choose(builder, pixel, counts, steps, use, others)
+            _for_grid(builder, pixel, counts, steps, use, others)
 
 
 def for_vectors(builder: Any, vector: Any, channels: Any, work: Callable[[Any, Any], None]) -> None:
@@ -157,6 +153,57 @@ def _write_integers(builder: Any, value: Any, pointer: Any, mask: Any, size: int
     builder.call(function, [value, where, ir.Constant(ir.IntType(32), size), mask])
 
 
+def _read_integers(builder: Any, kind: Any, pointer: Any, mask: Any, size: int) -> Any:
+    from llvmlite import ir
+    from numba.core import cgutils
+
+    where = builder.bitcast(pointer, kind.as_pointer())
+    if mask is None:
+        return builder.load(where, align=size)
+    function = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(kind, [where.type, ir.IntType(32), mask.type, kind]),
+        f"llvm.masked.load.v{kind.count}i{8 * size}.p0",
+    )  # fmt: skip
+    return builder.call(function, [where, ir.Constant(ir.IntType(32), size), mask, ir.Constant(kind, None)])
+
+
+def _emit_spread(
+    typing_context: Any, gx: Any, at: Any, g: Any, place: Any, image: Any, here: Any, window: Any, counts: Any,
+    steps: Any, channels: Any,
+) -> Any:  # fmt: skip
+    from llvmlite import ir
+    from numba.core import cgutils, types
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        _, at, _, _, image, here, window, counts, steps, channels = args
+        vector, size = vector_type(g), place.dtype.bitwidth // 8
+        places = ir.VectorType(ir.IntType(8 * size), vector.count)
+        slopes, numbers, wheres = (
+            data_pointer(context, builder, kind, args[i]) for kind, i in ((gx, 0), (g, 2), (place, 3))
+        )
+        counts, steps = (cgutils.unpack_tuple(builder, t, 3) for t in (counts, steps))
+        own = splat(builder, places, here if size == 8 else builder.trunc(here, places.element))
+
+        def work(loop: Loop, c: Any, mask: Any) -> None:
+            def see(w: Any, values: list[Any]) -> list[Any]:
+                index = [builder.add(builder.mul(builder.add(image, w), channels), c)]
+                won = builder.icmp_signed(
+                    "==", _read_integers(builder, places, builder.gep(wheres, index), mask, size), own
+                )
+                gradient = read(builder, vector, builder.gep(numbers, index), mask)
+                return [builder.fadd(values[0], builder.select(won, gradient, zeros(vector)))]
+
+            (total,) = loop([zeros(vector)], see)
+            write(builder, total, builder.gep(slopes, [builder.add(at, c)]), mask)
+
+        use = functools.partial(for_vectors, builder, vector, channels)
+        _for_grid(builder, window, counts, steps, lambda loop: use(functools.partial(work, loop)), (1, 2))
+        return context.get_dummy_value()
+
+    grid = cast(Any, types).UniTuple(types.intp, 3)
+    return types.void(gx, types.intp, g, place, *[types.intp] * 3, grid, grid, types.intp), code
+
+
 def _emit_sum(
     typing_context: Any, out: Any, at: Any, x: Any, image: Any, pixel: Any, counts: Any, steps: Any, channels: Any,
     count: Any,
@@ -220,3 +267,14 @@ def window_mean(
     for p in _grid(pixel, counts, steps):
         out[at : at + channels] += x[(image + p) * channels : (image + p + 1) * channels]
     out[at : at + channels] /= count
+
+
+@intrinsic(_emit_spread)
+def window_spread(
+    gx: Any, at: int, g: Any, place: Any, image: int, here: int, window: int, counts: Three, steps: Three, channels: int
+) -> None:
+    """gx[at + c] = the sum of g[(image + w) * channels + c] over the windows w of a grid whose place is `here`."""
+    gx[at : at + channels] = 0
+    for w in _grid(window, counts, steps):
+        there = slice((image + w) * channels, (image + w + 1) * channels)
+        gx[at : at + channels] += np.where(place[there] == here, g[there], 0)

@@ -14,7 +14,7 @@ import numpy as np
 
 from minidl.core import Array
 from minidl.device import inline, kernel
-from minidl.device.window_vectors import window_max, window_mean
+from minidl.device.window_vectors import window_max, window_mean, window_spread
 from minidl.ops.windows import Sizes
 
 FLOATS = ("float32", "float64")
@@ -94,7 +94,6 @@ def spread_maxima(begin: int, end: int, gx: Array, g: Array, place: Array, shape
     depth, height, width, rows_d, rows_h, rows_w = shape[0], shape[1], shape[2], shape[3], shape[4], shape[5]
     kd, kh, kw, sd, sh, sw = shape[6], shape[7], shape[8], shape[9], shape[10], shape[11]
     pd, ph, pw, dd, dh, dw = shape[12], shape[13], shape[14], shape[15], shape[16], shape[17]
-    zero = g.dtype.type(0)
     first_q, end_q = _windows(width, sw, pw, (kw - 1) * dw, rows_w)
     for unit in range(begin, end):
         i = unit % height
@@ -102,19 +101,13 @@ def spread_maxima(begin: int, end: int, gx: Array, g: Array, place: Array, shape
         image = unit // (height * depth) * rows_d * rows_h * rows_w
         first_d, end_d = _first_window(z, sd, pd, (kd - 1) * dd), _end_window(z, sd, pd, rows_d)
         first_r, end_r = _first_window(i, sh, ph, (kh - 1) * dh), _end_window(i, sh, ph, rows_h)
+        first_row = (first_d * rows_h + first_r) * rows_w
         for j in range(width):
-            here = place.dtype.type((z * height + i) * width + j)
-            at = (unit * width + j) * channels
-            into = gx[at : at + channels]
-            for c in range(channels):
-                into[c] = zero
-            for d in range(first_d, end_d):
-                for r in range(first_r, end_r):
-                    for q in range(first_q[j], end_q[j]):
-                        window = (image + (d * rows_h + r) * rows_w + q) * channels
-                        gradient, winner = g[window : window + channels], place[window : window + channels]
-                        for c in range(channels):
-                            into[c] += gradient[c] if winner[c] == here else zero
+            counts = (max(0, end_d - first_d), max(0, end_r - first_r), max(0, end_q[j] - first_q[j]))
+            window_spread(
+                gx, (unit * width + j) * channels, g, place, image, (z * height + i) * width + j,
+                first_row + first_q[j], counts, (rows_h * rows_w, rows_w, 1), channels,
+            )  # fmt: skip
 
 
 @kernel("T[::1], const T[::1], const T[::1], const int64[::1], intp", T=FLOATS)
