@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from minidl.core import Tensor, recording
+from minidl.core import Tensor
+from minidl.core.versions import note_change
 from minidl.device import Device
 from minidl.device.dtypes import DType
 from minidl.errors import ArgumentError, ShapeError
@@ -106,8 +107,9 @@ class _BatchNorm(_Affine):
     def _share_of_this_batch(self) -> float:
         """Count one batch more; the momentum that it enters with."""
         if self.num_batches_tracked is not None:
-            with recording(False):
-                self.num_batches_tracked.add_(1)
+            count = self.num_batches_tracked.array
+            count += 1  # no step of any tape: `add_` takes five times as long
+            note_change(count, "add_")
             if self.momentum is None:
                 return 1.0 / int(self.num_batches_tracked)
         return self.momentum or 0.0

@@ -9,6 +9,7 @@ SiLU, not to compute them again, gained nothing: a step of an MBConv net took 11
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from minidl.core import AlikeOp, Array, Grads, Node, Spec, Tensor, UpdateOp, is_recording
@@ -286,6 +287,14 @@ class MoveTowards(UpdateOp):
     ) -> None:
         for running, new in zip(out, (mean, var * correction), strict=True):
             running += momentum * (new - running)
+
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        return super().cpu_takes(arrays, params) and all(a.dtype == arrays[0].dtype for a in arrays)
+
+    @staticmethod
+    def cpu(out: tuple[Array, Array], mean: Array, var: Array, *, momentum: float, correction: float) -> None:
+        cpu.move_towards(0, mean.size, *out, mean, var, momentum, correction)
 
 
 def batch_norm(

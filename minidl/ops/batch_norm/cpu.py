@@ -101,3 +101,14 @@ def _finish(
         scale = rstd * weight[c]
         for at in range(c, width, channels):
             lanes[0, 0, at], lanes[0, 1, at] = -scale * rstd * rstd * moment / count, -scale * total / count
+
+
+@kernel("T[::1], T[::1], const T[::1], const T[::1], T, T", T=FLOATS)
+def move_towards(
+    begin: int, end: int, running_mean: Array, running_var: Array, mean: Array, var: Array, momentum: float,
+    correction: float,
+) -> None:  # fmt: skip
+    """Running statistics a step towards those of a batch."""
+    for c in range(begin, end):
+        running_mean[c] += momentum * (mean[c] - running_mean[c])
+        running_var[c] += momentum * (var[c] * correction - running_var[c])
