@@ -15,13 +15,14 @@ import numpy as np
 
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor, is_recording
 from minidl.device import CPU, numba_enabled, parallel
+from minidl.device.dtypes import accumulator
 from minidl.errors import DTypeError, MinidlError, ShapeError
 from minidl.ops.compare import ne
-from minidl.ops.each import SMALL
 from minidl.ops.indexing import where
 from minidl.ops.nll import Nll, OfClasses, survey
 from minidl.ops.reduce import mean
 from minidl.ops.reduce import sum as sum_
+from minidl.ops.reduce_loops import row_totals
 from minidl.ops.softmax import log_softmax, softmax
 from minidl.ops.softmax_loops import cross_entropy_rows, cross_entropy_slope_rows
 
@@ -31,8 +32,9 @@ __all__ = ["cross_entropy", "nll_loss", "reduce_loss"]
 class CrossEntropy(OfClasses):
     """weight[t] * (log(sum(exp(x))) - x[t]) of each place, 0 where t is ignored; and what that is made of.
 
-    Those are the largest x and log(sum(exp(x - largest))), apart: their sum would be rounded to the last digit of the
-    largest, and a loss of 1e-4 beside logits of 10 would keep two digits.
+    With a `share` it is so much of the sum of all places instead of each for itself. What losses are made of are the
+    largest x and log(sum(exp(x - largest))), apart: their sum would be rounded to the last digit of the largest, and a
+    loss of 1e-4 beside logits of 10 would keep two digits.
     """
 
     name = "cross_entropy"
@@ -40,16 +42,19 @@ class CrossEntropy(OfClasses):
     images = ("x",)
 
     @staticmethod
-    def infer(x: Spec, target: Spec, weight: Spec, *, ignore_index: int, smoothing: float) -> tuple[Spec, Spec, Spec]:
+    def infer(
+        x: Spec, target: Spec, weight: Spec, *, ignore_index: int, smoothing: float, share: float | None
+    ) -> tuple[Spec, Spec, Spec]:
         places = x.with_shape(*target.shape)
-        return places, places, places
+        return places if share is None else x.with_shape(), places, places
 
     @staticmethod
     def reference(
         xp: Any, out: tuple[Array, Array, Array], x: Array, target: Array, weight: Array,
-        *, ignore_index: int, smoothing: float,
+        *, ignore_index: int, smoothing: float, share: float | None,
     ) -> None:  # fmt: skip
-        loss, top, level = out
+        total, top, level = out
+        loss = total if share is None else xp.empty(target.shape, x.dtype)
         top[...] = x.max(axis=1)
         level[...] = xp.log(xp.exp(x - xp.expand_dims(top, 1)).sum(axis=1))
         kept = target != ignore_index
@@ -62,14 +67,20 @@ class CrossEntropy(OfClasses):
             loss *= 1 - smoothing
             loss += even * smoothing
         loss *= kept
+        if share is not None:
+            total[...] = xp.sum(loss, dtype=accumulator(x.dtype)) * share
 
     @staticmethod
     def cpu(
-        out: tuple[Array, Array, Array], x: Array, target: Array, weight: Array, *, ignore_index: int, smoothing: float
-    ) -> None:
-        places = [a.reshape(-1) for a in out]
-        parallel(cross_entropy_rows, target.size, *places, x.reshape(-1), target.reshape(-1), weight, ignore_index,
-                 smoothing)  # fmt: skip
+        out: tuple[Array, Array, Array], x: Array, target: Array, weight: Array,
+        *, ignore_index: int, smoothing: float, share: float | None,
+    ) -> None:  # fmt: skip
+        total, top, level = out
+        loss = total.reshape(-1) if share is None else np.empty(target.size, x.dtype)
+        parallel(cross_entropy_rows, target.size, loss, top.reshape(-1), level.reshape(-1), x.reshape(-1),
+                 target.reshape(-1), weight, ignore_index, smoothing)  # fmt: skip
+        if share is not None:
+            total[...] = row_totals(loss, 1)[0] * share
 
     @staticmethod
     def vjp(node: Node, g: Any) -> Grads:
@@ -77,8 +88,8 @@ class CrossEntropy(OfClasses):
         if not is_recording():
             made = CrossEntropyGrad.apply(g[0], x, target, weight, top.detach(), level.detach(), **node.params)
             return made, None, None
-        kept, smoothing = ne(target, node.params["ignore_index"]), node.params["smoothing"]
-        classes, g = where(kept, target, 0), where(kept, g[0], 0.0)
+        kept, smoothing, share = ne(target, node.params["ignore_index"]), node.params["smoothing"], node.params["share"]
+        classes, g = where(kept, target, 0), where(kept, g[0] if share is None else g[0] * share, 0.0)
         hit = (g * weight[classes] * (1 - smoothing)).unsqueeze(1)
         even = g.unsqueeze(1) * (smoothing / x.shape[1]) * _along(weight, x, 1)
         return softmax(x, 1) * (hit + sum_(even, 1, keepdim=True)) - _one_hot(classes, x) * hit - even, None, None
@@ -92,15 +103,17 @@ class CrossEntropyGrad(Op):
 
     @staticmethod
     def infer(
-        g: Spec, x: Spec, target: Spec, weight: Spec, top: Spec, level: Spec, *, ignore_index: int, smoothing: float
-    ) -> Spec:
+        g: Spec, x: Spec, target: Spec, weight: Spec, top: Spec, level: Spec,
+        *, ignore_index: int, smoothing: float, share: float | None,
+    ) -> Spec:  # fmt: skip
         return x
 
     @staticmethod
     def reference(
         xp: Any, out: Array, g: Array, x: Array, target: Array, weight: Array, top: Array, level: Array,
-        *, ignore_index: int, smoothing: float,
+        *, ignore_index: int, smoothing: float, share: float | None,
     ) -> None:  # fmt: skip
+        g = g if share is None else g * g.dtype.type(share)
         kept = target != ignore_index
         classes = xp.where(kept, target, 0)
         hit = xp.expand_dims(g * weight[classes] * kept * x.dtype.type(1 - smoothing), 1)
@@ -120,10 +133,11 @@ class CrossEntropyGrad(Op):
     @staticmethod
     def cpu(
         out: Array, g: Array, x: Array, target: Array, weight: Array, top: Array, level: Array,
-        *, ignore_index: int, smoothing: float,
+        *, ignore_index: int, smoothing: float, share: float | None,
     ) -> None:  # fmt: skip
-        flat = (a.reshape(-1) for a in (out, g, x, target, weight, top, level))
-        parallel(cross_entropy_slope_rows, target.size, *flat, ignore_index, smoothing)
+        g = g if share is None else g * g.dtype.type(share)  # one for all places
+        flat = [a.reshape(-1) for a in (out, g, x, target, weight, top, level)]
+        parallel(cross_entropy_slope_rows, target.size, *flat, int(share is None), ignore_index, smoothing)
 
 
 def _one_hot(classes: Tensor, x: Tensor) -> Tensor:
@@ -180,9 +194,9 @@ def _hard(
     factor = Tensor.of(input.device.xp.ones(input.shape[dim], input.dtype)) if weight is None else weight
     one = dim == 0
     logits, classes = (input.unsqueeze(0), target.unsqueeze(0)) if one else (input, target)
-    loss = CrossEntropy.apply(logits, classes, factor, ignore_index=ignore_index, smoothing=smoothing)[0]
-    loss = loss.squeeze(0) if one else loss
-    return _weighted_mean(loss, kept) if reduction == "mean" else reduce_loss(loss, reduction)
+    share = _share(reduction, kept)
+    loss = CrossEntropy.apply(logits, classes, factor, ignore_index=ignore_index, smoothing=smoothing, share=share)[0]
+    return loss if share is not None else reduce_loss(loss.squeeze(0) if one else loss, reduction)
 
 
 def nll_loss(
@@ -197,9 +211,9 @@ def nll_loss(
     factor = Tensor.of(input.device.xp.ones(input.shape[dim], input.dtype)) if weight is None else weight
     one = dim == 0
     given = (input.unsqueeze(0), target.unsqueeze(0)) if one else (input, target)
-    loss: Tensor = Nll.apply(*given, factor, ignore_index=ignore_index)
-    loss = loss.squeeze(0) if one else loss
-    return _weighted_mean(loss, kept) if reduction == "mean" else reduce_loss(loss, reduction)
+    share = _share(reduction, kept)
+    loss: Tensor = Nll.apply(*given, factor, ignore_index=ignore_index, share=share)
+    return loss if share is not None else reduce_loss(loss.squeeze(0) if one else loss, reduction)
 
 
 def reduce_loss(loss: Tensor, reduction: str) -> Tensor:
@@ -222,9 +236,12 @@ def _along(weight: Tensor | None, input: Tensor, dim: int) -> Tensor | float:
     return 1.0 if weight is None else weight.reshape([-1 if d == dim else 1 for d in range(input.ndim)])
 
 
-def _weighted_mean(loss: Tensor, kept: float) -> Tensor:
-    """The mean over the positions that are kept, each counted by the weight of its class: `kept` in all."""
-    return sum_(loss) * (1 / kept if kept else math.nan)
+def _share(reduction: str, kept: float) -> float | None:
+    """What the sum of all losses is multiplied by; None where it is not asked for.
+
+    The mean is over the places that are kept, each counted by the weight of its class: `kept` in all.
+    """
+    return {"mean": 1 / kept if kept else math.nan, "sum": 1.0}.get(reduction)
 
 
 def _check_target(
@@ -243,7 +260,7 @@ def _check_target(
     if weight is not None and weight.shape != (classes,):
         raise ShapeError(f"cross_entropy: weight must be ({classes},), one for each class, got {weight.shape}")
     places = target.array
-    if places.size >= SMALL and places.dtype == np.int64 and target.device is CPU and numba_enabled():
+    if places.size and places.dtype == np.int64 and target.device is CPU and numba_enabled():
         found = survey(places, np.ones(classes) if weight is None else weight.array, ignore_index)
         if not found.wrong:
             return found.kept if weight is None else found.weight

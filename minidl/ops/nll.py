@@ -14,9 +14,11 @@ import numpy as np
 
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor
 from minidl.device import block_count, kernel, parallel
+from minidl.device.dtypes import accumulator
 from minidl.device.layout import channels_last_view
 from minidl.device.lines import clear_line
 from minidl.device.turn import contiguous
+from minidl.ops.reduce_loops import row_totals
 
 __all__: list[str] = []
 
@@ -34,31 +36,37 @@ class OfClasses(Op):
 
 
 class Nll(OfClasses):
-    """-weight[t] * x[t] of each place, 0 where t is ignored; x (N, C, ...), target (N, ...), weight (C,)."""
+    """-weight[t] * x[t] of each place, 0 where t is ignored; x (N, C, ...), target (N, ...), weight (C,).
+
+    With a `share` it is so much of the sum of all places instead of each for itself.
+    """
 
     name = "nll"
     saves = ("target", "weight")
     strided = True
 
     @staticmethod
-    def infer(x: Spec, target: Spec, weight: Spec, *, ignore_index: int) -> Spec:
-        return x.with_shape(*target.shape)
+    def infer(x: Spec, target: Spec, weight: Spec, *, ignore_index: int, share: float | None) -> Spec:
+        return x.with_shape(*(target.shape if share is None else ()))
 
     @staticmethod
-    def reference(xp: Any, out: Array, x: Array, target: Array, weight: Array, *, ignore_index: int) -> None:
+    def reference(
+        xp: Any, out: Array, x: Array, target: Array, weight: Array, *, ignore_index: int, share: float | None
+    ) -> None:
         kept = target != ignore_index
         classes = xp.where(kept, target, 0)
-        out[...] = xp.where(kept, -xp.take_along_axis(x, xp.expand_dims(classes, 1), axis=1).squeeze(1), 0)
-        out *= weight[classes]
+        loss = xp.where(kept, -xp.take_along_axis(x, xp.expand_dims(classes, 1), axis=1).squeeze(1), 0)
+        loss = loss * weight[classes]
+        out[...] = loss if share is None else xp.sum(loss, dtype=accumulator(x.dtype)) * share
 
     @staticmethod
-    def cpu(out: Array, x: Array, target: Array, weight: Array, *, ignore_index: int) -> None:
+    def cpu(out: Array, x: Array, target: Array, weight: Array, *, ignore_index: int, share: float | None) -> None:
         losses = np.empty(target.shape, out.dtype)
         flat, steps = _flat(x)
         straight = contiguous(target).reshape(-1), np.ascontiguousarray(weight)
         pieces = block_count(steps[2], PIECE)
         parallel(_read, len(x) * pieces, losses.reshape(-1), flat, *straight, *steps, pieces, ignore_index)
-        out[...] = losses
+        out[...] = losses if share is None else row_totals(losses.reshape(-1), 1)[0] * share
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
@@ -73,29 +81,37 @@ class NllGrad(OfClasses):
     saves = ("target", "weight")
 
     @staticmethod
-    def infer(g: Spec, target: Spec, weight: Spec, *, classes: int, ignore_index: int) -> Spec:
-        return g.with_shape(g.shape[0], classes, *g.shape[1:])
+    def infer(
+        g: Spec, target: Spec, weight: Spec, *, classes: int, ignore_index: int, share: float | None
+    ) -> Spec:  # fmt: skip
+        return g.with_shape(target.shape[0], classes, *target.shape[1:])
 
     @staticmethod
     def reference(
-        xp: Any, out: Array, g: Array, target: Array, weight: Array, *, classes: int, ignore_index: int
-    ) -> None:
+        xp: Any, out: Array, g: Array, target: Array, weight: Array,
+        *, classes: int, ignore_index: int, share: float | None,
+    ) -> None:  # fmt: skip
+        g = g if share is None else g * g.dtype.type(share)
         kept = target != ignore_index
         safe = xp.where(kept, target, 0)
-        hit = xp.expand_dims(safe, 1) == xp.arange(classes).reshape(-1, *[1] * (g.ndim - 1))
+        hit = xp.expand_dims(safe, 1) == xp.arange(classes).reshape(-1, *[1] * (target.ndim - 1))
         xp.multiply(hit, xp.expand_dims(-g * weight[safe] * kept, 1), out=out)
 
     @staticmethod
-    def cpu(out: Array, g: Array, target: Array, weight: Array, *, classes: int, ignore_index: int) -> None:
+    def cpu(
+        out: Array, g: Array, target: Array, weight: Array, *, classes: int, ignore_index: int, share: float | None
+    ) -> None:
+        g = g if share is None else g * g.dtype.type(share)  # one for all places
         flat = (a.reshape(-1) for a in (out, g, target))
         places = math.prod(out.shape[2:])
         pieces = block_count(places, PIECE)
-        parallel(_write, len(out) * pieces, *flat, weight, places, pieces, ignore_index)
+        parallel(_write, len(out) * pieces, *flat, weight, places, pieces, int(share is None), ignore_index)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
         target, weight = node.saved
-        return Nll.apply(g, target, weight, ignore_index=node.params["ignore_index"]), None, None
+        how = {name: node.params[name] for name in ("ignore_index", "share")}
+        return Nll.apply(g, target, weight, **how), None, None
 
 
 class Survey(NamedTuple):
@@ -116,6 +132,8 @@ def survey(target: Array, weight: Array, ignore_index: int) -> Survey:
     counts, weights = np.empty((pieces, 2), np.int64), np.empty(pieces)
     factors = np.ascontiguousarray(weight, np.float64)
     parallel(_survey, pieces, counts, weights, places, factors, ignore_index, block=1)
+    if pieces == 1:  # without sums, which take longer than to look
+        return Survey(int(counts[0, 0]), int(counts[0, 1]), float(weights[0]))
     kept, wrong = counts.sum(axis=0)
     return Survey(int(kept), int(wrong), float(weights.sum()))
 
@@ -166,11 +184,12 @@ def _read(
                 loss[at + i] = -weight[t] * x[from_ + t * of_class + i * of_place]
 
 
-@kernel("T[::1], const T[::1], const int64[::1], const T[::1], intp, intp, intp", T=FLOATS)
+@kernel("T[::1], const T[::1], const int64[::1], const T[::1], intp, intp, intp, intp", T=FLOATS)
 def _write(
-    begin: int, end: int, gx: Array, g: Array, target: Array, weight: Array, places: int, pieces: int, ignored: int
-) -> None:
-    """One unit is a piece of an image."""
+    begin: int, end: int, gx: Array, g: Array, target: Array, weight: Array, places: int, pieces: int,
+    of_place: int, ignored: int,
+) -> None:  # fmt: skip
+    """One unit is a piece of an image; `of_place` is 0 where one g is for all."""
     for unit in range(begin, end):
         image, first = unit // pieces, unit % pieces * PIECE
         at, to, count = image * places + first, image * len(weight) * places + first, min(PIECE, places - first)
@@ -179,4 +198,4 @@ def _write(
         for i in range(count):
             t = target[at + i]
             if t != ignored:
-                gx[to + t * places + i] = -weight[t] * g[at + i]
+                gx[to + t * places + i] = -weight[t] * g[(at + i) * of_place]

@@ -280,16 +280,17 @@ def cross_entropy_rows(
 
 
 @kernel(
-    "T[::1], const T[::1], const T[::1], const int64[::1], const T[::1], const T[::1], const T[::1], intp, T",
+    "T[::1], const T[::1], const T[::1], const int64[::1], const T[::1], const T[::1], const T[::1], intp, intp, T",
     T=FLOATS,
 )
 def cross_entropy_slope_rows(
     begin: int, end: int, gx: Array, g: Array, x: Array, target: Array, weight: Array, top: Array, level: Array,
-    ignored: int, smoothing: float,
+    of_place: int, ignored: int, smoothing: float,
 ) -> None:  # fmt: skip
     """gx = softmax(x) * (hit + the sum of even * weight) - hit at t - even * weight.
 
-    `hit` is g * weight[t] and `even` g for each class, times their shares of the target.
+    `hit` is g * weight[t] and `even` g for each class, times their shares of the target. `of_place` is 0 where one g is
+    for all.
     """
     classes, zero = len(weight), x.dtype.type(0)
     size = classes * PLACES if classes < MANY else 1
@@ -300,8 +301,8 @@ def cross_entropy_slope_rows(
         count = min(PLACES, end - start)
         for i in range(count):
             t = target[start + i]
-            hit[i] = zero if t == ignored else g[start + i] * weight[t] * kept
-            even[i] = zero if t == ignored else g[start + i] * smoothing / classes
+            hit[i] = zero if t == ignored else g[(start + i) * of_place] * weight[t] * kept
+            even[i] = zero if t == ignored else g[(start + i) * of_place] * smoothing / classes
             factor[i] = hit[i] + even[i] * total_weight
         if classes >= MANY:
             for i in range(count):
