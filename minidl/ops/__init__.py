@@ -68,6 +68,7 @@ from minidl.ops.synonyms import *
 from minidl.ops.trigonometry import *
 from minidl.ops.unary import *
 from minidl.ops.views import *
+from minidl.ops.where import *
 
 __all__ = [name for name, value in list(globals().items()) if isinstance(value, FunctionType) and name != "precise"]
 

@@ -11,10 +11,10 @@ from minidl.ops.activation import elu, sigmoid, softplus, tanh
 from minidl.ops.activation_rows import Celu, HardSigmoid, HardSwish, LogSigmoid
 from minidl.ops.compare import ge, gt, le
 from minidl.ops.elementwise import float_of
-from minidl.ops.indexing import where
 from minidl.ops.softmax import softmax
 from minidl.ops.unary import abs as abs_
 from minidl.ops.views import narrow
+from minidl.ops.where import where
 
 __all__ = [
     "celu", "glu", "hardshrink", "hardsigmoid", "hardswish", "logsigmoid", "mish", "prelu", "selu", "softmin",

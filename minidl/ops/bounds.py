@@ -11,10 +11,10 @@ from minidl.errors import ArgumentError, DTypeError
 from minidl.ops.binary import div, mul
 from minidl.ops.compare import eq, ge, isfinite, isnan, le
 from minidl.ops.elementwise import pair
-from minidl.ops.indexing import where
 from minidl.ops.reduce import all as all_
 from minidl.ops.unary import abs as abs_
 from minidl.ops.unary import clamp
+from minidl.ops.where import where
 
 __all__ = [
     "addcdiv", "addcmul", "allclose", "clamp_max", "clamp_min", "clip", "fmax", "fmin", "isclose", "lerp", "nan_to_num",

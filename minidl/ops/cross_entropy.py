@@ -18,13 +18,13 @@ from minidl.device import CPU, numba_enabled, parallel
 from minidl.device.dtypes import accumulator
 from minidl.errors import DTypeError, MinidlError, ShapeError
 from minidl.ops.compare import ne
-from minidl.ops.indexing import where
 from minidl.ops.nll import Nll, OfClasses, survey
 from minidl.ops.reduce import mean
 from minidl.ops.reduce import sum as sum_
 from minidl.ops.reduce_loops import row_totals
 from minidl.ops.softmax import log_softmax, softmax
 from minidl.ops.softmax_loops import cross_entropy_rows, cross_entropy_slope_rows
+from minidl.ops.where import where
 
 __all__ = ["cross_entropy", "nll_loss", "reduce_loss"]
 

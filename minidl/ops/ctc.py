@@ -11,10 +11,11 @@ from minidl.core import Tensor
 from minidl.errors import ArgumentError, ShapeError
 from minidl.ops.concat import cat
 from minidl.ops.exponents import logaddexp
-from minidl.ops.indexing import gather, where
+from minidl.ops.indexing import gather
 from minidl.ops.reduce import mean
 from minidl.ops.reduce import sum as sum_
 from minidl.ops.views import expand, narrow, reshape, select, unsqueeze
+from minidl.ops.where import where
 
 __all__ = ["ctc_loss"]
 

@@ -10,11 +10,12 @@ from minidl.errors import ArgumentError, ShapeError
 from minidl.ops.compare import eq
 from minidl.ops.concat import cat
 from minidl.ops.elementwise import FloatUnary, Unary, float_of, quiet
-from minidl.ops.indexing import GatherAdjoint, where
+from minidl.ops.indexing import GatherAdjoint
 from minidl.ops.reduce import Extreme, cumsum
 from minidl.ops.reduce import sum as sum_
 from minidl.ops.unary import clamp, exp
 from minidl.ops.views import expand, flip, narrow, unsqueeze
+from minidl.ops.where import where
 
 __all__ = [
     "cummax", "cummin", "cumprod", "cumulative_trapezoid", "diff", "logcumsumexp", "trapezoid", "trapz",

@@ -14,7 +14,6 @@ from minidl.device.dtypes import finfo
 from minidl.errors import ArgumentError, ShapeError
 from minidl.ops.concat import cat
 from minidl.ops.diagonals import diag_embed, diagonal, tril, triu
-from minidl.ops.indexing import where
 from minidl.ops.lapack import (
     QR,
     SVD,
@@ -37,6 +36,7 @@ from minidl.ops.reduce import amax
 from minidl.ops.reduce import sum as sum_
 from minidl.ops.unary import log
 from minidl.ops.views import expand, unsqueeze
+from minidl.ops.where import where
 
 __all__ = [
     "cholesky",

@@ -7,8 +7,8 @@ from typing import Any
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor, ViewOp, dim_index
 from minidl.device import device_of
 from minidl.errors import ShapeError
-from minidl.ops.indexing import where
 from minidl.ops.views import flatten, unsqueeze
+from minidl.ops.where import where
 
 __all__ = ["diag", "diag_embed", "diagflat", "diagonal", "diagonal_scatter", "trace", "tril", "triu"]
 

@@ -11,11 +11,11 @@ from minidl.errors import MinidlError, ShapeError
 from minidl.ops.activation import softplus
 from minidl.ops.compare import lt
 from minidl.ops.cross_entropy import reduce_loss
-from minidl.ops.indexing import where
 from minidl.ops.reduce import sum as sum_
 from minidl.ops.total_loss import reduced_loss
 from minidl.ops.unary import abs as abs_
 from minidl.ops.unary import clamp, log
+from minidl.ops.where import where
 
 __all__ = [
     "binary_cross_entropy", "binary_cross_entropy_with_logits", "huber_loss", "l1_loss", "mse_loss", "smooth_l1_loss",

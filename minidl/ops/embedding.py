@@ -13,19 +13,15 @@ from typing import Any
 import numpy as np
 
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor, recording
-from minidl.device import kernel, parallel
-from minidl.device.lines import add_line, clear_line, move_line
 from minidl.errors import ArgumentError, DTypeError, ShapeError
-from minidl.ops.indexing import GatherAdjoint, where
+from minidl.ops.indexing import GatherAdjoint
 from minidl.ops.norms import vector_norm
 from minidl.ops.reduce import amax
+from minidl.ops.row_loops import add_rows, pick_rows
 from minidl.ops.views import expand, reshape, unsqueeze
+from minidl.ops.where import where
 
 __all__ = ["embedding", "embedding_bag"]
-
-
-FLOATS = ("float32", "float64")
-PIECES = 16  # of the table, for threads to share out
 
 
 class Embedding(Op):
@@ -48,9 +44,7 @@ class Embedding(Op):
 
     @staticmethod
     def cpu(out: Array, weight: Array, index: Array, *, padding: int | None) -> None:
-        parallel(
-            _pick, index.size, out.reshape(-1), weight.reshape(-1), index.reshape(-1), weight.shape[1], size=out.nbytes
-        )
+        pick_rows(out, weight, index, 0)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
@@ -80,10 +74,7 @@ class EmbeddingGrad(Op):
 
     @staticmethod
     def cpu(out: Array, g: Array, index: Array, *, rows: int, padding: int | None) -> None:
-        piece = -(-rows // PIECES)
-        held = -1 if padding is None else padding
-        parallel(_add_picked, -(-rows // piece), out.reshape(-1), g.reshape(-1), index.reshape(-1), rows, piece,
-                 out.shape[1], held, block=1)  # fmt: skip
+        add_rows(out, g, index, 0, -1 if padding is None else padding)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
@@ -91,25 +82,6 @@ class EmbeddingGrad(Op):
         padding = node.params["padding"]
         found = Embedding.apply(g, index, padding=padding)
         return (found if padding is None else where(unsqueeze(index != padding, -1), found, 0.0)), None
-
-
-@kernel("T[::1], const T[::1], const int64[::1], intp", T=FLOATS)
-def _pick(begin: int, end: int, out: Array, weight: Array, index: Array, length: int) -> None:
-    for i in range(begin, end):
-        move_line(out, i * length, weight, index[i] * length, length)
-
-
-@kernel("T[::1], const T[::1], const int64[::1], intp, intp, intp, intp", T=FLOATS)
-def _add_picked(
-    begin: int, end: int, out: Array, g: Array, index: Array, rows: int, piece: int, length: int, padding: int
-) -> None:
-    """One unit is a piece of the table's rows."""
-    for unit in range(begin, end):
-        first, last = unit * piece, min(rows, unit * piece + piece)
-        clear_line(out, first * length, out, 0, (last - first) * length)
-        for i in range(len(index)):
-            if first <= index[i] < last and index[i] != padding:
-                add_line(out, index[i] * length, g, i * length, length)
 
 
 def embedding(

@@ -11,8 +11,8 @@ from minidl.ops.activation import sigmoid
 from minidl.ops.binary import pow as pow_
 from minidl.ops.compare import eq, isnan
 from minidl.ops.elementwise import float_of, pair, smooth, smooth_pair
-from minidl.ops.indexing import where
 from minidl.ops.unary import clamp, log, log1p
+from minidl.ops.where import where
 
 __all__ = ["exp2", "float_power", "ldexp", "log2", "log10", "logaddexp", "logaddexp2", "logit", "xlog1py", "xlogy"]
 

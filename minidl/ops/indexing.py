@@ -6,6 +6,7 @@ gradient is the op again.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,10 +16,11 @@ from minidl.core import Array, Grads, Node, Op, Spec, Tensor, UpdateOp, as_tenso
 from minidl.errors import DTypeError, ShapeError
 from minidl.ops import along_loops
 from minidl.ops.binary import copy_
-from minidl.ops.elementwise import common_dtype
+from minidl.ops.row_loops import add_rows, pick_rows
 from minidl.ops.views import basic_slice, narrow, reshape
+from minidl.ops.where import where
 
-__all__ = ["gather", "getitem", "index_select", "masked_fill", "scatter_add", "setitem", "where"]
+__all__ = ["gather", "getitem", "index_select", "scatter_add", "setitem"]
 
 # Stands for "the next index tensor" among the hashable entries of an advanced index.
 PICK = "pick"
@@ -43,6 +45,14 @@ class Index(Op):
     def reference(xp: Any, out: Array, x: Array, *indices: Array, template: tuple[Any, ...]) -> None:
         out[...] = x[_numpy_index(template, indices)]
 
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        return super().cpu_takes(arrays, params) and _picks_rows(arrays[0].size, arrays[1:], params["template"])
+
+    @staticmethod
+    def cpu(out: Array, x: Array, *indices: Array, template: tuple[Any, ...]) -> None:
+        pick_rows(out, x, indices[0], template.index(PICK))
+
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
         (indices,) = node.saved
@@ -66,6 +76,15 @@ class IndexAdjoint(Op):
     ) -> None:
         out[...] = 0
         _add_at(xp, out, _numpy_index(template, indices), g)
+
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        size = math.prod(params["shape"])
+        return super().cpu_takes(arrays, params) and _picks_rows(size, arrays[1:], params["template"])
+
+    @staticmethod
+    def cpu(out: Array, g: Array, *indices: Array, shape: tuple[int, ...], template: tuple[Any, ...]) -> None:
+        add_rows(out, g, indices[0], template.index(PICK))
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
@@ -192,33 +211,6 @@ class GatherAdjoint(Op):
         return Gather.apply(g, index, dim=node.params["dim"]), None
 
 
-class Where(Op):
-    """x where the condition holds, y elsewhere."""
-
-    name = "where"
-    saves = ("condition",)
-
-    @staticmethod
-    def infer(condition: Spec, x: Spec, y: Spec) -> Spec:
-        if condition.dtype.kind != "b":
-            raise DTypeError(f"where: condition must be bool, got {condition.dtype}; compare it with something first")
-        try:
-            shape = np.broadcast_shapes(condition.shape, x.shape, y.shape)
-        except ValueError:
-            shapes = f"{condition.shape}, {x.shape} and {y.shape}"
-            raise ShapeError(f"where: shapes {shapes} do not broadcast") from None
-        return Spec(shape, common_dtype(x, y))
-
-    @staticmethod
-    def reference(xp: Any, out: Array, condition: Array, x: Array, y: Array) -> None:
-        out[...] = xp.where(condition, x, y)
-
-    @staticmethod
-    def vjp(node: Node, g: Tensor) -> Grads:
-        (condition,) = node.saved
-        return None, where(condition, g, 0.0), where(condition, 0.0, g)
-
-
 def _add_at(xp: Any, out: Array, places: tuple[Any, ...], values: Array) -> None:
     """out[places] += values, repeated places included.
 
@@ -252,6 +244,12 @@ def check_bounds(op: str, index: Tensor, length: int) -> None:
 def _corner(shape: tuple[int, ...], ndim: int, dim: int) -> tuple[slice, ...]:
     """The part of an array that an index of `shape` reaches; all of it along `dim`."""
     return tuple(slice(None) if d == dim else slice(shape[d]) for d in range(ndim))
+
+
+def _picks_rows(size: int, indices: tuple[Array, ...], template: tuple[Any, ...]) -> bool:
+    """Whether an index has one tensor, of int64, and whole slices before and behind it."""
+    whole = all(entry == PICK or entry == (None, None, None) for entry in template)
+    return size > 0 and whole and len(indices) == 1 and indices[0].dtype == np.int64 and indices[0].size > 0
 
 
 def _numpy_index(template: tuple[Any, ...], indices: Any) -> tuple[Any, ...]:
@@ -412,23 +410,3 @@ def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     if not index.ndim:
         index = index.reshape(1)
     return getitem(input, (slice(None),) * dim_index("index_select", dim, input.ndim) + (index,))
-
-
-def where(condition: Tensor, input: Any, other: Any) -> Tensor:
-    """`input` where `condition` holds, `other` elsewhere; all three broadcast.
-
-    >>> where(Tensor([1.0, -1.0]) > 0, 5.0, Tensor([1.0, 2.0]))
-    tensor([5., 2.])
-    """
-    like = input if isinstance(input, Tensor) else other if isinstance(other, Tensor) else None
-    result: Tensor = Where.apply(condition, as_tensor(input, like=like), as_tensor(other, like=like))
-    return result
-
-
-def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
-    """`input` with `value`, a number or a tensor of one, where `mask` is true; the element type stays."""
-    if isinstance(value, Tensor) and value.ndim:
-        raise ShapeError(f"masked_fill: value must be one number, got a tensor of shape {value.shape}")
-    if not isinstance(value, Tensor):
-        value = Tensor.of(input.device.xp.asarray(value, input.dtype))
-    return where(mask, value, input)

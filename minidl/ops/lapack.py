@@ -17,9 +17,9 @@ from minidl.device.dtypes import is_floating
 from minidl.errors import ArgumentError, DTypeError, ShapeError
 from minidl.ops.concat import cat
 from minidl.ops.diagonals import diag_embed, diagonal, tril
-from minidl.ops.indexing import where
 from minidl.ops.reduce import prod
 from minidl.ops.views import expand, narrow, unsqueeze
+from minidl.ops.where import where
 
 __all__: list[str] = []  # reached by `decompositions.py`
 

@@ -15,13 +15,14 @@ from minidl.ops.compare import eq, gt, ne
 from minidl.ops.cross_entropy import reduce_loss
 from minidl.ops.elementwise import broadcast
 from minidl.ops.exponents import xlogy
-from minidl.ops.indexing import gather, where
+from minidl.ops.indexing import gather
 from minidl.ops.norms import pairwise_distance
 from minidl.ops.reduce import mean
 from minidl.ops.reduce import sum as sum_
 from minidl.ops.total_loss import reduced_loss, total_loss
 from minidl.ops.unary import clamp, exp, log, rsqrt
 from minidl.ops.views import squeeze, unsqueeze
+from minidl.ops.where import where
 
 __all__ = [
     "cosine_embedding_loss", "gaussian_nll_loss", "hinge_embedding_loss", "kl_div", "margin_ranking_loss",

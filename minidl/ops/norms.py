@@ -12,12 +12,12 @@ from minidl.errors import ArgumentError, DTypeError, ShapeError
 from minidl.ops.binary import maximum
 from minidl.ops.compare import eq, ne
 from minidl.ops.elementwise import broadcast
-from minidl.ops.indexing import where
 from minidl.ops.reduce import amax, amin, reduced_dims
 from minidl.ops.reduce import sum as sum_
 from minidl.ops.unary import abs as abs_
 from minidl.ops.unary import sqrt
 from minidl.ops.views import expand, unsqueeze
+from minidl.ops.where import where
 
 __all__ = ["cdist", "cosine_similarity", "dist", "norm", "normalize", "pairwise_distance", "pdist", "renorm"]
 

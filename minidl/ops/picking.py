@@ -23,9 +23,9 @@ from minidl.ops.indexing import (
     gather,
     getitem,
     scatter_add,
-    where,
 )
 from minidl.ops.views import expand, flatten, narrow, reshape
+from minidl.ops.where import where
 
 __all__ = [
     "argwhere", "index_add", "index_copy", "index_fill", "index_put", "masked_scatter", "masked_select", "nonzero",

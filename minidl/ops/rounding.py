@@ -10,8 +10,8 @@ from minidl.errors import DTypeError
 from minidl.ops.binary import floor_divide
 from minidl.ops.compare import eq, lt, ne
 from minidl.ops.elementwise import Binary, binary_function, quiet, unary_function
-from minidl.ops.indexing import where
 from minidl.ops.unary import Step, sign
+from minidl.ops.where import where
 
 __all__ = [
     "copysign", "fix", "fmod", "frac", "gcd", "heaviside", "lcm", "nextafter", "positive", "sgn", "trunc",

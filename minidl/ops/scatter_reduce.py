@@ -17,8 +17,9 @@ from minidl.device.dtypes import is_floating
 from minidl.errors import ArgumentError, DTypeError, ShapeError
 from minidl.ops import along_loops
 from minidl.ops.compare import eq, gt
-from minidl.ops.indexing import check_bounds, gather, scatter_add, where
+from minidl.ops.indexing import check_bounds, gather, scatter_add
 from minidl.ops.views import expand, narrow, reshape
+from minidl.ops.where import where
 
 __all__ = ["index_reduce", "scatter_reduce"]
 

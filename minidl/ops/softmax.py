@@ -12,11 +12,11 @@ from minidl.device.dtypes import DType
 from minidl.device.layout import dense_order
 from minidl.device.turn import contiguous
 from minidl.ops.elementwise import FloatUnary, float_of
-from minidl.ops.indexing import where
 from minidl.ops.reduce import amax, reduced_dims, reduced_shape
 from minidl.ops.reduce import sum as sum_
 from minidl.ops.softmax_loops import LOG_SOFTMAX, LOG_SOFTMAX_SLOPE, PLACES, SOFTMAX, SOFTMAX_SLOPE
 from minidl.ops.unary import exp, log
+from minidl.ops.where import where
 
 __all__ = ["log_softmax", "logsumexp", "softmax"]
 

@@ -16,8 +16,8 @@ from minidl.errors import ArgumentError
 from minidl.ops.activation import _ratio
 from minidl.ops.compare import eq, gt
 from minidl.ops.elementwise import float_of, quiet, smooth
-from minidl.ops.indexing import where
 from minidl.ops.unary import exp, log
+from minidl.ops.where import where
 
 __all__ = [
     "digamma", "entr", "erfc", "erfcx", "erfinv", "lgamma", "log_ndtr", "multigammaln", "ndtr", "ndtri", "polygamma",

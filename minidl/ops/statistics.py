@@ -11,12 +11,13 @@ from minidl.device.dtypes import DEFAULT_INT, DType, is_floating
 from minidl.errors import ArgumentError, DTypeError, ShapeError
 from minidl.ops.compare import isnan, ne
 from minidl.ops.elementwise import float_of
-from minidl.ops.indexing import gather, where
+from minidl.ops.indexing import gather
 from minidl.ops.ordering import sort
 from minidl.ops.reduce import Extreme, amax, amin, any, mean, reduced_shape, std, var
 from minidl.ops.reduce import sum as sum_
 from minidl.ops.unary import sqrt
 from minidl.ops.views import flatten, reshape, unsqueeze
+from minidl.ops.where import where
 
 __all__ = [
     "aminmax", "bincount", "corrcoef", "count_nonzero", "cov", "histc", "median", "mode", "nanmean", "nanmedian",

@@ -9,8 +9,8 @@ from typing import Any
 from minidl.core import Array, Tensor, as_tensor
 from minidl.ops.compare import eq
 from minidl.ops.elementwise import float_of, smooth, smooth_pair
-from minidl.ops.indexing import where
 from minidl.ops.unary import cos, rsqrt, sin, sqrt
+from minidl.ops.where import where
 
 __all__ = [
     "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cosh", "deg2rad", "hypot", "rad2deg", "sinc", "sinh",

@@ -17,11 +17,11 @@ from minidl.errors import ArgumentError, ShapeError
 from minidl.ops.arranging import repeat_interleave
 from minidl.ops.attention import cpu
 from minidl.ops.diagonals import tril
-from minidl.ops.indexing import where
 from minidl.ops.matmul import matmul
 from minidl.ops.reduce import sum as sum_
 from minidl.ops.softmax import softmax
 from minidl.ops.views import expand
+from minidl.ops.where import where
 
 __all__ = ["attention_weights", "scaled_dot_product_attention_by"]
 

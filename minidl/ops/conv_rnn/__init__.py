@@ -19,9 +19,9 @@ from minidl.core import Tensor, is_recording
 from minidl.errors import ShapeError
 from minidl.ops.conv_rnn.cells import ConvGRUSequence, ConvLSTMSequence
 from minidl.ops.conv_rnn.sequence import ConvSequence
-from minidl.ops.indexing import where
 from minidl.ops.rnn import row_lengths
 from minidl.ops.rnn.unrolled import has_step
+from minidl.ops.where import where
 
 __all__ = ["conv_gru_sequence", "conv_lstm_sequence"]
 

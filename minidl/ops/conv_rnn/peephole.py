@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from minidl.core import Tensor
 from minidl.ops.activation import sigmoid, tanh
 from minidl.ops.conv_rnn.sequence import same_convolution
-from minidl.ops.indexing import where
 from minidl.ops.rnn import row_lengths
 from minidl.ops.rnn.unrolled import has_step, unroll
 from minidl.ops.views import chunk
+from minidl.ops.where import where
 
 
 def peephole_sequence(

@@ -18,10 +18,11 @@ from minidl.core.walk import walk_back
 from minidl.errors import ArgumentError, ShapeError
 from minidl.ops.concat import stack
 from minidl.ops.grid_sample import cpu
-from minidl.ops.indexing import gather, where
+from minidl.ops.indexing import gather
 from minidl.ops.matmul import matmul
 from minidl.ops.unary import clamp, floor, round
 from minidl.ops.views import expand, reshape, unsqueeze
+from minidl.ops.where import where
 
 __all__ = ["affine_grid", "grid_sample"]
 

@@ -16,8 +16,8 @@ from __future__ import annotations
 from minidl.core import Tensor
 from minidl.errors import ShapeError
 from minidl.ops.concat import cat, stack
-from minidl.ops.indexing import where
 from minidl.ops.matmul import linear
+from minidl.ops.where import where
 
 
 def check_projection(h0: Tensor, c0: Tensor, weight_hh: Tensor, weight_hr: Tensor) -> None:

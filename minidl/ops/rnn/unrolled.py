@@ -13,9 +13,9 @@ from minidl.core import Grads, Node, Tensor
 from minidl.core.walk import walk_back
 from minidl.ops.activation import relu, sigmoid, tanh
 from minidl.ops.concat import cat, stack
-from minidl.ops.indexing import where
 from minidl.ops.matmul import linear
 from minidl.ops.views import chunk, unbind
+from minidl.ops.where import where
 
 # (the input's share of the sums, the state's share, the states before) to the states after it, h first. Gates lie along
 # dimension 1, behind that of the batch; one row alone has no other.

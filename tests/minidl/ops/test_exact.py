@@ -70,6 +70,9 @@ OF_IMAGES = {
     "amax": lambda x: x.amax((2, 3)).detach(), "amin": lambda x: x.amin(1).detach(),
     "mean": lambda x: minidl.pad(x, (0, 16 - x.shape[3])).mean(3),
     "cat": lambda x: minidl.cat([x, x * 2, x], 1), "parts": lambda x: minidl.cat(x.split(2, 1)[::-1], 1),
+    "where": lambda x: minidl.where(x > 1, x, x.flip(0)),
+    "where, one a number": lambda x: minidl.where(x > 1, x, 3.0) + minidl.where(x > 0, -2.0, x),
+    "index": lambda x: x[:, minidl.tensor([1, 0, -1, 1])] + x[minidl.tensor([0]), :4],
     "gather": lambda x: minidl.gather(x, 2, minidl.argsort(x, 2)),
     "scatter_add": lambda x: minidl.scatter_add(x, 1, minidl.argsort(x, 1), x * 2),
     "scatter_reduce": lambda x: minidl.cat(
