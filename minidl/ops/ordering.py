@@ -1,24 +1,31 @@
 """Elements in order: sorted, the largest, distinct ones, and the places of values in a sorted row.
 
-Only `Argsort` is an op; what it orders is gathered, so the gradients are a gather's. What gives a number of results
-that depends on the values is computed on the arrays, off the tape.
+Only `Argsort` and `TopPlaces` are ops; what they order is gathered, so the gradients are a gather's. What gives a
+number of results that depends on the values is computed on the arrays, off the tape.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from minidl.core import Array, Op, Spec, Tensor, as_tensor, dim_index
+from minidl.device import kernel, parallel
 from minidl.device.dtypes import DEFAULT_INT
 from minidl.errors import ArgumentError, ShapeError
 from minidl.ops.indexing import gather, index_select
 from minidl.ops.reduce import Extreme
-from minidl.ops.views import flatten, narrow, select, unsqueeze
+from minidl.ops.views import flatten, select, unsqueeze
 
 __all__ = [
     "argsort", "bucketize", "isin", "kthvalue", "msort", "searchsorted", "sort", "topk", "unique", "unique_consecutive",
 ]  # fmt: skip
+
+
+FEW = 64  # elements that are picked without ordering all
 
 
 class Argsort(Op):
@@ -39,6 +46,59 @@ class Argsort(Op):
             out[...] = x.shape[dim] - 1 - xp.flip(turned, dim)
         else:
             out[...] = xp.argsort(x, axis=dim, kind="stable")
+
+
+class TopPlaces(Op):
+    """The places of the k largest (or smallest) elements, in order, equal ones as they stood; NaN is the largest."""
+
+    name = "top_places"
+
+    @staticmethod
+    def infer(x: Spec, *, k: int, dim: int, largest: bool) -> Spec:
+        return Spec((*x.shape[:dim], k, *x.shape[dim + 1 :]), DEFAULT_INT)
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array, *, k: int, dim: int, largest: bool) -> None:
+        places = xp.empty(x.shape, out.dtype)
+        Argsort.reference(xp, places, x, dim=dim, descending=largest)
+        out[...] = places[(slice(None),) * dim + (slice(k),)]
+
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        is_last = params["dim"] == arrays[0].ndim - 1
+        return super().cpu_takes(arrays, params) and is_last and 0 < params["k"] <= FEW and arrays[0].size > 0
+
+    @staticmethod
+    def cpu(out: Array, x: Array, *, k: int, dim: int, largest: bool) -> None:
+        rows = x.size // x.shape[dim]
+        parallel(_top_places, rows, out.reshape(rows, k), x.reshape(rows, -1), largest, size=x.nbytes)
+
+
+@kernel("int64[:, ::1], const T[:, ::1], bool", T=("float32", "float64"))
+def _top_places(begin: int, end: int, out: Array, x: Array, largest: bool) -> None:
+    """The best so far stay in order; nearly all others are passed over after one comparison."""
+    k = out.shape[1]
+    best = np.empty(k, x.dtype)
+    for row in range(begin, end):
+        held = 0
+        for i in range(x.shape[1]):
+            value = x[row, i]
+            is_nan = value != value
+            at = held
+            while at > 0:
+                other = best[at - 1]
+                if largest:
+                    wins = value > other or (is_nan and other == other)
+                else:
+                    wins = value < other or (other != other and not is_nan)
+                if not wins:
+                    break
+                if at < k:
+                    best[at], out[row, at] = other, out[row, at - 1]
+                at -= 1
+            if at < k:
+                best[at], out[row, at] = value, i
+                held = min(k, held + 1)
 
 
 def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Tensor:
@@ -75,8 +135,7 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
     length = input.shape[d] if input.ndim else 1
     if not 0 <= k <= length:
         raise ShapeError(f"topk: k must be from 0 to {length}, the length of dimension {dim}; got {k}")
-    places = argsort(input, d, largest)
-    places = narrow(places, d, 0, k) if input.ndim else places
+    places = TopPlaces.apply(input, k=k, dim=d, largest=bool(largest)) if input.ndim else argsort(input)
     return Extreme(gather(input, d, places), places)
 
 

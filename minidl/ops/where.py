@@ -54,10 +54,8 @@ class Where(Op):
 
     @staticmethod
     def cpu(out: Array, condition: Array, x: Array, y: Array) -> None:
-        run = _either if x.ndim == y.ndim else _or_number if x.ndim else _or_number_unless
-        first, other = (x, y) if x.ndim else (y, x)
-        flat = (a.reshape(-1) for a in (out, condition.view(np.uint8), first, other))
-        parallel(run, out.size, *flat)
+        run = _either if x.ndim == y.ndim else _or_number if x.ndim else _number_or
+        parallel(run, out.size, *[a.reshape(-1) for a in (out, condition.view(np.uint8), x, y)])
 
 
 @kernel("T[::1], const uint8[::1], const T[::1], const T[::1]", T=("float32", "float64"))
@@ -76,11 +74,11 @@ def _or_number(begin: int, end: int, out: Array, condition: Array, x: Array, num
 
 
 @kernel("T[::1], const uint8[::1], const T[::1], const T[::1]", T=("float32", "float64"))
-def _or_number_unless(begin: int, end: int, out: Array, condition: Array, y: Array, number: Array) -> None:
-    other = number[0]
+def _number_or(begin: int, end: int, out: Array, condition: Array, number: Array, y: Array) -> None:
+    one = number[0]
     for i in range(begin, end):
         b = y[i]
-        out[i] = other if condition[i] != 0 else b
+        out[i] = one if condition[i] != 0 else b
 
 
 def where(condition: Tensor, input: Any, other: Any) -> Tensor:

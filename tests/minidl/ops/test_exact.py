@@ -72,7 +72,9 @@ OF_IMAGES = {
     "cat": lambda x: minidl.cat([x, x * 2, x], 1), "parts": lambda x: minidl.cat(x.split(2, 1)[::-1], 1),
     "where": lambda x: minidl.where(x > 1, x, x.flip(0)),
     "where, one a number": lambda x: minidl.where(x > 1, x, 3.0) + minidl.where(x > 0, -2.0, x),
+    "where, three numbers": lambda x: minidl.where(x.sum() > 1e9, x.sum(), x.amax()),
     "index": lambda x: x[:, minidl.tensor([1, 0, -1, 1])] + x[minidl.tensor([0]), :4],
+    "topk": lambda x: minidl.cat([minidl.topk(x, 4).values, minidl.topk(x, 3, largest=False).values], 3),
     "gather": lambda x: minidl.gather(x, 2, minidl.argsort(x, 2)),
     "scatter_add": lambda x: minidl.scatter_add(x, 1, minidl.argsort(x, 1), x * 2),
     "scatter_reduce": lambda x: minidl.cat(
