@@ -7,7 +7,10 @@ import pytest
 
 import minidl
 from minidl import nn
+from minidl.device.numba_status import use_numba
+from minidl.errors import ShapeError
 from minidl.nn import functional as F
+from minidl.testing import check_gradient
 
 
 def random(*shape: int, seed: int = 0) -> np.ndarray:
@@ -29,6 +32,34 @@ def test_ctc_of_a_target_that_does_not_fit_is_infinite_or_zero() -> None:
     target = minidl.tensor([[1, 1]])  # needs a blank between, three steps
     assert F.ctc_loss(log_probs, target, [2], [2]).item() == np.inf
     assert F.ctc_loss(log_probs, target, [2], [2], zero_infinity=True).item() == 0
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_ctc_by_the_kernel_is_that_of_the_reference_and_of_ops(dtype) -> None:
+    rng = np.random.default_rng(0)
+    lengths, steps = np.array([0, 3, 5, 1, 4, 0]), np.array([6, 12, 9, 3, 0, 0])
+    targets = minidl.tensor(rng.integers(1, 4, (6, 5)))  # of three classes, so that many stand twice in a row
+    log_probs = minidl.tensor(rng.standard_normal((12, 6, 4)).astype(dtype))
+
+    def loss(x):
+        return F.ctc_loss(F.log_softmax(x, 2), targets, steps, lengths, reduction="none", zero_infinity=True)
+
+    fast, slow = log_probs.clone().requires_grad_(), log_probs.clone().requires_grad_()
+    found = loss(fast)
+    found.sum().backward()
+    with use_numba(False):
+        wanted = loss(slow)
+        wanted.sum().backward()
+    close = {"rtol": 1e-5 if dtype == np.float32 else 1e-11, "atol": 1e-5 if dtype == np.float32 else 1e-12}
+    np.testing.assert_allclose(found.detach().numpy(), wanted.detach().numpy(), **close)
+    np.testing.assert_allclose(fast.grad.numpy(), slow.grad.numpy(), **close)
+    if dtype == np.float64:
+        check_gradient(lambda x: loss(x)[:4], log_probs, order=2)
+
+
+def test_ctc_says_which_targets_are_no_classes() -> None:
+    with pytest.raises(ShapeError, match="ctc_loss: targets must be classes from 0 to 2, got 0 to 7"):
+        F.ctc_loss(minidl.zeros(3, 1, 3), minidl.tensor([[7]]), [3], [1])
 
 
 def test_tversky_with_equal_prices_is_dice() -> None:
