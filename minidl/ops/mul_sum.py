@@ -55,7 +55,7 @@ class MulSumTo(Op):
     @staticmethod
     def cpu(out: Array, x: Array, y: Array, *, shape: tuple[int, ...]) -> None:
         flat = contiguous(y.transpose(dense_order(x))).reshape(-1)
-        loops = Loops(partial(_row_products, flat), partial(_column_products, flat), np.sum, np.float64)
+        loops = Loops(partial(row_products, flat), partial(column_products, flat), np.sum, np.float64)
         out[...] = reduced(loops, x, broadcast_dims(x.shape, shape)).reshape(shape)
 
     @staticmethod
@@ -64,7 +64,7 @@ class MulSumTo(Op):
         return g * y, g * x
 
 
-def _row_products(y: Array, x: Array, rows: int) -> Array:
+def row_products(y: Array, x: Array, rows: int) -> Array:
     """The sum of products along each of so many rows."""
     length = len(x) // rows
     pieces = block_count(length, RUNS * RUN)
@@ -73,7 +73,7 @@ def _row_products(y: Array, x: Array, rows: int) -> Array:
     return parts[:, 0] if pieces == 1 else parts.sum(axis=1)
 
 
-def _column_products(y: Array, x: Array, outer: int, rows: int, columns: int) -> Array:
+def column_products(y: Array, x: Array, outer: int, rows: int, columns: int) -> Array:
     """The sums of products along the middle of (outer, rows, columns)."""
     fold = folded(rows, columns)
     blocks = block_count(rows // fold, BLOCK_ROWS)

@@ -75,6 +75,7 @@ OF_IMAGES = {
     "where, three numbers": lambda x: minidl.where(x.sum() > 1e9, x.sum(), x.amax()),
     "index": lambda x: x[:, minidl.tensor([1, 0, -1, 1])] + x[minidl.tensor([0]), :4],
     "topk": lambda x: minidl.cat([minidl.topk(x, 4).values, minidl.topk(x, 3, largest=False).values], 3),
+    "norm": lambda x: minidl.stack([x * 3, x * 4]).norm(dim=0),
     "gather": lambda x: minidl.gather(x, 2, minidl.argsort(x, 2)),
     "scatter_add": lambda x: minidl.scatter_add(x, 1, minidl.argsort(x, 1), x * 2),
     "scatter_reduce": lambda x: minidl.cat(
