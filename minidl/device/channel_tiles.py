@@ -1,25 +1,23 @@
 """Register tiles of depthwise convolution: a vector holds channels, and every channel meets its own weight alone.
 
-Windows of a row lie evenly spaced, so a tile has one address for each tap and adds multiples of one step to it, which
-is what x86's loads do anyway; a table with a place for each window needs more registers than there are for addresses.
-
-| intrinsic | stays in registers | one step is |
+| file | stays in registers | one step is |
 |---|---|---|
-| `windows_tile` | results of 8 windows | one tap, or three in a row |
-| `taps_tile` | sums of 9 taps (3×3 at once; 6 with 16 registers) for two vectors of channels | one window |
+| here | results of 4 windows in each of two rows | a run of taps in one row of the image |
+| `channel_sums.py` | sums of up to three rows of taps | 4 windows of one row |
+
+Two rows of windows see most rows of the image both, so that a pixel that is read once serves up to 2·k FMAs: a core of
+Zen 4 has one read and one FMA of 512 bits a cycle, and with one read for each FMA it loses a third of its pace. Rows
+that only one of the two sees come first and last, with loops of their own. Windows lie `ratio` pixels of a run apart,
+which is known when the tile is written: that tells which windows see a pixel.
 
 Small groups are done alike: each channel of a group of 2, 4 or 8 is spread over the group's lanes, which is one
-instruction, and multiplied with a vector of its own weights. For the weights' sums it is the slopes that go round in
-their group, once for all taps: lane j of vector r has the slope of filter j + r.
+instruction, and multiplied with a vector of its own weights.
 
-Three taps in a row see 10 pixels in 8 windows, each of which is read once for up to three FMAs: one core of Zen 5 has
-two reads and two FMAs of 512 bits a cycle, and reads that come with each FMA leave it at two thirds of its pace. Pixels
-beside the row are read from a vector of zeros; only entries that see some compare columns.
+Pixels beside the row are read from a vector of zeros; only runs that see some compare columns.
 
-Tried and lost, one core of Zen 5, 16 images of 64 channels, 24², in us: rows copied to a ring in the first-level cache
-with zeros at both ends 123, this 114 (the copy is a pass over memory of its own, which nothing hides); windows of two
-vectors of channels at once, where LLVM puts so many reads first that it runs out of registers; fetching the next row
-ahead.
+Tried and lost: 8 windows of one row, 16 images of 64 channels, 24², one core of Zen 4, 143 us, this 114; 8 windows in
+two rows 178 and 4 in four 172 (this that time 149: the sums of a tile that is not full are lost); rows copied to a ring
+in the first-level cache with zeros at both ends.
 """
 
 from __future__ import annotations
@@ -33,25 +31,21 @@ from minidl.device.vectors import (
     counted_loop,
     data_pointer,
     element_type,
-    host_number,
+    hidden,
     integer,
     lanes_of,
     load,
     multiply_add,
     offset_by,
-    registers,
     splat,
     store,
     vector_type,
     zeros,
 )
 
-WINDOWS = 8  # of a `windows_tile`
-RUN = 3  # taps in a row that lie as far apart as windows do
-VECTORS = 2  # of channels in a `taps_tile`, of channels that are alone
+WINDOWS = 4  # of a tile, in each row
 MEMBERS = (1, 2, 4, 8)  # channels, and filters, of a group
-LONGEST_RUN = 4  # members up to which there are registers for the weights of a run
-ENTRY = 3  # numbers of an entry in a table of taps
+ENTRY = 4  # numbers of an entry in a table of taps
 
 
 def _existing(builder: Any, number: int, count: Any) -> Any:
@@ -60,17 +54,7 @@ def _existing(builder: Any, number: int, count: Any) -> Any:
     return builder.select(builder.icmp_signed("<", integer(number), last), integer(number), last)
 
 
-def _rows(builder: Any, first: Any, step: Any, count: int) -> list[Any]:
-    return [offset_by(builder, first, builder.mul(integer(i), step)) for i in range(count)]
-
-
-def _store_first(builder: Any, cells: list[Any], sums: list[Any], count: Any) -> None:
-    for i, (cell, value) in enumerate(zip(cells, sums, strict=True)):
-        with builder.if_then(builder.icmp_signed("<", integer(i), count)):
-            store(builder, value, cell)
-
-
-def _where(builder: Any, condition: Any, values: Any, others: Any) -> list[Any]:
+def where(builder: Any, condition: Any, values: Any, others: Any) -> list[Any]:
     """values() where the condition holds, else others(): lists of vectors, of which only one is computed."""
     with builder.if_else(condition) as (then, otherwise):
         with then:
@@ -86,14 +70,16 @@ def _where(builder: Any, condition: Any, values: Any, others: Any) -> list[Any]:
     return merged
 
 
-class _Line:
+class Line:
     """A row of pixels, of which those outside of it are zeros."""
 
     def __init__(self, builder: Any, vector: Any, width: Any) -> None:
         from numba.core import cgutils
 
         self.builder, self.vector, self.width = builder, vector, width
-        self.nothing = builder.bitcast(cgutils.alloca_once_value(builder, zeros(vector)), vector.element.as_pointer())
+        nothing = cgutils.alloca_once_value(builder, zeros(vector))
+        # If LLVM knew what stands there, it would jump over each read instead.
+        self.nothing = hidden(builder, builder.bitcast(nothing, vector.element.as_pointer()))
 
     def pixel(self, place: Any, column: Any) -> Any:
         """The vector at `place` if `column` is one of the row's."""
@@ -106,7 +92,7 @@ class _Line:
         return builder.and_(builder.icmp_signed(">=", first, integer(0)), builder.icmp_signed("<", last, self.width))
 
 
-def _lanes_from(builder: Any, vector: Any, value: Any, members: int, source: Any) -> Any:
+def lanes_from(builder: Any, vector: Any, value: Any, members: int, source: Any) -> Any:
     """The vector whose lane j, member i of its group, holds that of member `source(i)`."""
     from llvmlite import ir
 
@@ -118,227 +104,134 @@ def _lanes_from(builder: Any, vector: Any, value: Any, members: int, source: Any
 
 
 def _emit_windows(
-    members: int, typing_context: Any, c: Any, ic: Any, ldc: Any, start: Any, i_start: Any, ld_start: Any, x: Any,
-    ix: Any, pitch: Any, step: Any, first: Any, width: Any, weight: Any, iw: Any, table: Any, runs: Any, taps: Any,
-    count: Any, floor: Any,
+    members: int, run: int, ratio: int, typing_context: Any, c: Any, ic: Any, down: Any, ldc: Any, start: Any,
+    i_start: Any, s_down: Any, ld_start: Any, x: Any, ix: Any, pitch: Any, step: Any, first: Any, width: Any,
+    weight: Any, iw: Any, table: Any, both: Any, second: Any, taps: Any, rows: Any, count: Any, floor: Any,
 ) -> Any:  # fmt: skip
     from numba.core import types
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        (c_, ic_, ldc_, start_, i_start_, ld_start_, x_, ix_, pitch_, step_, first_, width_, weight_, iw_, table_,
-         runs_, taps_, count_, floor_) = args  # fmt: skip
+        (c_, ic_, down_, ldc_, start_, i_start_, s_down_, ld_start_, x_, ix_, pitch_, step_, first_, width_, weight_,
+         iw_, table_, both_, second_, taps_, rows_, count_, floor_) = args  # fmt: skip
         vector = vector_type(c)
-        line = _Line(builder, vector, width_)
+        line = Line(builder, vector, width_)
         pixels = offset_by(builder, data_pointer(context, builder, x, x_), ix_)
         weights = offset_by(builder, data_pointer(context, builder, weight, weight_), iw_)
         entries = data_pointer(context, builder, table, table_)
-        lifts = offset_by(builder, data_pointer(context, builder, start, start_), i_start_)
-        end = offset_by(builder, data_pointer(context, builder, c, c_), ic_)
-        apart = builder.mul(step_, pitch_)
-        before = [
-            load(builder, vector, offset_by(builder, lifts, builder.mul(_existing(builder, i, count_), ld_start_)))
-            for i in range(WINDOWS)
-        ]
+        apart, has_two = builder.mul(step_, pitch_), builder.icmp_signed(">", rows_, integer(1))
 
-        def over(taps: int) -> Any:
-            """The body of the loop over entries that stand for so many taps."""
+        def places(array: Any, value: Any, index: Any, across: Any, lower: Any, *, real: bool) -> list[Any]:
+            """Of all windows, row by row; with `real`, of some window that exists for those that do not."""
+            origin = offset_by(builder, data_pointer(context, builder, array, value), index)
+            other = offset_by(builder, origin, builder.select(has_two, lower, integer(0)) if real else lower)
+            numbers = [_existing(builder, i, count_) if real else integer(i) for i in range(WINDOWS)]
+            return [offset_by(builder, row, builder.mul(i, across)) for row in (origin, other) for i in numbers]
+
+        def over(seen_by: tuple[int, ...]) -> Any:
+            """The body of the loop over entries that these rows of windows see."""
 
             def body(t: Any, sums: list[Any]) -> list[Any]:
                 entry = offset_by(builder, entries, builder.mul(t, integer(ENTRY)))
-                row, place, column = (builder.load(offset_by(builder, entry, k)) for k in range(ENTRY))
+                row, *own, column = (builder.load(offset_by(builder, entry, k)) for k in range(ENTRY))
                 column = builder.add(column, first_)
                 at = offset_by(builder, pixels, row, builder.mul(column, pitch_))
-                own = [
-                    load(builder, vector, offset_by(builder, weights, place, k * vector.count))
-                    for k in range(taps * members)
-                ]
-                seen = _rows(builder, at, apart, WINDOWS + taps - 1)
+                loaded = {
+                    r: [load(builder, vector, offset_by(builder, weights, own[r], k * vector.count))
+                        for k in range(run * members)]
+                    for r in seen_by
+                }  # fmt: skip
+                seen = [offset_by(builder, at, builder.mul(integer(n), apart)) for n in range(length)]
 
-                def number(i: int) -> Any:
-                    return builder.add(column, builder.mul(integer(i), step_))
+                def number(n: int) -> Any:
+                    return builder.add(column, builder.mul(integer(n), step_))
 
                 def added(pixel: Any) -> list[Any]:
                     new = list(sums)
-                    for n in range(len(seen)):
-                        value = pixel(n)
-                        for m in range(members):
-                            spread = _lanes_from(builder, vector, value, members, lambda i, m=m: m)
-                            for i in range(max(0, n - taps + 1), min(WINDOWS, n + 1)):
-                                new[i] = multiply_add(builder, spread, own[(n - i) * members + m], new[i])
+                    for n in range(length):
+                        windows = [i for i in range(WINDOWS) if 0 <= n - ratio * i < run]
+                        value = pixel(n) if windows else None
+                        for m in range(members if windows else 0):
+                            spread = lanes_from(builder, vector, value, members, lambda i, m=m: m)
+                            for r in seen_by:
+                                for i in windows:
+                                    tap, place = loaded[r][(n - ratio * i) * members + m], r * WINDOWS + i
+                                    new[place] = multiply_add(builder, spread, tap, new[place])
                     return new
 
-                return _where(
+                return where(
                     builder,
-                    line.has(column, number(len(seen) - 1)),
+                    line.has(column, number(length - 1)),
                     lambda: added(lambda n: load(builder, vector, seen[n])),
                     lambda: added(lambda n: line.pixel(seen[n], number(n))),
                 )
 
             return body
 
-        sums = before
-        if members <= LONGEST_RUN:
-            sums = counted_loop(builder, integer(0), runs_, 1, sums, over(RUN), hide=True)[1]
-        sums = counted_loop(builder, runs_, taps_, 1, sums, over(1), hide=True)[1]
+        length = ratio * (WINDOWS - 1) + run  # pixels of a run in all windows
+        sums = [load(builder, vector, p) for p in places(start, start_, i_start_, ld_start_, s_down_, real=True)]
+        ends = integer(0), both_, second_, taps_
+        for k, seen_by in enumerate(((0,), (0, 1), (1,))):
+            sums = counted_loop(builder, ends[k], ends[k + 1], 1, sums, over(seen_by), hide=True)[1]
         least = floor_ if element_type(c) == floor_.type else builder.fptrunc(floor_, element_type(c))
         least = splat(builder, vector, least)
         sums = [builder.select(builder.fcmp_ordered("<", value, least), least, value) for value in sums]
-        _store_first(builder, _rows(builder, end, ldc_, WINDOWS), sums, count_)
+        cells = places(c, c_, ic_, ldc_, down_, real=False)
+
+        def finish(first: int) -> None:
+            for i in range(WINDOWS):
+                with builder.if_then(builder.icmp_signed("<", integer(i), count_)):
+                    store(builder, sums[first + i], cells[first + i])
+
+        finish(0)
+        with builder.if_then(has_two):
+            finish(WINDOWS)
         return context.get_dummy_value()
 
     n = types.intp
-    return types.void(c, n, n, start, n, n, x, n, n, n, n, n, weight, n, table, n, n, n, types.float64), code
+    return types.void(
+        c, n, n, n, start, n, n, n, x, n, n, n, n, n, weight, n, table, n, n, n, n, n, types.float64
+    ), code
 
 
-def _windows_tile(members: int) -> Intrinsic:
+def windows_tile(members: int, run: int, ratio: int) -> Intrinsic:
+    """The tile for groups of so many channels, runs of so many taps, and windows `ratio` pixels of a run apart."""
+
     def emit(
-        typing_context: Any, c: Any, ic: Any, ldc: Any, start: Any, i_start: Any, ld_start: Any, x: Any, ix: Any,
-        pitch: Any, step: Any, first: Any, width: Any, weight: Any, iw: Any, table: Any, runs: Any, taps: Any,
-        count: Any, floor: Any,
+        typing_context: Any, c: Any, ic: Any, down: Any, ldc: Any, start: Any, i_start: Any, s_down: Any,
+        ld_start: Any, x: Any, ix: Any, pitch: Any, step: Any, first: Any, width: Any, weight: Any, iw: Any,
+        table: Any, both: Any, second: Any, taps: Any, rows: Any, count: Any, floor: Any,
     ) -> Any:  # fmt: skip
-        return _emit_windows(members, typing_context, c, ic, ldc, start, i_start, ld_start, x, ix, pitch, step, first,
-                             width, weight, iw, table, runs, taps, count, floor)  # fmt: skip
+        return _emit_windows(members, run, ratio, typing_context, c, ic, down, ldc, start, i_start, s_down, ld_start,
+                             x, ix, pitch, step, first, width, weight, iw, table, both, second, taps, rows, count,
+                             floor)  # fmt: skip
 
     def python(
-        c: Any, ic: int, ldc: int, start: Any, i_start: int, ld_start: int, x: Any, ix: int, pitch: int, step: int,
-        first: int, width: int, weight: Any, iw: int, table: Any, runs: int, taps: int, count: int, floor: float,
+        c: Any, ic: int, down: int, ldc: int, start: Any, i_start: int, s_down: int, ld_start: int, x: Any, ix: int,
+        pitch: int, step: int, first: int, width: int, weight: Any, iw: int, table: Any, both: int, second: int,
+        taps: int, rows: int, count: int, floor: float,
     ) -> None:  # fmt: skip
-        """Results of the first `count` of `WINDOWS` windows, one vector of channels j each.
+        """Results of the first `count` of `WINDOWS` windows in `rows` (1 or 2) rows, one vector of channels j each.
 
-        c[ic + i ldc + j] = start[i_start + i ld_start + j] + the sum over t < taps and members m of
-        pixel(t, i)[j - j % members + m] · weight[iw + place(t) + m lanes + j], raised to `floor`. `table` has (row,
-        place, column) of each entry t: pixel(t, i) is number first + column + i step of the `width` pixels at x[ix +
-        row:], which are `pitch` apart, and zero if there is no such pixel. Entries t < runs stand for `RUN` taps each,
-        the next ones `step` columns and a vector of weights for each member further.
+        c[ic + r down + i ldc + j] = start[i_start + r s_down + i ld_start + j] + the sum over entries t, their taps
+        k < run and members m of pixel(t, i, k)[j - j % members + m] · weight[iw + place(t, r) + (k members + m) lanes
+        + j], raised to `floor`. `table` has (row, place for r = 0, place for r = 1, column) of each entry: row 0 sees
+        those before `second`, row 1 those from `both` on. pixel(t, i, k) is number first + column + (ratio i + k) step
+        of the `width` pixels at x[ix + row:], which are `pitch` apart, and zero if there is no such pixel.
         """
         line = lanes_of(c.dtype)
         lane = np.arange(line)
-        for i in range(min(count, WINDOWS)):
-            total = start[i_start + i * ld_start :][:line].copy()
-            for t, k in [(n, k) for n in range(taps) for k in range(RUN if n < runs else 1)]:
-                row, place, column = table[ENTRY * t : ENTRY * (t + 1)]
-                column += first + (i + k) * step
-                if 0 <= column < width:
+        for r, i in np.ndindex(rows, min(count, WINDOWS)):
+            total = start[i_start + r * s_down + i * ld_start :][:line].copy()
+            for t, k in np.ndindex(taps, run):
+                row, *places, column = table[ENTRY * t : ENTRY * (t + 1)]
+                column += first + (ratio * i + k) * step
+                if 0 <= column < width and (t >= both if r else t < second):
                     seen = x[ix + row + column * pitch :][:line]
                     for m in range(members):
-                        own = weight[iw + place + (k * members + m) * line :][:line]
+                        own = weight[iw + places[r] + (k * members + m) * line :][:line]
                         total += seen[lane - lane % members + m] * own
             total[total < floor] = floor
-            c[ic + i * ldc : ic + i * ldc + line] = total
+            at = ic + r * down + i * ldc
+            c[at : at + line] = total
 
     return intrinsic(emit)(python)
-
-
-windows_tiles = {members: _windows_tile(members) for members in MEMBERS}
-
-
-def _emit_taps(
-    members: int, typing_context: Any, c: Any, ic: Any, c_apart: Any, x: Any, ix: Any, pitch: Any, step: Any,
-    width: Any, table: Any, entry: Any, taps: Any, g: Any, ig: Any, ldg: Any, apart: Any, inner: Any, outer: Any,
-    count: Any,
-) -> Any:  # fmt: skip
-    from numba.core import types
-
-    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        (c_, ic_, c_apart_, x_, ix_, pitch_, step_, width_, table_, entry_, taps_, g_, ig_, ldg_, apart_, inner_,
-         outer_, count_) = args  # fmt: skip
-        vector, vectors, at_once = vector_type(c), vectors_of(members), taps_at_once(members)
-        line = _Line(builder, vector, width_)
-        begin = offset_by(builder, data_pointer(context, builder, x, x_), ix_)
-        slopes = offset_by(builder, data_pointer(context, builder, g, g_), ig_)
-        end = offset_by(builder, data_pointer(context, builder, c, c_), ic_)
-        entries = offset_by(builder, data_pointer(context, builder, table, table_), builder.mul(entry_, integer(ENTRY)))
-        pixels, columns, cells, window_step = [], [], [], builder.mul(step_, pitch_)
-        for t in range(at_once):
-            at = offset_by(builder, entries, builder.mul(_existing(builder, t, taps_), integer(ENTRY)))
-            row, place, column = (builder.load(offset_by(builder, at, k)) for k in range(ENTRY))
-            pixels.append(offset_by(builder, begin, row, builder.mul(column, pitch_)))
-            columns.append(column)
-            firsts = _rows(builder, offset_by(builder, end, place), c_apart_, vectors)
-            cells.append([offset_by(builder, first, r * vector.count) for first in firsts for r in range(members)])
-
-        def over(read: Any) -> Any:
-            def window(i: Any, sums: list[Any]) -> list[Any]:
-                slope = offset_by(builder, slopes, builder.mul(i, ldg_))
-                slopes_ = [load(builder, vector, place) for place in _rows(builder, slope, apart_, vectors)]
-                own = [
-                    _lanes_from(builder, vector, value, members, lambda i, r=r: (i + r) % members)
-                    for value in slopes_
-                    for r in range(members)
-                ]
-                moved, new = builder.mul(i, window_step), []
-                for t in range(at_once):
-                    seen = read(i, t, _rows(builder, offset_by(builder, pixels[t], moved), apart_, vectors))
-                    before = sums[t * len(own) : (t + 1) * len(own)]
-                    new += [
-                        multiply_add(builder, seen[n // members], other, total)
-                        for n, (other, total) in enumerate(zip(own, before, strict=True))
-                    ]
-                return new
-
-            return window
-
-        def inside(i: Any, t: int, places: list[Any]) -> list[Any]:
-            return [load(builder, vector, place) for place in places]
-
-        def anywhere(i: Any, t: int, places: list[Any]) -> list[Any]:
-            column = builder.add(columns[t], builder.mul(i, step_))
-            return [line.pixel(place, column) for place in places]
-
-        sums = [load(builder, vector, cell) for all_of_tap in cells for cell in all_of_tap]
-        sums = counted_loop(builder, integer(0), inner_, 1, sums, over(anywhere), hide=True)[1]
-        sums = counted_loop(builder, inner_, outer_, 1, sums, over(inside))[1]
-        sums = counted_loop(builder, outer_, count_, 1, sums, over(anywhere), hide=True)[1]
-        for n in range(vectors * members):
-            _store_first(builder, [all_of_tap[n] for all_of_tap in cells], sums[n :: vectors * members], taps_)
-        return context.get_dummy_value()
-
-    n = types.intp
-    return types.void(c, n, n, x, n, n, n, n, table, n, n, g, n, n, n, n, n, n), code
-
-
-def _taps_tile(members: int) -> Intrinsic:
-    def emit(
-        typing_context: Any, c: Any, ic: Any, c_apart: Any, x: Any, ix: Any, pitch: Any, step: Any, width: Any,
-        table: Any, entry: Any, taps: Any, g: Any, ig: Any, ldg: Any, apart: Any, inner: Any, outer: Any, count: Any,
-    ) -> Any:  # fmt: skip
-        return _emit_taps(members, typing_context, c, ic, c_apart, x, ix, pitch, step, width, table, entry, taps, g,
-                          ig, ldg, apart, inner, outer, count)  # fmt: skip
-
-    def python(
-        c: Any, ic: int, c_apart: int, x: Any, ix: int, pitch: int, step: int, width: int, table: Any, entry: int,
-        taps: int, g: Any, ig: int, ldg: int, apart: int, inner: int, outer: int, count: int,
-    ) -> None:  # fmt: skip
-        """Sums over `count` windows of the taps of min(taps, `taps_at_once(members)`) entries from `entry` on.
-
-        c[ic + place(t) + r lanes + j] += the sum over i < count of pixel(t, i)[j] · g[ig + i ldg + round(j, r)] for a
-        vector of channels j, with pixels as in `windows_tiles`; round(j, r) is r members further in j's group, which
-        is a ring. The same for all `vectors_of(members)` vectors, whose channels are `apart` and whose sums `c_apart`.
-        Windows from `inner` to before `outer` see no pixel outside of their row.
-        """
-        line = lanes_of(c.dtype)
-        lane = np.arange(line)
-        for t in range(entry, entry + min(taps, taps_at_once(members))):
-            row, place, column = table[ENTRY * t : ENTRY * (t + 1)]
-            for v, i, r in np.ndindex(vectors_of(members) if c_apart else 1, count, members):
-                if 0 <= column + i * step < width:
-                    pixel, slope = ix + row + (column + i * step) * pitch + v * apart, ig + i * ldg + v * apart
-                    cell, other = ic + place + v * c_apart + r * line, lane - lane % members + (lane + r) % members
-                    c[cell : cell + line] += x[pixel : pixel + line] * g[slope : slope + line][other]
-
-    return intrinsic(emit)(python)
-
-
-def vectors_of(members: int) -> int:
-    """Vectors of channels in a `taps_tile`."""
-    return VECTORS if members == 1 else 1
-
-
-def taps_at_once(members: int = 1) -> int:
-    """Taps of a `taps_tile`: as many as there are registers for."""
-    many = registers() > 16
-    return {1: 9 if many else 6, 2: 9 if many else 5, 4: 5 if many else 3}.get(members, 3 if many else 1)
-
-
-taps_tiles = {members: _taps_tile(members) for members in MEMBERS}
-tile_taps = {members: host_number(taps_at_once, members) for members in MEMBERS}
