@@ -28,7 +28,7 @@ ROLES = (0, 0, 0, 0, 0, 0, 0)  # out, x, y, the bias, what the activation was gi
 # What `shape` holds for the kernels, by position.
 _M, _N, _K, _LDC, _A_ROW, _A_STEP, _B_STEP, _B_COLUMN = range(8)
 _HEIGHT, _DOWN, _STRIPE, _ACROSS, _PIECE, _PIECES, _RUN, _WAY, _ROOM, _A_WIDE, _OUT_ROW = range(8, 19)
-_BIASED, _ACTIVATION, _KEPT, _ADDED = range(19, 23)
+_BIASED, _ACTIVATION, _KEPT, _ADDED, _ONTO = range(19, 24)
 
 
 @kernel("T[::1], const intp[:, ::1], const int64[:, ::1], const int64[::1]", T=FLOATS)
@@ -79,7 +79,7 @@ def _block(
     begin, end = piece * shape[_PIECE], min(steps, (piece + 1) * shape[_PIECE])
     to = places[0, matrix] + piece * (len(places[0]) * shape[_M] * shape[_N]) + row * ldc + first
     at, of_b = places[1, matrix] + row * shape[_A_ROW], places[2, matrix]
-    if steps == 0:
+    if steps == 0 and not shape[_ONTO]:
         for i in range(height):
             for j in range(wide):
                 out[to + i * ldc + j] = start[(first + j) * shape[_BIASED]]
@@ -98,7 +98,7 @@ def _block(
         else:
             b, at_b, panel, ldb = y, of_b + k * shape[_B_STEP] + first, width, shape[_B_STEP]
         before, at_before, before_step, ld_before = out, to, 1, ldc
-        if k == begin:
+        if k == begin and not shape[_ONTO]:
             before, at_before, before_step, ld_before = start, first * shape[_BIASED], shape[_BIASED], 0
         if shape[_A_STEP] != 1 and shape[_A_WIDE]:
             for i in range(0, height, turned_rows()):
@@ -188,7 +188,7 @@ def collect(begin: int, end: int, start: Array, table: Array, places: Array, sha
             total = sums[at + j]
             for piece in range(1, shape[_PIECES]):
                 total += sums[at + piece * apart + j]
-            out[to + j] = total
+            out[to + j] = total + out[to + j] if shape[_ONTO] else total
         if shape[_BIASED]:
             for j in range(columns):
                 out[to + j] += lift[j]

@@ -51,6 +51,7 @@ PIECES = 32  # that the columns of few rows are cut into, at most
 FEW = 4  # rows that are not worth packing for
 APART = 2048  # bytes from step to step of A from which on copies are faster
 LEAST = 1 << 16  # operations in a block that a thread takes
+PLAIN = (False, NONE, False, False, False)  # nothing but the product
 
 
 def is_worth_it(size: int, y: tuple[int, ...]) -> bool:
@@ -70,9 +71,19 @@ def multiply(out: Array, x: Array, y: Array) -> None:
         np.matmul(x, y, out=out)
 
 
+def accumulate(out: Array, x: Array, y: Array) -> None:
+    """out += x times y, by a kernel or by NumPy."""
+    if len(out) > FEW and is_worth_it(x.size, y.shape):
+        product(out, x, y, onto=True)
+    else:
+        total = np.empty(out.shape, out.dtype)
+        multiply(total, x, y)
+        out += total
+
+
 def product(
     out: Array, x: Array, y: Array, bias: Array | None = None, activation: int = NONE, kept: Array | None = None,
-    *, added: Array | None = None,
+    *, added: Array | None = None, onto: bool = False,
 ) -> None:  # fmt: skip
     """out (..., M, N) = activation(x (..., M, K) times y (..., K, N), plus bias (N,) and `added`).
 
@@ -82,6 +93,8 @@ def product(
         activation: its number in `finish.py`.
         kept: C-contiguous and like `out`, to be filled with what the activation is given; or None.
         added: C-contiguous and like `out`, or None.
+        onto: sums begin with what is in `out`, whose rows must lie in one piece; without a bias, and for more rows than
+            `FEW`.
     """
     if not out.size:
         return
@@ -93,7 +106,7 @@ def product(
     x, y = _in_lines(x), _in_lines(y)
     plan = _plan(out.shape, out.strides, x.shape, x.strides, y.shape, y.strides, out.dtype, is_batch_invariant())
     start = _zeros(out.dtype) if bias is None else np.ascontiguousarray(bias)
-    shape = plan.shapes[bias is not None, activation, kept is not None, added is not None]
+    shape = plan.shapes[bias is not None, activation, kept is not None, added is not None, onto]
     kept, added = (out if a is None else a for a in (kept, added))
     if plan.cut is None:
         table, keep = cells([out, x, y, start, kept, added, out], len(ROLES))
@@ -122,7 +135,7 @@ def _run(plan: _Plan, start: Array, table: Array, shape: Array) -> None:
 def _in_several_calls(plan: _Plan, arrays: list[Array], shape: Array) -> None:
     """Pack panels of B, if so planned; make the products; add up pieces of sums, if there are any."""
     out, x, y, start, kept, added = arrays
-    cut, plain = plan.cut, plan.shapes[False, NONE, False, False]
+    cut, plain = plan.cut, plan.shapes[PLAIN]
     assert cut is not None
     with _panels_of(plan, y) as packed, _sums_of(cut, out) as sums:
         first, numbers = (start, shape) if cut.pieces == 1 else (_zeros(out.dtype), plain)
@@ -146,7 +159,7 @@ def _panels_of(plan: _Plan, y: Array) -> Iterator[Array]:
         return
     with scratch(plan.packed, y.dtype) as room:
         table, keep = cells([y] * len(ROLES), len(ROLES))
-        parallel(panels, plan.panels, room, table, plan.places, plan.shapes[False, NONE, False, False], size=y.nbytes)
+        parallel(panels, plan.panels, room, table, plan.places, plan.shapes[PLAIN], size=y.nbytes)
         del keep
         yield room
 
@@ -171,13 +184,14 @@ def _zeros(dtype: DType) -> Array:
     return np.zeros(panel_columns(dtype), dtype)
 
 
-class _Shapes(dict[tuple[bool, int, bool, bool], Array]):
-    """The numbers of a product for kernels: with a bias, by activation, whether its input is kept, what is added."""
+class _Shapes(dict[tuple[bool, int, bool, bool, bool], Array]):
+    """The numbers of a product for kernels: with a bias, by activation, whether its input is kept, what is added, and
+    whether sums begin with what is in the result."""
 
     def __init__(self, numbers: tuple[int, ...]) -> None:
         self.numbers = numbers
 
-    def __missing__(self, key: tuple[bool, int, bool, bool]) -> Array:
+    def __missing__(self, key: tuple[bool, int, bool, bool, bool]) -> Array:
         self[key] = np.array((*self.numbers, *key), np.int64)
         return self[key]
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from minidl.device import Array, inline
 from minidl.device.vector_math import lanewise, relu, tanh, where_positive
-from minidl.ops.rnn.cpu_sweep import Cell, backward_kernel, forward_kernel, sweep, sweep_back
+from minidl.ops.rnn.cpu_sweep import Cell, forward_kernel, sweep
+from minidl.ops.rnn.cpu_sweep_back import backward_kernel, sweep_back
 
 
 @lanewise
@@ -70,6 +71,7 @@ def backward(
 ) -> None:  # fmt: skip
     gx, gh, g_ih, g_hh, g_bias = out
     gh[...] = g_h
-    cell = CELLS[nonlinearity]
-    parts = sweep_back(cell, gx, (gh,), g_ih, g_hh, g, output, (), x, (h0,), weight_ih, weight_hh, lengths)
-    g_bias[...] = parts[:, 0]
+    weights = weight_ih, weight_hh
+    sweep_back(
+        CELLS[nonlinearity], gx, (gh,), (g_ih, g_hh), (g_bias,), g, output, (), x, (h0,), weights, lengths
+    )  # fmt: skip

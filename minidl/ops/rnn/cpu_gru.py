@@ -12,7 +12,8 @@ import numpy as np
 
 from minidl.device import Array, inline
 from minidl.device.vector_math import fma, lanewise, sigmoid, tanh
-from minidl.ops.rnn.cpu_sweep import Cell, backward_kernel, forward_kernel, sweep, sweep_back
+from minidl.ops.rnn.cpu_sweep import Cell, forward_kernel, sweep
+from minidl.ops.rnn.cpu_sweep_back import backward_kernel, sweep_back
 
 
 @lanewise
@@ -68,6 +69,5 @@ def backward(
 ) -> None:  # fmt: skip
     gx, gh, g_ih, g_hh, g_bias_ih, g_bias_hh = out
     gh[...] = g_h
-    parts = sweep_back(GRU, gx, (gh,), g_ih, g_hh, g, output, (gates,), x, (h0,), weight_ih, weight_hh, lengths)
-    g_bias_ih[...] = parts[:, (1, 2, 0)].reshape(g_bias_ih.shape)
-    g_bias_hh[...] = parts[:, (1, 2, 3)].reshape(g_bias_hh.shape)
+    g_weights, g_biases, weights = (g_ih, g_hh), (g_bias_ih, g_bias_hh), (weight_ih, weight_hh)
+    sweep_back(GRU, gx, (gh,), g_weights, g_biases, g, output, (gates,), x, (h0,), weights, lengths)

@@ -7,7 +7,8 @@ from typing import Any
 
 from minidl.device import Array, inline
 from minidl.device.vector_math import fma, lanewise, sigmoid, tanh
-from minidl.ops.rnn.cpu_sweep import Cell, backward_kernel, forward_kernel, sweep, sweep_back
+from minidl.ops.rnn.cpu_sweep import Cell, forward_kernel, sweep
+from minidl.ops.rnn.cpu_sweep_back import backward_kernel, sweep_back
 
 
 @lanewise
@@ -64,7 +65,5 @@ def backward(
 ) -> None:  # fmt: skip
     gx, gh, gc, g_ih, g_hh, g_bias = out
     gh[...], gc[...] = g_h, g_c
-    parts = sweep_back(
-        LSTM, gx, (gh, gc), g_ih, g_hh, g, output, (gates, cells), x, (h0, c0), weight_ih, weight_hh, lengths
-    )
-    g_bias[...] = parts.reshape(g_bias.shape)
+    saved, starts, weights = (gates, cells), (h0, c0), (weight_ih, weight_hh)
+    sweep_back(LSTM, gx, (gh, gc), (g_ih, g_hh), (g_bias,), g, output, saved, x, starts, weights, lengths)

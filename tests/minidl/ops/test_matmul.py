@@ -7,7 +7,7 @@ import pytest
 
 import minidl
 from minidl.device import get_num_threads, numba_status, set_num_threads
-from minidl.ops.matmul.cpu import product
+from minidl.ops.matmul.cpu import accumulate, product
 from minidl.ops.matmul.finish import ACTIVATIONS, NONE, RELU
 
 pytestmark = pytest.mark.skipif(not numba_status(), reason="Numba is not installed")
@@ -35,6 +35,16 @@ def test_whole_numbers_equal_numpys(shape, turned, batch, dtype) -> None:
     product(out, x, y, bias, RELU, kept)
     np.testing.assert_array_equal(kept, x @ y + bias)
     np.testing.assert_array_equal(out, np.maximum(x @ y + bias, 0))
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, (12, 64, 10)])
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_product_is_added_to_what_is_there(shape, turned) -> None:
+    rows, steps, columns = shape
+    x, y, out = draw((steps, rows)).T if turned else draw((rows, steps)), draw((steps, columns)), draw((rows, columns))
+    expected = out + x @ y
+    accumulate(out, x, y)
+    np.testing.assert_array_equal(out, expected)
 
 
 def test_operands_and_results_may_be_views() -> None:

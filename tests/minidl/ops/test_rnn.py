@@ -13,6 +13,7 @@ import minidl
 from minidl.core import Tensor, launching
 from minidl.device import numba_status
 from minidl.errors import ArgumentError, MinidlError
+from minidl.ops.rnn import cpu_sweep_back
 from minidl.testing import check_gradient, check_kernel, draw
 
 GATES = {"rnn": 1, "lstm": 4, "gru": 3}
@@ -80,6 +81,18 @@ def test_kernels_are_the_reference(kind: str, size: tuple[int, int, int, int], d
         assert [call.op.name for call in calls] == [f"{kind}_sequence", f"{kind}_sequence_grad"]
         for call in calls:
             check_kernel(call.op.name, call.op.cpu, call.inputs, repeats=1, **call.params)
+
+
+@NEEDS_NUMBA
+@pytest.mark.numba
+@pytest.mark.parametrize("directions", [1, 2])
+@pytest.mark.parametrize("kind", GATES)
+def test_gradients_may_be_made_of_some_steps_at_a_time(kind: str, directions: int, monkeypatch: Any) -> None:
+    size = (11, 5, 3, 9)
+    monkeypatch.setattr(cpu_sweep_back, "HELD_BYTES", 4 * directions * 5 * GATES[kind] * 9 * 4)
+    for lengths in (None, some_lengths(*size[:2]), (1, 11, 4, 8, 5)):
+        call = calls_of(kind, size, directions, lengths, np.float32)[1]
+        check_kernel(call.op.name, call.op.cpu, call.inputs, repeats=1, **call.params)
 
 
 @NEEDS_NUMBA
