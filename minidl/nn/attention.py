@@ -6,9 +6,8 @@ from minidl.core import Tensor
 from minidl.device import Device
 from minidl.device.dtypes import DType
 from minidl.errors import ArgumentError
-from minidl.nn import functional as F
 from minidl.nn import init
-from minidl.nn.attention_functions import each_once
+from minidl.nn.attention_functions import many_heads
 from minidl.nn.linear import Linear, blank
 from minidl.nn.module import Module
 from minidl.nn.parameter import Parameter
@@ -76,12 +75,12 @@ class MultiheadAttention(Module):
         is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
         """Masks are as for `functional.multi_head_attention_forward`: True hides a key, numbers are added."""
-        turned = self.batch_first and query.ndim == 3
-        q, k, v = each_once(lambda x: x.transpose(0, 1), query, key, value) if turned else (query, key, value)
-        result, weights = F.multi_head_attention_forward(
-            q, k, v, self.embed_dim, self.num_heads, self.in_proj_weight, self.in_proj_bias, self.bias_k, self.bias_v,
-            self.add_zero_attn, self.dropout, self.out_proj.weight, self.out_proj.bias, self.training, key_padding_mask,
-            need_weights, attn_mask, not self.joint, self.q_proj_weight, self.k_proj_weight, self.v_proj_weight,
-            average_attn_weights=average_attn_weights, is_causal=is_causal,
+        if is_causal and attn_mask is None:
+            raise ArgumentError("MultiheadAttention: is_causal is a hint; it needs attn_mask too")
+        separate = None if self.joint else (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)
+        return many_heads(
+            query, key, value, self.embed_dim, self.num_heads, self.in_proj_weight, self.in_proj_bias, separate,
+            self.bias_k, self.bias_v, self.add_zero_attn, self.dropout if self.training else 0.0, self.out_proj.weight,
+            self.out_proj.bias, key_padding_mask, need_weights, attn_mask, average_attn_weights,
+            self.batch_first and query.ndim == 3,
         )  # fmt: skip
-        return result.transpose(0, 1) if turned else result, weights

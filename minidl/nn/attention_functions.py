@@ -68,32 +68,54 @@ def multi_head_attention_forward(
         raise ArgumentError(
             "multi_head_attention_forward: static_k and static_v are not offered; project them as key, value"
         )
-    single = query.ndim == 2
-    q, k, v = each_once(lambda x: x.unsqueeze(1), query, key, value) if single else (query, key, value)
-    if query.ndim not in (2, 3) or q.shape[2] != embed_dim_to_check or embed_dim_to_check % num_heads:
-        raise ShapeError(f"multi_head_attention_forward: query must be (L, N, {embed_dim_to_check}), a multiple of "
-                         f"num_heads {num_heads}; got {query.shape}")  # fmt: skip
     if is_causal and attn_mask is None:
         raise ArgumentError("multi_head_attention_forward: is_causal is a hint; it needs attn_mask too")
     separate = (q_proj_weight, k_proj_weight, v_proj_weight) if use_separate_proj_weight else None
+    return many_heads(
+        query, key, value, embed_dim_to_check, num_heads, in_proj_weight, in_proj_bias, separate, bias_k, bias_v,
+        add_zero_attn, dropout_p if training else 0.0, out_proj_weight, out_proj_bias, key_padding_mask, need_weights,
+        attn_mask, average_attn_weights,
+    )  # fmt: skip
+
+
+def many_heads(
+    query: Tensor, key: Tensor, value: Tensor, features: int, num_heads: int, in_proj_weight: Tensor | None,
+    in_proj_bias: Tensor | None, separate: Any, bias_k: Tensor | None, bias_v: Tensor | None, add_zero_attn: bool,
+    dropout_p: float, out_proj_weight: Tensor, out_proj_bias: Tensor | None, key_padding_mask: Tensor | None,
+    need_weights: bool, attn_mask: Tensor | None, average_attn_weights: bool, batch_first: bool = False,
+) -> tuple[Tensor, Tensor | None]:  # fmt: skip
+    """`multi_head_attention_forward` for (L, N, E), or (N, L, E) as they lie with `batch_first`.
+
+    Args:
+        separate: three weights in the place of `in_proj_weight`, or None.
+    """
+    single, along = query.ndim == 2, 1 if batch_first else 0  # the dimension of the places
+    q, k, v = each_once(lambda x: x.unsqueeze(1 - along), query, key, value) if single else (query, key, value)
+    if query.ndim not in (2, 3) or q.shape[2] != features or features % num_heads:
+        raise ShapeError(f"multi_head_attention_forward: query must be (L, N, {features}), a multiple of "
+                         f"num_heads {num_heads}; got {query.shape}")  # fmt: skip
+    batch, length = q.shape[1 - along], q.shape[along]
     q, k, v = _projected(q, k, v, in_proj_weight, in_proj_bias, separate)
-    mask = _joined_masks(attn_mask, key_padding_mask, q, k, num_heads, single)
+    mask = _joined_masks(attn_mask, key_padding_mask, (batch, length, k.shape[along]), q, num_heads, single)
     if bias_k is not None and bias_v is not None:
-        k, v = (cat([x, b.expand(1, *x.shape[1:])], 0) for x, b in ((k, bias_k), (v, bias_v)))
+        more = (batch, 1) if batch_first else (1, batch)
+        k, v = (cat([x, b.expand(*more, x.shape[2])], along) for x, b in ((k, bias_k), (v, bias_v)))
     if add_zero_attn:
-        k, v = (cat([x, x.new_zeros((1, *x.shape[1:]))], 0) for x in (k, v))
-    if mask is not None and mask.shape[-1] < k.shape[0]:
-        mask = cat([mask, mask.new_zeros((*mask.shape[:-1], k.shape[0] - mask.shape[-1]))], -1)
-    heads = [x.reshape(len(x), x.shape[1], num_heads, x.shape[2] // num_heads).permute(1, 2, 0, 3) for x in (q, k, v)]
-    if need_weights or (dropout_p and training):
-        weights = dropout(attention_weights(heads[0], heads[1], mask), dropout_p, training)
+        more = (batch, 1) if batch_first else (1, batch)
+        k, v = (cat([x, x.new_zeros((*more, x.shape[2]))], along) for x in (k, v))
+    if mask is not None and mask.shape[-1] < k.shape[along]:
+        mask = cat([mask, mask.new_zeros((*mask.shape[:-1], k.shape[along] - mask.shape[-1]))], -1)
+    apart, joined = ((0, 2, 1, 3), (0, 2, 1, 3)) if batch_first else ((1, 2, 0, 3), (2, 0, 1, 3))
+    heads = [x.reshape(*x.shape[:2], num_heads, x.shape[2] // num_heads).permute(*apart) for x in (q, k, v)]
+    if need_weights or dropout_p:
+        weights = dropout(attention_weights(heads[0], heads[1], mask), dropout_p, True)
         found = matmul(weights, heads[2])
     else:
         found = scaled_dot_product_attention_by(None, heads[0], heads[1], heads[2], mask)
-    result = linear(found.permute(2, 0, 1, 3).reshape(*q.shape[:2], q.shape[2]), out_proj_weight, out_proj_bias)
+    result = linear(found.permute(*joined).reshape(*q.shape), out_proj_weight, out_proj_bias)
     shown = (mean(weights, 1) if average_attn_weights else weights) if need_weights else None
     if single:
-        return result.squeeze(1), None if shown is None else shown.squeeze(0)
+        return result.squeeze(1 - along), None if shown is None else shown.squeeze(0)
     return result, shown
 
 
@@ -115,22 +137,23 @@ def _projected(
 
 
 def _joined_masks(
-    attn_mask: Tensor | None, padding: Tensor | None, q: Tensor, k: Tensor, heads: int, single: bool
-) -> Tensor | None:
-    """Both masks as one that is added to the scores, (1 or N, 1 or heads, 1 or L, S)."""
-    total = None
+    attn_mask: Tensor | None, padding: Tensor | None, sizes: tuple[int, int, int], like: Tensor, heads: int,
+    single: bool,
+) -> Tensor | None:  # fmt: skip
+    """Both masks as one that is added to the scores, (1 or N, 1 or heads, 1 or L, S); `sizes` are N, L and S."""
+    total, (batch, queries, keys) = None, sizes
     if attn_mask is not None:
-        mask = _added(attn_mask, q)
-        if mask.shape not in ((len(q), len(k)), (q.shape[1] * heads, len(q), len(k))):
-            raise ShapeError(f"multi_head_attention_forward: attn_mask must be {(len(q), len(k))} or "
-                             f"{(q.shape[1] * heads, len(q), len(k))}, got {attn_mask.shape}")  # fmt: skip
-        total = mask.reshape(-1, heads if mask.ndim == 3 else 1, len(q), len(k))
+        mask = _added(attn_mask, like)
+        if mask.shape not in ((queries, keys), (batch * heads, queries, keys)):
+            raise ShapeError(f"multi_head_attention_forward: attn_mask must be {(queries, keys)} or "
+                             f"{(batch * heads, queries, keys)}, got {attn_mask.shape}")  # fmt: skip
+        total = mask.reshape(-1, heads if mask.ndim == 3 else 1, queries, keys)
     if padding is not None:
-        mask = _added(padding.unsqueeze(0) if single else padding, q)
-        if mask.shape != (q.shape[1], len(k)):
-            raise ShapeError(f"multi_head_attention_forward: key_padding_mask must be {(q.shape[1], len(k))}, "
+        mask = _added(padding.unsqueeze(0) if single else padding, like)
+        if mask.shape != (batch, keys):
+            raise ShapeError(f"multi_head_attention_forward: key_padding_mask must be {(batch, keys)}, "
                              f"got {padding.shape}")  # fmt: skip
-        mask = mask.reshape(q.shape[1], 1, 1, len(k))
+        mask = mask.reshape(batch, 1, 1, keys)
         total = mask if total is None else total + mask
     return total
 
