@@ -49,6 +49,7 @@ from minidl.ops.pad import *
 from minidl.ops.picking import *
 from minidl.ops.pool_family import *
 from minidl.ops.precision import KNOWN, precise
+from minidl.ops.prelu import *
 from minidl.ops.products import *
 from minidl.ops.rearrange import *
 from minidl.ops.reduce import *

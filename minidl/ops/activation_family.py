@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from minidl.core import Tensor, as_tensor, dim_index
-from minidl.device.dtypes import DType, is_floating
+from minidl.device.dtypes import DType
 from minidl.errors import ArgumentError, ShapeError
 from minidl.ops.activation import elu, sigmoid, softplus, tanh
 from minidl.ops.activation_rows import Celu, HardSigmoid, HardSwish, LogSigmoid
@@ -17,7 +17,7 @@ from minidl.ops.views import narrow
 from minidl.ops.where import where
 
 __all__ = [
-    "celu", "glu", "hardshrink", "hardsigmoid", "hardswish", "logsigmoid", "mish", "prelu", "selu", "softmin",
+    "celu", "glu", "hardshrink", "hardsigmoid", "hardswish", "logsigmoid", "mish", "selu", "softmin",
     "softshrink", "softsign", "tanhshrink", "threshold",
 ]  # fmt: skip
 
@@ -45,24 +45,6 @@ def selu(input: Tensor, inplace: bool = False) -> Tensor:
     tensor([1.050701])
     """
     return elu(input, _SELU_ALPHA) * _SELU_SCALE
-
-
-def prelu(input: Tensor, weight: Tensor) -> Tensor:
-    """x above zero, weight * x below; one weight, or one for each channel (dimension 1). Source: He et al., ICCV 2015.
-
-    Raises:
-        ShapeError: if there are neither one nor as many weights as channels.
-    """
-    channels = input.shape[1] if input.ndim > 1 else 1
-    if weight.ndim > 1 or (weight.numel() != 1 and (weight.numel() != channels or input.ndim == 0)):
-        raise ShapeError(
-            f"prelu: weight must have 1 or {channels} elements beside input {input.shape}, got {weight.shape}"
-        )
-    if not is_floating(input.dtype) or weight.dtype != input.dtype:
-        raise ArgumentError(f"prelu: input and weight must be floating, of one type; got {input.dtype}, {weight.dtype}")
-    lengths = [weight.numel() if d == 1 else 1 for d in range(input.ndim)]
-    slope = weight.reshape(lengths if weight.numel() > 1 else [1] * input.ndim)
-    return where(gt(input, 0), input, slope * input)
 
 
 def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
