@@ -59,6 +59,7 @@ OF_IMAGES = {
     "losses": losses,
     "abs": minidl.abs, "relu": minidl.relu, "square": minidl.square, "neg": minidl.neg,
     "leaky_relu": lambda x: minidl.leaky_relu(x, 0.25),
+    "prelu": lambda x: minidl.prelu(x, minidl.arange(x.shape[1]) * 0.25 - 0.5) + minidl.prelu(x, minidl.tensor([0.5])),
     "clamp": lambda x: minidl.clamp(x, -3, 2),
     "add": lambda x: x + x.flip(0), "sub": lambda x: x - x[:1], "mul": lambda x: x * x[..., :1], "div": lambda x: x / 4,
     "mul by channels": lambda x: x * x[:1, :, :1, :1],
