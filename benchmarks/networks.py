@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import models
+from benchmarks import mixed_models, models
 
 Array = Any
 
@@ -70,4 +70,10 @@ NETWORKS = [
     Network("dense", "DenseNet, 8×3×48²", models.dense, (8, 3, 48, 48), 9),
     Network("nnunet", "nnU-Net 16, 1×1×48×40×32", models.nnunet, (1, 1, 48, 40, 32), 2, dense=True),
     Network("encoder", "transformer encoder, 16×50×32", models.encoder, (16, 50, 32), 7),
+    Network("gated", "gated inverted bottlenecks, 8×3×96²", mixed_models.gated, (8, 3, 96, 96), 10),
+    Network("inception", "Inception, 8×3×96²", mixed_models.inception, (8, 3, 96, 96), 10),
+    Network("vit", "ViT 128, 16×3×64²", mixed_models.vit, (16, 3, 64, 64), 10),
+    Network("wide_lstm", "LSTM 256, T 64, N 32", mixed_models.wide_lstm, (64, 32, 16), 20, sequence=True),
+    Network("unet_gn", "U-Net 16, group norm, resized, 4×1×96²", mixed_models.resizing_unet, (4, 1, 96, 96), 2,
+            dense=True),
 ]  # fmt: skip
