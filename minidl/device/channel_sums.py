@@ -19,6 +19,7 @@ from minidl.device.inline import Intrinsic, intrinsic
 from minidl.device.vectors import (
     counted_loop,
     data_pointer,
+    fetch_lines,
     integer,
     lanes_of,
     load,
@@ -44,13 +45,13 @@ def rows_at_once(members: int, run: int) -> int:
 def _emit_sums(
     members: int, run: int, ratio: int, rows: int, typing_context: Any, c: Any, ic: Any, c_down: Any, x: Any, ix: Any,
     x_down: Any, x_line: Any, pitch: Any, step: Any, first: Any, width: Any, g: Any, ig: Any, g_line: Any, ldg: Any,
-    count: Any, lines: Any,
+    count: Any, lines: Any, next_x: Any, lines_x: Any, next_g: Any, lines_g: Any,
 ) -> Any:  # fmt: skip
     from numba.core import types
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         (c_, ic_, c_down_, x_, ix_, x_down_, x_line_, pitch_, step_, first_, width_, g_, ig_, g_line_, ldg_, count_,
-         lines_) = args  # fmt: skip
+         lines_, next_x_, lines_x_, next_g_, lines_g_) = args  # fmt: skip
         vector = vector_type(c)
         line = Line(builder, vector, width_)
         origin = offset_by(builder, data_pointer(context, builder, x, x_), ix_)
@@ -67,7 +68,8 @@ def _emit_sums(
             """The body of the loop over so many windows at a time of one row."""
             length = ratio * (at_once - 1) + run
 
-            def body(i: Any, sums: list[Any]) -> list[Any]:
+            def body(i: Any, values: list[Any]) -> list[Any]:
+                *sums, next_x, next_g = values
                 column = builder.add(first_, builder.mul(i, window_step))
                 pixels = offset_by(builder, row, builder.mul(column, pitch_))
                 own = []
@@ -95,12 +97,13 @@ def _emit_sums(
                                     new[place] = multiply_add(builder, value, own[i][r], new[place])
                     return new
 
-                return where(
+                new = where(
                     builder,
                     line.has(column, number(length - 1)),
                     lambda: added(lambda n, place: load(builder, vector, place)),
                     lambda: added(lambda n, place: line.pixel(place, number(n))),
                 )
+                return [*new, fetch_lines(builder, next_x, lines_x_), fetch_lines(builder, next_g, lines_g_)]
 
             return body
 
@@ -115,13 +118,17 @@ def _emit_sums(
             return sums
 
         sums = [load(builder, vector, cell) for cell in cells]
-        sums = counted_loop(builder, integer(0), lines_, 1, sums, one_row, hide=True)[1]
+        ahead = [
+            offset_by(builder, data_pointer(context, builder, kind, value), index)
+            for kind, value, index in ((x, x_, next_x_), (g, g_, next_g_))
+        ]
+        sums = counted_loop(builder, integer(0), lines_, 1, [*sums, *ahead], one_row, hide=True)[1][: len(cells)]
         for cell, value in zip(cells, sums, strict=True):
             store(builder, value, cell)
         return context.get_dummy_value()
 
     n = types.intp
-    return types.void(c, n, n, x, n, n, n, n, n, n, n, g, n, n, n, n, n), code
+    return types.void(c, n, n, x, n, n, n, n, n, n, n, g, n, n, n, n, n, n, n, n, n), code
 
 
 def sums_tile(members: int, run: int, ratio: int, rows: int) -> Intrinsic:
@@ -130,13 +137,15 @@ def sums_tile(members: int, run: int, ratio: int, rows: int) -> Intrinsic:
     def emit(
         typing_context: Any, c: Any, ic: Any, c_down: Any, x: Any, ix: Any, x_down: Any, x_line: Any, pitch: Any,
         step: Any, first: Any, width: Any, g: Any, ig: Any, g_line: Any, ldg: Any, count: Any, lines: Any,
+        next_x: Any, lines_x: Any, next_g: Any, lines_g: Any,
     ) -> Any:  # fmt: skip
         return _emit_sums(members, run, ratio, rows, typing_context, c, ic, c_down, x, ix, x_down, x_line, pitch, step,
-                          first, width, g, ig, g_line, ldg, count, lines)  # fmt: skip
+                          first, width, g, ig, g_line, ldg, count, lines, next_x, lines_x, next_g, lines_g)  # fmt: skip
 
     def python(
         c: Any, ic: int, c_down: int, x: Any, ix: int, x_down: int, x_line: int, pitch: int, step: int, first: int,
-        width: int, g: Any, ig: int, g_line: int, ldg: int, count: int, lines: int,
+        width: int, g: Any, ig: int, g_line: int, ldg: int, count: int, lines: int, next_x: int,
+        lines_x: int, next_g: int, lines_g: int,
     ) -> None:  # fmt: skip
         """Sums of `run` taps in each of `rows` rows over `count` windows in each of `lines` rows.
 
@@ -144,6 +153,8 @@ def sums_tile(members: int, run: int, ratio: int, rows: int) -> Intrinsic:
         pixel(b, k, i, n)[j] · g[ig + n g_line + i ldg + round(j, r)] for a vector of channels j; round(j, r) is r
         members further in j's group, which is a ring. pixel(b, k, i, n) is number first + (ratio i + k) step of the
         `width` pixels at x[ix + b x_down + n x_line:], which are `pitch` apart, and zero if there is no such pixel.
+
+        After each group of windows, `lines_x` cache lines of x from `next_x` on, and `lines_g` of g, are asked for.
         """
         line = lanes_of(c.dtype)
         lane = np.arange(line)

@@ -31,6 +31,7 @@ from minidl.device.vectors import (
     counted_loop,
     data_pointer,
     element_type,
+    fetch_lines,
     hidden,
     integer,
     lanes_of,
@@ -103,47 +104,53 @@ def lanes_from(builder: Any, vector: Any, value: Any, members: int, source: Any)
     return builder.shuffle_vector(value, ir.Constant(vector, ir.Undefined), mask)
 
 
-def _emit_windows(
-    members: int, run: int, ratio: int, typing_context: Any, c: Any, ic: Any, down: Any, ldc: Any, start: Any,
-    i_start: Any, s_down: Any, ld_start: Any, x: Any, ix: Any, pitch: Any, step: Any, first: Any, width: Any,
-    weight: Any, iw: Any, table: Any, both: Any, second: Any, taps: Any, rows: Any, count: Any, floor: Any,
-) -> Any:  # fmt: skip
+ARGS = (
+    "c ic down ldc start i_start s_down ld_start x ix pitch step first width weight iw table both second taps rows "
+    "count floor next_x lines_x next_c lines_c"
+)
+
+
+def _emit_windows(members: int, run: int, ratio: int, typing_context: Any, *arguments: Any) -> Any:
     from numba.core import types
 
-    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        (c_, ic_, down_, ldc_, start_, i_start_, s_down_, ld_start_, x_, ix_, pitch_, step_, first_, width_, weight_,
-         iw_, table_, both_, second_, taps_, rows_, count_, floor_) = args  # fmt: skip
+    names = ARGS.split()
+    c = arguments[0]
+
+    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        kinds, args = dict(zip(names, arguments, strict=True)), dict(zip(names, values, strict=True))
         vector = vector_type(c)
-        line = Line(builder, vector, width_)
-        pixels = offset_by(builder, data_pointer(context, builder, x, x_), ix_)
-        weights = offset_by(builder, data_pointer(context, builder, weight, weight_), iw_)
-        entries = data_pointer(context, builder, table, table_)
-        apart, has_two = builder.mul(step_, pitch_), builder.icmp_signed(">", rows_, integer(1))
+        line = Line(builder, vector, args["width"])
+        pitch, step, count = args["pitch"], args["step"], args["count"]
 
-        def places(array: Any, value: Any, index: Any, across: Any, lower: Any, *, real: bool) -> list[Any]:
-            """Of all windows, row by row; with `real`, of some window that exists for those that do not."""
-            origin = offset_by(builder, data_pointer(context, builder, array, value), index)
-            other = offset_by(builder, origin, builder.select(has_two, lower, integer(0)) if real else lower)
-            numbers = [_existing(builder, i, count_) if real else integer(i) for i in range(WINDOWS)]
-            return [offset_by(builder, row, builder.mul(i, across)) for row in (origin, other) for i in numbers]
+        def at(array: str, *offsets: Any) -> Any:
+            return offset_by(builder, data_pointer(context, builder, kinds[array], args[array]), *offsets)
 
-        def over(seen_by: tuple[int, ...]) -> Any:
+        pixels, weights, entries = at("x", args["ix"]), at("weight", args["iw"]), at("table")
+        apart, has_two = builder.mul(step, pitch), builder.icmp_signed(">", args["rows"], integer(1))
+        s_down = builder.select(has_two, args["s_down"], integer(0))
+        length = ratio * (WINDOWS - 1) + run  # pixels of a run in all windows
+        least = (
+            args["floor"] if element_type(c) == args["floor"].type else builder.fptrunc(args["floor"], element_type(c))
+        )
+        least = splat(builder, vector, least)
+
+        def over(seen_by: tuple[int, ...], first: Any) -> Any:
             """The body of the loop over entries that these rows of windows see."""
 
             def body(t: Any, sums: list[Any]) -> list[Any]:
                 entry = offset_by(builder, entries, builder.mul(t, integer(ENTRY)))
                 row, *own, column = (builder.load(offset_by(builder, entry, k)) for k in range(ENTRY))
-                column = builder.add(column, first_)
-                at = offset_by(builder, pixels, row, builder.mul(column, pitch_))
+                column = builder.add(column, first)
+                here = offset_by(builder, pixels, row, builder.mul(column, pitch))
                 loaded = {
                     r: [load(builder, vector, offset_by(builder, weights, own[r], k * vector.count))
                         for k in range(run * members)]
                     for r in seen_by
                 }  # fmt: skip
-                seen = [offset_by(builder, at, builder.mul(integer(n), apart)) for n in range(length)]
+                seen = [offset_by(builder, here, builder.mul(integer(n), apart)) for n in range(length)]
 
                 def number(n: int) -> Any:
-                    return builder.add(column, builder.mul(integer(n), step_))
+                    return builder.add(column, builder.mul(integer(n), step))
 
                 def added(pixel: Any) -> list[Any]:
                     new = list(sums)
@@ -167,60 +174,70 @@ def _emit_windows(
 
             return body
 
-        length = ratio * (WINDOWS - 1) + run  # pixels of a run in all windows
-        sums = [load(builder, vector, p) for p in places(start, start_, i_start_, ld_start_, s_down_, real=True)]
-        ends = integer(0), both_, second_, taps_
-        for k, seen_by in enumerate(((0,), (0, 1), (1,))):
-            sums = counted_loop(builder, ends[k], ends[k + 1], 1, sums, over(seen_by), hide=True)[1]
-        least = floor_ if element_type(c) == floor_.type else builder.fptrunc(floor_, element_type(c))
-        least = splat(builder, vector, least)
-        sums = [builder.select(builder.fcmp_ordered("<", value, least), least, value) for value in sums]
-        cells = places(c, c_, ic_, ldc_, down_, real=False)
+        def tile(i: Any, ahead: list[Any]) -> list[Any]:
+            """Windows i to i + `WINDOWS`."""
+            left = builder.sub(count, i)
+            lifts = at("start", args["i_start"], builder.mul(i, args["ld_start"]))
+            steps = [builder.mul(_existing(builder, n, left), args["ld_start"]) for n in range(WINDOWS)]
+            sums = [load(builder, vector, offset_by(builder, lifts, n)) for n in steps]
+            sums += [load(builder, vector, offset_by(builder, lifts, s_down, n)) for n in steps]
+            first = builder.add(args["first"], builder.mul(i, builder.mul(integer(ratio), step)))
+            ends = integer(0), args["both"], args["second"], args["taps"]
+            for k, seen_by in enumerate(((0,), (0, 1), (1,))):
+                sums = counted_loop(builder, ends[k], ends[k + 1], 1, sums, over(seen_by, first), hide=True)[1]
+            sums = [builder.select(builder.fcmp_ordered("<", value, least), least, value) for value in sums]
+            cell = at("c", args["ic"], builder.mul(i, args["ldc"]))
 
-        def finish(first: int) -> None:
-            for i in range(WINDOWS):
-                with builder.if_then(builder.icmp_signed("<", integer(i), count_)):
-                    store(builder, sums[first + i], cells[first + i])
+            def finish(cell: Any, values: list[Any]) -> None:
+                for n, value in enumerate(values):
+                    with builder.if_then(builder.icmp_signed("<", integer(n), left)):
+                        store(builder, value, offset_by(builder, cell, builder.mul(integer(n), args["ldc"])))
 
-        finish(0)
-        with builder.if_then(has_two):
-            finish(WINDOWS)
+            finish(cell, sums[:WINDOWS])
+            with builder.if_then(has_two):
+                finish(offset_by(builder, cell, args["down"]), sums[WINDOWS:])
+            return [fetch_lines(builder, p, args[n]) for p, n in zip(ahead, ("lines_x", "lines_c"), strict=True)]
+
+        ahead = [at("x", args["next_x"]), at("c", args["next_c"])]
+        counted_loop(builder, integer(0), count, WINDOWS, ahead, tile, hide=True)
         return context.get_dummy_value()
 
-    n = types.intp
-    return types.void(
-        c, n, n, n, start, n, n, n, x, n, n, n, n, n, weight, n, table, n, n, n, n, n, types.float64
-    ), code
+    return types.void(*arguments[:-5], types.float64, *[types.intp] * 4), code
 
 
 def windows_tile(members: int, run: int, ratio: int) -> Intrinsic:
-    """The tile for groups of so many channels, runs of so many taps, and windows `ratio` pixels of a run apart."""
+    """The tiles of two rows for groups of so many channels, runs of so many taps, and windows `ratio` pixels of a run
+    apart.
+    """
 
     def emit(
         typing_context: Any, c: Any, ic: Any, down: Any, ldc: Any, start: Any, i_start: Any, s_down: Any,
         ld_start: Any, x: Any, ix: Any, pitch: Any, step: Any, first: Any, width: Any, weight: Any, iw: Any,
-        table: Any, both: Any, second: Any, taps: Any, rows: Any, count: Any, floor: Any,
+        table: Any, both: Any, second: Any, taps: Any, rows: Any, count: Any, floor: Any, next_x: Any, lines_x: Any,
+        next_c: Any, lines_c: Any,
     ) -> Any:  # fmt: skip
         return _emit_windows(members, run, ratio, typing_context, c, ic, down, ldc, start, i_start, s_down, ld_start,
                              x, ix, pitch, step, first, width, weight, iw, table, both, second, taps, rows, count,
-                             floor)  # fmt: skip
+                             floor, next_x, lines_x, next_c, lines_c)  # fmt: skip
 
     def python(
         c: Any, ic: int, down: int, ldc: int, start: Any, i_start: int, s_down: int, ld_start: int, x: Any, ix: int,
         pitch: int, step: int, first: int, width: int, weight: Any, iw: int, table: Any, both: int, second: int,
-        taps: int, rows: int, count: int, floor: float,
+        taps: int, rows: int, count: int, floor: float, next_x: int, lines_x: int, next_c: int, lines_c: int,
     ) -> None:  # fmt: skip
-        """Results of the first `count` of `WINDOWS` windows in `rows` (1 or 2) rows, one vector of channels j each.
+        """Results of `count` windows in `rows` (1 or 2) rows, one vector of channels j each.
 
         c[ic + r down + i ldc + j] = start[i_start + r s_down + i ld_start + j] + the sum over entries t, their taps
         k < run and members m of pixel(t, i, k)[j - j % members + m] · weight[iw + place(t, r) + (k members + m) lanes
         + j], raised to `floor`. `table` has (row, place for r = 0, place for r = 1, column) of each entry: row 0 sees
         those before `second`, row 1 those from `both` on. pixel(t, i, k) is number first + column + (ratio i + k) step
         of the `width` pixels at x[ix + row:], which are `pitch` apart, and zero if there is no such pixel.
+
+        After each tile, `lines_x` cache lines of x from `next_x` on, and `lines_c` of c, are asked for.
         """
         line = lanes_of(c.dtype)
         lane = np.arange(line)
-        for r, i in np.ndindex(rows, min(count, WINDOWS)):
+        for r, i in np.ndindex(rows, count):
             total = start[i_start + r * s_down + i * ld_start :][:line].copy()
             for t, k in np.ndindex(taps, run):
                 row, *places, column = table[ENTRY * t : ENTRY * (t + 1)]

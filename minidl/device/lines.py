@@ -14,6 +14,7 @@ from minidl.device.vectors import (
     CACHE_LINE,
     counted_loop,
     data_pointer,
+    fetch,
     integer,
     load,
     splat,
@@ -84,17 +85,8 @@ def _function(builder: Any, vector: Any, name: str) -> Any:
 
 
 def _write_fetch(builder: Any, here: Any, count: Any, line: int) -> None:
-    from llvmlite import ir
-    from numba.core import cgutils
-
-    number = ir.IntType(32)
-    place = ir.IntType(8).as_pointer()
-    kind = ir.FunctionType(ir.VoidType(), [place, number, number, number])
-    prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-    for_reading, near, data = (ir.Constant(number, value) for value in (0, 3, 1))
-
     def one(k: Any, nothing: list[Any]) -> list[Any]:
-        builder.call(prefetch, [builder.bitcast(builder.gep(here, [k]), place), for_reading, near, data])
+        fetch(builder, builder.gep(here, [k]))
         return nothing
 
     counted_loop(builder, integer(0), count, line, [], one)

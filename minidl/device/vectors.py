@@ -120,6 +120,29 @@ def store_masked(builder: Any, value: Any, pointer: Any, mask: Any) -> None:
     builder.call(function, [value, place, ir.Constant(ir.IntType(32), _alignment(value.type)), mask])
 
 
+def fetch(builder: Any, pointer: Any) -> None:
+    """Ask for the cache line at `pointer`, which need not exist, before it is needed."""
+    from llvmlite import ir
+    from numba.core import cgutils
+
+    number, place = ir.IntType(32), ir.IntType(8).as_pointer()
+    kind = ir.FunctionType(ir.VoidType(), [place, number, number, number])
+    prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    for_reading, near, data = (ir.Constant(number, value) for value in (0, 3, 1))
+    builder.call(prefetch, [builder.bitcast(pointer, place), for_reading, near, data])
+
+
+def fetch_lines(builder: Any, pointer: Any, count: Any) -> Any:
+    """`fetch` so many lines, and give the address behind them."""
+    line = CACHE_LINE // _bytes_of(pointer.type.pointee)
+
+    def one(k: Any, at: list[Any]) -> list[Any]:
+        fetch(builder, at[0])
+        return [offset_by(builder, at[0], line)]
+
+    return counted_loop(builder, integer(0), count, 1, [pointer], one, hide=True)[1][0]
+
+
 def splat(builder: Any, vector: Any, value: Any) -> Any:
     """A vector with `value` in every lane."""
     from llvmlite import ir
@@ -196,9 +219,13 @@ def _suffix(vector: Any) -> str:
 
 def _alignment(vector: Any) -> int:
     """Bytes of one element."""
+    return _bytes_of(vector.element)
+
+
+def _bytes_of(element: Any) -> int:
     from llvmlite import ir
 
-    return 4 if isinstance(vector.element, ir.FloatType) else 8
+    return 4 if isinstance(element, ir.FloatType) else 8
 
 
 def _emit_lanes(typing_context: Any, array: Any) -> Any:

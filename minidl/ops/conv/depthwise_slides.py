@@ -8,8 +8,7 @@ from minidl.core import Array
 from minidl.device import inline, kernel
 from minidl.device.channel_tiles import ENTRY, WINDOWS, windows_tile
 from minidl.device.compile import Kernel
-from minidl.device.lines import fetch_line
-from minidl.device.vectors import lanes
+from minidl.device.vectors import CACHE_LINE, lanes
 from minidl.ops.conv.depthwise_plan import COUNT, FIRST, FORMS, PLACE, STEP
 
 ROW = 3  # numbers of a row's entry
@@ -104,7 +103,9 @@ def _slide_of(members: int, run: int, ratio: int) -> Kernel:
         rows = np.empty(2 * ROW * sizes[7] * sizes[8], np.int64)
         taps = np.empty(2 * ENTRY * sizes[7] * sizes[8] * sizes[9], np.int64)
         ends, bounds = np.empty(3, np.int64), np.empty(3, np.int64)
-        tiles = len(starts) * ((along - 1) // (WINDOWS * out_step) + 1) * min(out_step, along)
+        tiles = (along - 1) // (WINDOWS * out_step) + 1  # of a phase's row
+        of_line = CACHE_LINE // x.itemsize
+        each = len(starts) * tiles * min(out_step, along) * of_line  # numbers of which every tile fetches a line
         for pair in range(begin, end):
             plane, y = pair // in_plane, _first_of(pair, high, sizes)
             if y >= high:
@@ -115,23 +116,45 @@ def _slide_of(members: int, run: int, ratio: int) -> Kernel:
             if is_large and pair + 1 < end:
                 read, made = _end_of(pair, high, sizes, phases)
                 read_end, made_end = _end_of(pair + 1, high, sizes, phases)
-            read_each, made_each = (read_end - read) // tiles + 1, (made_end - made) // tiles + 1
+            read_lines = (read_end - read) // each + 1 if read_end > read else 0
+            made_lines = (made_end - made) // each + 1 if made_end > made else 0
             for phase in range(min(out_step, along)):
                 _list_taps(taps, bounds, rows, ends, phases[2, phase], run, of_tap)
                 windows = (along - phase + out_step - 1) // out_step
                 row = ((plane * high + y) * along + phase) * channels
                 for v in range(len(starts)):
-                    for i in range(0, windows, WINDOWS):
-                        at = row + i * pitch + starts[v]
-                        tile(out, at, below, pitch, start, at if by_row else starts[v], lift_below, lift_pitch, x,
-                             starts[v], channels, in_step // ratio, i * in_step, width, weight, v * of_vector, taps,
-                             bounds[0], bounds[1], bounds[2], 1 + both, windows - i, floor)  # fmt: skip
-                        if read < read_end:
-                            fetch_line(out, 0, x, read, read_each)
-                            read += read_each
-                        if made < made_end:
-                            fetch_line(out, 0, out, made, made_each)
-                            made += made_each
+                    at = row + starts[v]
+                    tile(
+                        out,
+                        at,
+                        below,
+                        pitch,
+                        start,
+                        at if by_row else starts[v],
+                        lift_below,
+                        lift_pitch,
+                        x,
+                        starts[v],
+                        channels,
+                        in_step // ratio,
+                        0,
+                        width,
+                        weight,
+                        v * of_vector,
+                        taps,
+                        bounds[0],
+                        bounds[1],
+                        bounds[2],
+                        1 + both,
+                        windows,
+                        floor,
+                        read,
+                        read_lines,
+                        made,
+                        made_lines,
+                    )
+                    read += read_lines * of_line * tiles
+                    made += made_lines * of_line * tiles
 
     return slide
 

@@ -37,14 +37,14 @@ def windows(
     begin: int, end: int, c: Any, start: Any, x: Any, weight: Any, table: Any, step: int, first: int, both: int,
     second: int, rows: int, count: int, floor: float,
 ) -> None:  # fmt: skip
-    tile(c, 3, 200, 40, start, 0, 0, 0, x, 5, 37, step, first, 11, weight, 0, table, both, second, len(table) // 4,
-         rows, count, floor)  # fmt: skip
+    tile(c, 3, 400, 40, start, 0, 0, 0, x, 5, 37, step, first, 11, weight, 0, table, both, second, len(table) // 4,
+         rows, count, floor, 7, 2, 5, 1)  # fmt: skip
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize(("step", "first"), [(1, 0), (1, -4), (2, -1), (1, 9), (3, 2)])
 @pytest.mark.parametrize("rows", [1, 2])
-@pytest.mark.parametrize("count", [1, 3, WINDOWS])
+@pytest.mark.parametrize("count", [1, 3, WINDOWS, 2 * WINDOWS + 1])
 def test_each_channel_meets_its_own_weights(dtype, step, first, rows, count) -> None:
     line, taps, both, second = lanes_of(np.dtype(dtype)), 5, 1, 4
     x, weight = whole(ROWS, WIDTH, CHANNELS, dtype=dtype), whole(taps, 2, RUN, line, dtype=dtype, seed=1)
@@ -54,7 +54,7 @@ def test_each_channel_meets_its_own_weights(dtype, step, first, rows, count) -> 
     table = np.stack([seen * WIDTH * CHANNELS, *places, columns], 1).astype(np.int64).reshape(-1)
     assert table.size == ENTRY * taps
     for floor in (-np.inf, 0.0):
-        c = np.full(3 + 200 + WINDOWS * 40 + line, 77, dtype)
+        c = np.full(3 + 400 + count * 40 + line, 77, dtype)
         windows(0, 1, c, start, x.reshape(-1), weight.reshape(-1), table, step, first, both, second, rows, count, floor)
         wanted = np.full_like(c, 77)
         for r, i in np.ndindex(rows, count):
@@ -63,14 +63,14 @@ def test_each_channel_meets_its_own_weights(dtype, step, first, rows, count) -> 
                 for k in range(RUN):
                     one = pixel(x, seen[t], first + columns[t] + (RATIO * i + k) * step)
                     total += one[5 : 5 + line] * weight[t, r, k]
-            at = 3 + 200 * r + 40 * i
+            at = 3 + 400 * r + 40 * i
             wanted[at : at + line] = np.maximum(total, floor)
         np.testing.assert_array_equal(c, wanted)
 
 
 @kernel("T[::1], const T[::1], const T[::1], intp, intp, intp, intp", T=FLOATS)
 def sums(begin: int, end: int, c: Any, x: Any, g: Any, step: int, first: int, count: int, lines: int) -> None:
-    sums_of_rows(c, 2, 100, x, 1, 2 * 11 * 37, 11 * 37, 37, step, first, 11, g, 1, 8 * 37, 37, count, lines)
+    sums_of_rows(c, 2, 100, x, 1, 2 * 11 * 37, 11 * 37, 37, step, first, 11, g, 1, 8 * 37, 37, count, lines, 3, 1, 0, 2)
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
