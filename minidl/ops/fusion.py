@@ -9,7 +9,7 @@
 | ELU, SiLU, GELU, hardswish | at rest | likewise, without a residual | likewise |
 
 Group and instance norm of channels-last images take an activation as batch-norm in training does. A transposed
-convolution takes batch-norm at rest and the ReLU; a linear map takes batch-norm at rest and ReLU, GELU,
+convolution takes batch-norm at rest and the ReLU; a linear map takes batch-norm at rest (of many rows) and ReLU, GELU,
 SiLU, sigmoid and tanh.
 softmax(q @ k.mT * scale) @ v, written so, becomes the op `attention`.
 How an op waits: `core/defer.py`.
@@ -23,6 +23,7 @@ from typing import Any
 from minidl.core import Array, Op, Tensor, Waiting, absorbs, waiting
 from minidl.core.remember import remembered
 from minidl.device import Device
+from minidl.device.determinism import is_batch_invariant
 from minidl.device.dtypes import DType, is_narrow
 from minidl.ops.attention.pieces import ScaledProduct, WeightsOfProduct, attention_of
 from minidl.ops.batch_norm import BatchNormalize, BatchNormalizeAddRelu, BatchScale
@@ -36,6 +37,7 @@ from minidl.ops.normalize import GroupNormalize
 __all__: list[str] = []
 
 Inputs = tuple[Tensor, ...]
+LEAST_ROWS = 8  # a batch of fewer than 1 in so many features is scaled instead of the weights
 # How many inputs each op that waits for more has without a residual.
 _PLAIN = {BatchNormalize: 5, BatchScale: 3, ConvThen: 3, GroupNormalize: 5}
 
@@ -183,8 +185,14 @@ def transpose_then_scale(waits: Waiting, position: int, inputs: Inputs, params: 
 
 @absorbs("batch_scale", "linear")
 def linear_then_scale(waits: Waiting, position: int, inputs: Inputs, params: dict[str, Any]) -> Tensor | None:
-    """The same for a linear map of rows, whose features are the channels."""
-    return _scaled(Linear, waits, _biased(waits), inputs, filters=0) if waits.ndim == 2 else None
+    """The same for a linear map of rows, whose features are the channels.
+
+    Not of few rows: whether the weights have changed is seen by reading them, which takes as long as such a product.
+    """
+    weight = waits.inputs[1]
+    if waits.ndim != 2 or (LEAST_ROWS * waits.shape[0] < weight.shape[1] and not is_batch_invariant()):
+        return None
+    return _scaled(Linear, waits, _biased(waits), inputs, filters=0)
 
 
 def _scaled(op: type[Op], waits: Waiting, given: Inputs, inputs: Inputs, filters: int) -> Tensor | None:
