@@ -23,10 +23,10 @@ from minidl.device.turn import contiguous
 from minidl.errors import ArgumentError, ShapeError
 from minidl.ops.compare import gt
 from minidl.ops.each import each_pair
-from minidl.ops.indexing import where
 from minidl.ops.reduce import sum as sum_
 from minidl.ops.reduce_loops import BLOCK_ROWS, RUN, RUNS, folded
 from minidl.ops.views import reshape
+from minidl.ops.where import where
 
 __all__ = ["prelu"]
 
