@@ -1,4 +1,4 @@
-"""Kernels that pick along a dimension and that join numbers into the places that an index names along it.
+"""Kernels that pick along a dimension, that join numbers into the places that an index names along it, or as they run.
 
 Arrays are (A, n, B): what lies before the dimension, the dimension, and what lies behind it. An index names no place of
 another column (a, b), so threads share out columns, 16 neighbours at a time, and within each the numbers come in order:
@@ -69,6 +69,39 @@ def _joining(formula: Callable[[Any, Any], Any]) -> Kernel:
     return join_along
 
 
+def run_along(how: str, out: Array, x: Array, dim: int) -> None:
+    """out[a, k, b] = x[a, 0, b] to x[a, k, b] joined in order: "sum" or "prod"."""
+    before, behind = math.prod(x.shape[:dim]), math.prod(x.shape[dim + 1 :])
+    units = before * -(-behind // _COLUMNS)
+    parallel(_RUN[how], units, out.reshape(-1), x.reshape(-1), x.shape[dim], behind)
+
+
+def _running(formula: Callable[[Any, Any], Any]) -> Kernel:
+    rule = inline(formula)
+
+    @kernel("T[::1], const T[::1], intp, intp", T=FLOATS)
+    def run_columns(begin: int, end: int, out: Any, x: Any, steps: int, behind: int) -> None:
+        pieces = (behind + _COLUMNS - 1) // _COLUMNS
+        for unit in range(begin, end):
+            first = unit // pieces * steps * behind + unit % pieces * _COLUMNS
+            count = min(_COLUMNS, behind - unit % pieces * _COLUMNS)
+            if behind == 1:
+                total = x[first]
+                out[first] = total
+                for at in range(first + 1, first + steps):
+                    total = rule(total, x[at])
+                    out[at] = total
+                continue
+            for b in range(count):
+                out[first + b] = x[first + b]
+            for k in range(1, steps):
+                at = first + k * behind
+                for b in range(count):
+                    out[at + b] = rule(out[at - behind + b], x[at + b])
+
+    return run_columns
+
+
 def _sum(old: Any, new: Any) -> Any:
     return old + new
 
@@ -86,3 +119,4 @@ def _smaller(old: Any, new: Any) -> Any:
 
 
 _JOIN = {"sum": _joining(_sum), "prod": _joining(_product), "amax": _joining(_larger), "amin": _joining(_smaller)}
+_RUN = {"sum": _running(_sum), "prod": _running(_product)}

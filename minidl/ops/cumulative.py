@@ -9,9 +9,9 @@ from minidl.device.dtypes import DEFAULT_INT, DType, float64, is_floating
 from minidl.errors import ArgumentError, ShapeError
 from minidl.ops.compare import eq
 from minidl.ops.concat import cat
-from minidl.ops.elementwise import FloatUnary, Unary, float_of, quiet
+from minidl.ops.elementwise import FloatUnary, float_of, quiet
 from minidl.ops.indexing import GatherAdjoint
-from minidl.ops.reduce import Extreme, cumsum
+from minidl.ops.reduce import Extreme, Running, cumsum
 from minidl.ops.reduce import sum as sum_
 from minidl.ops.unary import clamp, exp
 from minidl.ops.views import expand, flip, narrow, unsqueeze
@@ -22,8 +22,9 @@ __all__ = [
 ]  # fmt: skip
 
 
-class CumProd(Unary):
+class CumProd(Running):
     name = "cumprod"
+    how = "prod"
     saves = ("x", "out")
 
     @staticmethod

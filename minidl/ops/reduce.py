@@ -12,6 +12,7 @@ from minidl.core import Array, Grads, Node, Op, Spec, Tensor, as_tensor, dim_ind
 from minidl.device.determinism import is_batch_invariant
 from minidl.device.dtypes import DEFAULT_INT, DType, accumulator, as_float, bool_, is_floating
 from minidl.errors import DTypeError, ShapeError
+from minidl.ops.along_loops import run_along
 from minidl.ops.compare import eq
 from minidl.ops.elementwise import Unary, quiet
 from minidl.ops.reduce_loops import LARGEST, SMALLEST, Loops, can_reduce, reduced, sums
@@ -201,8 +202,24 @@ class ArgMin(ArgMax):
         out[...] = xp.argmin(x, axis=dim)
 
 
-class CumSum(Unary):
+class Running(Unary):
+    """Base of `cumsum` and `cumprod`: what is joined on the way along a dimension."""
+
+    elementwise = False
+    how: ClassVar[str]
+
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        return super().cpu_takes(arrays, params) and arrays[0].size >= SMALL
+
+    @classmethod
+    def cpu(cls, out: Array, x: Array, *, dim: int) -> None:
+        run_along(cls.how, out, x, dim)
+
+
+class CumSum(Running):
     name = "cumsum"
+    how = "sum"
 
     @staticmethod
     def reference(xp: Any, out: Array, x: Array, *, dim: int) -> None:

@@ -77,6 +77,8 @@ OF_IMAGES = {
     "index": lambda x: x[:, minidl.tensor([1, 0, -1, 1])] + x[minidl.tensor([0]), :4],
     "topk": lambda x: minidl.cat([minidl.topk(x, 4).values, minidl.topk(x, 3, largest=False).values], 3),
     "norm": lambda x: minidl.stack([x * 3, x * 4]).norm(dim=0),
+    "cumsum": lambda x: minidl.cat([x, x] * 8).cumsum(2) + minidl.cat([x, x] * 8).cumsum(3),
+    "cumprod": lambda x: minidl.cat([x.sign(), x.sign()] * 8).cumprod(1).detach(),
     "gather": lambda x: minidl.gather(x, 2, minidl.argsort(x, 2)),
     "scatter_add": lambda x: minidl.scatter_add(x, 1, minidl.argsort(x, 1), x * 2),
     "scatter_reduce": lambda x: minidl.cat(
