@@ -233,6 +233,38 @@ def _emit_sum(
     return types.void(out, types.intp, x, types.intp, types.intp, grid, grid, types.intp, x.dtype), code
 
 
+def _emit_share(
+    typing_context: Any, gx: Any, at: Any, g: Any, sizes: Any, image: Any, window: Any, counts: Any, steps: Any,
+    channels: Any,
+) -> Any:  # fmt: skip
+    from numba.core import cgutils, types
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        _, at, _, _, image, window, counts, steps, channels = args
+        vector = vector_type(g)
+        slopes, numbers, divisors = (
+            data_pointer(context, builder, kind, args[i]) for kind, i in ((gx, 0), (g, 2), (sizes, 3))
+        )
+        counts, steps = (cgutils.unpack_tuple(builder, t, 3) for t in (counts, steps))
+
+        def work(loop: Loop, c: Any, mask: Any) -> None:
+            def see(w: Any, values: list[Any]) -> list[Any]:
+                index = builder.add(builder.mul(builder.add(image, w), channels), c)
+                size = splat(builder, vector, builder.load(builder.gep(divisors, [w])))
+                gradient = read(builder, vector, builder.gep(numbers, [index]), mask)
+                return [builder.fadd(values[0], builder.fdiv(gradient, size))]
+
+            (total,) = loop([zeros(vector)], see)
+            write(builder, total, builder.gep(slopes, [builder.add(at, c)]), mask)
+
+        use = functools.partial(for_vectors, builder, vector, channels)
+        _for_grid(builder, window, counts, steps, lambda loop: use(functools.partial(work, loop)), (1, 2, 3))
+        return context.get_dummy_value()
+
+    grid = cast(Any, types).UniTuple(types.intp, 3)
+    return types.void(gx, types.intp, g, sizes, types.intp, types.intp, grid, grid, types.intp), code
+
+
 Three = tuple[int, int, int]
 
 
@@ -278,3 +310,13 @@ def window_spread(
     for w in _grid(window, counts, steps):
         there = slice((image + w) * channels, (image + w + 1) * channels)
         gx[at : at + channels] += np.where(place[there] == here, g[there], 0)
+
+
+@intrinsic(_emit_share)
+def window_share(
+    gx: Any, at: int, g: Any, sizes: Any, image: int, window: int, counts: Three, steps: Three, channels: int
+) -> None:
+    """gx[at + c] = the sum of g[(image + w) * channels + c] / sizes[w] over the windows w of a grid."""
+    gx[at : at + channels] = 0
+    for w in _grid(window, counts, steps):
+        gx[at : at + channels] += g[(image + w) * channels : (image + w + 1) * channels] / sizes[w]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,9 @@ from minidl.core import Array, Grads, Node, Op, Spec, Tensor
 from minidl.device import Kernel, parallel
 from minidl.device.dtypes import is_floating
 from minidl.errors import DTypeError, ShapeError
-from minidl.ops.matmul import matmul
 from minidl.ops.max_pool import pool_sizes, pool_windows
 from minidl.ops.reduce import mean
-from minidl.ops.window_loops import geometry, mean_of_windows, spread_means
+from minidl.ops.window_loops import geometry, mean_of_windows, pixels_seen, shares, spread_means, windows_seeing
 from minidl.ops.windows import Sizes, sizes, taps
 
 __all__ = [
@@ -47,7 +47,7 @@ class AvgPool(Op):
 
     @staticmethod
     def cpu(out: Array, x: Array, **params: Any) -> None:
-        _run(mean_of_windows, out, x, **params)
+        _run(mean_of_windows, pixels_seen, out, x, **params)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
@@ -77,21 +77,88 @@ class AvgPoolAdjoint(Op):
 
     @staticmethod
     def cpu(out: Array, g: Array, **params: Any) -> None:
-        _run(spread_means, out, g, **params)
+        _run(spread_means, windows_seeing, out, g, **params)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
         return (AvgPool.apply(g, **node.params),)
 
 
+class AdaptiveAvgPool(Op):
+    """Means of windows that share the image out evenly; they may overlap by a pixel."""
+
+    name = "adaptive_avg_pool"
+    images = ("x", "out")
+
+    @staticmethod
+    def infer(x: Spec, *, image: Sizes, windows: Sizes) -> Spec:
+        return x.with_shape(*x.shape[: -len(image)], *windows)
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array, *, image: Sizes, windows: Sizes) -> None:
+        dims = tuple(range(-len(image), 0))
+        for window, pixels in shares(image, windows):
+            out[(..., *window)] = xp.sum(x[(..., *pixels)], axis=dims)
+        out /= xp.asarray(_shared(image, windows), out.dtype)
+
+    @staticmethod
+    def cpu(out: Array, x: Array, *, image: Sizes, windows: Sizes) -> None:
+        _loop(mean_of_windows, out, x, _shared(image, windows), pixels_seen(image, windows), image, windows)
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        return (AdaptiveAvgPoolAdjoint.apply(g, **node.params),)
+
+
+class AdaptiveAvgPoolAdjoint(Op):
+    """Spread each window's gradient evenly over the window."""
+
+    name = "adaptive_avg_pool_adjoint"
+    images = ("g", "out")
+
+    @staticmethod
+    def infer(g: Spec, *, image: Sizes, windows: Sizes) -> Spec:
+        return g.with_shape(*g.shape[: -len(image)], *image)
+
+    @staticmethod
+    def reference(xp: Any, out: Array, g: Array, *, image: Sizes, windows: Sizes) -> None:
+        share = g / xp.asarray(_shared(image, windows), g.dtype)
+        out[...] = 0
+        for window, pixels in shares(image, windows):
+            out[(..., *pixels)] += share[(..., *window)].reshape(*g.shape[: -len(image)], *[1] * len(image))
+
+    @staticmethod
+    def cpu(out: Array, g: Array, *, image: Sizes, windows: Sizes) -> None:
+        _loop(spread_means, out, g, _shared(image, windows), windows_seeing(image, windows), image, windows)
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        return (AdaptiveAvgPool.apply(g, **node.params),)
+
+
+@functools.lru_cache(maxsize=256)
+def _shared(image: Sizes, windows: Sizes) -> Array:
+    """How many pixels each window of adaptive pooling has."""
+    lines = np.split(pixels_seen(image, windows)[3 - len(image) :, 1], np.cumsum(windows)[:-1])
+    return functools.reduce(np.multiply.outer, lines)
+
+
 def _run(
-    loop: Kernel, out: Array, given: Array, *, image: Sizes, windows: Sizes, kernel: Sizes, stride: Sizes,
-    padding: Sizes, count_padding: bool, divisor: int | None,
+    loop: Kernel, table: Callable[..., Array], out: Array, given: Array, *, image: Sizes, windows: Sizes,
+    kernel: Sizes, stride: Sizes, padding: Sizes, count_padding: bool, divisor: int | None,
 ) -> None:  # fmt: skip
-    counts = _counts(image, windows, kernel, stride, padding, count_padding, divisor).astype(out.dtype).reshape(-1)
-    shape = geometry(image, windows, kernel, stride, padding, (1,) * len(image))
-    rows, channels = math.prod(out.shape[:-2]), out.shape[-1]
-    parallel(loop, rows, out.reshape(-1), given.reshape(-1), counts, shape, channels)
+    counts = _counts(image, windows, kernel, stride, padding, count_padding, divisor)
+    lines = table(image, windows, kernel, stride, padding, (1,) * len(image))
+    _loop(loop, out, given, counts, lines, image, windows)
+
+
+def _loop(
+    loop: Kernel, out: Array, given: Array, counts: Array, table: Array, image: Sizes, windows: Sizes
+) -> None:  # fmt: skip
+    rows, sizes = math.prod(out.shape[:-2]), counts.astype(out.dtype).reshape(-1)
+    parallel(
+        loop, rows, out.reshape(-1), given.reshape(-1), sizes, table, geometry(image, windows), out.shape[-1]
+    )  # fmt: skip
 
 
 @functools.lru_cache(maxsize=256)
@@ -212,16 +279,6 @@ def _adaptive(dims: int, input: Tensor, output_size: Any) -> Tensor:
     if all(n % o == 0 for n, o in zip(image, wanted, strict=True)):
         window = tuple(n // o for n, o in zip(image, wanted, strict=True))
         return _avg_pool(dims, input, window, None, 0, False, True, None)
-    for dim in range(-dims, 0):  # windows of unequal lengths: one small product for each dimension
-        means = Tensor.of(input.device.xp.asarray(_mean_matrix(image[dim], wanted[dim]), input.dtype))
-        input = matmul(input.movedim(dim, -1), means.T).movedim(-1, dim)
-    return input
-
-
-@functools.lru_cache(maxsize=256)
-def _mean_matrix(length: int, windows: int) -> Array:
-    matrix = np.zeros((windows, length))
-    for i in range(windows):
-        start, stop = i * length // windows, -(-(i + 1) * length // windows)
-        matrix[i, start:stop] = 1 / (stop - start)
-    return matrix
+    batch = input if input.ndim == dims + 2 else input.unsqueeze(0)
+    result: Tensor = AdaptiveAvgPool.apply(batch, image=image, windows=wanted)
+    return result if batch is input else result.squeeze(0)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import Any
 
 import numpy as np
 
 from minidl.core import Array, Tensor
+from minidl.device.dtypes import DEFAULT_INT
 from minidl.errors import ShapeError
 from minidl.ops.activation import relu
 from minidl.ops.avg_pool import avg_pool1d, avg_pool2d, avg_pool3d
 from minidl.ops.indexing import gather
+from minidl.ops.max_pool import AdaptiveMaxPool
 from minidl.ops.picking import ScatterWrite
 from minidl.ops.reduce import argmax
 from minidl.ops.unary import abs as abs_
@@ -62,8 +63,11 @@ def _adaptive_max(dims: int, input: Tensor, output_size: Any, return_indices: bo
         empty = input.device.xp.empty((*input.shape[:-dims], *wanted), input.dtype)
         places = input.device.xp.empty(empty.shape, np.int64)
         return (Tensor.of(empty), Tensor.of(places)) if return_indices else Tensor.of(empty)
-    values, places = _largest(input, input.device.xp.asarray(_window_pixels(image, wanted)), wanted)
-    return (values, places) if return_indices else values
+    batch = input if input.ndim == dims + 2 else input.unsqueeze(0)
+    values, places = AdaptiveMaxPool.apply(batch, windows=wanted)
+    if batch is not input:
+        values, places = values.squeeze(0), places.squeeze(0)
+    return (values, places.to(DEFAULT_INT)) if return_indices else values
 
 
 def _largest(input: Tensor, pixels: Array, windows: Sizes) -> tuple[Tensor, Tensor]:
@@ -81,21 +85,6 @@ def _largest(input: Tensor, pixels: Array, windows: Sizes) -> tuple[Tensor, Tens
     best = argmax(Tensor.of(seen), -1, keepdim=True)
     places = Tensor.of(xp.take_along_axis(at, best.array, -1).reshape(*lead, math.prod(windows)))
     return reshape(gather(flat, -1, places), *lead, *windows), reshape(places, *lead, *windows)
-
-
-@functools.lru_cache(maxsize=64)
-def _window_pixels(image: Sizes, wanted: Sizes) -> Array:
-    """(windows, largest window): the pixels of each window, its last ones repeated where it is smaller."""
-    rows = []
-    for n, o in zip(image, wanted, strict=True):
-        starts = np.arange(o) * n // o
-        stops = -(-(np.arange(o) + 1) * n // o)
-        steps = np.arange((stops - starts).max())
-        rows.append(np.minimum(starts[:, None] + steps, stops[:, None] - 1))
-    places = np.zeros((1, 1), np.int64)
-    for n, row in zip(image, rows, strict=True):
-        places = (places[:, None, :, None] * n + row[None, :, None, :]).reshape(len(places) * len(row), -1)
-    return places
 
 
 def max_pool_at(input: Tensor, *starts: Tensor, kernel_size: Any, return_indices: bool = False) -> Any:

@@ -3,18 +3,21 @@
 A vector holds channels, so no window is too small and no border special. Backward gathers: each pixel asks the windows
 that can see it, always in the same order, so threads never meet and every sum has one order.
 
-`shape` has, three numbers each, D, H and W last: the image, the windows, kernel, stride, padding and dilation.
+Which pixels a window has, and which windows a pixel, stands in a table with a line for each place along D, then H, then
+W: the first one, and how many. So windows may slide, or share an image out evenly. `shape` has three numbers each, D, H
+and W: lengths of the image, numbers of windows, and steps between the pixels of a window.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 
 import numpy as np
 
 from minidl.core import Array
-from minidl.device import inline, kernel
-from minidl.device.window_vectors import window_max, window_mean, window_spread
+from minidl.device import kernel
+from minidl.device.window_vectors import window_max, window_mean, window_share, window_spread
 from minidl.ops.windows import Sizes
 
 FLOATS = ("float32", "float64")
@@ -22,139 +25,125 @@ PLACES = ("int32", "int64")
 
 
 @functools.lru_cache(maxsize=256)
-def geometry(*lengths: Sizes) -> Array:
-    """`shape`, from image, windows, kernel, stride, padding and dilation of one to three dimensions; for reading."""
-    fill = (1, 1, 1, 1, 0, 1)
-    return np.array([(f,) * (3 - len(n)) + n for f, n in zip(fill, lengths, strict=True)], np.int64).reshape(-1)
+def geometry(image: Sizes, windows: Sizes, steps: Sizes | None = None) -> Array:
+    """`shape`, of one to three dimensions; for reading."""
+    lengths = [(1,) * (3 - len(image)) + n for n in (image, windows, steps or (1,) * len(image))]
+    return np.array(lengths, np.int64).reshape(-1)
 
 
-@inline
-def _first_tap(window: int, stride: int, padding: int, dilation: int) -> int:
-    """The first pixel of a window that lies on the image."""
-    start = window * stride - padding
-    return 0 if start >= 0 else (-start + dilation - 1) // dilation
+@functools.lru_cache(maxsize=256)
+def pixels_seen(
+    image: Sizes, windows: Sizes, kernel: Sizes = (), stride: Sizes = (), padding: Sizes = (), dilation: Sizes = ()
+) -> Array:
+    """The pixels of each window: the table for reading images. Without a kernel windows share the image out evenly."""
+    lines = [np.array([(0, 1)])] * (3 - len(image))
+    for dim, (n, count) in enumerate(zip(image, windows, strict=True)):
+        w = np.arange(count)
+        if not kernel:
+            first, end = w * n // count, -(-(w + 1) * n // count)
+        else:
+            k, s, p, d = kernel[dim], stride[dim], padding[dim], dilation[dim]
+            start = w * s - p
+            skipped = np.maximum(0, -(start // d))
+            first = start + skipped * d
+            end = first + np.maximum(0, np.minimum(k, (n - 1 - start) // d + 1) - skipped)
+        lines.append(np.stack([first, end - first], 1))
+    return np.concatenate(lines)
 
 
-@inline
-def _end_tap(window: int, stride: int, padding: int, dilation: int, taps: int, length: int) -> int:
-    """One past the last."""
-    start = window * stride - padding
-    if start + (taps - 1) * dilation < length:  # without a division, which takes as long as ten additions
-        return taps
-    return max(0, (length - 1 - start) // dilation + 1)
+@functools.lru_cache(maxsize=256)
+def windows_seeing(
+    image: Sizes, windows: Sizes, kernel: Sizes = (), stride: Sizes = (), padding: Sizes = (), dilation: Sizes = ()
+) -> Array:
+    """The windows that can see each pixel: the table for the way back."""
+    lines = [np.array([(0, 1)])] * (3 - len(image))
+    for dim, (n, count) in enumerate(zip(image, windows, strict=True)):
+        j = np.arange(n)
+        if not kernel:
+            first, end = j * count // n, -(-(j + 1) * count // n)
+        else:
+            s, p, span = stride[dim], padding[dim], (kernel[dim] - 1) * dilation[dim]
+            first, end = np.maximum(0, -((span - p - j) // s)), np.minimum(count, (j + p) // s + 1)
+        lines.append(np.stack([first, np.maximum(0, end - first)], 1))
+    return np.concatenate(lines)
 
 
-@inline
-def _first_window(pixel: int, stride: int, padding: int, span: int) -> int:
-    """The first window that can see a pixel: it reaches `span` pixels beyond its own first one."""
-    before = pixel + padding - span
-    return 0 if before <= 0 else (before + stride - 1) // stride
+def shares(image: Sizes, windows: Sizes) -> Iterator[tuple[Sizes, tuple[slice, ...]]]:
+    """Each of the windows that share an image out evenly, and its pixels."""
+    lines = np.split(pixels_seen(image, windows)[3 - len(image) :], np.cumsum(windows)[:-1])
+    for window in np.ndindex(windows):
+        yield window, tuple([slice(line[w, 0], line[w].sum()) for line, w in zip(lines, window, strict=True)])
 
 
-@inline
-def _end_window(pixel: int, stride: int, padding: int, windows: int) -> int:
-    """One past the last."""
-    return min(windows, (pixel + padding) // stride + 1)
-
-
-@inline
-def _windows(pixels: int, stride: int, padding: int, span: int, windows: int) -> tuple[Array, Array]:
-    """For each pixel of a row the first window that can see it, and one past the last."""
-    first, end = np.empty(pixels, np.int64), np.empty(pixels, np.int64)
-    for j in range(pixels):
-        first[j] = _first_window(j, stride, padding, span)
-        end[j] = _end_window(j, stride, padding, windows)
-    return first, end
-
-
-@kernel("T[::1], P[::1], const T[::1], const int64[::1], intp", T=FLOATS, P=PLACES)
-def max_of_windows(begin: int, end: int, best: Array, place: Array, x: Array, shape: Array, channels: int) -> None:
+@kernel("T[::1], P[::1], const T[::1], const int64[:, ::1], const int64[::1], intp", T=FLOATS, P=PLACES)
+def max_of_windows(
+    begin: int, end: int, best: Array, place: Array, x: Array, seen: Array, shape: Array, channels: int
+) -> None:
     """One unit is a row of windows; places are flat in the image."""
     depth, height, width, rows_d, rows_h, rows_w = shape[0], shape[1], shape[2], shape[3], shape[4], shape[5]
-    kd, kh, kw, sd, sh, sw = shape[6], shape[7], shape[8], shape[9], shape[10], shape[11]
-    pd, ph, pw, dd, dh, dw = shape[12], shape[13], shape[14], shape[15], shape[16], shape[17]
+    steps = (shape[6] * height * width, shape[7] * width, shape[8])
     for unit in range(begin, end):
-        r = unit % rows_h
-        d = unit // rows_h % rows_d
+        r, d = rows_d + unit % rows_h, unit // rows_h % rows_d
         image = unit // (rows_h * rows_d) * depth * height * width
-        first_d, end_d = _first_tap(d, sd, pd, dd), _end_tap(d, sd, pd, dd, kd, depth)
-        first_h, end_h = _first_tap(r, sh, ph, dh), _end_tap(r, sh, ph, dh, kh, height)
+        row = (seen[d, 0] * height + seen[r, 0]) * width
         for q in range(rows_w):
-            first_w, end_w = _first_tap(q, sw, pw, dw), _end_tap(q, sw, pw, dw, kw, width)
-            at = (unit * rows_w + q) * channels
-            pixel = (((d * sd - pd + first_d * dd) * height + r * sh - ph + first_h * dh) * width
-                     + q * sw - pw + first_w * dw)  # fmt: skip
-            counts = (end_d - first_d, end_h - first_h, end_w - first_w)
-            window_max(best, place, at, x, image, pixel, counts, (dd * height * width, dh * width, dw), channels)
+            w = rows_d + rows_h + q
+            counts = (seen[d, 1], seen[r, 1], seen[w, 1])
+            window_max(best, place, (unit * rows_w + q) * channels, x, image, row + seen[w, 0], counts, steps, channels)
 
 
-@kernel("T[::1], const T[::1], const P[::1], const int64[::1], intp", T=FLOATS, P=PLACES)
-def spread_maxima(begin: int, end: int, gx: Array, g: Array, place: Array, shape: Array, channels: int) -> None:
+@kernel("T[::1], const T[::1], const P[::1], const int64[:, ::1], const int64[::1], intp", T=FLOATS, P=PLACES)
+def spread_maxima(
+    begin: int, end: int, gx: Array, g: Array, place: Array, seeing: Array, shape: Array, channels: int
+) -> None:
     """One unit is a row of pixels."""
     depth, height, width, rows_d, rows_h, rows_w = shape[0], shape[1], shape[2], shape[3], shape[4], shape[5]
-    kd, kh, kw, sd, sh, sw = shape[6], shape[7], shape[8], shape[9], shape[10], shape[11]
-    pd, ph, pw, dd, dh, dw = shape[12], shape[13], shape[14], shape[15], shape[16], shape[17]
-    first_q, end_q = _windows(width, sw, pw, (kw - 1) * dw, rows_w)
     for unit in range(begin, end):
-        i = unit % height
-        z = unit // height % depth
+        i, z = depth + unit % height, unit // height % depth
         image = unit // (height * depth) * rows_d * rows_h * rows_w
-        first_d, end_d = _first_window(z, sd, pd, (kd - 1) * dd), _end_window(z, sd, pd, rows_d)
-        first_r, end_r = _first_window(i, sh, ph, (kh - 1) * dh), _end_window(i, sh, ph, rows_h)
-        first_row = (first_d * rows_h + first_r) * rows_w
+        row, first = unit % (height * depth) * width, (seeing[z, 0] * rows_h + seeing[i, 0]) * rows_w
         for j in range(width):
-            counts = (max(0, end_d - first_d), max(0, end_r - first_r), max(0, end_q[j] - first_q[j]))
+            w = depth + height + j
+            counts = (seeing[z, 1], seeing[i, 1], seeing[w, 1])
             window_spread(
-                gx, (unit * width + j) * channels, g, place, image, (z * height + i) * width + j,
-                first_row + first_q[j], counts, (rows_h * rows_w, rows_w, 1), channels,
+                gx, (unit * width + j) * channels, g, place, image, row + j, first + seeing[w, 0], counts,
+                (rows_h * rows_w, rows_w, 1), channels,
             )  # fmt: skip
 
 
-@kernel("T[::1], const T[::1], const T[::1], const int64[::1], intp", T=FLOATS)
-def mean_of_windows(begin: int, end: int, out: Array, x: Array, counts: Array, shape: Array, channels: int) -> None:
-    """One unit is a row of windows; `counts` has what the sum of each window of an image is divided by."""
+@kernel("T[::1], const T[::1], const T[::1], const int64[:, ::1], const int64[::1], intp", T=FLOATS)
+def mean_of_windows(
+    begin: int, end: int, out: Array, x: Array, sizes: Array, seen: Array, shape: Array, channels: int
+) -> None:
+    """One unit is a row of windows; `sizes` has what the sum of each window of an image is divided by."""
     depth, height, width, rows_d, rows_h, rows_w = shape[0], shape[1], shape[2], shape[3], shape[4], shape[5]
-    kd, kh, kw, sd, sh, sw = shape[6], shape[7], shape[8], shape[9], shape[10], shape[11]
-    pd, ph, pw = shape[12], shape[13], shape[14]
     for unit in range(begin, end):
-        r = unit % rows_h
-        d = unit // rows_h % rows_d
+        r, d = rows_d + unit % rows_h, unit // rows_h % rows_d
         image = unit // (rows_h * rows_d) * depth * height * width
-        first_d, end_d = _first_tap(d, sd, pd, 1), _end_tap(d, sd, pd, 1, kd, depth)
-        first_h, end_h = _first_tap(r, sh, ph, 1), _end_tap(r, sh, ph, 1, kh, height)
+        row, of_row = (seen[d, 0] * height + seen[r, 0]) * width, unit % (rows_h * rows_d) * rows_w
         for q in range(rows_w):
-            first_w, end_w = _first_tap(q, sw, pw, 1), _end_tap(q, sw, pw, 1, kw, width)
-            at = (unit * rows_w + q) * channels
-            pixel = (((d * sd - pd + first_d) * height + r * sh - ph + first_h) * width) + q * sw - pw + first_w
-            taps = (end_d - first_d, end_h - first_h, end_w - first_w)
-            count = counts[(d * rows_h + r) * rows_w + q]
-            window_mean(out, at, x, image, pixel, taps, (height * width, width, 1), channels, count)
+            w = rows_d + rows_h + q
+            counts = (seen[d, 1], seen[r, 1], seen[w, 1])
+            window_mean(
+                out, (unit * rows_w + q) * channels, x, image, row + seen[w, 0], counts, (height * width, width, 1),
+                channels, sizes[of_row + q],
+            )  # fmt: skip
 
 
-@kernel("T[::1], const T[::1], const T[::1], const int64[::1], intp", T=FLOATS)
-def spread_means(begin: int, end: int, gx: Array, g: Array, counts: Array, shape: Array, channels: int) -> None:
+@kernel("T[::1], const T[::1], const T[::1], const int64[:, ::1], const int64[::1], intp", T=FLOATS)
+def spread_means(
+    begin: int, end: int, gx: Array, g: Array, sizes: Array, seeing: Array, shape: Array, channels: int
+) -> None:
     """One unit is a row of pixels."""
     depth, height, width, rows_d, rows_h, rows_w = shape[0], shape[1], shape[2], shape[3], shape[4], shape[5]
-    kd, kh, kw, sd, sh, sw = shape[6], shape[7], shape[8], shape[9], shape[10], shape[11]
-    pd, ph, pw = shape[12], shape[13], shape[14]
-    zero = g.dtype.type(0)
-    first_q, end_q = _windows(width, sw, pw, kw - 1, rows_w)
     for unit in range(begin, end):
-        i = unit % height
-        z = unit // height % depth
+        i, z = depth + unit % height, unit // height % depth
         image = unit // (height * depth) * rows_d * rows_h * rows_w
-        first_d, end_d = _first_window(z, sd, pd, kd - 1), _end_window(z, sd, pd, rows_d)
-        first_r, end_r = _first_window(i, sh, ph, kh - 1), _end_window(i, sh, ph, rows_h)
+        first = (seeing[z, 0] * rows_h + seeing[i, 0]) * rows_w
         for j in range(width):
-            at = (unit * width + j) * channels
-            into = gx[at : at + channels]
-            for c in range(channels):
-                into[c] = zero
-            for d in range(first_d, end_d):
-                for r in range(first_r, end_r):
-                    for q in range(first_q[j], end_q[j]):
-                        window = (d * rows_h + r) * rows_w + q
-                        gradient = g[(image + window) * channels : (image + window + 1) * channels]
-                        count = counts[window]
-                        for c in range(channels):
-                            into[c] += gradient[c] / count
+            w = depth + height + j
+            counts = (seeing[z, 1], seeing[i, 1], seeing[w, 1])
+            window_share(
+                gx, (unit * width + j) * channels, g, sizes, image, first + seeing[w, 0], counts,
+                (rows_h * rows_w, rows_w, 1), channels,
+            )  # fmt: skip

@@ -19,7 +19,7 @@ from minidl.core import Array, Grads, Node, Op, Spec, Tensor
 from minidl.device import CudaKernels, parallel
 from minidl.device.dtypes import DEFAULT_INT, DType
 from minidl.errors import ShapeError
-from minidl.ops.window_loops import geometry, max_of_windows, spread_maxima
+from minidl.ops.window_loops import geometry, max_of_windows, pixels_seen, shares, spread_maxima, windows_seeing
 from minidl.ops.windows import Sizes, sizes, taps, window_count
 
 __all__ = ["max_pool1d", "max_pool2d", "max_pool3d"]
@@ -65,9 +65,9 @@ class MaxPool(Op):
         *, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, windows: Sizes,
     ) -> None:  # fmt: skip
         best, place = out
-        shape = geometry(x.shape[1:-1], windows, kernel, stride, padding, dilation)
-        rows, channels = math.prod(best.shape[:-2]), x.shape[-1]
-        parallel(max_of_windows, rows, best.reshape(-1), place.reshape(-1), x.reshape(-1), shape, channels)
+        image = x.shape[1:-1]
+        seen = pixels_seen(image, windows, kernel, stride, padding, dilation)
+        _maxima(best, place, x, seen, geometry(image, windows, dilation))
 
     @classmethod
     def cuda_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
@@ -109,18 +109,15 @@ class MaxPoolSpread(Op):
         out[...] = xp.bincount(flat, weights=g.reshape(-1), minlength=out.size).reshape(out.shape)
 
     @staticmethod
-    def cpu(
-        out: Array, g: Array, place: Array,
-        *, image: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, windows: Sizes,
-    ) -> None:  # fmt: skip
-        shape = geometry(image, windows, kernel, stride, padding, dilation)
-        rows, channels = math.prod(out.shape[:-2]), out.shape[-1]
-        parallel(spread_maxima, rows, out.reshape(-1), g.reshape(-1), place.reshape(-1), shape, channels)
+    def cpu(out: Array, g: Array, place: Array, *, image: Sizes, windows: Sizes, **window: Sizes) -> None:
+        seeing, shape = windows_seeing(image, windows, **window), geometry(image, windows)
+        rows, flat = math.prod(out.shape[:-2]), (out.reshape(-1), g.reshape(-1), place.reshape(-1))
+        parallel(spread_maxima, rows, *flat, seeing, shape, out.shape[-1])
 
     @classmethod
     def cuda_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
-        two = len(params["image"]) == 2
-        return super().cuda_takes(arrays, params) and two and arrays[1].dtype == np.int32
+        slide = len(params["image"]) == 2 and "kernel" in params
+        return super().cuda_takes(arrays, params) and slide and arrays[1].dtype == np.int32
 
     @staticmethod
     def cuda(
@@ -155,6 +152,50 @@ class MaxPoolPick(Op):
     def vjp(node: Node, g: Tensor) -> Grads:
         (place,) = node.saved
         return MaxPoolSpread.apply(g, place, **node.params), None
+
+
+class AdaptiveMaxPool(Op):
+    """The maxima of windows that share the image out evenly, and their places, as in `MaxPool`."""
+
+    name = "adaptive_max_pool"
+    saves = ("out",)
+    saves_results = (1,)
+    images = ("x", "out")
+
+    @staticmethod
+    def infer(x: Spec, *, windows: Sizes) -> tuple[Spec, Spec]:
+        shape = (*x.shape[: -len(windows)], *windows)
+        return x.with_shape(*shape), Spec(shape, place_type(x.shape[-len(windows) :]))
+
+    @staticmethod
+    def reference(xp: Any, out: tuple[Array, Array], x: Array, *, windows: Sizes) -> None:
+        best, place = out
+        image, lead = x.shape[-len(windows) :], x.shape[: -len(windows)]
+        pixels = xp.arange(math.prod(image)).reshape(image)
+        for window, seen in shares(image, windows):
+            here = pixels[seen].reshape(-1)
+            numbers = x[(..., *seen)].reshape(*lead, len(here))
+            is_nan = numbers != numbers
+            last_nan = len(here) - 1 - xp.argmax(is_nan[..., ::-1], axis=-1)
+            won = xp.where(is_nan.any(axis=-1), last_nan, xp.argmax(numbers, axis=-1))
+            best[(..., *window)] = xp.take_along_axis(numbers, won[..., None], axis=-1)[..., 0]
+            place[(..., *window)] = here[won]
+
+    @staticmethod
+    def cpu(out: tuple[Array, Array], x: Array, *, windows: Sizes) -> None:
+        image = x.shape[1:-1]
+        _maxima(*out, x, pixels_seen(image, windows), geometry(image, windows))
+
+    @staticmethod
+    def vjp(node: Node, g: Any) -> Grads:
+        _, place = node.saved[0]
+        image = node.specs[0].shape[-len(node.params["windows"]) :]
+        return (MaxPoolSpread.apply(g[0], place, image=image, **node.params),)
+
+
+def _maxima(best: Array, place: Array, x: Array, seen: Array, shape: Array) -> None:
+    rows, flat = math.prod(best.shape[:-2]), (best.reshape(-1), place.reshape(-1), x.reshape(-1))
+    parallel(max_of_windows, rows, *flat, seen, shape, x.shape[-1])
 
 
 def place_type(image: Sizes) -> DType:
