@@ -87,7 +87,7 @@ OF_IMAGES = {
     "max_pool2d": lambda x: minidl.max_pool2d(x, 3, 2, 1),
     "avg_pool2d": lambda x: minidl.avg_pool2d(x, 2, divisor_override=4),
     "avg_pool2d with a border": lambda x: minidl.avg_pool2d(x, 3, 2, 1, divisor_override=8),
-    "adaptive_avg_pool2d": lambda x: minidl.adaptive_avg_pool2d(x[..., :6, :6], 4),  # windows of four pixels, some shared
+    "adaptive_avg_pool2d": lambda x: minidl.adaptive_avg_pool2d(x[..., :6, :6], 4),  # all windows have four pixels
     "adaptive_max_pool2d": lambda x: minidl.adaptive_max_pool2d(x, (3, 4)),
     "nearest": lambda x: minidl.interpolate(x, scale_factor=2),
     "bilinear": lambda x: minidl.interpolate(x, scale_factor=2, mode="bilinear"),
