@@ -131,15 +131,16 @@ def _emit_sums(
     return types.void(c, n, n, x, n, n, n, n, n, n, n, g, n, n, n, n, n, n, n, n, n), code
 
 
-def sums_tile(members: int, run: int, ratio: int, rows: int) -> Intrinsic:
-    """The tile for groups of so many channels, and runs of so many taps in each of `rows` rows."""
+def sums_tile(members: int, run: int, ratio: int, rows: int | None = None) -> Intrinsic:
+    """The tile for groups of so many channels, and runs of so many taps in each of `rows` (`rows_at_once` if None)."""
 
     def emit(
         typing_context: Any, c: Any, ic: Any, c_down: Any, x: Any, ix: Any, x_down: Any, x_line: Any, pitch: Any,
         step: Any, first: Any, width: Any, g: Any, ig: Any, g_line: Any, ldg: Any, count: Any, lines: Any,
         next_x: Any, lines_x: Any, next_g: Any, lines_g: Any,
     ) -> Any:  # fmt: skip
-        return _emit_sums(members, run, ratio, rows, typing_context, c, ic, c_down, x, ix, x_down, x_line, pitch, step,
+        tall = rows_at_once(members, run) if rows is None else rows
+        return _emit_sums(members, run, ratio, tall, typing_context, c, ic, c_down, x, ix, x_down, x_line, pitch, step,
                           first, width, g, ig, g_line, ldg, count, lines, next_x, lines_x, next_g, lines_g)  # fmt: skip
 
     def python(
@@ -156,9 +157,9 @@ def sums_tile(members: int, run: int, ratio: int, rows: int) -> Intrinsic:
 
         After each group of windows, `lines_x` cache lines of x from `next_x` on, and `lines_g` of g, are asked for.
         """
-        line = lanes_of(c.dtype)
+        line, tall = lanes_of(c.dtype), rows_at_once(members, run) if rows is None else rows
         lane = np.arange(line)
-        for b, k, n, i, r in np.ndindex(rows, run, lines, count, members):
+        for b, k, n, i, r in np.ndindex(tall, run, lines, count, members):
             column = first + (ratio * i + k) * step
             if 0 <= column < width:
                 pixel, slope = ix + b * x_down + n * x_line + column * pitch, ig + n * g_line + i * ldg

@@ -9,7 +9,7 @@ from minidl.device import inline, kernel
 from minidl.device.channel_sums import rows_at_once, sums_tile, windows_at_once
 from minidl.device.compile import Kernel
 from minidl.device.lines import clear_line
-from minidl.device.vectors import CACHE_LINE, lanes
+from minidl.device.vectors import CACHE_LINE, host_number, lanes
 from minidl.ops.conv.depthwise_plan import FIRST, FORMS, STEP
 
 
@@ -33,8 +33,8 @@ def _ends_of(unit: int, sizes: Array, phases: Array) -> tuple[int, int]:
 
 def _dots_of(members: int, run: int, ratio: int) -> Kernel:
     """The kernel for one of `FORMS`."""
-    at_once, at_a_time = rows_at_once(members, run), windows_at_once(members)
-    tile, tile_of_one = sums_tile(members, run, ratio, at_once), sums_tile(members, run, ratio, 1)
+    rows_of_tile, at_a_time = host_number(rows_at_once, members, run), windows_at_once(members)
+    tile, tile_of_one = sums_tile(members, run, ratio), sums_tile(members, run, ratio, 1)
 
     @kernel(
         "T[::1], const T[::1], const T[::1], const int64[::1], const int64[:, :, ::1], const int64[::1], intp",
@@ -58,7 +58,7 @@ def _dots_of(members: int, run: int, ratio: int) -> Kernel:
         is_large, of_line = sizes[18] > 0, CACHE_LINE // x.itemsize
         groups = ((along - 1) // (out_step[2] * at_a_time) + 1) * of_line
         each = groups * lines * len(starts) * min(out_step[2], along)  # numbers of which every group fetches a line
-        share = len(starts) * of_vector
+        share, at_once = len(starts) * of_vector, rows_of_tile()
         pieces = len(sums) // share
         for piece in range(begin, end):
             clear_line(sums, piece * share, sums, 0, share)
