@@ -67,4 +67,5 @@ def give_back(memory: Array) -> None:
     """Keep memory that `take` gave for the next who asks."""
     kept: list[Array] = _kept.__dict__.setdefault("pieces", [])
     kept.append(memory)
-    kept.sort(key=_bytes_of)
+    if len(kept) > 1:
+        kept.sort(key=_bytes_of)

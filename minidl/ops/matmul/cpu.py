@@ -41,7 +41,7 @@ from minidl.device.determinism import is_batch_invariant
 from minidl.device.dtypes import DType
 from minidl.device.microkernel import panel_columns, panel_count, tile_rows
 from minidl.device.pointers import cells
-from minidl.device.scratch import scratch
+from minidl.device.scratch import give_back, lend, scratch
 from minidl.ops.matmul.blocks import ROLES, blocks, collect, few_rows, panels
 from minidl.ops.matmul.cut import DIRECT, OWN, PACKED, Cut, Problem, cut_of
 from minidl.ops.matmul.finish import NONE
@@ -125,8 +125,11 @@ def _run(plan: _Plan, start: Array, table: Array, shape: Array) -> None:
     if not plan.scratch:
         parallel(blocks, plan.units, start, table, plan.places, shape, start, block=plan.block, size=plan.size)
     elif plan.units <= plan.block:
-        with scratch(plan.scratch, start.dtype) as memory:
-            blocks(0, plan.units, start, table, plan.places, shape, memory)
+        memory, room = lend(plan.scratch, start.dtype)
+        try:
+            blocks.run(0, 0, 0, 0, 0, 0, plan.units, start, table, plan.places, shape, room)
+        finally:
+            give_back(memory)
     else:
         parallel(blocks, plan.units, start, table, plan.places, shape, block=plan.block, scratch_size=plan.scratch,
                  size=plan.size)  # fmt: skip
