@@ -69,7 +69,6 @@ def sweep_back(
     steps = _steps_at_once(len(x), directions * batch * numbers * x.itemsize)
     sums = empty(CPU, (directions, steps, batch, numbers), x.dtype)
     of_h = empty(CPU, sums.shape, x.dtype) if cell.own else sums
-    first = empty(CPU, (directions, batch, numbers), x.dtype)  # of each row's first step
     for since in range(0, len(x), steps):
         until = min(since + steps, len(x))
         shape = np.array((-(-batch // blocks), cell.columns, cell.own, since, until, *cell.order_x, *cell.order_h))
@@ -91,21 +90,17 @@ def sweep_back(
             before = states[inside.start + step : inside.stop + step, :, d]
             if len(before):
                 accumulate(g_weights[1][d], _lines(by_h[inside.start - t : inside.stop - t]).T, _lines(before))
-            _take_first(first[d], by_h, of_lengths - 1 if d else 0 * of_lengths, t)
-    for d in range(directions):
-        accumulate(g_weights[1][d], first[d].T, starts[0][d])
+            if d and lengths is not None:  # each row starts at its own end
+                rows = np.flatnonzero((lengths > t) & (lengths <= end))
+                accumulate(g_weights[1][d], by_h[lengths[rows] - 1 - t, rows].T, starts[0][d, rows])
+            elif until == len(x):
+                accumulate(g_weights[1][d], by_h[-d].T, starts[0][d])
 
 
 def _steps_at_once(steps: int, step_bytes: int) -> int:
     """How many steps have their products made together: as many as are held, the same number each time."""
     times = -(-steps * step_bytes // HELD_BYTES)
     return -(-steps // max(1, min(times, steps)))
-
-
-def _take_first(first: Array, sums: Array, at: Array, t: int) -> None:
-    """first[n] = the sums of step at[n], of those rows whose step is among `sums`, which begin with step t."""
-    rows = np.flatnonzero((at >= t) & (at < t + len(sums)))
-    first[rows] = sums[at[rows] - t, rows]
 
 
 def _lines(a: Array) -> Array:
