@@ -7,6 +7,7 @@ import pytest
 
 import minidl
 from minidl.nn import functional as F
+from minidl.testing import draw
 
 # Arguments that PyTorch keeps for code written before 2018.
 DEPRECATED = {"size_average", "reduce", "_stacklevel"}
@@ -55,3 +56,19 @@ def test_activations_in_place_give_what_the_others_give(name: str, options) -> N
     (given,) = minidl.autograd.grad((y * y).sum(), [x])
     (wanted,) = minidl.autograd.grad((getattr(F, name)(x, **options) ** 2).sum(), [x])
     assert given.tolist() == wanted.tolist()
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("extra", [{}, {"add_bias_kv": True, "add_zero_attn": True}, {"kdim": 6, "vdim": 10}])
+def test_attention_of_batch_first_tensors_is_that_of_turned_ones(extra, masked) -> None:
+    widths = 8, extra.get("kdim", 8), extra.get("vdim", 8)
+    given = [draw([(n, 3, width)], dtype=np.float32)[0] for n, width in zip((5, 7, 7), widths, strict=True)]
+    minidl.manual_seed(0)
+    plain = minidl.nn.MultiheadAttention(8, 2, **extra)
+    turned = minidl.nn.MultiheadAttention(8, 2, batch_first=True, **extra)
+    turned.load_state_dict(plain.state_dict())
+    hidden = minidl.tensor(np.arange(21).reshape(3, 7) % 5 == 1) if masked else None
+    found, weights = turned(*[x.transpose(0, 1) for x in given], key_padding_mask=hidden)
+    expected, same = plain(*given, key_padding_mask=hidden)
+    np.testing.assert_allclose(found.transpose(0, 1).detach().numpy(), expected.detach().numpy(), atol=1e-5)
+    np.testing.assert_allclose(weights.detach().numpy(), same.detach().numpy(), atol=1e-6)
