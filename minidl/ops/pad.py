@@ -1,41 +1,285 @@
-"""pad: a border around the last dimensions."""
+"""pad: a border around the last dimensions.
+
+Each dimension has a table that says which number of the input each number of the result repeats, so all modes and
+layouts have one kernel: a row is a copy of a row with its ends added. The way back gathers: each row of the input asks
+for the rows that repeat it, in a fixed order. 8 bytes a number each way in float32. (Joined from slices, dimension by
+dimension, a border of 2 around 8x32x32² took 9 times as long forward, 8 times with the way back.)
+"""
 
 from __future__ import annotations
 
+import functools
+import math
 import operator
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor
+from minidl.device import kernel, parallel
+from minidl.device.layout import dense_order
+from minidl.device.lines import add_line, move_line
+from minidl.device.turn import contiguous
 from minidl.errors import MinidlError, ShapeError
-from minidl.ops.concat import cat
-from minidl.ops.views import basic_slice, expand, flip, narrow
+from minidl.ops.views import basic_slice, narrow
 
 __all__ = ["pad"]
 
 MODES = ("constant", "reflect", "replicate", "circular")
+FLOATS = ("float32", "float64")
+Widths = tuple[int, ...]
 
 
 class Pad(Op):
     """A border of one value."""
 
     name = "pad"
+    strided = True
 
     @staticmethod
-    def infer(x: Spec, *, before: tuple[int, ...], after: tuple[int, ...], value: float) -> Spec:
+    def infer(x: Spec, *, before: Widths, after: Widths, value: float) -> Spec:
         return x.with_shape(*[b + n + a for b, n, a in zip(before, x.shape, after, strict=True)])
 
     @staticmethod
-    def reference(
-        xp: Any, out: Array, x: Array, *, before: tuple[int, ...], after: tuple[int, ...], value: float
-    ) -> None:
+    def reference(xp: Any, out: Array, x: Array, *, before: Widths, after: Widths, value: float) -> None:
         out[...] = value
         out[tuple(slice(b, b + n) for b, n in zip(before, x.shape, strict=True))] = x
+
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        return arrays[0].size > 0 and super().cpu_takes(arrays, params)
+
+    @staticmethod
+    def cpu(out: Array, x: Array, *, before: Widths, after: Widths, value: float) -> None:
+        _copy(out, x, before, after, "constant", value)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
         starts, shape = node.params["before"], node.specs[0].shape
         return (basic_slice(g, tuple(slice(b, b + n) for b, n in zip(starts, shape, strict=True))),)
+
+
+class PadWithItself(Op):
+    """A border of what `x` holds; linear, as its adjoint is."""
+
+    name = "pad_with_itself"
+    strided = moves = True
+
+    @staticmethod
+    def infer(x: Spec, *, before: Widths, after: Widths, mode: str) -> Spec:
+        return x.with_shape(*[b + n + a for b, n, a in zip(before, x.shape, after, strict=True)])
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array, *, before: Widths, after: Widths, mode: str) -> None:
+        for d, widths in enumerate(zip(before, x.shape, after, strict=True)):
+            x = xp.take(x, xp.asarray(_repeated(*widths, mode)), axis=d)
+        out[...] = x
+
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        return arrays[0].size > 0 and super().cpu_takes(arrays, params)
+
+    @staticmethod
+    def cpu(out: Array, x: Array, *, before: Widths, after: Widths, mode: str) -> None:
+        _copy(out, x, before, after, mode, 0.0)
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        return (PadAdjoint.apply(g, **node.params),)
+
+
+class PadAdjoint(Op):
+    """The sum of all that repeats a number, for each number."""
+
+    name = "pad_adjoint"
+    strided = True
+
+    @staticmethod
+    def infer(g: Spec, *, before: Widths, after: Widths, mode: str) -> Spec:
+        return g.with_shape(*[n - b - a for b, n, a in zip(before, g.shape, after, strict=True)])
+
+    @staticmethod
+    def reference(xp: Any, out: Array, g: Array, *, before: Widths, after: Widths, mode: str) -> None:
+        for d, (b, n, a) in enumerate(zip(before, out.shape, after, strict=True)):
+            lines = xp.moveaxis(g, d, 0)
+            total = lines[b : b + n].copy()
+            for i, j in enumerate(_repeated(b, n, a, mode)):
+                if not b <= i < b + n:
+                    total[j] += lines[i]
+            g = xp.moveaxis(total, 0, d)
+        out[...] = g
+
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        return arrays[0].size > 0 and super().cpu_takes(arrays, params)
+
+    @staticmethod
+    def cpu(out: Array, g: Array, *, before: Widths, after: Widths, mode: str) -> None:
+        order, table = _table(out, out.shape, before, after, mode)
+        flat = out.transpose(order).reshape(-1), contiguous(g.transpose(order)).reshape(-1)
+        rows = out.size // (int(table.dims[-1, 1]) * table.inner)
+        parallel(_gather_rows, rows, *flat, *table)
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        return (PadWithItself.apply(g, **node.params),)
+
+
+def _copy(out: Array, x: Array, before: Widths, after: Widths, mode: str, value: float) -> None:
+    order, table = _table(out, x.shape, before, after, mode)
+    flat = out.transpose(order).reshape(-1), contiguous(x.transpose(order)).reshape(-1)
+    rows = out.size // (int(table.dims[-1, 0]) * table.inner)
+    parallel(_copy_rows, rows, *flat, table.dims, table.repeated, table.inner, value)
+
+
+class _Table(NamedTuple):
+    """How rows are copied; a row runs along the last dimension that has a border, in memory.
+
+    Attributes:
+        dims: a line for each dimension, those without a border merged: lengths with and without the border, where its
+            part of `repeated` and that of `starts` begin, and the width before.
+        repeated: for each number of the result along a dimension the one that it repeats, or -1.
+        starts, repeats: repeats[starts[j] : starts[j + 1]] are those of the result that repeat number j.
+        inner: numbers behind one index of the last dimension.
+    """
+
+    dims: Array
+    repeated: Array
+    starts: Array
+    repeats: Array
+    inner: int
+
+
+def _table(
+    out: Array, shape: tuple[int, ...], before: Widths, after: Widths, mode: str
+) -> tuple[tuple[int, ...], _Table]:
+    order = dense_order(out)
+    assert order is not None  # results are
+    lengths = tuple([(before[d], shape[d], after[d]) for d in order])
+    return order, _table_of(lengths, mode)
+
+
+@functools.lru_cache(maxsize=256)
+def _table_of(lengths: tuple[tuple[int, int, int], ...], mode: str) -> _Table:
+    merged = [(0, 1, 0)]
+    for b, n, a in lengths:
+        if not (b or a or merged[-1][0] or merged[-1][2]):
+            merged[-1] = (0, merged[-1][1] * n, 0)
+        else:
+            merged.append((b, n, a))
+    bordered = [d for d, (b, _, a) in enumerate(merged) if b or a]
+    last = bordered[-1] + 1 if bordered else len(merged)
+    around, inner = [(0, 1, 0), *merged[:last]], math.prod([n for _, n, _ in merged[last:]])
+    around = around if len(around) == 2 else around[1:]
+    lines = [_repeated(*widths, mode) for widths in around]
+    dims: list[tuple[int, ...]] = []
+    starts: list[Array] = []
+    repeats: list[Array] = []
+    length = filled = bounds = 0
+    for (b, n, _), line in zip(around, lines, strict=True):
+        kept = np.flatnonzero(line >= 0)
+        dims.append((len(line), n, length, bounds, b))
+        starts.append(filled + np.concatenate([[0], np.cumsum(np.bincount(line[kept], minlength=n))]))
+        repeats.append(kept[np.argsort(line[kept], kind="stable")])
+        length, filled, bounds = length + len(line), filled + len(kept), bounds + n + 1
+    return _Table(np.array(dims), np.concatenate(lines), np.concatenate(starts), np.concatenate(repeats), inner)
+
+
+def _repeated(before: int, length: int, after: int, mode: str) -> Array:
+    """Which number of a line each number of the bordered line repeats; -1 for none."""
+    i = np.arange(-before, length + after)
+    if mode == "reflect":
+        i = np.abs(i)
+        return np.where(i < length, i, 2 * (length - 1) - i)
+    if mode == "replicate":
+        return np.clip(i, 0, length - 1) if length else i
+    if mode == "circular":
+        return i % length if length else i
+    return np.where((i >= 0) & (i < length), i, -1)
+
+
+# A unit is a row; where it begins is found by divisions only when the dimension around it begins anew. What a function
+# is given is counted as used at each call, by both threads in turns, so ends are copied here and not in one.
+@kernel("T[::1], const T[::1], const int64[:, ::1], const int64[::1], intp, T", T=FLOATS)
+def _copy_rows(
+    begin: int, end: int, out: Array, x: Array, dims: Array, repeated: Array, inner: int, value: float
+) -> None:
+    row = len(dims) - 1
+    new, old, first, before = dims[row, 0], dims[row, 1], dims[row, 2], dims[row, 4]
+    length, around, is_inside = dims[row - 1, 0], 0, True
+    i = begin % length - 1
+    for unit in range(begin, end):
+        i += 1
+        if unit == begin or i == length:
+            i = unit % length
+            rest, around, step, is_inside = unit // length, 0, dims[row - 1, 1] * old * inner, True
+            for d in range(row - 2, -1, -1):
+                number = repeated[dims[d, 2] + rest % dims[d, 0]]
+                rest //= dims[d, 0]
+                is_inside = is_inside and number >= 0
+                around += number * step
+                step *= dims[d, 1]
+        line, to = repeated[dims[row - 1, 2] + i], unit * new * inner
+        if line < 0 or not is_inside:
+            for k in range(to, to + new * inner):
+                out[k] = value
+            continue
+        at = around + line * old * inner
+        move_line(out, to + before * inner, x, at, old * inner)
+        for e in range(new - old):
+            place = e if e < before else e + old
+            number = repeated[first + place]
+            if inner == 1:
+                out[to + place] = value if number < 0 else x[at + number]
+            elif number < 0:
+                for k in range(to + place * inner, to + place * inner + inner):
+                    out[k] = value
+            else:
+                move_line(out, to + place * inner, x, at + number * inner, inner)
+
+
+@kernel(
+    "T[::1], const T[::1], const int64[:, ::1], const int64[::1], const int64[::1], const int64[::1], intp", T=FLOATS
+)
+def _gather_rows(
+    begin: int, end: int, out: Array, g: Array, dims: Array, repeated: Array, starts: Array, repeats: Array, inner: int
+) -> None:
+    row = len(dims) - 1
+    new, old, first, before = dims[row, 0], dims[row, 1], dims[row, 2], dims[row, 4]
+    length, span, choices = dims[row - 1, 1], new * inner, 1
+    i = begin % length - 1
+    for unit in range(begin, end):
+        i += 1
+        if unit == begin or i == length:
+            i, choices, rest = unit % length, 1, unit // length
+            for d in range(row - 2, -1, -1):
+                j = dims[d, 3] + rest % dims[d, 1]
+                rest //= dims[d, 1]
+                choices *= starts[j + 1] - starts[j]
+        to, line = unit * old * inner, dims[row - 1, 3] + i
+        for choice in range(choices):
+            rest, left, around, step = unit // length, choice, 0, dims[row - 1, 0] * span
+            for d in range(row - 2, -1, -1):
+                j = dims[d, 3] + rest % dims[d, 1]
+                rest //= dims[d, 1]
+                count = starts[j + 1] - starts[j]
+                around += repeats[starts[j] + left % count] * step
+                left //= count
+                step *= dims[d, 0]
+            for k in range(starts[line], starts[line + 1]):
+                at = around + repeats[k] * span
+                if choice == 0 and k == starts[line]:
+                    move_line(out, to, g, at + before * inner, old * inner)
+                else:
+                    add_line(out, to, g, at + before * inner, old * inner)
+                for e in range(new - old):
+                    place = e if e < before else e + old
+                    number = repeated[first + place]
+                    if inner == 1:
+                        out[to + number] += g[at + place]
+                    else:
+                        add_line(out, to + number * inner, g, at + place * inner, inner)
 
 
 def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float = 0.0) -> Tensor:
@@ -66,13 +310,14 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
         )
     borders = {input.ndim - 1 - i: (widths[2 * i], widths[2 * i + 1]) for i in range(len(widths) // 2)}
     if mode != "constant":
+        if min(widths, default=0) >= 0:
+            return _continued(input, borders, mode)
         for dim, (before, after) in borders.items():
-            if before or after:
-                if mode == "circular":  # a circle closes over what is left
-                    input = _cut(input, dim, max(-before, 0), max(-after, 0))
-                input = _continued(input, dim, max(before, 0), max(after, 0), mode)
-                if mode != "circular":
-                    input = _cut(input, dim, max(-before, 0), max(-after, 0))
+            if mode == "circular":  # a circle closes over what is left
+                input = _cut(input, dim, max(-before, 0), max(-after, 0))
+            input = _continued(input, {dim: (max(before, 0), max(after, 0))}, mode)
+            if mode != "circular":
+                input = _cut(input, dim, max(-before, 0), max(-after, 0))
         return input
     cut = {d: (max(-b, 0), max(-a, 0)) for d, (b, a) in borders.items()}
     if any(sum(cut[d]) > input.shape[d] for d in cut):
@@ -91,26 +336,21 @@ def _cut(x: Tensor, dim: int, before: int, after: int) -> Tensor:
     length = x.shape[dim] - before - after
     if length < 0:
         raise ShapeError(f"pad: cuts off {before} and {after} of dimension {dim}, which is {x.shape[dim]} long")
-    return narrow(x, dim, before, length)
+    return narrow(x, dim, before, length) if before or after else x
 
 
-def _continued(x: Tensor, dim: int, before: int, after: int, mode: str) -> Tensor:
-    """x between a piece made of its own beginning and end."""
-    length = x.shape[dim]
-    most = {"reflect": max(length - 1, 0), "circular": length, "replicate": max(before, after) if length else 0}[mode]
-    if min(before, after) < 0 or max(before, after) > most:
-        raise ShapeError(
-            f"pad: mode {mode!r} can add 0 to {most} elements on each side of dimension {dim} of length {length}, "
-            f"got ({before}, {after})"
-        )
-    if mode == "reflect":
-        front = flip(narrow(x, dim, 1, before), dim)
-        back = flip(narrow(x, dim, length - 1 - after, after), dim)
-    elif mode == "circular":
-        front, back = narrow(x, dim, length - before, before), narrow(x, dim, 0, after)
-    else:
-        front, back = (
-            expand(narrow(x, dim, place, 1), (*x.shape[:dim], width, *x.shape[dim + 1 :]))
-            for place, width in ((0, before), (length - 1, after))
-        )
-    return cat([front, x, back], dim)
+def _continued(x: Tensor, borders: dict[int, tuple[int, int]], mode: str) -> Tensor:
+    """x with borders made of its own numbers."""
+    for dim, (before, after) in borders.items():
+        length = x.shape[dim]
+        widest = {"reflect": max(length - 1, 0), "circular": length, "replicate": max(before, after) if length else 0}
+        if max(before, after) > widest[mode]:
+            raise ShapeError(
+                f"pad: mode {mode!r} can add 0 to {widest[mode]} elements on each side of dimension {dim} of length "
+                f"{length}, got ({before}, {after})"
+            )
+    front, back = (tuple(borders.get(d, (0, 0))[side] for d in range(x.ndim)) for side in (0, 1))
+    if not any(front) and not any(back):
+        return x
+    result: Tensor = PadWithItself.apply(x, before=front, after=back, mode=mode)
+    return result
