@@ -32,6 +32,7 @@ from minidl.ops.embedding import *
 from minidl.ops.exponents import *
 from minidl.ops.fold import *
 from minidl.ops.fusion import *
+from minidl.ops.glu import *
 from minidl.ops.grid_sample import *
 from minidl.ops.in_place import *
 from minidl.ops.indexing import *

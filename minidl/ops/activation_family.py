@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import math
 
-from minidl.core import Tensor, as_tensor, dim_index
+from minidl.core import Tensor, as_tensor
 from minidl.device.dtypes import DType
-from minidl.errors import ArgumentError, ShapeError
-from minidl.ops.activation import elu, sigmoid, softplus, tanh
+from minidl.errors import ArgumentError
+from minidl.ops.activation import elu, softplus, tanh
 from minidl.ops.activation_rows import Celu, HardSigmoid, HardSwish, LogSigmoid
 from minidl.ops.compare import ge, gt, le
 from minidl.ops.elementwise import float_of
 from minidl.ops.softmax import softmax
 from minidl.ops.unary import abs as abs_
-from minidl.ops.views import narrow
 from minidl.ops.where import where
 
 __all__ = [
-    "celu", "glu", "hardshrink", "hardsigmoid", "hardswish", "logsigmoid", "mish", "selu", "softmin",
+    "celu", "hardshrink", "hardsigmoid", "hardswish", "logsigmoid", "mish", "selu", "softmin",
     "softshrink", "softsign", "tanhshrink", "threshold",
 ]  # fmt: skip
 
@@ -108,18 +107,3 @@ def tanhshrink(input: Tensor) -> Tensor:
 def softmin(input: Tensor, dim: int, *, dtype: DType | None = None) -> Tensor:
     """softmax(-x) along `dim`."""
     return softmax(-(float_of(input) if dtype is None else input.to(dtype)), dim)
-
-
-def glu(input: Tensor, dim: int = -1) -> Tensor:
-    """The first half along `dim` times the sigmoid of the second. Source: Dauphin et al., ICML 2017.
-
-    Raises:
-        ShapeError: if the length is odd.
-    """
-    if not input.ndim:
-        raise ShapeError("glu: a single number has no halves; input needs a dimension")
-    d = dim_index("glu", dim, input.ndim)
-    half, odd = divmod(input.shape[d], 2)
-    if odd:
-        raise ShapeError(f"glu: dimension {dim} must have an even length, got {input.shape[d]}")
-    return narrow(input, d, 0, half) * sigmoid(narrow(input, d, half, half))
