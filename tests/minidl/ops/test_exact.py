@@ -6,6 +6,7 @@ Sizes are odd or primes, so that tiles, vectors and threads have remainders; ima
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,7 @@ OF_IMAGES = {
     "sum": minidl.sum, "sum of rows": lambda x: x.sum((0, 2)),
     "amax": lambda x: x.amax((2, 3)).detach(), "amin": lambda x: x.amin(1).detach(),
     "mean": lambda x: minidl.pad(x, (0, 16 - x.shape[3])).mean(3),
+    **{mode: partial(minidl.pad, pad=(2, 3, 1, 0), mode=mode) for mode in ("reflect", "replicate", "circular")},
     "cat": lambda x: minidl.cat([x, x * 2, x], 1), "parts": lambda x: minidl.cat(x.split(2, 1)[::-1], 1),
     "where": lambda x: minidl.where(x > 1, x, x.flip(0)),
     "where, one a number": lambda x: minidl.where(x > 1, x, 3.0) + minidl.where(x > 0, -2.0, x),
@@ -181,7 +183,7 @@ ROUNDED = {
     "takes exponentials or logarithms": {
         "conv_gru_sequence", "conv_gru_sequence_grad", "conv_lstm_sequence", "conv_lstm_sequence_grad",
         "cross_entropy", "cross_entropy_grad", "ctc", "ctc_grad", "elu", "elu_grad", "erf", "exp", "expm1",
-        "gelu", "gelu_grad",
+        "gelu", "gelu_grad", "glu", "glu_grad",
         "gelu_tanh", "gelu_tanh_grad", "gru_sequence", "gru_sequence_grad", "log", "log1p", "log_softmax",
         "log_softmax_grad", "lstm_sequence", "lstm_sequence_grad", "sigmoid", "sigmoid_grad", "silu", "silu_grad",
         "softmax", "softmax_grad", "softplus", "softplus_grad", "tanh", "tanh_grad", "celu", "celu_grad", "logsigmoid",
