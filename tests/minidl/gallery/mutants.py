@@ -84,7 +84,7 @@ def _noting(vjp: Callable[..., Any], found: dict[tuple[str, int], list[int]], ro
 def _changed(vjp: Callable[..., Any], position: int, change: Change) -> Callable[..., Any]:
     def mutated(node: Any, g: Any) -> Any:
         gradients = list(vjp(node, g))
-        if gradients[position] is not None:
+        if position < len(gradients) and gradients[position] is not None:  # another `cat` of the row may join fewer
             gradients[position] = change(gradients[position])
         return tuple(gradients)
 
