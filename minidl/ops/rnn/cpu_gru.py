@@ -14,6 +14,7 @@ from minidl.device import Array, inline
 from minidl.device.vector_math import fma, lanewise, sigmoid, tanh
 from minidl.ops.rnn.cpu_sweep import Cell, forward_kernel, sweep
 from minidl.ops.rnn.cpu_sweep_back import backward_kernel, sweep_back
+from minidl.ops.rnn.cpu_sweep_within import within_kernel
 
 
 @lanewise
@@ -49,7 +50,15 @@ def retreat(room: Array, memory: int, slopes: int, carry: int, cell: int, size: 
 
 
 # The rows of a weight are r z n.
-GRU = Cell(forward_kernel(advance), backward_kernel(retreat), columns=4, order_x=(2, 0, 1), order_h=(0, 1, 2), own=1)
+GRU = Cell(
+    forward_kernel(advance),
+    backward_kernel(retreat),
+    within_kernel(retreat),
+    columns=4,
+    order_x=(2, 0, 1),
+    order_h=(0, 1, 2),
+    own=1,
+)
 
 
 def forward(

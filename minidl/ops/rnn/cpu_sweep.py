@@ -55,6 +55,7 @@ class Cell:
 
     forward: Kernel
     backward: Kernel
+    backward_within: Kernel
     columns: int
     order_x: tuple[int, ...]
     order_h: tuple[int, ...]

@@ -11,11 +11,11 @@ It makes the gradients of the sums, and nothing else: what follows from them for
 a layer needs no memory for all of them.
 
 Two cores of a Zen 4, float32, ms for all gradients, and what the multiplications alone take at the processor's limit:
-LSTM, T 64, N 32, 48→256: 17 (12.7); T 64, N 16, 100→200: 7.6 (4.9); T 256, N 64, 64→128: 44 (32).
+LSTM, T 64, N 32, 48→256: 17 (12.7); T 64, N 16, 100→200: 7.6 (4.9).
 
-Tried: multiplying for the weights inside of the sweep, after every 96 rows, each block of rows with sums of its own:
-39 ms for H 128, whose sums fit the second cache, but 17 to 26 for 48→256, 13 for 100→200, and one core only for less
-than 16 rows; holding 1, 2, 8, 64 MB: 48, 41, 45, 47 (H 128) where 4 take 44, and 22, 17, 18 (H 256) where 4 take 17.
+Where the sums of the weights' gradients fit a cache, the products are made within the sweep (`cpu_sweep_within.py`);
+where they do not, that took 17 to 26 for 48→256, 13 for 100→200, and one core only for less than 16 rows. Tried: holding
+1, 2, 8, 64 MB: 22, 17, 18 (H 256) where 4 take 17.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from minidl.device.vectors import lanes
 from minidl.ops.matmul import rows_summed
 from minidl.ops.matmul.cpu import accumulate
 from minidl.ops.rnn.cpu_sweep import Cell, all_lengths, blocks_of, pitch_of
+from minidl.ops.rnn.cpu_sweep_within import fits, sweep_back_within
 from minidl.ops.rnn.packing import packed_turned
 
 HELD_BYTES = 1 << 22  # of the gradients of sums
@@ -57,6 +58,9 @@ def sweep_back(
     for gradient in (g_x, *g_weights, *g_biases):
         gradient[...] = 0
     if not batch:
+        return
+    if fits(cell, batch, x.shape[2], hidden, x.itemsize):
+        sweep_back_within(cell, g_x, g_states, g_weights, g_biases, g, output, saved, x, starts, weights, lengths)
         return
     nothing = np.empty((0, 0, 0, 0), x.dtype)
     states = output.reshape(*output.shape[:2], directions, hidden)

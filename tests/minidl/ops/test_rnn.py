@@ -13,7 +13,7 @@ import minidl
 from minidl.core import Tensor, launching
 from minidl.device import numba_status
 from minidl.errors import ArgumentError, MinidlError
-from minidl.ops.rnn import cpu_sweep_back
+from minidl.ops.rnn import cpu_sweep_back, cpu_sweep_within
 from minidl.testing import check_gradient, check_kernel, draw
 
 GATES = {"rnn": 1, "lstm": 4, "gru": 3}
@@ -93,6 +93,21 @@ def test_gradients_may_be_made_of_some_steps_at_a_time(kind: str, directions: in
     for lengths in (None, some_lengths(*size[:2]), (1, 11, 4, 8, 5)):
         call = calls_of(kind, size, directions, lengths, np.float32)[1]
         check_kernel(call.op.name, call.op.cpu, call.inputs, repeats=1, **call.params)
+
+
+@NEEDS_NUMBA
+@pytest.mark.numba
+@pytest.mark.parametrize("limit", [0, 1 << 30])
+@pytest.mark.parametrize("directions", [1, 2])
+@pytest.mark.parametrize("kind", GATES)
+def test_gradients_of_many_rows_are_made_within_the_sweep_or_after_it(
+    kind: str, directions: int, limit: int, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(cpu_sweep_within, "SUMS_BYTES", limit)
+    for rows in (16, 67):
+        for lengths in (None, some_lengths(9, rows)):
+            call = calls_of(kind, (9, rows, 6, 11), directions, lengths, np.float32)[1]
+            check_kernel(call.op.name, call.op.cpu, call.inputs, repeats=1, **call.params)
 
 
 @NEEDS_NUMBA
