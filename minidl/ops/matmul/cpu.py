@@ -104,7 +104,9 @@ def product(
         out[...] = straight
         return
     x, y = _in_lines(x), _in_lines(y)
-    plan = _plan(out.shape, out.strides, x.shape, x.strides, y.shape, y.strides, out.dtype, is_batch_invariant())
+    is_finished = activation != NONE or kept is not None or added is not None
+    plan = _plan(out.shape, out.strides, x.shape, x.strides, y.shape, y.strides, out.dtype, is_batch_invariant(),
+                 is_finished)  # fmt: skip
     start = _zeros(out.dtype) if bias is None else np.ascontiguousarray(bias)
     shape = plan.shapes[bias is not None, activation, kept is not None, added is not None, onto]
     kept, added = (out if a is None else a for a in (kept, added))
@@ -219,6 +221,7 @@ class _Plan(NamedTuple):
 def _plan(
     out: tuple[int, ...], out_strides: tuple[int, ...], x: tuple[int, ...], x_strides: tuple[int, ...],
     y: tuple[int, ...], y_strides: tuple[int, ...], dtype: DType, is_invariant: bool,
+    is_finished: bool,
 ) -> _Plan:  # fmt: skip
     (rows, columns), steps, batch, item = out[-2:], x[-1], out[:-2], dtype.itemsize
     count, width, tile = math.prod(batch), panel_columns(dtype), tile_rows(2)
@@ -236,8 +239,8 @@ def _plan(
                           *(0,) * 7))  # fmt: skip
         return _Plan(None, count * across, 1, 0, 0, 0, 0, ends, ends, shapes, size)
     is_wide = a_row != 1 or a_step * item >= APART
-    cut = cut_of(Problem(count, rows, columns, steps, a_step != 1, is_wide, b_column != 1, is_invariant),
-                 dtype)  # fmt: skip
+    cut = cut_of(Problem(count, rows, columns, steps, a_step != 1, is_wide, b_column != 1, is_invariant,
+                         is_finished), dtype)  # fmt: skip
     places, out_row = ends, ldc
     if cut.pieces > 1:
         ldc, places = columns, ends.copy()
