@@ -14,8 +14,8 @@ Two cores of a Zen 4, float32, ms for all gradients, and what the multiplication
 LSTM, T 64, N 32, 48→256: 17 (12.7); T 64, N 16, 100→200: 7.6 (4.9).
 
 Where the sums of the weights' gradients fit a cache, the products are made within the sweep (`cpu_sweep_within.py`);
-where they do not, that took 17 to 26 for 48→256, 13 for 100→200, and one core only for less than 16 rows. Tried: holding
-1, 2, 8, 64 MB: 22, 17, 18 (H 256) where 4 take 17.
+where they do not, that took 17 to 26 for 48→256, 13 for 100→200, and one core only for less than 16 rows. Tried:
+holding 1, 2, 8, 64 MB: 22, 17, 18 (H 256) where 4 take 17.
 """
 
 from __future__ import annotations
