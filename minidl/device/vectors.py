@@ -210,11 +210,14 @@ def zeros(vector: Any) -> Any:
     """A vector of zeros."""
     from llvmlite import ir
 
-    return ir.Constant(vector, [0.0] * vector.count)
+    return ir.Constant(vector, None)
 
 
 def _suffix(vector: Any) -> str:
-    return f"v{vector.count}f{8 * _alignment(vector)}"
+    from llvmlite import ir
+
+    kind = "i" if isinstance(vector.element, ir.IntType) else "f"
+    return f"v{vector.count}{kind}{8 * _alignment(vector)}"
 
 
 def _alignment(vector: Any) -> int:
@@ -225,6 +228,8 @@ def _alignment(vector: Any) -> int:
 def _bytes_of(element: Any) -> int:
     from llvmlite import ir
 
+    if isinstance(element, ir.IntType):
+        return int(element.width // 8)
     return 4 if isinstance(element, ir.FloatType) else 8
 
 

@@ -129,7 +129,7 @@ def _emit_max(
             top, where = loop([lowest, splat(builder, places, narrow(pixel))], see)
             target = builder.add(at, c)
             write(builder, top, builder.gep(tops, [target]), mask)
-            _write_integers(builder, where, builder.gep(wheres, [target]), mask, place.dtype.bitwidth // 8)
+            write(builder, where, builder.gep(wheres, [target]), mask)
 
         use = functools.partial(for_vectors, builder, vector, channels)
         _for_grid(builder, pixel, counts, steps, lambda loop: use(functools.partial(work, loop)))
@@ -139,32 +139,25 @@ def _emit_max(
     return types.void(best, place, types.intp, x, types.intp, types.intp, grid, grid, types.intp), code
 
 
-def _write_integers(builder: Any, value: Any, pointer: Any, mask: Any, size: int) -> None:
-    from llvmlite import ir
+def _write_sums(
+    builder: Any, vector: Any, target: Any, at: Any, image: Any, first: Any, counts: Any, steps: Any, channels: Any,
+    sides: Sequence[int], term: Callable[[Any, Any, Any], Any], finish: Callable[[Any], Any] = lambda total: total,
+) -> None:  # fmt: skip
+    """target[at + c] = finish(the sum of term(p, index, mask) over all p of the grid), index being that of (p, c)."""
     from numba.core import cgutils
 
-    where = builder.bitcast(pointer, value.type.as_pointer())
-    if mask is None:
-        builder.store(value, where, align=size)
-        return
-    kind = ir.FunctionType(ir.VoidType(), [value.type, where.type, ir.IntType(32), mask.type])
-    name = f"llvm.masked.store.v{value.type.count}i{8 * size}.p0"
-    function = cgutils.get_or_insert_function(builder.module, kind, name)
-    builder.call(function, [value, where, ir.Constant(ir.IntType(32), size), mask])
+    counts, steps = (cgutils.unpack_tuple(builder, t, 3) for t in (counts, steps))
 
+    def work(loop: Loop, c: Any, mask: Any) -> None:
+        def see(p: Any, values: list[Any]) -> list[Any]:
+            index = builder.add(builder.mul(builder.add(image, p), channels), c)
+            return [builder.fadd(values[0], term(p, index, mask))]
 
-def _read_integers(builder: Any, kind: Any, pointer: Any, mask: Any, size: int) -> Any:
-    from llvmlite import ir
-    from numba.core import cgutils
+        (total,) = loop([zeros(vector)], see)
+        write(builder, finish(total), builder.gep(target, [builder.add(at, c)]), mask)
 
-    where = builder.bitcast(pointer, kind.as_pointer())
-    if mask is None:
-        return builder.load(where, align=size)
-    function = cgutils.get_or_insert_function(
-        builder.module, ir.FunctionType(kind, [where.type, ir.IntType(32), mask.type, kind]),
-        f"llvm.masked.load.v{kind.count}i{8 * size}.p0",
-    )  # fmt: skip
-    return builder.call(function, [where, ir.Constant(ir.IntType(32), size), mask, ir.Constant(kind, None)])
+    use = functools.partial(for_vectors, builder, vector, channels)
+    _for_grid(builder, first, counts, steps, lambda loop: use(functools.partial(work, loop)), sides)
 
 
 def _emit_spread(
@@ -172,7 +165,7 @@ def _emit_spread(
     steps: Any, channels: Any,
 ) -> Any:  # fmt: skip
     from llvmlite import ir
-    from numba.core import cgutils, types
+    from numba.core import types
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         _, at, _, _, image, here, window, counts, steps, channels = args
@@ -181,23 +174,13 @@ def _emit_spread(
         slopes, numbers, wheres = (
             data_pointer(context, builder, kind, args[i]) for kind, i in ((gx, 0), (g, 2), (place, 3))
         )
-        counts, steps = (cgutils.unpack_tuple(builder, t, 3) for t in (counts, steps))
         own = splat(builder, places, here if size == 8 else builder.trunc(here, places.element))
 
-        def work(loop: Loop, c: Any, mask: Any) -> None:
-            def see(w: Any, values: list[Any]) -> list[Any]:
-                index = [builder.add(builder.mul(builder.add(image, w), channels), c)]
-                won = builder.icmp_signed(
-                    "==", _read_integers(builder, places, builder.gep(wheres, index), mask, size), own
-                )
-                gradient = read(builder, vector, builder.gep(numbers, index), mask)
-                return [builder.fadd(values[0], builder.select(won, gradient, zeros(vector)))]
+        def term(w: Any, index: Any, mask: Any) -> Any:
+            won = builder.icmp_signed("==", read(builder, places, builder.gep(wheres, [index]), mask), own)
+            return builder.select(won, read(builder, vector, builder.gep(numbers, [index]), mask), zeros(vector))
 
-            (total,) = loop([zeros(vector)], see)
-            write(builder, total, builder.gep(slopes, [builder.add(at, c)]), mask)
-
-        use = functools.partial(for_vectors, builder, vector, channels)
-        _for_grid(builder, window, counts, steps, lambda loop: use(functools.partial(work, loop)), (1, 2))
+        _write_sums(builder, vector, slopes, at, image, window, counts, steps, channels, (1, 2), term)
         return context.get_dummy_value()
 
     grid = cast(Any, types).UniTuple(types.intp, 3)
@@ -208,25 +191,20 @@ def _emit_sum(
     typing_context: Any, out: Any, at: Any, x: Any, image: Any, pixel: Any, counts: Any, steps: Any, channels: Any,
     count: Any,
 ) -> Any:  # fmt: skip
-    from numba.core import cgutils, types
+    from numba.core import types
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         _, at, _, image, pixel, counts, steps, channels, count = args
         vector = vector_type(x)
         means, numbers = (data_pointer(context, builder, kind, args[i]) for kind, i in ((out, 0), (x, 2)))
-        counts, steps = (cgutils.unpack_tuple(builder, t, 3) for t in (counts, steps))
 
-        def work(loop: Loop, c: Any, mask: Any) -> None:
-            def see(p: Any, values: list[Any]) -> list[Any]:
-                index = builder.add(builder.mul(builder.add(image, p), channels), c)
-                return [builder.fadd(values[0], read(builder, vector, builder.gep(numbers, [index]), mask))]
+        def term(p: Any, index: Any, mask: Any) -> Any:
+            return read(builder, vector, builder.gep(numbers, [index]), mask)
 
-            (total,) = loop([zeros(vector)], see)
-            mean = builder.fdiv(total, splat(builder, vector, count))
-            write(builder, mean, builder.gep(means, [builder.add(at, c)]), mask)
+        def finish(total: Any) -> Any:
+            return builder.fdiv(total, splat(builder, vector, count))
 
-        use = functools.partial(for_vectors, builder, vector, channels)
-        _for_grid(builder, pixel, counts, steps, lambda loop: use(functools.partial(work, loop)))
+        _write_sums(builder, vector, means, at, image, pixel, counts, steps, channels, (2, 3), term, finish)
         return context.get_dummy_value()
 
     grid = cast(Any, types).UniTuple(types.intp, 3)
@@ -237,7 +215,7 @@ def _emit_share(
     typing_context: Any, gx: Any, at: Any, g: Any, sizes: Any, image: Any, window: Any, counts: Any, steps: Any,
     channels: Any,
 ) -> Any:  # fmt: skip
-    from numba.core import cgutils, types
+    from numba.core import types
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         _, at, _, _, image, window, counts, steps, channels = args
@@ -245,20 +223,12 @@ def _emit_share(
         slopes, numbers, divisors = (
             data_pointer(context, builder, kind, args[i]) for kind, i in ((gx, 0), (g, 2), (sizes, 3))
         )
-        counts, steps = (cgutils.unpack_tuple(builder, t, 3) for t in (counts, steps))
 
-        def work(loop: Loop, c: Any, mask: Any) -> None:
-            def see(w: Any, values: list[Any]) -> list[Any]:
-                index = builder.add(builder.mul(builder.add(image, w), channels), c)
-                size = splat(builder, vector, builder.load(builder.gep(divisors, [w])))
-                gradient = read(builder, vector, builder.gep(numbers, [index]), mask)
-                return [builder.fadd(values[0], builder.fdiv(gradient, size))]
+        def term(w: Any, index: Any, mask: Any) -> Any:
+            size = splat(builder, vector, builder.load(builder.gep(divisors, [w])))
+            return builder.fdiv(read(builder, vector, builder.gep(numbers, [index]), mask), size)
 
-            (total,) = loop([zeros(vector)], see)
-            write(builder, total, builder.gep(slopes, [builder.add(at, c)]), mask)
-
-        use = functools.partial(for_vectors, builder, vector, channels)
-        _for_grid(builder, window, counts, steps, lambda loop: use(functools.partial(work, loop)), (1, 2, 3))
+        _write_sums(builder, vector, slopes, at, image, window, counts, steps, channels, (1, 2, 3), term)
         return context.get_dummy_value()
 
     grid = cast(Any, types).UniTuple(types.intp, 3)

@@ -97,11 +97,10 @@ def many_heads(
     batch, length = q.shape[1 - along], q.shape[along]
     q, k, v = _projected(q, k, v, in_proj_weight, in_proj_bias, separate)
     mask = _joined_masks(attn_mask, key_padding_mask, (batch, length, k.shape[along]), q, num_heads, single)
+    more = (batch, 1) if batch_first else (1, batch)
     if bias_k is not None and bias_v is not None:
-        more = (batch, 1) if batch_first else (1, batch)
         k, v = (cat([x, b.expand(*more, x.shape[2])], along) for x, b in ((k, bias_k), (v, bias_v)))
     if add_zero_attn:
-        more = (batch, 1) if batch_first else (1, batch)
         k, v = (cat([x, x.new_zeros((*more, x.shape[2]))], along) for x in (k, v))
     if mask is not None and mask.shape[-1] < k.shape[along]:
         mask = cat([mask, mask.new_zeros((*mask.shape[:-1], k.shape[along] - mask.shape[-1]))], -1)
