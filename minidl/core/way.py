@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from minidl.core import registry
+from minidl.core.companion import tell_companion
 from minidl.core.spec import Spec, spec_of
 from minidl.core.tape import OUT, Kernel
 from minidl.device import CPU, Array, Device, device_of, empty, numba_enabled
@@ -77,6 +78,7 @@ def _new_way(op: type[Op], arrays: tuple[Array, ...], params: dict[str, Any]) ->
     outs, several, types = op.plan(*specs, **params)
     if types is not None:
         return Way(specs, outs, several, types, (), None, None)
+    tell_companion(op, arrays, params)
     device = common_device(op.name, arrays)
     kernel = select_kernel(op, device, arrays, params)
     places = () if op.updates else _places(op, outs, device, kernel, arrays)

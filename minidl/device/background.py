@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from minidl.device.compile import Kernel
     from minidl.device.signature import Choice
 
-MODES = ("wait", "background")
+MODES = ("wait", "alone", "background")
 _chosen = {"mode": "wait"}
 _has_stand_in: ContextVar[bool] = ContextVar("has_stand_in", default=False)
 _under_way: dict[tuple[Kernel, Choice], threading.Thread] = {}
@@ -31,20 +31,26 @@ def set_compile(mode: str) -> None:
     """Say what a call does whose kernel is not compiled yet.
 
     Args:
-        mode: "wait" for it (the default), or let NumPy's reference stand in while it is compiled in the "background".
-            Then results may differ in their last digits from one run to the next.
+        mode: "wait" for it (the default): meanwhile a second process compiles what the backward pass will need
+            (`minidl/core/companion.py`); "alone": wait, without that process. In the "background": NumPy's reference
+            stands in while it is compiled, and results may differ in their last digits from one run to the next.
 
     Raises:
-        ArgumentError: if it is neither.
+        ArgumentError: if it is none of these.
     """
     if mode not in MODES:
-        raise ArgumentError(f"set_compile: mode must be 'wait' or 'background', got {mode!r}")
+        raise ArgumentError(f"set_compile: mode must be 'wait', 'alone' or 'background', got {mode!r}")
     _chosen["mode"] = mode
     changed()
 
 
 def compiles_in_background() -> bool:
     return _chosen["mode"] == "background"
+
+
+def compiles_alone() -> bool:
+    """Whether no second process may compile for this one."""
+    return _chosen["mode"] != "wait"
 
 
 def run_or(run: Callable[[], None], stand_in: Callable[[], None]) -> None:

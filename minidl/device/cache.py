@@ -7,17 +7,25 @@ a SHA-256 of all that follows it, and nothing is decoded before the sum is right
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import stat
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+try:
+    import fcntl
+except ImportError:  # Windows: processes that want the same kernel at the same time each make it
+    fcntl = None  # type: ignore[assignment]
+
 _MAGIC = b"minidl kernel 1\n"
-_SUFFIX = ".kernel"
+_SUFFIX, _LOCK = ".kernel", ".lock"
 _KEEP_DAYS = 60
+_LONGEST_WAIT_S, _PAUSE_S = 60.0, 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +100,42 @@ def store(name: str, key: bytes, payload: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def building(name: str, key: bytes) -> Iterator[None]:
+    """Only one process at a time makes what belongs to `key`: whoever comes second waits, and should look again.
+
+    It waits a minute at most. The lock is the system's, so it ends with its process.
+    """
+    path = _file(name, key)
+    if path is None or fcntl is None:
+        yield
+        return
+    lock = path.with_suffix(_LOCK)
+    try:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    except OSError:  # a full disk
+        yield
+        return
+    try:
+        _wait_for(descriptor)
+        yield
+    finally:
+        lock.unlink(missing_ok=True)  # who waits for it now looks into the cache, and so does who makes a new one
+        os.close(descriptor)
+
+
+def _wait_for(descriptor: int) -> None:
+    end = time.monotonic() + _LONGEST_WAIT_S
+    while time.monotonic() < end:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            time.sleep(_PAUSE_S)
+        except OSError:  # a file system without locks
+            return
+
+
 def contains(name: str, key: bytes) -> bool:
     """Whether a sound copy is stored under `key`."""
     return load(name, key) is not None
@@ -131,7 +175,7 @@ def _entries(path: Path | None) -> list[tuple[Path, int, float]]:
     found = []
     with os.scandir(path) as entries:
         for entry in entries:
-            if entry.name.endswith((_SUFFIX, ".tmp")):
+            if entry.name.endswith((_SUFFIX, _LOCK, ".tmp")):
                 try:
                     info = entry.stat(follow_symlinks=False)
                 except FileNotFoundError:  # another process was faster

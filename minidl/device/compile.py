@@ -29,6 +29,7 @@ Outcome = Literal["compiled", "loaded"]
 _SLOW_S = 1.0  # a compile that takes longer is announced
 _compiling = threading.RLock()
 _kernels: list[Kernel] = []
+_compiled_here: list[str] = []
 
 
 class Kernel(Helper):
@@ -169,14 +170,23 @@ class Kernel(Helper):
 
         key = self.key(choice)
         parameters = self.signature.with_types(choice)
-        stored = cache.load(self._file_name, key)
-        if stored is not None and (result := numba_backend.unpack(stored)) is not None:
+        if (result := self._stored(key)) is not None:
             return self._entry(result, parameters), "loaded"
-        with _announced(self.name):
+        with _announced(self.name), cache.building(self._file_name, key):
+            if (result := self._stored(key)) is not None:  # another process was faster
+                return self._entry(result, parameters), "loaded"
             result = self._compile(parameters)
-        if (packed := numba_backend.pack(result)) is not None:
-            cache.store(self._file_name, key, packed)
+            if (packed := numba_backend.pack(result)) is not None:
+                cache.store(self._file_name, key, packed)
+        _compiled_here.append(self.name)
         return self._entry(result, parameters), "compiled"
+
+    def _stored(self, key: bytes) -> Any:
+        """What the cache has under `key`, ready to run; None if there is nothing."""
+        from minidl.device import cache
+
+        stored = cache.load(self._file_name, key)
+        return None if stored is None else numba_backend.unpack(stored)
 
     def _compile(self, parameters: Sequence[Parameter]) -> Any:
         return numba_backend.compile_kernel(self.py_func, parameters, self.name)
@@ -238,6 +248,11 @@ def routine(signature: str) -> Callable[[Callable[..., int]], Routine]:
 def kernels() -> tuple[Kernel, ...]:
     """Every kernel declared so far, in the order of declaration."""
     return tuple(_kernels)
+
+
+def has_compiled() -> bool:
+    """Whether this process had to compile a kernel."""
+    return bool(_compiled_here)
 
 
 def _tell_terminal(message: str) -> None:

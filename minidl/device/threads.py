@@ -112,7 +112,8 @@ def get_num_threads() -> int:
     return _pool.threads
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
+    """How many cores this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -322,7 +323,7 @@ class _Pool:
             time.sleep(0.001)
 
 
-_CORES = _usable_cores()
+_CORES = usable_cores()
 _here = _Here()
 _pool = _Pool(_CORES)
 

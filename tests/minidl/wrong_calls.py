@@ -237,7 +237,7 @@ WRONG_CALLS = [
     WrongCall("minidl.save", OSError, lambda: minidl.save({"w": ones(2)}, "no folder/out.safetensors"),
               "No such file or directory: 'no folder'"),
     WrongCall("minidl.set_compile", ArgumentError, lambda: minidl.set_compile("later"),
-              "set_compile: mode must be 'wait' or 'background', got 'later'"),
+              "set_compile: mode must be 'wait', 'alone' or 'background', got 'later'"),
     WrongCall("minidl.set_num_threads", ValueError, lambda: minidl.set_num_threads(0),
               "set_num_threads: num must be at least 1, got 0"),
     WrongCall("minidl.use_deterministic", ArgumentError, lambda: minidl.use_deterministic("always"),

@@ -46,7 +46,7 @@ def make_op():
 @pytest.fixture
 def op():
     yield make_op()
-    minidl.set_compile("wait")
+    minidl.set_compile("alone")
     wait_for_compiles()  # else one that ends late writes into the cache of another test
     del registry.ops["add_number"]
 
@@ -92,5 +92,5 @@ def test_optimisers_wait_for_their_kernels(op) -> None:
 
 
 def test_unknown_modes_are_named() -> None:
-    with pytest.raises(ArgumentError, match="mode must be 'wait' or 'background', got 'never'"):
+    with pytest.raises(ArgumentError, match="mode must be 'wait', 'alone' or 'background', got 'never'"):
         minidl.set_compile("never")

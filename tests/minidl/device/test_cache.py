@@ -1,6 +1,7 @@
 """The cache of compiled kernels gives back what was stored, or nothing: never something damaged or foreign."""
 
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -111,6 +112,34 @@ def test_what_nobody_used_for_two_months_is_forgotten(private_cache: Path) -> No
     assert cache.load("used", KEY) == b"2"
     cache.store("new", KEY, b"3")
     assert {path.name.partition("-")[0] for path in private_cache.iterdir()} == {"used", "new"}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks of files are POSIX's")
+def test_who_comes_second_waits_for_the_first_and_finds_what_that_made(private_cache: Path) -> None:
+    found = []
+
+    def come_second() -> None:
+        with cache.building("relu", KEY):
+            found.append(cache.load("relu", KEY))
+
+    second = threading.Thread(target=come_second)
+    with cache.building("relu", KEY):
+        second.start()
+        second.join(timeout=0.2)
+        assert second.is_alive()
+        with cache.building("relu", OTHER_KEY):  # which has nothing to do with it
+            cache.store("relu", KEY, b"machine code")
+    second.join(timeout=10)
+    assert found == [b"machine code"]
+    assert only_file(private_cache).suffix == ".kernel"
+
+
+def test_a_lock_that_does_not_come_free_is_not_waited_for_for_ever(
+    private_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "_LONGEST_WAIT_S", 0.05)
+    with cache.building("relu", KEY), cache.building("relu", KEY):
+        pass
 
 
 def test_clear_says_what_it_removed(private_cache: Path) -> None:

@@ -224,7 +224,7 @@ def test_the_interpreter_ends_with_workers_asleep() -> None:
 
 
 def test_the_number_of_threads_is_checked_and_starts_with_the_usable_cores() -> None:
-    assert threads._usable_cores() >= 1
+    assert threads.usable_cores() >= 1
     with pytest.raises(ValueError, match="at least 1, got 0"):
         set_num_threads(0)
     set_num_threads(5)
