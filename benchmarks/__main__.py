@@ -17,6 +17,8 @@ from typing import Any
 
 from benchmarks import harness, report
 from benchmarks.memory import training_step_mib
+from benchmarks.networks import NETWORKS
+from benchmarks.ops import OPS
 
 _STEP = (
     "import {lib}; from benchmarks.networks import NETWORKS; from benchmarks.sides import Trainer; "
@@ -47,6 +49,8 @@ def main() -> int:
         "--out", type=Path, default=Path("docs/benchmarks"), help="folder for results.json and index.md"
     )
     args = parser.parse_args()
+    if unknown := sorted({*args.only} - {n.name for n in NETWORKS} - {case.name for case in OPS}):
+        parser.error(f"--only: no network or op is called {', '.join(unknown)}")
     if importlib.util.find_spec("torch") is None:
         print('benchmarks: PyTorch, the rival, is not installed; pip install "minidl[bench]"', file=sys.stderr)
         return 2

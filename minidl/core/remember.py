@@ -22,7 +22,7 @@ import numpy as np
 
 from minidl.core import versions
 from minidl.device import Array, numba_enabled
-from minidl.device.digest import digest
+from minidl.device.digest import Seal
 from minidl.device.dtypes import DType
 from minidl.device.scratch import scratch
 from minidl.device.vectors import aligned_empty
@@ -35,7 +35,7 @@ class _Memory:
     ticks: tuple[int, ...]
     watch: tuple[weakref.ref[Any], ...]
     latest: int  # the last change of anything when this was looked at
-    digests: list[bytes | None] | None = None  # None for an array that nobody changes
+    seal: Seal | None = None  # over those arrays that somebody may change
     made: Any = None
 
 
@@ -103,13 +103,12 @@ def _memory_of(what: Hashable, arrays: tuple[Array, ...]) -> _Memory | None:
             _memories[key] = _Memory(ticks, known.watch, versions.latest)
             return None
         known.latest = versions.latest
-    if known.digests is None:
-        known.digests = [None if id(a) in _fixed else digest(a) for a in arrays]
-    else:
-        for a, before in zip(arrays, known.digests, strict=True):
-            if before is not None and digest(a) != before:  # somebody has written to its memory
-                _memories[key] = _Memory(known.ticks, known.watch, known.latest)
-                return _memory_of(what, arrays)
+    loose = [a for a in arrays if id(a) not in _fixed]
+    if known.seal is None:
+        known.seal = Seal(loose)
+    elif loose and not known.seal.holds(loose):  # somebody has written to their memory
+        _memories[key] = _Memory(known.ticks, known.watch, known.latest)
+        return _memory_of(what, arrays)
     return known
 
 

@@ -101,6 +101,23 @@ def pointer_to(array: Any, index: int) -> Any:
     return ctypes.cast(array.ctypes.data + int(index) * array.itemsize, ctypes.POINTER(number))
 
 
+def _emit_words_at(typing_context: Any, address: Any) -> Any:
+    from numba import types
+
+    pointer = types.CPointer(types.uint64)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.inttoptr(args[0], context.get_value_type(pointer))
+
+    return pointer(types.int64), generate
+
+
+@intrinsic(_emit_words_at)
+def words_at(address: int) -> Any:
+    """The pointer to unsigned words of 64 bits that begin at this address."""
+    return ctypes.cast(int(address), ctypes.POINTER(ctypes.c_uint64))
+
+
 def _emit_taken(typing_context: Any, pointers: Any, index: Any) -> Any:
     from numba import types
     from numba.core import cgutils

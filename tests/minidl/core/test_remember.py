@@ -13,7 +13,7 @@ from minidl import nn
 from minidl.core import remember
 from minidl.core.remember import prepared, remembered
 from minidl.device import numba_status
-from minidl.device.digest import digest
+from minidl.device.digest import Seal
 
 pytestmark = [pytest.mark.numba, pytest.mark.skipif(not numba_status(), reason="Numba is not installed")]
 
@@ -85,9 +85,26 @@ def test_digests_tell_changes_of_a_kind_apart(size: int) -> None:
     two_signs, exchanged = array.copy(), array.copy()
     two_signs[[1, 257]] *= -1  # words of the same lane
     exchanged[[1, 257]] = array[[257, 1]]
-    seen = [digest(a) for a in (array, two_signs, -array, exchanged, np.roll(array, 1), np.roll(array, 128))]
+    seen = [Seal([a])._was for a in (array, two_signs, -array, exchanged, np.roll(array, 1), np.roll(array, 128))]
     assert len(set(seen)) == len(seen)
-    assert digest(array.copy()) == seen[0]
+    assert Seal([array.copy()])._was == seen[0]
+
+
+def test_a_seal_over_arrays_of_all_kinds_sees_a_change_of_each() -> None:
+    draws = np.random.default_rng(0).standard_normal
+    arrays = [
+        draws(3).astype(np.float32), draws((40, 50))[::2, ::3], np.empty((0, 4)), draws((3, 4, 5)).transpose(2, 0, 1),
+        np.arange(7, dtype=np.int8), np.array(2.0, np.float32), draws((400, 401)), np.array([True, False]),
+    ]  # fmt: skip
+    seal = Seal(arrays)
+    assert seal.holds(arrays)
+    for array in arrays:
+        for place in {0, array.size // 2, array.size - 1} if array.size else ():
+            before = array.flat[place]
+            array.flat[place] = not before if array.dtype == bool else before + 1
+            assert not seal.holds(arrays)
+            array.flat[place] = before
+            assert seal.holds(arrays)
 
 
 def test_what_was_made_goes_with_the_weight() -> None:
