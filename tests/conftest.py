@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import signal
@@ -23,6 +24,13 @@ ALLOWED_SKIPS = (
     r"NVRTC is not installed",
     r"all tests skipped by \+SKIP option",  # a doctest that only shows a call
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _garbage_is_looked_for_among_what_is_new() -> None:
+    """Else each collection that a test asks for goes through all tests and compilers: up to 1.8 s."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
