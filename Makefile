@@ -12,8 +12,8 @@ setup: .venv/dev  ## all that tests and checks need
 demo: .venv/med  ## three models of synthetic scans: train, judge, report; about 2 minutes
 	$(BIN)/medapps demo
 
-test: .venv/dev  ## every test, doctests included
-	$(BIN)/python -m pytest
+test: .venv/dev  ## every test, doctests included, on up to four cores; about 5 minutes on two
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 test-long: .venv/dev  ## what takes minutes: 10,000 kills, 200 resumes
 	$(BIN)/python -m pytest -m long

@@ -124,14 +124,16 @@ class KernelMutant(NamedTuple):
 ASKED = ("values", "whole numbers", "float32", "gradient", "jacobian")
 
 
-def kernels_in_use() -> dict[str, list[int]]:
-    """For each op that runs compiled: the rows that launch it, forward or backward."""
-    found: dict[str, list[int]] = defaultdict(list)
+def results_in_use() -> dict[KernelMutant, list[int]]:
+    """For each result of each op that runs compiled: the rows that launch it, forward or backward."""
+    found: dict[KernelMutant, list[int]] = defaultdict(list)
 
     def note(row: int, call: Call) -> None:
-        compiled = call.kernel is call.op.cpu or call.op in getattr(call.kernel, "args", ())[:1]
-        if compiled and row not in found[call.op.name]:
-            found[call.op.name].append(row)
+        if call.kernel is call.op.cpu or call.op in getattr(call.kernel, "args", ())[:1]:
+            for i, result in enumerate(call.out if isinstance(call.out, tuple) else (call.out,)):
+                rows = found[KernelMutant(call.op.name, i)]
+                if result.size and row not in rows:
+                    rows.append(row)
         call.run()
 
     for row, case in enumerate(CASES):
@@ -142,17 +144,15 @@ def kernels_in_use() -> dict[str, list[int]]:
     return found
 
 
-def kernel_is_killed(mutant: KernelMutant, rows: list[int]) -> bool | None:
-    """Whether a row finds it; None if the kernel has no such result."""
+def kernel_is_killed(mutant: KernelMutant, rows: list[int]) -> bool:
+    """Whether a row finds it."""
     op = registry.find_op(mutant.op)
-    kernel, exists = op.cpu, False
+    kernel = op.cpu
 
     def mutated(out: Any, *arrays: Array, **params: Any) -> None:
-        nonlocal exists
         kernel(out, *arrays, **params)
         results = out if isinstance(out, tuple) else (out,)
         if mutant.result < len(results) and results[mutant.result].size:
-            exists = True
             last = results[mutant.result][(..., *[slice(-1, None)] * results[mutant.result].ndim)]
             last += np.abs(last) / 1000 + 0.001 if last.dtype.kind == "f" else 1
 
@@ -163,11 +163,9 @@ def kernel_is_killed(mutant: KernelMutant, rows: list[int]) -> bool | None:
                     CHECKS[check](CASES[row])
             except (GradError, KernelError, IndexError):
                 return True
-    return False if exists else None
+    return False
 
 
 def kernel_verdicts() -> dict[KernelMutant, bool]:
     """Every kernel with a result whose last number is 0.1 % and 0.001 too large, and whether that was noticed."""
-    mutants = {KernelMutant(op, i): rows for op, rows in kernels_in_use().items() for i in range(6)}
-    found = {mutant: kernel_is_killed(mutant, rows) for mutant, rows in mutants.items()}
-    return {mutant: killed for mutant, killed in found.items() if killed is not None}
+    return {mutant: kernel_is_killed(mutant, rows) for mutant, rows in results_in_use().items() if rows}

@@ -20,8 +20,13 @@ sys.modules.setdefault("expecttest", _stand_in)
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import torch
+    from torch.testing._internal import common_utils
     from torch.testing._internal.common_methods_invocations import op_db
     from torch.testing._internal.common_modules import module_db
     from torch.testing._internal.common_optimizers import optim_db
+    from torch.testing._internal.opinfo import core
+
+# For each sample the lists look up the stack for the unittest that asked: 6 ms, and here there is none.
+common_utils.extract_test_fn = core.extract_test_fn = lambda: None
 
 __all__ = ["module_db", "op_db", "optim_db", "torch"]
