@@ -54,7 +54,7 @@ def remembered(what: Hashable, arrays: tuple[Array, ...], make: Callable[[], tup
     if memory.made is None:
         memory.made = make()
         for array in memory.made:
-            _fixed[id(array)] = weakref.ref(array, functools.partial(_let_go, id(array)))
+            _fixed[id(array)] = weakref.ref(array, functools.partial(_fixed.pop, id(array)))
     return memory.made  # type: ignore[no-any-return]
 
 
@@ -94,7 +94,7 @@ def _memory_of(what: Hashable, arrays: tuple[Array, ...]) -> _Memory | None:
     known = _memories.get(key)
     if known is None:
         if numba_enabled() and all(type(a) is np.ndarray for a in arrays):
-            forget = functools.partial(_forget, key)
+            forget = functools.partial(_memories.pop, key)  # no function of ours: those go before the last arrays do
             _memories[key] = _Memory(_ticks(arrays), tuple([weakref.ref(a, forget) for a in arrays]), versions.latest)
         return None
     if known.latest != versions.latest:
@@ -115,11 +115,3 @@ def _memory_of(what: Hashable, arrays: tuple[Array, ...]) -> _Memory | None:
 def _ticks(arrays: tuple[Array, ...]) -> tuple[int, ...]:
     """When an op changed each of them last."""
     return tuple(map(versions.last_change, arrays))
-
-
-def _let_go(key: int, _array: weakref.ref[Any]) -> None:
-    _fixed.pop(key, None)
-
-
-def _forget(key: tuple[Hashable, ...], _array: weakref.ref[Any]) -> None:
-    _memories.pop(key, None)

@@ -55,15 +55,11 @@ def note_changes(arrays: Iterable[Array], op: str) -> None:
         memory = array if array.base is None else memory_of(array)
         change = _changes.get(id(memory))
         if change is None:
-            _changes[id(memory)] = Change(1, now, op, weakref.ref(memory, functools.partial(_forget, id(memory))))
+            _changes[id(memory)] = Change(1, now, op, weakref.ref(memory, functools.partial(_changes.pop, id(memory))))
         else:
             change.version += 1
             change.tick, change.op = now, op
     latest = max(latest, now)
-
-
-def _forget(key: int, _memory: weakref.ref[Any]) -> None:
-    _changes.pop(key, None)
 
 
 def last_change(array: Array) -> int:
