@@ -26,8 +26,9 @@ class stand_in:
     """Inside the block "cuda" is the stand-in: arrays are strict, and CUDA kernels run on the CPU."""
 
     def __enter__(self) -> None:
-        self.patch = pytest.MonkeyPatch()
-        self.patch.setattr(gpu, "cupy", lambda: strict_array.cupy)
+        self.patch, module = pytest.MonkeyPatch(), strict_array.Module()
+        self.patch.setattr(strict_array.Module, "now", module)
+        self.patch.setattr(gpu, "cupy", lambda: module)
         self.patch.setattr(kernels, "load", cuda_on_cpu.load)
         if cuda_on_cpu.shutil.which("g++") is None:  # what has a CUDA kernel runs its reference
             for op in registry.ops.values():
