@@ -61,6 +61,10 @@ class StrictArray:
         return SimpleNamespace(c_contiguous=f.c_contiguous, f_contiguous=f.f_contiguous, owndata=f.owndata)
 
     @property
+    def data(self) -> SimpleNamespace:
+        return SimpleNamespace(ptr=self.host.ctypes.data)
+
+    @property
     def device(self) -> SimpleNamespace:
         return SimpleNamespace(id=0)
 
