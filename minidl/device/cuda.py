@@ -22,13 +22,14 @@ from minidl.device.dtypes import DType
 
 # (grid, block, arguments) -> None
 Function: TypeAlias = Callable[[tuple[int], tuple[int], tuple[Any, ...]], None]
-# What a kernel takes: a CuPy array, a size, a number of the type REAL, or a structure, which goes by value.
-Argument: TypeAlias = "Array | int | float | np.ndarray[Any, Any]"
+# What a kernel takes: a CuPy array or none, a size, a number of the type REAL, or a structure, which goes by value.
+Argument: TypeAlias = "Array | int | float | np.ndarray[Any, Any] | None"
 REALS = {"f": "float", "d": "double"}
 BLOCK = 256  # threads: eight warps, which every GPU can hold several times
 MOST_BLOCKS = 1 << 16  # kernels loop over what is left; more blocks than a GPU runs at once gain nothing
 # INDEX is int below this size, so that adding BLOCK * MOST_BLOCKS to an index cannot overflow either.
 LARGEST_INT_SIZE = 1 << 30
+_PLAIN = (int, float, type(None))
 _INCLUDE = re.compile(r'^#include "(.+)"\n', re.MULTILINE)
 
 
@@ -60,7 +61,7 @@ class CudaKernels:
     def _run(self, name: str, count: int, blocks: int, args: tuple[Argument, ...]) -> None:
         if not count:
             return
-        arrays = [a for a in args if type(a) is not int and type(a) is not float and a.dtype.kind != "V"]
+        arrays = [a for a in args if type(a) not in _PLAIN and a.dtype.kind != "V"]
         self.start(name, arrays[0].dtype, max(count, *[a.size for a in arrays]), count, blocks, args)
 
     def start(

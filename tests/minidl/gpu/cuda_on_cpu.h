@@ -22,6 +22,7 @@ static dim3 threadIdx, blockIdx, blockDim, gridDim;
 #define __global__
 #define __device__
 #define __restrict__
+#define __launch_bounds__(...)
 
 template <class... Args, std::size_t... I>
 void call(void (*kernel)(Args...), void **arguments, std::index_sequence<I...>)

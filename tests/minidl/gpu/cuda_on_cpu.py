@@ -20,6 +20,7 @@ from minidl.device.cuda import Function, source_of
 from tests.minidl.gpu.strict_array import StrictArray
 
 HEADER = Path(__file__).with_name("cuda_on_cpu.h")
+KERNEL = r"__global__\s+void\s+(?:BOUNDS\s+)?(\w+)"
 CHECKS = ("-fsanitize=address", "-g")
 LAUNCHER = """
 extern "C" void launch_{name}(unsigned blocks, unsigned threads, int backwards, void **arguments)
@@ -78,6 +79,8 @@ def sanitizer() -> str:
 
 def _value(argument: Any) -> np.ndarray[Any, Any]:
     """Memory that holds the argument: a number, or the address of an array."""
+    if argument is None:
+        return np.array(0, np.uint64)
     if isinstance(argument, np.ndarray) and argument.dtype.kind == "V":
         return argument  # a structure
     if isinstance(argument, (StrictArray, np.ndarray)):
@@ -92,13 +95,23 @@ def _value(argument: Any) -> np.ndarray[Any, Any]:
 def _library(path: str, real: str, index: str, checked: bool) -> ctypes.CDLL:
     need_compiler()
     source = source_of(path)
-    kernels = re.findall(r"__global__\s+void\s+(\w+)", source)
+    kernels = re.findall(KERNEL, source)
     folder = Path(tempfile.mkdtemp(prefix="minidl-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     text = f'#include "{HEADER}"\n#include "{path}"\n' + "".join(LAUNCHER.format(name=name) for name in kernels)
     program, library = folder / "kernels.cpp", folder / "kernels.so"
     program.write_text(text)
-    flags = ["-O1", "-std=c++17", "-shared", "-fPIC", "-Wall", "-Werror", f"-DREAL={real}", f"-DINDEX={index}"]
+    flags = [
+        "-O1",
+        "-std=c++17",
+        "-shared",
+        "-fPIC",
+        "-Wall",
+        "-Werror",
+        "-Wno-unknown-pragmas",
+        f"-DREAL={real}",
+        f"-DINDEX={index}",
+    ]
     if "__syncthreads" in source:
         flags.append("-DBARRIERS")
     command = ["g++", *flags, *(CHECKS if checked else ()), str(program), "-o", str(library)]

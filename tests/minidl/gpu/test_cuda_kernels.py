@@ -42,7 +42,7 @@ def compiler() -> None:
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
 def test_every_kernel_compiles_within_its_budget(compiler: None, path: Path, arch: str, real: str, index: str) -> None:
     compiled = nvrtc.compile_cubin(source_of(str(path)), path.name, arch, {"REAL": real, "INDEX": index})
-    kernels = re.findall(r"__global__\s+void\s+(\w+)", path.read_text())
+    kernels = re.findall(cuda_on_cpu.KERNEL, path.read_text())
     used = re.findall(r"Used (\d+) registers", compiled.log)
     spills = re.findall(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", compiled.log)
     shared = re.findall(r"(\d+) bytes smem", compiled.log)
