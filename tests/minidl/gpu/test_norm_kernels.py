@@ -1,0 +1,92 @@
+"""The CUDA kernels of batch normalisation, executed on the CPU, beside the reference."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import minidl
+from minidl import Tensor
+from minidl.ops.batch_norm import (
+    BatchMoments,
+    BatchNormalize,
+    BatchNormalizeAddReluGrad,
+    BatchNormalizeGrad,
+    BatchScale,
+    MoveTowards,
+    on_gpu,
+)
+from minidl.ops.batch_norm.activation import NONE, RELU
+from tests.minidl.gpu import cuda_on_cpu
+from tests.minidl.gpu.conftest import stand_in
+
+ACTIVATIONS = [NONE, RELU, *[(name, 0.5) for name in list(on_gpu.KINDS)[2:]]]
+SHAPES = [(5, 3), (2, 3, 7), (3, 4, 5, 6), (2, 2, 3, 2, 2), (4, 2, 70, 70)]  # the last one in several parts
+
+
+def results(shape: tuple[int, ...], activation: Any, dtype: Any, device: str) -> list[np.ndarray[Any, Any]]:
+    rng = np.random.default_rng(0)
+    x, g, residual = (minidl.tensor(rng.standard_normal(shape).astype(dtype)).to(device) for _ in range(3))
+    weight, bias, scale, shift = (minidl.tensor(rng.standard_normal(shape[1]).astype(dtype)).to(device) for _ in "wbss")
+    running = [minidl.tensor(rng.uniform(1, 2, shape[1]).astype(dtype)).to(device) for _ in range(2)]
+    with minidl.use_numba(False):
+        mean, var = BatchMoments.apply(x)
+        MoveTowards.apply(*running, mean, var, momentum=0.1, correction=1.5)
+        given = (x, weight, bias, mean, var)
+        y: Tensor = BatchNormalize.apply(*given, residual, eps=1e-3, activation=RELU)
+        found = [
+            mean, var, *running, y,
+            BatchNormalize.apply(*given, eps=1e-3, activation=activation),
+            BatchScale.apply(x, scale, shift, activation=activation),
+            BatchScale.apply(x, scale, shift, residual, activation=NONE),
+            *BatchNormalizeGrad.apply(g, *given, eps=1e-3, activation=activation),
+            *BatchNormalizeAddReluGrad.apply(g, *given, y, eps=1e-3),
+        ]  # fmt: skip
+    return [t.cpu().numpy() for t in found]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=lambda t: t.__name__)
+@pytest.mark.parametrize("activation", ACTIVATIONS, ids=lambda a: a[0])
+@pytest.mark.parametrize("shape", SHAPES[:4], ids=str)
+def test_kernels_equal_the_reference(shape: tuple[int, ...], activation: Any, dtype: Any) -> None:
+    """To roundings; sums are double here, and in NumPy of the type of x."""
+    cuda_on_cpu.need_compiler()
+    wanted = results(shape, activation, dtype, "cpu")
+    with stand_in():
+        given = results(shape, activation, dtype, "cuda")
+    for ours, theirs in zip(given, wanted, strict=True):
+        bound = 50 * np.finfo(dtype).eps * max(1, np.abs(theirs).max())
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=bound)
+
+
+def test_sums_of_parts_equal_the_reference_and_are_the_same_bits_in_any_order() -> None:
+    cuda_on_cpu.need_compiler()
+    wanted, found = results(SHAPES[-1], RELU, np.float64, "cpu"), []
+    for load in cuda_on_cpu.LOADERS:
+        with stand_in(load):
+            found.append(results(SHAPES[-1], RELU, np.float64, "cuda"))
+    for ours, theirs in zip(found[0], wanted, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-12 * max(1, np.abs(theirs).max()))
+    for other in found[1:]:
+        for first, second in zip(found[0], other, strict=True):
+            np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.parametrize("shape", SHAPES[2:], ids=str)
+def test_moments_of_whole_numbers_are_exact(shape: tuple[int, ...]) -> None:
+    cuda_on_cpu.need_compiler()
+    x = np.random.default_rng(0).integers(-3, 4, shape).astype(np.float32)
+    exact, dims = x.astype(np.float64), (0, *range(2, x.ndim))
+    with stand_in():
+        mean, var = (t.cpu().numpy() for t in BatchMoments.apply(minidl.tensor(x).to("cuda")))
+    np.testing.assert_array_equal(mean, exact.mean(dims).astype(np.float32))
+    np.testing.assert_array_equal(var, exact.var(dims).astype(np.float32))
+
+
+def test_the_activations_of_the_kernels_are_those_of_the_table() -> None:
+    with open(on_gpu.CUDA.path.replace("batch_norm/batch_norm.cuh", "activation.cuh")) as file:
+        source = file.read()
+    for name, kind in list(on_gpu.KINDS.items())[1:]:
+        assert f" {name.upper()} = {kind}" in source
