@@ -9,12 +9,12 @@ import numpy as np
 
 from minidl.core import Array
 from minidl.device import CudaKernels, device_of
-from minidl.ops.batch_norm.activation import FORMULAS, NONE, Activation
+from minidl.ops.activation_gpu import KINDS
+from minidl.ops.batch_norm.activation import NONE, Activation
 
 CUDA = CudaKernels(__file__, "batch_norm.cuh")
 # Sums over channels are cut into parts until there are so many blocks, but none has less than so many numbers.
 BLOCKS, LEAST = 256, 2048
-KINDS = {name: number for number, name in enumerate(FORMULAS)}
 
 
 def moments(mean: Array, var: Array, x: Array) -> None:

@@ -9,6 +9,8 @@ import pytest
 
 import minidl
 from minidl import Tensor
+from minidl.core import registry
+from minidl.ops.activation_gpu import CUDA, KINDS
 from minidl.ops.batch_norm import (
     BatchMoments,
     BatchNormalize,
@@ -16,13 +18,12 @@ from minidl.ops.batch_norm import (
     BatchNormalizeGrad,
     BatchScale,
     MoveTowards,
-    on_gpu,
 )
-from minidl.ops.batch_norm.activation import NONE, RELU
+from minidl.ops.batch_norm.activation import FORMULAS, NONE, RELU
 from tests.minidl.gpu import cuda_on_cpu
 from tests.minidl.gpu.conftest import stand_in
 
-ACTIVATIONS = [NONE, RELU, *[(name, 0.5) for name in list(on_gpu.KINDS)[2:]]]
+ACTIVATIONS = [NONE, RELU, *[(name, 0.5) for name in list(FORMULAS)[2:]]]
 SHAPES = [(5, 3), (2, 3, 7), (3, 4, 5, 6), (2, 2, 3, 2, 2), (4, 2, 70, 70)]  # the last one in several parts
 
 
@@ -85,8 +86,27 @@ def test_moments_of_whole_numbers_are_exact(shape: tuple[int, ...]) -> None:
     np.testing.assert_array_equal(var, exact.var(dims).astype(np.float32))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=lambda t: t.__name__)
+@pytest.mark.parametrize("name", [name for name in FORMULAS if name not in ("none", "clamp")])
+def test_activations_and_slopes_equal_the_reference(name: str, dtype: Any) -> None:
+    """To roundings of exp and erf, which NumPy and the compiler have each their own of; NaN stays, borders hold."""
+    cuda_on_cpu.need_compiler()
+    x = np.concatenate([np.linspace(-8, 8, 333), [np.nan, 0, -0.0, 3, -3]]).astype(dtype)
+    level = FORMULAS[name].parameter
+    params = {level: 0.3} if level else {}
+    found = {}
+    for device in ("cpu", "cuda"):
+        with stand_in(), minidl.use_numba(False):
+            t, g = minidl.tensor(x).to(device), minidl.tensor(np.cos(np.arange(len(x))).astype(dtype)).to(device)
+            ops = registry.ops[name], registry.ops[f"{name}_grad"]
+            found[device] = [r.cpu().numpy() for r in (ops[0].apply(t, **params), ops[1].apply(g, t, **params))]
+    for ours, theirs in zip(found["cuda"], found["cpu"], strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=20 * np.finfo(dtype).eps, atol=20 * np.finfo(dtype).eps)
+
+
 def test_the_activations_of_the_kernels_are_those_of_the_table() -> None:
-    with open(on_gpu.CUDA.path.replace("batch_norm/batch_norm.cuh", "activation.cuh")) as file:
+    assert list(KINDS) == list(FORMULAS)
+    with open(CUDA.path.replace("activations.cuh", "activation.cuh")) as file:
         source = file.read()
-    for name, kind in list(on_gpu.KINDS.items())[1:]:
+    for name, kind in list(KINDS.items())[1:]:
         assert f" {name.upper()} = {kind}" in source
