@@ -174,10 +174,26 @@ def test_neither_the_order_of_threads_nor_their_number_changes_a_bit(pool: Any) 
 
 
 CHECKED_RUN = """
+import functools
 import numpy as np
+from tests.minidl.gpu import cuda_on_cpu, test_conv_kernels, test_loss_kernels, test_norm_kernels, test_step_kernels
+from tests.minidl.gpu.conftest import stand_in
+from tests.minidl.gpu.strict_array import StrictArray
 from tests.minidl.gpu.test_cuda_kernels import POOLS, pooled
 for pool in POOLS:
     pooled("float", "int", pool, np.zeros((2, 3, *pool[-1]), np.float32), 1, checked=True)
+with stand_in(functools.partial(cuda_on_cpu.load, checked=True)):
+    for sizing in test_conv_kernels.SIZINGS:
+        test_conv_kernels.passes(sizing, np.float32, "cuda")
+    for shape in test_norm_kernels.SHAPES:
+        test_norm_kernels.results(shape, ("silu", 0.0), np.float32, "cuda")
+    for shape in test_loss_kernels.SHAPES:
+        test_loss_kernels.loss_and_gradient(shape, "mean", 0.1, True, np.float32, "cuda")
+    for op in test_step_kernels.STEPS:
+        op.coefficients = staticmethod(lambda names=op.arguments[op.columns:]: dict.fromkeys(names, 0.5))
+        columns = test_step_kernels.arrays(op, 70, np.float32)
+        flat = [StrictArray(a) for column in columns for a in column]
+        op.cuda(tuple(flat[:70 * op.updates]), *flat[70 * op.updates:])
 """
 
 
@@ -187,3 +203,55 @@ def test_no_kernel_reads_or_writes_outside_of_its_arrays() -> None:
     command = [sys.executable, "-c", CHECKED_RUN]
     done = subprocess.run(command, env={**os.environ, **watched}, capture_output=True, text=True, check=False)
     assert not done.returncode, done.stderr
+
+
+SHARED = """
+const int THREADS = 256;
+__shared__ int numbers[THREADS];
+
+extern "C" __global__ void reversed(INDEX count, REAL *out)
+{{
+    for (INDEX block = blockIdx.x; block < count; block += gridDim.x) {{
+        numbers[threadIdx.x] = block + threadIdx.x;
+        {barrier}
+        out[block * THREADS + threadIdx.x] = numbers[THREADS - 1 - threadIdx.x];
+        __syncthreads();
+    }}
+}}
+"""
+REVERSE_RUN = """
+import sys
+import numpy as np
+from tests.minidl.gpu import cuda_on_cpu
+found = np.zeros(3 * 256, np.float32)
+cuda_on_cpu.load(sys.argv[1], "reversed", "float", "int")((2,), (256,), (np.int32(3), found))
+wanted = np.concatenate([block + np.arange(256)[::-1] for block in range(3)])
+assert np.array_equal(found, wanted), "other numbers"
+"""
+
+
+@pytest.mark.parametrize(
+    ("barrier", "says"),
+    [
+        ("__syncthreads();", ""),
+        ("", "other numbers"),
+        ("if (threadIdx.x < 7) __syncthreads();", "only some threads of block 0 wait at a barrier"),
+    ],
+    ids=["with a barrier", "without", "of some threads"],
+)
+def test_threads_wait_for_each_other_at_barriers(barrier: str, says: str, tmp_path: Path) -> None:
+    """In a process of its own, since a barrier that only some threads reach ends it."""
+    cuda_on_cpu.need_compiler()
+    path = tmp_path / "reversed.cuh"
+    path.write_text(SHARED.format(barrier=barrier))
+    command = [sys.executable, "-c", REVERSE_RUN, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert bool(done.returncode) == bool(says)
+    assert says in done.stderr
+
+
+def test_an_included_file_is_part_of_the_source(tmp_path: Path) -> None:
+    (tmp_path / "part.cuh").write_text("const int NUMBER = 7;\n")
+    path = tmp_path / "whole.cuh"
+    path.write_text('// Two lines.\n#include "part.cuh"\nconst int OTHER = NUMBER;\n')
+    assert source_of(str(path)) == "// Two lines.\nconst int NUMBER = 7;\nconst int OTHER = NUMBER;\n"
