@@ -25,6 +25,8 @@
 // groups * channels, *image), weights (groups * filters, channels, *kernel), windows (samples, groups * filters,
 // *windows); with fewer dimensions the first lengths are 1.
 
+#include "geometry.cuh"
+
 const int THREADS = 256, STEP = 16;
 const int EACH = sizeof(REAL) == 4 ? 4 : 2;
 const int NUMBERS = THREADS * EACH * EACH;  // of a tile
@@ -32,11 +34,6 @@ const int MOST_ROWS = 64, MOST_COLUMNS = NUMBERS / 16;
 
 // At most 64 registers, so that four blocks run at a time on a multiprocessor; 64-bit sizes take two each.
 #define BOUNDS __launch_bounds__(THREADS, sizeof(INDEX) == 4 ? 4 : 2)
-
-struct Geometry {
-    int image[3], windows[3], kernel[3], stride[3], padding[3], dilation[3];
-    int samples, groups, filters, channels;  // filters and channels of one group
-};
 
 // One dimension of a pass. Number q of `count` results lies at first + step * q, if that is less than `length`. What it
 // is made of begins at start + advance * q of the source, and tap j of `taps` looks `shift` * j further on; in the

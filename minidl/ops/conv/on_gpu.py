@@ -1,6 +1,6 @@
 """Convolution by the CUDA kernels of `conv.cuh`: how many tiles they cut a result into, and the sizes they are given.
 
-2·N·K·L·C·k² operations. Tiles are wider than high where there are few filters, and of the same area in any case.
+2·N·K·L·C·k² operations. Channels that do not meet have kernels of their own (`depthwise.cuh`). Tiles are wider than high where there are few filters, and of the same area in any case.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from minidl.device.cuda import BLOCK
 from minidl.ops.windows import Sizes
 
 CUDA = CudaKernels(__file__, "conv.cuh")
+DEPTHWISE = CudaKernels(__file__, "depthwise.cuh")
 STEP = 16  # of the depth, as in conv.cuh
 # Blocks that the sums of a weight's gradient are shared out to: twice as many as a large GPU has multiprocessors.
 PART_BLOCKS = 256
@@ -39,6 +40,9 @@ def convolve(
     """Images (N, C, *image) to windows (N, K, *windows)."""
     filters, windows = len(weight) // groups, out.shape[2:]
     geometry = _geometry(x.shape, windows, weight.shape, stride, padding, dilation, groups)
+    if _is_depthwise(weight, groups):
+        DEPTHWISE.launch("depthwise_forward", out.size, out, x, weight, *_last(epilogue), geometry)
+        return
     rows, columns = _tile(filters, out.itemsize)
     tiles = -(-filters // rows) * groups * -(-len(x) * math.prod(windows) // columns)
     CUDA.launch_blocks("convolve_forward", tiles, out, x, weight, *_last(epilogue), rows, geometry)
@@ -50,6 +54,9 @@ def convolve_back(
     """The adjoint of `convolve` in its image; bias and residual are added here too."""
     channels, image = weight.shape[1], out.shape[2:]
     geometry = _geometry(out.shape, g.shape[2:], weight.shape, stride, padding, dilation, groups)
+    if _is_depthwise(weight, groups):
+        DEPTHWISE.launch("depthwise_back", out.size, out, g, weight, *_last(epilogue), geometry)
+        return
     rows, columns = _tile(channels, out.itemsize)
     pixels = len(out) * math.prod([-(-n // s) for n, s in zip(image, stride, strict=True)])  # of each class
     tiles = -(-channels // rows) * groups * math.prod(stride) * -(-pixels // columns)
@@ -61,6 +68,9 @@ def weight_gradient(
 ) -> None:  # fmt: skip
     """The adjoint of `convolve` in its weight."""
     geometry = _geometry(x.shape, g.shape[2:], out.shape, stride, padding, dilation, groups)
+    if _is_depthwise(out, groups):
+        DEPTHWISE.launch_blocks("depthwise_weight", out.size, out, x, g, geometry)
+        return
     filters, depth = len(out) // groups, len(g) * math.prod(g.shape[2:])
     rows, columns = _tile(filters, out.itemsize)
     tiles = -(-filters // rows) * groups * -(-math.prod(out.shape[1:]) // columns)
@@ -71,6 +81,11 @@ def weight_gradient(
     CUDA.launch_blocks("weight_gradient", tiles * parts, sums, x, g, part, rows, geometry)
     if parts > 1:
         CUDA.launch("add_parts", out.size, out, sums, parts)
+
+
+def _is_depthwise(weight: Array, groups: int) -> bool:
+    """Whether no two channels meet, nor more than a few filters: tiles would be mostly empty."""
+    return weight.shape[1] == 1 and groups > 1 and len(weight) <= 4 * groups
 
 
 def _tile(rows: int, itemsize: int) -> tuple[int, int]:

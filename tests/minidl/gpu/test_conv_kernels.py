@@ -10,6 +10,7 @@ import pytest
 import minidl
 from minidl import Tensor
 from minidl.device import cuda as kernels
+from minidl.device.cuda import source_of
 from minidl.ops.conv import Conv, ConvGradInput, ConvGradWeight, on_gpu
 from minidl.ops.conv.then import ConvThenActivated, ConvThenRelu
 from minidl.ops.conv_transpose import ConvTransposeRelu
@@ -37,6 +38,8 @@ SIZINGS = [
     Sizing((2, 2, 3), (13,), (3,), (4,), (0,), (2,)),  # pixels that no tap sees
     Sizing((1, 2, 4), (5, 4, 6), (2, 3, 1), (1, 2, 2), (1, 1, 0), (2, 1, 1), 2),
     Sizing((3, 6, 6), (4, 5), (3, 3), (1, 1), (1, 1), (1, 1), 6),
+    Sizing((2, 3, 6), (9, 7), (3, 2), (2, 1), (1, 0), (1, 2), 3),
+    Sizing((2, 3, 3), (5, 4, 6), (2, 3, 1), (1, 2, 3), (1, 1, 0), (2, 1, 1), 3),
     Sizing((2, 5, 40), (6, 6), (1, 1), (1, 1), (0, 0), (1, 1)),
     Sizing((2, 3, 70), (9, 9), (2, 2), (2, 2), (0, 0), (1, 1)),
     Sizing((9, 20, 17), (8, 9), (3, 3), (1, 1), (1, 1), (1, 1)),  # several tiles and parts of each pass
@@ -110,8 +113,7 @@ def test_large_sizes_are_counted_in_64_bits(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_the_geometry_of_python_is_that_of_the_kernel() -> None:
-    with open(on_gpu.CUDA.path) as file:
-        source = file.read()
+    source = source_of(on_gpu.CUDA.path)
     names = ", ".join(f"{name}[3]" for name in on_gpu._LENGTHS)
     assert f"int {names};\n    int {', '.join(on_gpu._COUNTS)};" in source
     assert f"STEP = {on_gpu.STEP};" in source
