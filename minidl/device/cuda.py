@@ -58,7 +58,7 @@ class CudaKernels:
         """The same with a block of BLOCK threads for each of the `count`."""
         self._run(name, count, count, args)
 
-    def _run(self, name: str, count: int, blocks: int, args: tuple[Argument, ...]) -> None:
+    def _run(self, name: str, count: int, blocks: int, args: tuple[Any, ...]) -> None:
         if not count:
             return
         arrays = [a for a in args if type(a) not in _PLAIN and a.dtype.kind != "V"]

@@ -315,7 +315,7 @@ def _check_target(
     factors, found = None if weight is None else weight.array, None
     if places.size and places.dtype == np.int64:
         if target.device is not CPU:
-            if CrossEntropy.cuda and places.flags.c_contiguous and (factors is None or factors.dtype.char in REALS):
+            if CrossEntropy.cuda is not None and places.flags.c_contiguous and (factors is None or factors.dtype.char in REALS):
                 found = survey_on_gpu(places, factors, classes, ignore_index)
         elif numba_enabled():
             found = survey(places, np.ones(classes) if factors is None else factors, ignore_index)

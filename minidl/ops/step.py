@@ -41,7 +41,8 @@ def _table(dtype: DType) -> DType:
         ("starts", np.int64, WEIGHTS + 1),
         ("coefficients", dtype, COEFFICIENTS),
     ]
-    return np.dtype(fields, align=True)
+    table: DType = np.dtype(fields, align=True)
+    return table
 
 
 class Step(UpdateOp):

@@ -1,6 +1,7 @@
 """Convolution by the CUDA kernels of `conv.cuh`: how many tiles they cut a result into, and the sizes they are given.
 
-2·N·K·L·C·k² operations. Channels that do not meet have kernels of their own (`depthwise.cuh`). Tiles are wider than high where there are few filters, and of the same area in any case.
+2·N·K·L·C·k² operations. Tiles are wider than high where there are few filters, and of the same area in any case.
+Channels that do not meet have kernels of their own (`depthwise.cuh`).
 """
 
 from __future__ import annotations

@@ -187,6 +187,8 @@ with stand_in(functools.partial(cuda_on_cpu.load, checked=True)):
         test_conv_kernels.passes(sizing, np.float32, "cuda")
     for shape in test_norm_kernels.SHAPES:
         test_norm_kernels.results(shape, ("silu", 0.0), np.float32, "cuda")
+    for rows in test_norm_kernels.ROWS:
+        test_norm_kernels.row_results(*rows, np.float32, "cuda")
     for shape in test_loss_kernels.SHAPES:
         test_loss_kernels.loss_and_gradient(shape, "mean", 0.1, True, np.float32, "cuda")
     for op in test_step_kernels.STEPS:

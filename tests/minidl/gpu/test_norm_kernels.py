@@ -1,4 +1,4 @@
-"""The CUDA kernels of batch normalisation, executed on the CPU, beside the reference."""
+"""The CUDA kernels of normalisation and activations, executed on the CPU, beside the reference."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from minidl.ops.batch_norm import (
     MoveTowards,
 )
 from minidl.ops.batch_norm.activation import FORMULAS, NONE, RELU
+from minidl.ops.normalize import Normalize, NormalizeGrad
 from tests.minidl.gpu import cuda_on_cpu
 from tests.minidl.gpu.conftest import stand_in
 
@@ -84,6 +85,37 @@ def test_moments_of_whole_numbers_are_exact(shape: tuple[int, ...]) -> None:
         mean, var = (t.cpu().numpy() for t in BatchMoments.apply(minidl.tensor(x).to("cuda")))
     np.testing.assert_array_equal(mean, exact.mean(dims).astype(np.float32))
     np.testing.assert_array_equal(var, exact.var(dims).astype(np.float32))
+
+
+ROWS = [((7, 5), 1, 1), ((2, 6, 4, 3), 2, 3), ((2, 4, 50), 2, 4), ((600, 9), 1, 1), ((3, 2, 8), 2, 1)]
+
+
+def row_results(shape: tuple[int, ...], lead: int, groups: int, dtype: Any, device: str) -> list[np.ndarray[Any, Any]]:
+    """Layer norm (one group, as many weights as a row has numbers), or group norm with two weights a group."""
+    rng = np.random.default_rng(0)
+    x, g = (minidl.tensor(rng.standard_normal(shape).astype(dtype)).to(device) for _ in "xg")
+    count = int(np.prod(shape[lead:])) if groups == 1 else 2 * groups
+    weight, bias = (minidl.tensor(rng.standard_normal(count).astype(dtype)).to(device) for _ in "wb")
+    with minidl.use_numba(False):
+        y, mean, rstd = Normalize.apply(x, weight, bias, lead=lead, groups=groups, eps=1e-3)
+        found = y, mean, rstd, *NormalizeGrad.apply(g, x, weight, mean, rstd, lead=lead, groups=groups)
+    return [t.cpu().numpy() for t in found]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=lambda t: t.__name__)
+@pytest.mark.parametrize(("shape", "lead", "groups"), ROWS, ids=str)
+def test_rows_equal_the_reference_in_any_order(shape: tuple[int, ...], lead: int, groups: int, dtype: Any) -> None:
+    cuda_on_cpu.need_compiler()
+    wanted, found = row_results(shape, lead, groups, dtype, "cpu"), []
+    for load in cuda_on_cpu.LOADERS:
+        with stand_in(load):
+            found.append(row_results(shape, lead, groups, dtype, "cuda"))
+    for ours, theirs in zip(found[0], wanted, strict=True):
+        bound = 50 * np.finfo(dtype).eps * max(1, np.abs(theirs).max())
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=bound)
+    for other in found[1:]:
+        for first, second in zip(found[0], other, strict=True):
+            np.testing.assert_array_equal(first, second)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=lambda t: t.__name__)
