@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor, is_recording
+from minidl.core.way import common_device
 from minidl.device import CPU, CudaKernels, device_of, numba_enabled, parallel
 from minidl.device.cuda import BLOCK, REALS
 from minidl.device.dtypes import accumulator
@@ -183,6 +184,7 @@ def _plane(x: Array) -> int:
 
 def survey_on_gpu(target: Array, weight: Array | None, classes: int, ignore_index: int) -> Survey:
     """As `survey`, in one launch and one message to the host."""
+    common_device("cross_entropy", (target,) if weight is None else (target, weight))
     blocks = _blocks(target.size)
     found = device_of(target).xp.empty((blocks, 3), np.float64)
     real = found.dtype if weight is None else weight.dtype
@@ -312,13 +314,7 @@ def _check_target(
     if weight is not None and weight.shape != (classes,):
         raise ShapeError(f"cross_entropy: weight must be ({classes},), one for each class, got {weight.shape}")
     places = target.array
-    factors, found = None if weight is None else weight.array, None
-    if places.size and places.dtype == np.int64:
-        if target.device is not CPU:
-            if CrossEntropy.cuda is not None and places.flags.c_contiguous and (factors is None or factors.dtype.char in REALS):
-                found = survey_on_gpu(places, factors, classes, ignore_index)
-        elif numba_enabled():
-            found = survey(places, np.ones(classes) if factors is None else factors, ignore_index)
+    found = _surveyed(target, None if weight is None else weight.array, classes, ignore_index)
     if found is not None and not found.wrong:
         return found.kept if weight is None else found.weight
     kept = places != ignore_index
@@ -330,3 +326,17 @@ def _check_target(
     if weight is None:
         return int(kept.sum())
     return float(target.device.xp.bincount(places[kept], minlength=classes) @ weight.array)
+
+
+def _surveyed(target: Tensor, weight: Array | None, classes: int, ignore_index: int) -> Survey | None:
+    """What a kernel finds out about the classes; None where there is none for them."""
+    places = target.array
+    if not places.size or places.dtype != np.int64:
+        return None
+    if target.device is CPU:
+        factors = np.ones(classes) if weight is None else weight
+        return survey(places, factors, ignore_index) if numba_enabled() else None
+    has_kernel = CrossEntropy.cuda is not None and places.flags.c_contiguous
+    if not has_kernel or (weight is not None and weight.dtype.char not in REALS):
+        return None
+    return survey_on_gpu(places, weight, classes, ignore_index)

@@ -25,7 +25,7 @@ def gradients(
 ) -> None:
     """Write those of x, weight and bias."""
     gx, gw, gb = out
-    groups, segments, inner = sizes = _sizes(x, mean, weight, groups)
+    *_, inner = sizes = _sizes(x, mean, weight, groups)
     CUDA.launch_blocks("row_gradients", mean.size, gx, g, x, weight, mean, rstd, *sizes)
     if inner >= LONG:
         CUDA.launch_blocks("weight_gradients", weight.size, gw, gb, g, x, mean, rstd, mean.size, *sizes)
