@@ -29,7 +29,7 @@ BLOCK = 256  # threads: eight warps, which every GPU can hold several times
 MOST_BLOCKS = 1 << 16  # kernels loop over what is left; more blocks than a GPU runs at once gain nothing
 # INDEX is int below this size, so that adding BLOCK * MOST_BLOCKS to an index cannot overflow either.
 LARGEST_INT_SIZE = 1 << 30
-_PLAIN = (int, float, type(None))
+_PLAIN = {int, float, type(None)}
 _INCLUDE = re.compile(r'^#include "(.+)"\n', re.MULTILINE)
 
 
@@ -47,7 +47,7 @@ class CudaKernels:
         """Run kernel `name` for `count` numbers, a thread for each.
 
         Args:
-            args: what follows `count`; arrays are C-contiguous, and the first decides REAL.
+            args: what follows `count`; arrays are C-contiguous, and the first decides REAL. None is no array.
 
         Raises:
             KernelError: if the file cannot be compiled.
@@ -71,8 +71,14 @@ class CudaKernels:
         index, size = (np.int32, "int") if largest < LARGEST_INT_SIZE else (np.int64, "long long")
         real = dtype.type
         function = load(self.path, name, REALS[dtype.char], size)
-        numbers = [index(a) if type(a) is int else real(a) if type(a) is float else a for a in args]
+        types = {int: index, float: real, type(None): _null}
+        numbers = [types[type(a)](a) if type(a) in types else a for a in args]
         function((min(blocks, MOST_BLOCKS),), (BLOCK,), (index(count), *numbers))
+
+
+def _null(_: None) -> np.uint64:
+    """The address of no array; of None CuPy would make no argument at all."""
+    return np.uint64(0)
 
 
 @functools.cache

@@ -79,8 +79,6 @@ def sanitizer() -> str:
 
 def _value(argument: Any) -> np.ndarray[Any, Any]:
     """Memory that holds the argument: a number, or the address of an array."""
-    if argument is None:
-        return np.array(0, np.uint64)
     if isinstance(argument, np.ndarray) and argument.dtype.kind == "V":
         return argument  # a structure
     if isinstance(argument, (StrictArray, np.ndarray)):

@@ -114,6 +114,19 @@ def test_large_arrays_are_counted_in_64_bits(monkeypatch: pytest.MonkeyPatch) ->
     assert [grid for grid, _, _ in launches] == [(1 << 16,)] * 2
 
 
+def test_arguments_come_in_the_types_of_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A number of REAL, a size, the address of no array; arrays and structures as they are."""
+    calls: list[Any] = []
+    monkeypatch.setattr(cuda, "load", lambda *what: lambda grid, block, args: calls.append((grid, args)))
+    array, structure = np.zeros(600, np.float32), np.zeros((), [("a", np.int32, 3)])
+    CUDA.launch_blocks("k", 7, array, 0.5, 3, None, structure)
+    ((grid, (count, first, real, size, none, last)),) = calls
+    assert (grid, count, real, size, none) == ((7,), 7, 0.5, 3, 0)
+    assert [type(a) for a in (count, real, size, none)] == [np.int32, np.float32, np.int32, np.uint64]
+    assert first is array
+    assert last is structure
+
+
 POOLS = [  # kernel, stride, padding, dilation, image
     ((2, 2), (2, 2), (0, 0), (1, 1), (8, 6)),
     ((3, 3), (2, 2), (1, 1), (1, 1), (7, 9)),
