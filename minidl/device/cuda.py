@@ -71,7 +71,7 @@ class CudaKernels:
         index, size = (np.int32, "int") if largest < LARGEST_INT_SIZE else (np.int64, "long long")
         real = dtype.type
         function = load(self.path, name, REALS[dtype.char], size)
-        types = {int: index, float: real, type(None): _null}
+        types: dict[type, Callable[[Any], Any]] = {int: index, float: real, type(None): _null}
         numbers = [types[type(a)](a) if type(a) in types else a for a in args]
         function((min(blocks, MOST_BLOCKS),), (BLOCK,), (index(count), *numbers))
 
