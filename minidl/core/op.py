@@ -203,8 +203,17 @@ class AlikeOp(Op):
 
     @classmethod
     def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
-        dtype = arrays[0].dtype
-        return all(a.dtype == dtype and a.size for a in arrays) and super().cpu_takes(arrays, params)
+        return _are_alike(arrays) and super().cpu_takes(arrays, params)
+
+    @classmethod
+    def cuda_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        return _are_alike(arrays) and super().cuda_takes(arrays, params)
+
+
+def _are_alike(arrays: tuple[Array, ...]) -> bool:
+    """Whether they are of one type and none is empty."""
+    dtype = arrays[0].dtype
+    return all(a.dtype == dtype and a.size for a in arrays)
 
 
 class ViewOp(Op):

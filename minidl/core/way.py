@@ -65,11 +65,9 @@ def way_of(op: type[Op], arrays: tuple[Array, ...], params: dict[str, Any]) -> W
     key = (op, is_switched_on(), *map(_form_of, arrays), *params.items())
     way = _ways.get(key)
     if way is None:
-        way = _new_way(op, arrays, params)
-        if all(type(a) is np.ndarray for a in arrays):
-            if len(_ways) >= _MOST:
-                _ways.clear()
-            _ways[key] = way
+        if len(_ways) >= _MOST:
+            _ways.clear()
+        way = _ways[key] = _new_way(op, arrays, params)
     return way
 
 
@@ -167,6 +165,8 @@ def _shortest(op: type[Op], kernel: Kernel, results: tuple[Array, ...], arrays: 
     orders: list[Order] = [None] * len(everything)
     if kernel == op.cpu:
         return None
+    if how is _on_contiguous_cuda:
+        return op.cuda if _are_straight(everything) else kernel
     if how is _on_images:
         seen = [OUT in op.image_sources] * len(results) + [i in op.image_sources for i in range(len(arrays))]
         orders = [_last(a.ndim) if is_image else None for a, is_image in zip(everything, seen, strict=True)]

@@ -21,6 +21,7 @@ from minidl.device.scalar_math import normal as normal_
 from minidl.device.scalar_math import sigmoid as sigmoid_
 from minidl.device.scalar_math import tanh as tanh_
 from minidl.errors import MinidlError
+from minidl.ops.activation_gpu import activated, held_back
 from minidl.ops.each import SMALL, each
 from minidl.ops.elementwise import FloatUnary, Slope, Unary, unary_function
 from minidl.ops.unary import clamp, exp
@@ -45,6 +46,7 @@ class Relu(Unary):
     saves = ("out",)
     least = SMALL
     cpu = each(_relu)
+    cuda = activated("relu")
 
     @staticmethod
     def reference(xp: Any, out: Array, x: Array) -> None:
@@ -67,6 +69,7 @@ class ReluGrad(Slope):
     name = "relu_grad"
     least = SMALL
     cpu = each(_relu_slope)
+    cuda = held_back("relu")
 
     @staticmethod
     def reference(xp: Any, out: Array, g: Array, y: Array) -> None:
@@ -84,6 +87,7 @@ class LeakyRelu(Unary):
     name = "leaky_relu"
     saves = ("x",)
     cpu = each(_leaky, "negative_slope")
+    cuda = activated("leaky_relu", "negative_slope")
 
     @staticmethod
     def reference(xp: Any, out: Array, x: Array, *, negative_slope: float) -> None:
@@ -105,6 +109,7 @@ class LeakyReluGrad(Slope):
 
     name = "leaky_relu_grad"
     cpu = each(_leaky_slope, "negative_slope")
+    cuda = held_back("leaky_relu", "negative_slope")
 
     @staticmethod
     def reference(xp: Any, out: Array, g: Array, x: Array, *, negative_slope: float) -> None:
@@ -242,6 +247,7 @@ class Silu(FloatUnary):
     name = "silu"
     saves = ("x",)
     cpu = each(_silu)
+    cuda = activated("silu")
 
     @staticmethod
     def reference(xp: Any, out: Array, x: Array) -> None:
@@ -263,6 +269,7 @@ def _silu_slope(g: Any, x: Any) -> Any:
 class SiluGrad(Slope):
     name = "silu_grad"
     cpu = each(_silu_slope)
+    cuda = held_back("silu")
 
     @staticmethod
     def reference(xp: Any, out: Array, g: Array, x: Array) -> None:
@@ -324,6 +331,7 @@ class Gelu(FloatUnary):
     name = "gelu"
     saves = ("x",)
     cpu = each(_gelu)
+    cuda = activated("gelu")
 
     @staticmethod
     def reference(xp: Any, out: Array, x: Array) -> None:
@@ -344,6 +352,7 @@ def _gelu_slope(g: Any, x: Any) -> Any:
 class GeluGrad(Slope):
     name = "gelu_grad"
     cpu = each(_gelu_slope)
+    cuda = held_back("gelu")
 
     @staticmethod
     def reference(xp: Any, out: Array, g: Array, x: Array) -> None:
@@ -367,6 +376,7 @@ class GeluTanh(FloatUnary):
     name = "gelu_tanh"
     saves = ("x",)
     cpu = each(_gelu_tanh)
+    cuda = activated("gelu_tanh")
 
     @staticmethod
     def reference(xp: Any, out: Array, x: Array) -> None:
@@ -391,6 +401,7 @@ def _gelu_tanh_slope(g: Any, x: Any) -> Any:
 class GeluTanhGrad(Slope):
     name = "gelu_tanh_grad"
     cpu = each(_gelu_tanh_slope)
+    cuda = held_back("gelu_tanh")
 
     @staticmethod
     def reference(xp: Any, out: Array, g: Array, x: Array) -> None:
@@ -419,6 +430,7 @@ class Elu(FloatUnary):
     name = "elu"
     saves = ("x",)
     cpu = each(_elu, "alpha")
+    cuda = activated("elu", "alpha")
 
     @staticmethod
     def reference(xp: Any, out: Array, x: Array, *, alpha: float) -> None:
@@ -438,6 +450,7 @@ def _elu_slope(g: Any, x: Any, alpha: Any) -> Any:
 class EluGrad(Slope):
     name = "elu_grad"
     cpu = each(_elu_slope, "alpha")
+    cuda = held_back("elu", "alpha")
 
     @staticmethod
     def reference(xp: Any, out: Array, g: Array, x: Array, *, alpha: float) -> None:

@@ -12,6 +12,7 @@ from minidl.device.scalar_math import log1p as log1p_
 from minidl.device.scalar_math import sigmoid as sigmoid_
 from minidl.device.scalar_math import typed
 from minidl.ops.activation import sigmoid
+from minidl.ops.activation_gpu import activated, held_back
 from minidl.ops.compare import gt, le, lt
 from minidl.ops.each import each
 from minidl.ops.elementwise import FloatUnary, Slope, quiet
@@ -76,6 +77,7 @@ def _hardswish_slope(g: Any, x: Any) -> Any:
 class HardSwishGrad(Slope):
     name = "hardswish_grad"
     cpu = each(_hardswish_slope)
+    cuda = held_back("hardswish")
 
     @staticmethod
     def reference(xp: Any, out: Array, g: Array, x: Array) -> None:
@@ -101,6 +103,7 @@ class HardSwish(Bent):
     name = "hardswish"
     slope = HardSwishGrad
     cpu = each(_hardswish)
+    cuda = activated("hardswish")
 
     @staticmethod
     def reference(xp: Any, out: Array, x: Array) -> None:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from minidl.core import Array, Grads, Node, Spec, Tensor
 from minidl.errors import ShapeError
 from minidl.ops.activation import ReluGrad
-from minidl.ops.conv import ConvGradInput, Convolution, back_gradients, check_operands, convolve_back
+from minidl.ops.conv import ConvGradInput, Convolution, back_gradients, check_operands, convolve_back, on_gpu
 from minidl.ops.conv.epilogue import Epilogue
 from minidl.ops.windows import Sizes, sizes
 
@@ -51,6 +51,14 @@ class ConvTranspose(Convolution):
         *, image: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
     ) -> None:  # fmt: skip
         convolve_back(out, x, weight, Epilogue(bias, cls.activation), stride, padding, dilation, groups)
+
+    @classmethod
+    def cuda(
+        cls, out: Array, x: Array, weight: Array, bias: Array | None = None,
+        *, image: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
+    ) -> None:  # fmt: skip
+        epilogue = on_gpu.Epilogue(bias, relu=cls.activation == "relu")
+        on_gpu.convolve_back(out, x, weight, epilogue, stride, padding, dilation, groups)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:

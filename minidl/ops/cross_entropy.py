@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor, is_recording
-from minidl.device import CPU, numba_enabled, parallel
+from minidl.core.way import common_device
+from minidl.device import CPU, CudaKernels, device_of, numba_enabled, parallel
+from minidl.device.cuda import BLOCK, REALS
 from minidl.device.dtypes import accumulator
 from minidl.errors import DTypeError, MinidlError, ShapeError
 from minidl.ops.compare import ne
-from minidl.ops.nll import Nll, OfClasses, survey
+from minidl.ops.nll import Nll, OfClasses, Survey, survey
 from minidl.ops.reduce import mean
 from minidl.ops.reduce import sum as sum_
 from minidl.ops.reduce_loops import row_totals
@@ -83,6 +85,21 @@ class CrossEntropy(OfClasses):
             total[...] = row_totals(loss, 1)[0] * share
 
     @staticmethod
+    def cuda(
+        out: tuple[Array, Array, Array], x: Array, target: Array, weight: Array,
+        *, ignore_index: int, smoothing: float, share: float | None,
+    ) -> None:  # fmt: skip
+        total, top, level = out
+        places, blocks = target.size, _blocks(target.size)
+        sums = device_of(x).xp.empty(blocks, np.float64)
+        how = (places, x.shape[1], _plane(x), ignore_index, smoothing)
+        CUDA.launch_blocks(
+            "losses", blocks, total if share is None else None, top, level, sums, x, target, weight, *how
+        )
+        if share is not None:
+            CUDA.launch_blocks("total_loss", 1, total, sums, blocks, share)
+
+    @staticmethod
     def vjp(node: Node, g: Any) -> Grads:
         x, target, weight, (_, top, level) = node.saved
         if not is_recording():
@@ -138,6 +155,43 @@ class CrossEntropyGrad(Op):
         g = g if share is None else g * g.dtype.type(share)  # one for all places
         flat = [a.reshape(-1) for a in (out, g, x, target, weight, top, level)]
         parallel(cross_entropy_slope_rows, target.size, *flat, int(share is None), ignore_index, smoothing)
+
+    @classmethod
+    def cuda_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        return cls.cpu_takes(arrays, params)
+
+    @staticmethod
+    def cuda(
+        out: Array, g: Array, x: Array, target: Array, weight: Array, top: Array, level: Array,
+        *, ignore_index: int, smoothing: float, share: float | None,
+    ) -> None:  # fmt: skip
+        how = (int(share is not None), 1.0 if share is None else share, x.shape[1], _plane(x), ignore_index, smoothing)
+        CUDA.launch("slopes", target.size, out, g, x, target, weight, top, level, *how)
+
+
+CUDA = CudaKernels(__file__, "cross_entropy.cuh")
+BLOCKS = 256  # at most, of sums over all places
+
+
+def _blocks(places: int) -> int:
+    return min(-(-places // BLOCK), BLOCKS)
+
+
+def _plane(x: Array) -> int:
+    """Places of one sample of logits (N, C, ...)."""
+    return math.prod(x.shape[2:])
+
+
+def survey_on_gpu(target: Array, weight: Array | None, classes: int, ignore_index: int) -> Survey:
+    """As `survey`, in one launch and one message to the host."""
+    common_device("cross_entropy", (target,) if weight is None else (target, weight))
+    blocks = _blocks(target.size)
+    found = device_of(target).xp.empty((blocks, 3), np.float64)
+    real = found.dtype if weight is None else weight.dtype
+    given = (found, weight, target, target.size, classes, ignore_index)
+    CUDA.start("survey", real, target.size, blocks, blocks, given)
+    kept, wrong, weights = found.get().sum(0)
+    return Survey(int(kept), int(wrong), float(weights))
 
 
 def _one_hot(classes: Tensor, x: Tensor) -> Tensor:
@@ -260,10 +314,9 @@ def _check_target(
     if weight is not None and weight.shape != (classes,):
         raise ShapeError(f"cross_entropy: weight must be ({classes},), one for each class, got {weight.shape}")
     places = target.array
-    if places.size and places.dtype == np.int64 and target.device is CPU and numba_enabled():
-        found = survey(places, np.ones(classes) if weight is None else weight.array, ignore_index)
-        if not found.wrong:
-            return found.kept if weight is None else found.weight
+    found = _surveyed(target, None if weight is None else weight.array, classes, ignore_index)
+    if found is not None and not found.wrong:
+        return found.kept if weight is None else found.weight
     kept = places != ignore_index
     wrong = places[kept & ((places < 0) | (places >= classes))]
     if wrong.size:
@@ -273,3 +326,17 @@ def _check_target(
     if weight is None:
         return int(kept.sum())
     return float(target.device.xp.bincount(places[kept], minlength=classes) @ weight.array)
+
+
+def _surveyed(target: Tensor, weight: Array | None, classes: int, ignore_index: int) -> Survey | None:
+    """What a kernel finds out about the classes; None where there is none for them."""
+    places = target.array
+    if not places.size or places.dtype != np.int64:
+        return None
+    if target.device is CPU:
+        factors = np.ones(classes) if weight is None else weight
+        return survey(places, factors, ignore_index) if numba_enabled() else None
+    has_kernel = CrossEntropy.cuda is not None and places.flags.c_contiguous
+    if not has_kernel or (weight is not None and weight.dtype.char not in REALS):
+        return None
+    return survey_on_gpu(places, weight, classes, ignore_index)

@@ -76,6 +76,11 @@ class Slope(Op):
         return super().cpu_takes(arrays, params) and g.dtype == at.dtype and g.size >= cls.least
 
     @classmethod
+    def cuda_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        g, at = arrays
+        return super().cuda_takes(arrays, params) and g.dtype == at.dtype
+
+    @classmethod
     def vjp(cls, node: Node, g: Tensor) -> Grads:
         inner, at = node.saved
         across = g * inner * cls.bend(at, **node.params) if cls.bend is not None and node.needs[1] else None

@@ -22,7 +22,6 @@ from typing import Any
 
 from minidl.core import Array, Op, Tensor, Waiting, absorbs, waiting
 from minidl.core.remember import remembered
-from minidl.device import Device
 from minidl.device.determinism import is_batch_invariant
 from minidl.device.dtypes import DType, is_narrow
 from minidl.ops.attention.pieces import ScaledProduct, WeightsOfProduct, attention_of
@@ -221,9 +220,9 @@ def _then(waits: Waiting) -> Waiting:
 def _biased(waits: Waiting) -> Inputs:
     """Image, weight and bias of a waiting convolution; zeros if it has none."""
     x, weight, *bias = waits.inputs
-    return x, weight, bias[0] if bias else _zeros(x.device, waits.shape[1], waits.dtype)
+    return x, weight, bias[0] if bias else _zeros(x.device.xp, waits.shape[1], waits.dtype)
 
 
 @functools.lru_cache(maxsize=64)
-def _zeros(device: Device, count: int, dtype: DType) -> Tensor:
-    return Tensor.of(device.xp.zeros(count, dtype))
+def _zeros(xp: Any, count: int, dtype: DType) -> Tensor:
+    return Tensor.of(xp.zeros(count, dtype))

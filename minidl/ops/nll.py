@@ -34,6 +34,10 @@ class OfClasses(Op):
         fits = x.dtype == weight.dtype and target.dtype == np.int64
         return super().cpu_takes(arrays, params) and fits and x.size > 0
 
+    @classmethod
+    def cuda_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        return cls.cpu_takes(arrays, params)
+
 
 class Nll(OfClasses):
     """-weight[t] * x[t] of each place, 0 where t is ignored; x (N, C, ...), target (N, ...), weight (C,).

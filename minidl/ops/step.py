@@ -7,6 +7,7 @@ not depend on where that walk is cut.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import itertools
 from collections import defaultdict
@@ -19,14 +20,29 @@ import numpy as np
 from minidl.core import Array, Spec, Tensor, UpdateOp, launch, settle
 from minidl.core.versions import note_changes
 from minidl.core.way import common_device, select_kernel
-from minidl.device import Kernel, inline, kernel, parallel
-from minidl.device.dtypes import in_float32, is_narrow, round_back
+from minidl.device import CudaKernels, Kernel, inline, kernel, parallel
+from minidl.device.cuda import BLOCK
+from minidl.device.dtypes import DType, in_float32, is_narrow, round_back
 from minidl.device.pointers import cells, pointers_at, put, taken, unpacked
 from minidl.errors import DTypeError, ShapeError
 
 __all__: list[str] = []  # rows are reached by the optimisers, and by the functions of their rooms
 
 Columns = Sequence[Sequence[Array]]
+CUDA = CudaKernels(__file__, "step.cuh")
+WEIGHTS, ROLES, COEFFICIENTS = 64, 5, 16  # as in step.cuh
+
+
+@functools.cache
+def _table(dtype: DType) -> DType:
+    """The structure `Table` of step.cuh."""
+    fields: Any = [
+        ("arrays", np.uint64, (ROLES, WEIGHTS)),
+        ("starts", np.int64, WEIGHTS + 1),
+        ("coefficients", dtype, COEFFICIENTS),
+    ]
+    table: DType = np.dtype(fields, align=True)
+    return table
 
 
 class Step(UpdateOp):
@@ -81,6 +97,24 @@ class Step(UpdateOp):
         parallel(cls.compiled, n, table, starts, numbers, size=n * out[0].itemsize * cls.columns)
 
     @classmethod
+    def cuda(cls, out: tuple[Array, ...], *grads: Array, **settings: Any) -> None:
+        """Up to `WEIGHTS` weights a launch: what a launch takes by value has to fit into 4 KB."""
+        arrays, count, dtype = out + grads, len(out) // cls.updates, out[0].dtype
+        addresses = np.array([a.data.ptr for a in arrays], np.uint64).reshape(-1, count)
+        values = cls.coefficients(**settings)
+        numbers = [values[name] for name in cls.arguments[cls.columns :]]
+        for first in range(0, count, WEIGHTS):
+            part = addresses[:, first : first + WEIGHTS]
+            sizes = [a.size for a in out[first : first + part.shape[1]]]
+            total = sum(sizes)
+            table = np.zeros((), _table(dtype))
+            table["arrays"][: len(part), : len(sizes)] = part
+            table["starts"][1:] = total  # no weight begins behind the last
+            table["starts"][: len(sizes)] = [0, *itertools.accumulate(sizes[:-1])]
+            table["coefficients"][: len(numbers)] = numbers
+            CUDA.start(cls.name, dtype, total, total, -(-total // BLOCK), (table,))
+
+    @classmethod
     def apply(cls, *columns: Sequence[Tensor], **settings: Any) -> None:  # type: ignore[override]  # lists, not tensors
         """Change many weights at once.
 
@@ -107,6 +141,11 @@ class Step(UpdateOp):
     @classmethod
     def cpu_takes(cls, arrays: tuple[Array, ...], params: Any) -> bool:
         one_weight = arrays[:: len(arrays) // cls.updates]  # the others are of the same kind, see `_alike`
+        return arrays[0].dtype in (np.float32, np.float64) and all(_is_plain(a) for a in one_weight)
+
+    @classmethod
+    def cuda_takes(cls, arrays: tuple[Array, ...], params: Any) -> bool:
+        one_weight = arrays[:: len(arrays) // cls.updates]
         return arrays[0].dtype in (np.float32, np.float64) and all(_is_plain(a) for a in one_weight)
 
     @classmethod

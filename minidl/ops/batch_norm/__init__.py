@@ -16,7 +16,7 @@ from minidl.core import AlikeOp, Array, Grads, Node, Spec, Tensor, UpdateOp, is_
 from minidl.core.remember import remembered
 from minidl.device.dtypes import accumulator, in_float32
 from minidl.errors import ShapeError
-from minidl.ops.batch_norm import cpu
+from minidl.ops.batch_norm import cpu, on_gpu
 from minidl.ops.batch_norm.activation import NONE, Activation, activate, held_back, passed
 from minidl.ops.reduce import mean as mean_
 from minidl.ops.reduce import sum as sum_
@@ -51,6 +51,10 @@ class BatchMoments(AlikeOp):
     @staticmethod
     def cpu(out: tuple[Array, Array], x: Array) -> None:
         cpu.moments(x, *out)
+
+    @staticmethod
+    def cuda(out: tuple[Array, Array], x: Array) -> None:
+        on_gpu.moments(*out, x)
 
 
 class BatchNormalize(AlikeOp):
@@ -89,6 +93,13 @@ class BatchNormalize(AlikeOp):
         residual: Array | None = None, *, eps: float, activation: Activation,
     ) -> None:  # fmt: skip
         cpu.normalized(out, x, cpu.normal_affine(x, weight, bias, mean, var, eps), residual, activation)
+
+    @staticmethod
+    def cuda(
+        out: Array, x: Array, weight: Array, bias: Array, mean: Array, var: Array,
+        residual: Array | None = None, *, eps: float, activation: Activation,
+    ) -> None:  # fmt: skip
+        on_gpu.normalized(out, x, weight, bias, mean, var, residual, eps, activation)
 
     @classmethod
     def vjp(cls, node: Node, g: Tensor) -> Grads:
@@ -157,6 +168,13 @@ class BatchNormalizeGrad(AlikeOp):
         affine = cpu.normal_affine(x, weight, bias, mean, var, eps)
         cpu.gradients(out, g, x, affine, weight, var, eps, activation)
 
+    @staticmethod
+    def cuda(
+        out: tuple[Array, Array, Array], g: Array, x: Array, weight: Array, bias: Array, mean: Array, var: Array,
+        *, eps: float, activation: Activation,
+    ) -> None:  # fmt: skip
+        on_gpu.gradients(out, g, x, weight, bias, mean, var, eps, activation)
+
 
 class BatchNormalizeAddReluGrad(AlikeOp):
     """The gradients of x, weight, bias and residual, y being the result."""
@@ -185,6 +203,13 @@ class BatchNormalizeAddReluGrad(AlikeOp):
     ) -> None:  # fmt: skip
         affine = cpu.normal_affine(x, weight, bias, mean, var, eps)
         cpu.gradients_under_relu(out, g, x, y, affine, weight, var, eps)
+
+    @staticmethod
+    def cuda(
+        out: tuple[Array, Array, Array, Array], g: Array, x: Array, weight: Array, bias: Array, mean: Array, var: Array,
+        y: Array, *, eps: float,
+    ) -> None:  # fmt: skip
+        on_gpu.gradients(out, g, x, weight, bias, mean, var, eps, y=y)
 
 
 def _reference_gradients(
@@ -258,6 +283,12 @@ class BatchScale(AlikeOp):
         cpu.scaled(out, x, scale, shift, residual, activation)
 
     @staticmethod
+    def cuda(
+        out: Array, x: Array, scale: Array, shift: Array, residual: Array | None = None, *, activation: Activation
+    ) -> None:
+        on_gpu.scaled(out, x, scale, shift, residual, activation)
+
+    @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
         x, scale, y = node.saved
         dims, shape = _all_but_channels(x.ndim), _by_channel(x.ndim)
@@ -295,6 +326,14 @@ class MoveTowards(UpdateOp):
     @staticmethod
     def cpu(out: tuple[Array, Array], mean: Array, var: Array, *, momentum: float, correction: float) -> None:
         cpu.move_towards(0, mean.size, *out, mean, var, momentum, correction)
+
+    @classmethod
+    def cuda_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        return super().cuda_takes(arrays, params) and all(a.dtype == arrays[0].dtype for a in arrays)
+
+    @staticmethod
+    def cuda(out: tuple[Array, Array], mean: Array, var: Array, *, momentum: float, correction: float) -> None:
+        on_gpu.move_towards(*out, mean, var, momentum, correction)
 
 
 def batch_norm(

@@ -8,6 +8,8 @@ On the CPU, the kernels beside this file run (`choice.py` says which): "implicit
 "winograd" does a quarter of the multiplications of 3×3 windows and less of most others, "direct" is for few channels,
 "depthwise" for channels that do not meet.
 
+On a GPU the kernels of `conv.cuh` run.
+
 The reference (`im2col.py`) lays every window out as a column of a matrix and leaves the sums to BLAS.
 """
 
@@ -27,6 +29,7 @@ from minidl.ops.conv import (
     im2col,
     implicit,
     implicit_weights,
+    on_gpu,
     winograd,
     winograd_weights,
 )
@@ -46,6 +49,10 @@ class Convolution(Op):
     def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
         is_one_type = all(a.dtype == arrays[0].dtype for a in arrays)
         return super().cpu_takes(arrays, params) and is_one_type and has_kernel(len(params["stride"]))
+
+    @classmethod
+    def cuda_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        return super().cuda_takes(arrays, params) and all(a.dtype == arrays[0].dtype for a in arrays)
 
 
 class Conv(Convolution):
@@ -91,6 +98,13 @@ class Conv(Convolution):
         *, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
     ) -> None:  # fmt: skip
         convolve(out, x, weight, Epilogue(bias), stride, padding, dilation, groups)
+
+    @staticmethod
+    def cuda(
+        out: Array, x: Array, weight: Array, bias: Array | None = None,
+        *, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
+    ) -> None:  # fmt: skip
+        on_gpu.convolve(out, x, weight, on_gpu.Epilogue(bias), stride, padding, dilation, groups)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
@@ -149,6 +163,13 @@ class ConvGradInput(Convolution):
         *, image: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
     ) -> None:  # fmt: skip
         convolve_back(out, g, weight, Epilogue(), stride, padding, dilation, groups)
+
+    @staticmethod
+    def cuda(
+        out: Array, g: Array, weight: Array,
+        *, image: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
+    ) -> None:  # fmt: skip
+        on_gpu.convolve_back(out, g, weight, on_gpu.Epilogue(), stride, padding, dilation, groups)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
@@ -213,6 +234,13 @@ class ConvGradWeight(Convolution):
             depthwise.weight_gradient(out, x, g, stride, padding, dilation)
         else:
             implicit_weights.weight_gradient(out, x, g, stride, padding, dilation, groups)
+
+    @staticmethod
+    def cuda(
+        out: Array, x: Array, g: Array,
+        *, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
+    ) -> None:  # fmt: skip
+        on_gpu.weight_gradient(out, x, g, stride, padding, dilation, groups)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:

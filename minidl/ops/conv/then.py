@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor
-from minidl.device import kernel, parallel
+from minidl.device import device_of, kernel, parallel
 from minidl.device.inline import Inline
 from minidl.errors import ShapeError
 from minidl.ops.activation import ReluGrad
 from minidl.ops.batch_norm.activation import ACTIVATIONS, FORMULAS, Activation, activate
-from minidl.ops.conv import Conv, Convolution, convolve, gradients
+from minidl.ops.conv import Conv, Convolution, convolve, gradients, on_gpu
 from minidl.ops.conv.epilogue import Epilogue
 from minidl.ops.windows import Sizes
 
@@ -57,6 +57,14 @@ class ConvThen(Convolution):
     ) -> None:  # fmt: skip
         convolve(out, x, weight, Epilogue(bias, cls.activation, residual), stride, padding, dilation, groups)
 
+    @classmethod
+    def cuda(
+        cls, out: Array, x: Array, weight: Array, bias: Array, residual: Array | None = None,
+        *, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
+    ) -> None:  # fmt: skip
+        epilogue = on_gpu.Epilogue(bias, residual, cls.activation == "relu")
+        on_gpu.convolve(out, x, weight, epilogue, stride, padding, dilation, groups)
+
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
         x, weight, *result = node.saved
@@ -96,6 +104,14 @@ class ConvThenActivated(ConvThen):
         super().cpu(out, x, weight, bias, residual, **how)
         kind, level = activation
         parallel(_IN_PLACE[kind], out.size, out.reshape(-1), level)
+
+    @classmethod
+    def cuda(  # type: ignore[override]
+        cls, out: Array, x: Array, weight: Array, bias: Array, residual: Array | None = None,
+        *, activation: Activation, **how: Any,
+    ) -> None:  # fmt: skip
+        super().cuda(out, x, weight, bias, residual, **how)
+        activate(device_of(out).xp, out, activation)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:

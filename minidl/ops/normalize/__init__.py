@@ -18,7 +18,7 @@ from minidl.device.dtypes import accumulator
 from minidl.device.layout import is_channels_last
 from minidl.errors import ShapeError
 from minidl.ops.batch_norm.activation import NONE, Activation, activate, held_back, passed
-from minidl.ops.normalize import images
+from minidl.ops.normalize import images, on_gpu
 from minidl.ops.normalize.cpu import group_gradients, layer_gradients, normalize_rows
 from minidl.ops.reduce import mean as mean_
 from minidl.ops.reduce import sum as sum_
@@ -77,6 +77,12 @@ class Normalize(AlikeOp):
             normalize_rows, rows, y.reshape(rows, -1), mean.reshape(-1), rstd.reshape(-1), weight, bias,
             x.reshape(rows, -1), groups, inner, eps,
         )  # fmt: skip
+
+    @staticmethod
+    def cuda(
+        out: tuple[Array, Array, Array], x: Array, weight: Array, bias: Array, *, lead: int, groups: int, eps: float
+    ) -> None:
+        on_gpu.normalized(out, x, weight, bias, groups, eps)
 
     @staticmethod
     def vjp(node: Node, g: Any) -> Grads:
@@ -151,6 +157,13 @@ class NormalizeGrad(AlikeOp):
             parallel(group_gradients, count, gx.reshape(count, -1), parts, *flat, groups, length // segments)
         total = parts.reshape(-1, groups, 2, segments).sum(axis=0)
         gw[...], gb[...] = total[:, 0].reshape(-1), total[:, 1].reshape(-1)
+
+    @staticmethod
+    def cuda(
+        out: tuple[Array, Array, Array], g: Array, x: Array, weight: Array, mean: Array, rstd: Array,
+        *, lead: int, groups: int,
+    ) -> None:  # fmt: skip
+        on_gpu.gradients(out, g, x, weight, mean, rstd, groups)
 
 
 class GroupMoments(AlikeOp):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -25,10 +25,14 @@ def cuda(request: pytest.FixtureRequest) -> Iterator[str]:
 class stand_in:
     """Inside the block "cuda" is the stand-in: arrays are strict, and CUDA kernels run on the CPU."""
 
+    def __init__(self, load: Callable[..., kernels.Function] = cuda_on_cpu.load) -> None:
+        self.load = load
+
     def __enter__(self) -> None:
-        self.patch = pytest.MonkeyPatch()
-        self.patch.setattr(gpu, "cupy", lambda: strict_array.cupy)
-        self.patch.setattr(kernels, "load", cuda_on_cpu.load)
+        self.patch, module = pytest.MonkeyPatch(), strict_array.Module()
+        self.patch.setattr(strict_array.Module, "now", module)
+        self.patch.setattr(gpu, "cupy", lambda: module)
+        self.patch.setattr(kernels, "load", self.load)
         if cuda_on_cpu.shutil.which("g++") is None:  # what has a CUDA kernel runs its reference
             for op in registry.ops.values():
                 self.patch.setattr(op, "cuda", None)

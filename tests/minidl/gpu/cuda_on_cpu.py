@@ -9,16 +9,18 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from minidl.device.cuda import Function
+from minidl.device.cuda import Function, source_of
 from tests.minidl.gpu.strict_array import StrictArray
 
 HEADER = Path(__file__).with_name("cuda_on_cpu.h")
+KERNEL = r"__global__\s+void\s+(?:BOUNDS\s+)?(\w+)"
 CHECKS = ("-fsanitize=address", "-g")
 LAUNCHER = """
 extern "C" void launch_{name}(unsigned blocks, unsigned threads, int backwards, void **arguments)
@@ -45,6 +47,20 @@ def load(path: str, name: str, real: str, index: str, *, backwards: bool = False
     return run
 
 
+def loader(blocks: int, *, backwards: bool) -> Callable[..., Function]:
+    """`load` for kernels that run in so many blocks, however many were asked for."""
+
+    def load_some(path: str, name: str, real: str, index: str) -> Function:
+        function = load(path, name, real, index, backwards=backwards)
+        return lambda grid, block, args: function((blocks,), block, args)
+
+    return load_some
+
+
+# One block, another order of threads, more blocks: none of it may change a bit.
+LOADERS = [loader(blocks, backwards=backwards) for blocks in (1, 5) for backwards in (False, True)]
+
+
 def need_compiler() -> None:
     """Skip the test if there is none."""
     if shutil.which("g++") is None:
@@ -63,6 +79,8 @@ def sanitizer() -> str:
 
 def _value(argument: Any) -> np.ndarray[Any, Any]:
     """Memory that holds the argument: a number, or the address of an array."""
+    if isinstance(argument, np.ndarray) and argument.dtype.kind == "V":
+        return argument  # a structure
     if isinstance(argument, (StrictArray, np.ndarray)):
         host = argument.host if isinstance(argument, StrictArray) else argument
         assert host.flags.c_contiguous, "a kernel was given an array with gaps"
@@ -74,14 +92,26 @@ def _value(argument: Any) -> np.ndarray[Any, Any]:
 @functools.cache
 def _library(path: str, real: str, index: str, checked: bool) -> ctypes.CDLL:
     need_compiler()
-    source = Path(path).read_text()
-    kernels = re.findall(r"__global__\s+void\s+(\w+)", source)
+    source = source_of(path)
+    kernels = re.findall(KERNEL, source)
     folder = Path(tempfile.mkdtemp(prefix="minidl-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     text = f'#include "{HEADER}"\n#include "{path}"\n' + "".join(LAUNCHER.format(name=name) for name in kernels)
     program, library = folder / "kernels.cpp", folder / "kernels.so"
     program.write_text(text)
-    flags = ["-O1", "-std=c++17", "-shared", "-fPIC", "-Wall", "-Werror", f"-DREAL={real}", f"-DINDEX={index}"]
+    flags = [
+        "-O1",
+        "-std=c++17",
+        "-shared",
+        "-fPIC",
+        "-Wall",
+        "-Werror",
+        "-Wno-unknown-pragmas",
+        f"-DREAL={real}",
+        f"-DINDEX={index}",
+    ]
+    if "__syncthreads" in source:
+        flags.append("-DBARRIERS")
     command = ["g++", *flags, *(CHECKS if checked else ()), str(program), "-o", str(library)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert not done.returncode, done.stderr

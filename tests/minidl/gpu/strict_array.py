@@ -4,6 +4,9 @@ Its arrays lie in main memory and compute by NumPy, but refuse what CuPy's array
 asked with `.get()`, to mix with them, and every function, keyword or element type that CuPy has not. What it has was
 read from CuPy itself, see `list_cupy.py`. NumPy's functions, which CuPy's arrays would quietly take over, are refused
 too: a room that calls them would run one thing on the CPU and another on the GPU.
+
+An array is refused when the stand-in that it was made on is gone: who kept it would keep it beside a real GPU too,
+where CuPy hands it on to NumPy.
 """
 
 from __future__ import annotations
@@ -30,7 +33,13 @@ class StrictArray:
     __array_ufunc__ = None  # NumPy's operators and ufuncs refuse it
 
     def __init__(self, host: np.ndarray[Any, Any]) -> None:
-        self.host = host
+        self._host, self._made_on = host, Module.now
+
+    @property
+    def host(self) -> np.ndarray[Any, Any]:
+        if self._made_on is not Module.now:
+            raise TypeError("an array of another GPU: of a stand-in that is gone, or of one that is not there yet")
+        return self._host
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
         raise TypeError("implicit conversion to a NumPy array is not allowed; use .get()")
@@ -50,6 +59,10 @@ class StrictArray:
     def flags(self) -> SimpleNamespace:
         f = self.host.flags
         return SimpleNamespace(c_contiguous=f.c_contiguous, f_contiguous=f.f_contiguous, owndata=f.owndata)
+
+    @property
+    def data(self) -> SimpleNamespace:
+        return SimpleNamespace(ptr=self.host.ctypes.data)
 
     @property
     def device(self) -> SimpleNamespace:
@@ -181,6 +194,7 @@ class Module:
 
     ndarray = StrictArray
     __version__ = OFFERED["cupy"]
+    now: Module | None = None  # the one that stands in now
 
     def __init__(self) -> None:
         runtime = SimpleNamespace(
@@ -194,7 +208,7 @@ class Module:
         )  # fmt: skip
         self.cuda = SimpleNamespace(is_available=lambda: True, Device=Device, runtime=runtime)
 
-    @functools.cache  # noqa: B019 - one module in the whole run
+    @functools.cache  # noqa: B019 - a module holds no array
     def __getattr__(self, name: str) -> Any:
         if name in OFFERED["ufuncs"] and isinstance(getattr(np, name, None), np.ufunc):
             return StrictUfunc(name, OFFERED["ufuncs"][name])

@@ -16,12 +16,13 @@ import pytest
 
 import minidl
 from minidl.device import cuda, gpu, nvrtc
-from minidl.device.cuda import BLOCK, REALS, machine_code
+from minidl.device.cuda import BLOCK, REALS, machine_code, source_of
 from minidl.errors import KernelError
 from minidl.ops.max_pool import CUDA
 from tests.minidl.gpu import cuda_on_cpu
 
-SOURCES = sorted(Path(minidl.__file__).parent.rglob("*.cuh"))
+# Those without a kernel are parts of others.
+SOURCES = sorted(p for p in Path(minidl.__file__).parent.rglob("*.cuh") if "__global__" in p.read_text())
 # Of each thread. With 64, blocks of 256 still fill half of a GPU's places for warps; 64-bit sizes take two each.
 MOST_REGISTERS = {"int": 64, "long long": 128}
 MOST_SHARED_BYTES = 48 << 10  # what every GPU gives without asking
@@ -40,8 +41,8 @@ def compiler() -> None:
 @pytest.mark.parametrize("arch", ["sm_80", "sm_90", "sm_120"])
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
 def test_every_kernel_compiles_within_its_budget(compiler: None, path: Path, arch: str, real: str, index: str) -> None:
-    compiled = nvrtc.compile_cubin(path.read_text(), path.name, arch, {"REAL": real, "INDEX": index})
-    kernels = re.findall(r"__global__\s+void\s+(\w+)", path.read_text())
+    compiled = nvrtc.compile_cubin(source_of(str(path)), path.name, arch, {"REAL": real, "INDEX": index})
+    kernels = re.findall(cuda_on_cpu.KERNEL, path.read_text())
     used = re.findall(r"Used (\d+) registers", compiled.log)
     spills = re.findall(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", compiled.log)
     shared = re.findall(r"(\d+) bytes smem", compiled.log)
@@ -72,7 +73,7 @@ def test_machine_code_is_compiled_once(compiler: None, tmp_path: Path, monkeypat
 def test_machine_code_reaches_cupy_as_a_file_that_does_not_stay(
     compiler: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cuda, "_function", functools.cache(cuda._function.__wrapped__))  # with a memory of its own
+    monkeypatch.setattr(cuda, "load", functools.cache(cuda.load.__wrapped__))  # with a memory of its own
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     seen: list[Path] = []
 
@@ -111,6 +112,19 @@ def test_large_arrays_are_counted_in_64_bits(monkeypatch: pytest.MonkeyPatch) ->
     assert asked == [("k", "float", "int"), ("k", "float", "long long")]
     assert [type(args[0]) for _, _, args in launches] == [np.int32, np.int64]
     assert [grid for grid, _, _ in launches] == [(1 << 16,)] * 2
+
+
+def test_arguments_come_in_the_types_of_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A number of REAL, a size, the address of no array; arrays and structures as they are."""
+    calls: list[Any] = []
+    monkeypatch.setattr(cuda, "load", lambda *what: lambda grid, block, args: calls.append((grid, args)))
+    array, structure = np.zeros(600, np.float32), np.zeros((), [("a", np.int32, 3)])
+    CUDA.launch_blocks("k", 7, array, 0.5, 3, None, structure)
+    ((grid, (count, first, real, size, none, last)),) = calls
+    assert (grid, count, real, size, none) == ((7,), 7, 0.5, 3, 0)
+    assert [type(a) for a in (count, real, size, none)] == [np.int32, np.float32, np.int32, np.uint64]
+    assert first is array
+    assert last is structure
 
 
 POOLS = [  # kernel, stride, padding, dilation, image
@@ -173,10 +187,28 @@ def test_neither_the_order_of_threads_nor_their_number_changes_a_bit(pool: Any) 
 
 
 CHECKED_RUN = """
+import functools
 import numpy as np
+from tests.minidl.gpu import cuda_on_cpu, test_conv_kernels, test_loss_kernels, test_norm_kernels, test_step_kernels
+from tests.minidl.gpu.conftest import stand_in
+from tests.minidl.gpu.strict_array import StrictArray
 from tests.minidl.gpu.test_cuda_kernels import POOLS, pooled
 for pool in POOLS:
     pooled("float", "int", pool, np.zeros((2, 3, *pool[-1]), np.float32), 1, checked=True)
+with stand_in(functools.partial(cuda_on_cpu.load, checked=True)):
+    for sizing in test_conv_kernels.SIZINGS:
+        test_conv_kernels.passes(sizing, np.float32, "cuda")
+    for shape in test_norm_kernels.SHAPES:
+        test_norm_kernels.results(shape, ("silu", 0.0), np.float32, "cuda")
+    for rows in test_norm_kernels.ROWS:
+        test_norm_kernels.row_results(*rows, np.float32, "cuda")
+    for shape in test_loss_kernels.SHAPES:
+        test_loss_kernels.loss_and_gradient(shape, "mean", 0.1, True, np.float32, "cuda")
+    for op in test_step_kernels.STEPS:
+        op.coefficients = staticmethod(lambda names=op.arguments[op.columns:]: dict.fromkeys(names, 0.5))
+        columns = test_step_kernels.arrays(op, 70, np.float32)
+        flat = [StrictArray(a) for column in columns for a in column]
+        op.cuda(tuple(flat[:70 * op.updates]), *flat[70 * op.updates:])
 """
 
 
@@ -186,3 +218,55 @@ def test_no_kernel_reads_or_writes_outside_of_its_arrays() -> None:
     command = [sys.executable, "-c", CHECKED_RUN]
     done = subprocess.run(command, env={**os.environ, **watched}, capture_output=True, text=True, check=False)
     assert not done.returncode, done.stderr
+
+
+SHARED = """
+const int THREADS = 256;
+__shared__ int numbers[THREADS];
+
+extern "C" __global__ void reversed(INDEX count, REAL *out)
+{{
+    for (INDEX block = blockIdx.x; block < count; block += gridDim.x) {{
+        numbers[threadIdx.x] = block + threadIdx.x;
+        {barrier}
+        out[block * THREADS + threadIdx.x] = numbers[THREADS - 1 - threadIdx.x];
+        __syncthreads();
+    }}
+}}
+"""
+REVERSE_RUN = """
+import sys
+import numpy as np
+from tests.minidl.gpu import cuda_on_cpu
+found = np.zeros(3 * 256, np.float32)
+cuda_on_cpu.load(sys.argv[1], "reversed", "float", "int")((2,), (256,), (np.int32(3), found))
+wanted = np.concatenate([block + np.arange(256)[::-1] for block in range(3)])
+assert np.array_equal(found, wanted), "other numbers"
+"""
+
+
+@pytest.mark.parametrize(
+    ("barrier", "says"),
+    [
+        ("__syncthreads();", ""),
+        ("", "other numbers"),
+        ("if (threadIdx.x < 7) __syncthreads();", "only some threads of block 0 wait at a barrier"),
+    ],
+    ids=["with a barrier", "without", "of some threads"],
+)
+def test_threads_wait_for_each_other_at_barriers(barrier: str, says: str, tmp_path: Path) -> None:
+    """In a process of its own, since a barrier that only some threads reach ends it."""
+    cuda_on_cpu.need_compiler()
+    path = tmp_path / "reversed.cuh"
+    path.write_text(SHARED.format(barrier=barrier))
+    command = [sys.executable, "-c", REVERSE_RUN, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert bool(done.returncode) == bool(says)
+    assert says in done.stderr
+
+
+def test_an_included_file_is_part_of_the_source(tmp_path: Path) -> None:
+    (tmp_path / "part.cuh").write_text("const int NUMBER = 7;\n")
+    path = tmp_path / "whole.cuh"
+    path.write_text('// Two lines.\n#include "part.cuh"\nconst int OTHER = NUMBER;\n')
+    assert source_of(str(path)) == "// Two lines.\nconst int NUMBER = 7;\nconst int OTHER = NUMBER;\n"

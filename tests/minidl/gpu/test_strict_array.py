@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import minidl
+from minidl import nn
 from minidl.core import Op, Spec, Tensor
 from tests.minidl.gpu.conftest import stand_in
 from tests.minidl.gpu.strict_array import StrictArray, cupy
@@ -45,6 +46,22 @@ def test_single_numbers_are_arrays_and_come_to_the_host_when_asked() -> None:
     assert isinstance(x[1, 2], StrictArray)
     assert x[1, 2].shape == ()
     assert (float(x.sum()), x[1, 2].item(), x.get().tolist()) == (15.0, 5.0, [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]])
+
+
+def test_arrays_do_not_outlive_their_gpu() -> None:
+    with stand_in():
+        kept = cupy.zeros(3)
+        assert (kept + 1).tolist() == [1.0, 1.0, 1.0]
+    with stand_in(), pytest.raises(TypeError, match="of another GPU"):
+        cupy.ones(3) + kept
+
+
+def test_a_convolution_without_a_bias_keeps_no_array_of_a_gpu_that_is_gone() -> None:
+    net = nn.Sequential(nn.Conv2d(1, 2, 1, bias=False), nn.ReLU())
+    for _ in range(2):
+        with stand_in():
+            assert nn.Sequential(*net).to("cuda")(minidl.ones(1, 1, 2, 2, device="cuda")).shape == (1, 2, 2, 2)
+            net.to("cpu")
 
 
 def test_a_slice_is_a_view() -> None:
