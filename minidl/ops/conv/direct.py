@@ -55,17 +55,12 @@ def convolve(
     out: Array, x: Array, weight: Array, epilogue: Epilogue, stride: Sizes, padding: Sizes, dilation: Sizes
 ) -> None:
     """The convolution of x (N, *space, C) with weight (K, C, *kernel) to out (N, *windows, K), all C-contiguous."""
-    kernel, *steps = in_three(weight.shape[2:], stride, padding, dilation)
-    seen = weight.reshape(*weight.shape[:2], *kernel).transpose(2, 3, 4, 1, 0)
-    _run(out, x, weight, seen, epilogue, *steps)
+    _run(False, out, x, weight, epilogue, stride, padding, dilation)
 
 
 def convolve_back(out: Array, g: Array, weight: Array, epilogue: Epilogue, padding: Sizes, dilation: Sizes) -> None:
     """Its adjoint in the image for stride 1: g (N, *windows, K) to out (N, *space, C)."""
-    kernel, stride, padding, dilation = in_three(weight.shape[2:], (1,) * len(padding), padding, dilation)
-    around = [d * (k - 1) - p for k, d, p in zip(kernel, dilation, padding, strict=True)]
-    turned = weight.reshape(*weight.shape[:2], *kernel)[:, :, ::-1, ::-1, ::-1].transpose(2, 3, 4, 0, 1)
-    _run(out, g, weight, turned, epilogue, stride, tuple(around), dilation)
+    _run(True, out, g, weight, epilogue, (1,) * len(padding), padding, dilation)
 
 
 class Band(NamedTuple):
@@ -118,10 +113,14 @@ class Plan(NamedTuple):
 
 @functools.lru_cache(maxsize=512)
 def plan(
-    x: Sizes, out: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, dtype: DType, has_relu: bool,
-    is_more: bool,
+    is_back: bool, x: Sizes, out: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, dtype: DType,
+    has_relu: bool, is_more: bool,
 ) -> Plan:  # fmt: skip
     """Cut rows of windows into blocks, and lay the weights out in vectors."""
+    kernel, stride, padding, dilation = in_three(kernel, stride, padding, dilation)
+    if is_back:
+        padding = tuple([d * (k - 1) - p for k, d, p in zip(kernel, dilation, padding, strict=True)])
+    x, out = volumes(x), volumes(out)
     line, (images, *windows, filters), channels = lanes_of(dtype), out, x[4]
     band = band_of(images, tuple(windows), channels, dtype.itemsize, kernel, stride, dilation)
     numbers = np.arange(1, math.prod(kernel) * channels * filters + 1)
@@ -142,26 +141,30 @@ def plan(
 
 
 def _run(
-    out: Array, x: Array, weight: Array, seen: Array, epilogue: Epilogue, stride: Sizes, padding: Sizes,
+    is_back: bool, out: Array, x: Array, weight: Array, epilogue: Epilogue, stride: Sizes, padding: Sizes,
     dilation: Sizes,
 ) -> None:  # fmt: skip
-    """With the weight `seen` as (*kernel, C, K)."""
     if not out.size:
         return
-    has_relu, is_more = epilogue.activation == "relu", epilogue.is_more
-    cut = plan(
-        volumes(x.shape), volumes(out.shape), seen.shape[:3], stride, padding, dilation, out.dtype, has_relu, is_more
-    )
+    cut = plan(is_back, x.shape, out.shape, weight.shape[2:], stride, padding, dilation, out.dtype,
+               epilogue.activation == "relu", epilogue.is_more)  # fmt: skip
     lift = epilogue.lift(out.shape[-1] + lanes_of(out.dtype), out.dtype)
 
     def pack(room: Array) -> None:
         numbers = np.zeros(weight.size + 1, out.dtype)
+        seen = _seen(weight, is_back)
         numbers[1:].reshape(seen.shape)[...] = seen
         numbers.take(cut.source, out=room[: cut.source.size], mode="clip")
 
-    with prepared(("direct", seen.strides), weight, cut.source.size, pack) as packed:
+    with prepared(("direct", is_back), weight, cut.source.size, pack) as packed:
         parallel(_slide, cut.items, out.reshape(-1), x.reshape(-1), packed, lift, epilogue.added(out.dtype), cut.table,
                  cut.strips, cut.sizes, block=-(-cut.items // BLOCKS), scratch_size=cut.room)  # fmt: skip
+
+
+def _seen(weight: Array, is_back: bool) -> Array:
+    """(taps, channels that come in, channels that go out); on the way back taps come in the opposite order."""
+    by_tap = weight.reshape(*weight.shape[:2], -1)
+    return by_tap[:, :, ::-1].transpose(2, 0, 1) if is_back else by_tap.transpose(2, 1, 0)
 
 
 def _packed_filters(matrix: Array, line: int) -> tuple[Array, Array]:

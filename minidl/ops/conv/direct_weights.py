@@ -72,6 +72,8 @@ class Plan(NamedTuple):
 @functools.lru_cache(maxsize=512)
 def plan(x: Sizes, g: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, dtype: DType) -> Plan:
     """Cut rows of windows into bands and pieces, and weights into tiles of numbers and vectors."""
+    kernel, stride, padding, dilation = in_three(kernel, stride, padding, dilation)
+    x, g = volumes(x), volumes(g)
     (images, *windows, filters), channels, line = g, x[4], lanes_of(dtype)
     band = band_of(images, tuple(windows), channels, dtype.itemsize, kernel, stride, dilation)
     has_channel_lanes = filters < line <= channels
@@ -112,8 +114,7 @@ def weight_gradient(out: Array, x: Array, g: Array, stride: Sizes, padding: Size
     if not g.size:
         out[...] = 0
         return
-    window = in_three(out.shape[2:], stride, padding, dilation)
-    cut = plan(volumes(x.shape), volumes(g.shape), *window, out.dtype)
+    cut = plan(x.shape, g.shape, out.shape[2:], stride, padding, dilation, out.dtype)
     with scratch(cut.pieces * cut.total, out.dtype) as sums:
         parallel(_sum_windows, cut.pieces, sums, x.reshape(-1), g.reshape(-1), cut.numbers, cut.vectors, cut.sizes,
                  block=1, scratch_size=cut.room)  # fmt: skip

@@ -74,20 +74,14 @@ def convolve(
     out: Array, x: Array, weight: Array, epilogue: Epilogue, stride: Sizes, padding: Sizes, dilation: Sizes
 ) -> None:
     """The convolution of x (N, *space, C) with weight (K, C, *kernel) to out (N, *windows, K), all C-contiguous."""
-    way = forward_way(weight.shape[2:], stride, padding, dilation)
-    assert way is not None, "choice.py takes only what can be made"
-    taps = math.prod(weight.shape[2:])
-    _run(out, x, weight, epilogue, way, weight.shape[1] * taps, taps)
+    _run(False, out, x, weight, epilogue, stride, padding, dilation)
 
 
 def convolve_back(
     out: Array, g: Array, weight: Array, epilogue: Epilogue, stride: Sizes, padding: Sizes, dilation: Sizes
 ) -> None:
     """Its adjoint in the image: g (N, *windows, K) to out (N, *space, C)."""
-    way = backward_way(weight.shape[2:], stride, padding, dilation)
-    assert way is not None, "choice.py takes only what can be made"
-    taps = math.prod(weight.shape[2:])
-    _run(out, g, weight, epilogue, way, taps, weight.shape[1] * taps)
+    _run(True, out, g, weight, epilogue, stride, padding, dilation)
 
 
 class Cut(NamedTuple):
@@ -132,15 +126,22 @@ def part_of(vectors: int, parts: int) -> int:
 class Plan(NamedTuple):
     """All that sizes decide about one convolution."""
 
+    way: Way
     work: Cut
     sizes: Array  # for the kernels
     weights: int  # numbers in the transformed weights
+    steps: Array  # vectors in a part, and the numbers of the weight from filter to filter and from channel to channel
     room: int  # numbers that a thread needs for a block
 
 
 @functools.lru_cache(maxsize=512)
-def plan(way: Way, x: Sizes, out: Sizes, dtype: DType) -> Plan:
-    """The plan for images x (N, planes, rows, columns, C) and results `out` (the same, K)."""
+def plan(
+    is_back: bool, x: Sizes, out: Sizes, weight: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, dtype: DType
+) -> Plan:
+    """The plan for images x (N, *space, C), results `out` (N, *windows, K) and such a weight."""
+    way = (backward_way if is_back else forward_way)(weight[2:], stride, padding, dilation)
+    assert way is not None, "choice.py takes only what can be made"
+    x, out = volumes(x), volumes(out)
     line, total = lanes_of(dtype), way.total(x[0], out[1:4])
     vectors, channels = -(-out[4] // line), len(way.pieces) * x[4]
     positions = way.form.positions
@@ -148,28 +149,32 @@ def plan(way: Way, x: Sizes, out: Sizes, dtype: DType) -> Plan:
     all_vectors = len(way.phases) * vectors
     slot = work.tiles * max(room_for(x[4], len(way.pieces), line), min(work.share, all_vectors) * line) + 2 * line
     weights = positions * (all_vectors * line * channels + 2 * line)
-    return Plan(work, way.sizes(x, out, (*work[:-1], total)), weights, (positions + 1) * slot + 4 * line)
+    taps = math.prod(weight[2:])
+    apart = weight[1] * taps, taps  # numbers from first dimension to first dimension, and from second to second
+    steps = np.array((work.share, *(reversed(apart) if is_back else apart)), np.int64)
+    return Plan(way, work, way.sizes(x, out, (*work[:-1], total)), weights, steps, (positions + 1) * slot + 4 * line)
 
 
 def _run(
-    out: Array, x: Array, weight: Array, epilogue: Epilogue, way: Way, filter_step: int, channel_step: int
-) -> None:
+    is_back: bool, out: Array, x: Array, weight: Array, epilogue: Epilogue, stride: Sizes, padding: Sizes,
+    dilation: Sizes,
+) -> None:  # fmt: skip
     if not out.size:
         return
-    line = lanes_of(out.dtype)
-    made = plan(way, volumes(x.shape), volumes(out.shape), out.dtype)
-    work, lift = made.work, epilogue.lift(rounded(out.shape[-1], line), out.dtype)
-    steps = np.array((work.share, filter_step, channel_step), np.int64)
+    way, work, sizes, weights, steps, room = plan(
+        is_back, x.shape, out.shape, weight.shape, stride, padding, dilation, out.dtype
+    )
+    lift = epilogue.lift(rounded(out.shape[-1], lanes_of(out.dtype)), out.dtype)
     with prepared(
-        ("winograd", work.share, way, filter_step), weight, made.weights,
-        lambda transformed: transform_weights(transformed, weight, made.sizes, way, steps),
+        ("winograd", is_back, work.share, way), weight, weights,
+        lambda transformed: transform_weights(transformed, weight, sizes, way, steps),
     ) as transformed:  # fmt: skip
         given = (out.reshape(-1), x.reshape(-1), transformed, lift, epilogue.added(out.dtype), epilogue.is_more,
-                 epilogue.floor, made.sizes)  # fmt: skip
+                 epilogue.floor, sizes)  # fmt: skip
         if work.by_steps:
             winograd_many.convolve(way.form, *given)
         else:
-            parallel(_convolve_tiles[way.form], work.blocks * work.parts, *given, block=1, scratch_size=made.room)
+            parallel(_convolve_tiles[way.form], work.blocks * work.parts, *given, block=1, scratch_size=room)
 
 
 def transform_weights(transformed: Array, weight: Array, sizes: Array, way: Way, steps: Array) -> None:

@@ -74,7 +74,8 @@ class Plan(NamedTuple):
 
 @functools.lru_cache(maxsize=512)
 def plan(x: Sizes, g: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, dtype: DType) -> Plan:
-    """The plan for images x (N, planes, rows, columns, C) and slopes g (the same, K)."""
+    """The plan for images x (N, *space, C) and slopes g (N, *windows, K)."""
+    x, g = volumes(x), volumes(g)
     way, line = forward_way(kernel, stride, padding, dilation), lanes_of(dtype)
     assert way is not None, "choice.py takes only what can be made"
     total, pitch = way.total(g[0], g[1:4]), room_for(x[4], len(way.pieces), line)
@@ -88,9 +89,7 @@ def weight_gradient(out: Array, x: Array, g: Array, stride: Sizes, padding: Size
         out[...] = 0
         return
     line, filters = lanes_of(out.dtype), len(out)
-    way, total, pitch, work, sizes = plan(
-        volumes(x.shape), volumes(g.shape), out.shape[2:], stride, padding, dilation, out.dtype
-    )
+    way, total, pitch, work, sizes = plan(x.shape, g.shape, out.shape[2:], stride, padding, dilation, out.dtype)
     form = way.form
     given = (out.reshape(-1), x.reshape(-1), g.reshape(-1), sizes, way.tap_table)
     if form.positions * filters * pitch * out.itemsize > WIDE_BYTES and total >= WIDE_TILES:
