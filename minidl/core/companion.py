@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 Scene = tuple[str, tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...], dict[str, Any]]
 _LARGEST_BYTES = 1 << 28  # of the arrays of a call: a rehearsal takes as much memory again
 _START = "import minidl; from minidl.core.rehearsal import main; main()"
+_PLACE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # of the package
 _ROLE = "MINIDL_IS_COMPANION"  # stands in the environment of a companion, which has none of its own
 _LONGEST_END_S = 1.0
 
@@ -85,10 +86,12 @@ class Companion:
         if multiprocessing.parent_process() is not None or cache.folder().path is None or not sys.executable:
             self.is_wanted = False  # one of many workers, or there is no way to hand kernels over
             return
+        # It finds the minidl that runs here, and nothing in the folder that the user happens to be in (-P).
+        path = os.pathsep.join([_PLACE, *filter(None, [os.environ.get("PYTHONPATH")])])
         try:
             process = subprocess.Popen(
-                [sys.executable, "-c", _START], env={**os.environ, _ROLE: "1"}, bufsize=0, start_new_session=True,
-                stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                [sys.executable, "-P", "-c", _START], env={**os.environ, _ROLE: "1", "PYTHONPATH": path}, bufsize=0,
+                start_new_session=True, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             )  # fmt: skip
         except OSError:
             self.is_wanted = False
