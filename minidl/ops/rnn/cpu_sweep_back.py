@@ -35,6 +35,7 @@ from minidl.ops.matmul.cpu import accumulate
 from minidl.ops.rnn.cpu_sweep import Cell, all_lengths, blocks_of, pitch_of
 from minidl.ops.rnn.cpu_sweep_within import fits, sweep_back_within
 from minidl.ops.rnn.packing import packed_turned
+from minidl.ops.rnn.step_lines import leave_states, take_states, take_step
 
 HELD_BYTES = 1 << 22  # of the gradients of sums
 
@@ -140,19 +141,14 @@ def backward_kernel(retreat: Any) -> Kernel:
         memory_size = pitch_of(gh, (saved + 3) * size)
         room = np.empty(memory_size + block_rows * (2 * step + pitch) + 16, gh.dtype)
         memory = first_aligned(room)
-        after, before, above = memory + saved * size, memory + (saved + 1) * size, memory + (saved + 2) * size
-        carry = memory + memory_size
+        before, carry = memory + (saved + 1) * size, memory + memory_size
         cell = carry + block_rows * step
         slopes = cell + block_rows * step
         clear_line(room, memory, room, 0, room.size - memory)
         for task in range(begin, end):
             d, first = task // blocks, task % blocks * block_rows
             rows, by_h = min(block_rows, batch - first), d * (len(weight) // directions)
-            for r in range(rows):
-                at = (d * batch + first + r) * hidden
-                move_line(room, carry + r * step, gh, at, hidden)
-                if gc.size:
-                    move_line(room, cell + r * step, gc, at, hidden)
+            take_states(room, carry, cell, step, gh, gc, d * batch + first, rows, hidden)
             for done in range(since, until):
                 t = done if d else steps - 1 - done
                 place = d * sums.shape[1] + (t - since if d else until - 1 - done)
@@ -168,13 +164,7 @@ def backward_kernel(retreat: Any) -> Kernel:
                             move_line(room, before, cells, past, hidden)
                         else:
                             move_line(room, before, c0, (d * batch + n) * hidden, hidden)
-                        if size == hidden:
-                            move_line(room, memory, gates, at * saved * hidden, saved * hidden)
-                        else:
-                            for part in range(saved):
-                                move_line(room, memory + part * size, gates, (at * saved + part) * hidden, hidden)
-                        move_line(room, after, cells, at * hidden, hidden)
-                        move_line(room, above, g, at * hidden, hidden)
+                        take_step(room, memory, gates, cells, g, at, saved, hidden, size)
                         then = (earlier * batch + n) * directions + d
                         fetch_line(room, 0, gates, then * saved * hidden, saved * hidden)
                         fetch_line(room, 0, g, then * hidden, hidden)
@@ -188,10 +178,6 @@ def backward_kernel(retreat: Any) -> Kernel:
                         move_line(of_h, to, room, line + (own + part) * size, hidden)
                 multiply_rows(room, carry, panel, step, carry, step, room, slopes + own * size, pitch, 1,
                               weight, by_h, depth * panel, panel, rows, panels, depth)  # fmt: skip
-            for r in range(rows):
-                at = (d * batch + first + r) * hidden
-                move_line(gh, at, room, carry + r * step, hidden)
-                if gc.size:
-                    move_line(gc, at, room, cell + r * step, hidden)
+            leave_states(gh, gc, d * batch + first, rows, hidden, room, carry, cell, step)
 
     return backward

@@ -30,6 +30,7 @@ from minidl.device.vector_math import whole_vectors
 from minidl.device.vectors import lanes, lanes_of
 from minidl.ops.rnn.cpu_sweep import BLOCK_ROWS, Cell, all_lengths, pitch_of
 from minidl.ops.rnn.packing import packed_turned
+from minidl.ops.rnn.step_lines import leave_states, take_states, take_step
 
 FLUSH_ROWS = 96  # rows of gates' gradients that are multiplied together
 SUMS_BYTES = 1 << 19  # of the weights' gradients, beside the rest in the second cache
@@ -115,8 +116,7 @@ def within_kernel(retreat: Any) -> Kernel:
             memory_size + 2 * block_rows * step + held * (pitch + in_pitch) + (held + 1) * x_pitch + 32, gh.dtype
         )
         memory = first_aligned(room)
-        after, before, above = memory + saved * size, memory + (saved + 1) * size, memory + (saved + 2) * size
-        carry = memory + memory_size
+        before, carry = memory + (saved + 1) * size, memory + memory_size
         cell = carry + block_rows * step
         slopes = cell + block_rows * step
         seen = slopes + held * pitch
@@ -130,11 +130,7 @@ def within_kernel(retreat: Any) -> Kernel:
             for block in range(task * blocks // tasks, (task + 1) * blocks // tasks):
                 first = block * block_rows
                 rows = min(block_rows, batch - first)
-                for r in range(rows):
-                    at = (d * batch + first + r) * hidden
-                    move_line(room, carry + r * step, gh, at, hidden)
-                    if gc.size:
-                        move_line(room, cell + r * step, gc, at, hidden)
+                take_states(room, carry, cell, step, gh, gc, d * batch + first, rows, hidden)
                 for done in range(0, steps, group):
                     count = min(group, steps - done)
                     for s in range(count):
@@ -156,13 +152,7 @@ def within_kernel(retreat: Any) -> Kernel:
                             else:
                                 move_line(room, place + inputs, h0, (d * batch + n) * hidden, hidden)
                                 move_line(room, before, c0, (d * batch + n) * hidden, hidden)
-                            if size == hidden:
-                                move_line(room, memory, gates, at * saved * hidden, saved * hidden)
-                            else:
-                                for part in range(saved):
-                                    move_line(room, memory + part * size, gates, (at * saved + part) * hidden, hidden)
-                            move_line(room, after, cells, at * hidden, hidden)
-                            move_line(room, above, g, at * hidden, hidden)
+                            take_step(room, memory, gates, cells, g, at, saved, hidden, size)
                             then = (earlier * batch + n) * directions + d
                             fetch_line(room, 0, x, (earlier * batch + n) * inputs, inputs)
                             fetch_line(room, 0, gates, then * saved * hidden, saved * hidden)
@@ -189,10 +179,6 @@ def within_kernel(retreat: Any) -> Kernel:
                                   room, slopes + own * size, panel, pitch, hidden, panels, count * rows)  # fmt: skip
                     for r in range(count * rows):
                         add_line(shares, by_bias, room, slopes + r * pitch, columns * size)
-                for r in range(rows):
-                    at = (d * batch + first + r) * hidden
-                    move_line(gh, at, room, carry + r * step, hidden)
-                    if gc.size:
-                        move_line(gc, at, room, cell + r * step, hidden)
+                leave_states(gh, gc, d * batch + first, rows, hidden, room, carry, cell, step)
 
     return backward_within
