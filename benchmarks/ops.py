@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ class OpCase:
     call: Callable[..., Any]  # (lib, functional, *tensors)
     shapes: tuple[Shape, ...]
     images: int = 1  # how many arguments are images; those behind them are weights
+    contiguous: bool = False  # whether ours, too, gets images plane by plane, as a user's own array lies
 
     def draw(self) -> list[Any]:
         rng = np.random.default_rng(0)
@@ -28,6 +30,21 @@ class OpCase:
 
 def _conv(title: str, x: Shape, w: Shape, **options: Any) -> OpCase:
     return OpCase("conv2d", f"conv2d {title}", lambda lib, F, x, w: F.conv2d(x, w, **options), (x, w))
+
+
+@functools.cache
+def _whole(lib: Any, shape: Shape, below: int) -> Any:
+    """Indices or classes."""
+    return lib.tensor(np.random.default_rng(0).integers(0, below, shape))
+
+
+@functools.cache
+def _grid(lib: Any, images: int, size: int) -> Any:
+    """Places of a small rotation."""
+    turn = np.array([[0.98, -0.17, 0.05], [0.17, 0.98, -0.05]], np.float32)
+    return lib.nn.functional.affine_grid(
+        lib.tensor(np.stack([turn] * images)), (images, 1, size, size), align_corners=False
+    )
 
 
 OPS = [
@@ -78,6 +95,38 @@ OPS = [
     OpCase("amax", "amax of each channel, 8×32×128²", lambda lib, F, x: x.amax((0, 2, 3)), ((8, 32, 128, 128),)),
     OpCase("sum", "sum of each channel, 8×32×128²", lambda lib, F, x: x.sum((0, 2, 3)), ((8, 32, 128, 128),)),
     OpCase("add", "add, 8×32×128²", lambda lib, F, x, y: x + y, ((8, 32, 128, 128), (8, 32, 128, 128)), images=2),
+    OpCase("attention", "attention, 8×8 heads of 64, 256 tokens",
+           lambda lib, F, q, k, v: F.scaled_dot_product_attention(q, k, v), ((8, 8, 256, 64),) * 3, contiguous=True),
+    OpCase("group_norm", "group_norm 32, 8×320×16², planes",
+           lambda lib, F, x, w, b: F.group_norm(x, 32, w, b), ((8, 320, 16, 16), (320,), (320,)), contiguous=True),
+    OpCase("instance_norm", "instance_norm, 8×32×64²", lambda lib, F, x: F.instance_norm(x), ((8, 32, 64, 64),)),
+    OpCase("instance_norm", "instance_norm, 2×16×32³, planes",
+           lambda lib, F, x: F.instance_norm(x), ((2, 16, 32, 32, 32),), contiguous=True),
+    OpCase("rms_norm", "rms_norm 256, 64×256",
+           lambda lib, F, x, w: F.rms_norm(x, (256,), w), ((64, 256, 256), (256,))),
+    OpCase("interpolate", "bicubic ×2, 8×3×64², planes",
+           lambda lib, F, x: F.interpolate(x, scale_factor=2, mode="bicubic"), ((8, 3, 64, 64),), contiguous=True),
+    OpCase("interpolate", "bilinear 224² of 256², 8×3, planes",
+           lambda lib, F, x: F.interpolate(x, size=(224, 224), mode="bilinear"), ((8, 3, 256, 256),), contiguous=True),
+    OpCase("interpolate", "trilinear ×2, 2×16×16³",
+           lambda lib, F, x: F.interpolate(x, scale_factor=2, mode="trilinear"), ((2, 16, 16, 16, 16),)),
+    OpCase("grid_sample", "grid_sample, 8×16×64²",
+           lambda lib, F, x: F.grid_sample(x, _grid(lib, 8, 64), align_corners=False), ((8, 16, 64, 64),)),
+    OpCase("grid_sample", "grid_sample, 8×3×64², planes",
+           lambda lib, F, x: F.grid_sample(x, _grid(lib, 8, 64), align_corners=False), ((8, 3, 64, 64),),
+           contiguous=True),
+    OpCase("embedding", "embedding, 4096 of 10000×128",
+           lambda lib, F, w: F.embedding(_whole(lib, (32, 128), 10000), w), ((10000, 128),)),
+    OpCase("cross_entropy", "cross_entropy, 32×10",
+           lambda lib, F, x: F.cross_entropy(x, _whole(lib, (32,), 10)), ((32, 10),)),
+    OpCase("cross_entropy", "cross_entropy, 8×4×128²",
+           lambda lib, F, x: F.cross_entropy(x, _whole(lib, (8, 128, 128), 4)), ((8, 4, 128, 128),)),
+    OpCase("nll_loss", "nll_loss, 256×1000",
+           lambda lib, F, x: F.nll_loss(x, _whole(lib, (256,), 1000)), ((256, 1000),)),
+    OpCase("binary_cross_entropy_with_logits", "binary_cross_entropy_with_logits, 8×128²",
+           lambda lib, F, x, y: F.binary_cross_entropy_with_logits(x, y), ((8, 128, 128), (8, 128, 128)), images=2),
+    OpCase("pad", "pad by 1, 8×3×128², planes",
+           lambda lib, F, x: F.pad(x, (1, 1, 1, 1)), ((8, 3, 128, 128),), contiguous=True),
     OpCase("add", "add of 16 numbers", lambda lib, F, x, y: x + y, ((16,), (16,))),
     OpCase("sum", "sum, 8×32×128²", lambda lib, F, x: x.sum(), ((8, 32, 128, 128),)),
 ]  # fmt: skip

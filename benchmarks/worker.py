@@ -54,9 +54,9 @@ def _op_rows(case: OpCase, torch: Any, limits: dict[str, Any]) -> list[dict[str,
     rows = []
     for what, backward in (("forward", False), ("forward and backward", True)):
         rivals = {"NCHW": op_step(torch, case, backward=backward)}
-        if len(case.shapes[0]) == 4:
+        if len(case.shapes[0]) == 4 and not case.contiguous:
             rivals["channels-last"] = op_step(torch, case, backward=backward, channels_last=True)
-        ours = op_step(minidl, case, backward=backward, channels_last=True)
+        ours = op_step(minidl, case, backward=backward, channels_last=not case.contiguous)
         rows.append(_told(compare(ours, rivals, name=case.name, title=case.title, what=what, **limits)))
     return rows
 
