@@ -369,6 +369,8 @@ CASES = [
     ),
     Case(minidl.interpolate, [(2, 3, 4, 5)], {"size": (7, 3), "mode": "bilinear"}),
     Case(minidl.interpolate, [(2, 5, 4)], {"size": 7, "mode": "linear"}),
+    Case(minidl.interpolate, [(1, 2, 3, 2, 4)], {"size": (2, 4, 5), "mode": "trilinear", "align_corners": True}),
+    Case(minidl.interpolate, [(1, 17, 2, 3)], {"scale_factor": (1.5, 0.7), "mode": "bicubic"}),
     Case(
         minidl.pad,
         [(2, 3, 4)],
