@@ -380,6 +380,12 @@ CASES = [
     Case(
         minidl.pad,
         [(2, 3, 4)],
+        {"pad": (-1, 2, 1, -2), "value": -1.0},
+        expected=lambda x, pad, value: np.pad(x[:, :1, 1:], ((0, 0), (1, 0), (0, 2)), constant_values=-1.0),
+    ),
+    Case(
+        minidl.pad,
+        [(2, 3, 4)],
         {"pad": (2, 1), "mode": "reflect"},
         expected=lambda x, pad, mode: np.pad(x, ((0, 0), (0, 0), (2, 1)), mode="reflect"),
     ),

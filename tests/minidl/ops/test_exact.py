@@ -72,6 +72,8 @@ OF_IMAGES = {
     "amax": lambda x: x.amax((2, 3)).detach(), "amin": lambda x: x.amin(1).detach(),
     "mean": lambda x: minidl.pad(x, (0, 16 - x.shape[3])).mean(3),
     **{mode: partial(minidl.pad, pad=(2, 3, 1, 0), mode=mode) for mode in ("reflect", "replicate", "circular")},
+    "pad": lambda x: minidl.pad(x, (2, 1, 0, 3), value=2.0) + minidl.pad(x, (4, -1, -2, 5)),
+    "pad channels": lambda x: minidl.pad(x, (0, 0, 0, 0, -1, 3)),
     "cat": lambda x: minidl.cat([x, x * 2, x], 1), "parts": lambda x: minidl.cat(x.split(2, 1)[::-1], 1),
     "where": lambda x: minidl.where(x > 1, x, x.flip(0)),
     "where, one a number": lambda x: minidl.where(x > 1, x, 3.0) + minidl.where(x > 0, -2.0, x),
