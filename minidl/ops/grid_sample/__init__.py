@@ -1,7 +1,7 @@
 """grid_sample and affine_grid: images read at any places between their pixels.
 
-The definition is made of gathers and sums (`_in_ops`), so images and places have derivatives of any order. Linear and
-nearest sampling are one op forward and two back (`cpu.py`); what is differentiated again goes by the definition.
+The definition is made of gathers and sums (`_in_ops`), so images and places have derivatives of any order. Sampling is
+one op forward and two back (`cpu.py`); what is differentiated again goes by the definition.
 """
 
 from __future__ import annotations
@@ -61,18 +61,16 @@ def grid_sample(
             f"grid_sample: padding_mode must be 'zeros', 'border' or 'reflection', got {padding_mode!r}"
         )
     how: dict[str, Any] = {"mode": mode, "padding_mode": padding_mode, "align_corners": bool(align_corners)}
-    if mode == "bicubic":
-        return _in_ops(input, grid, **how)
     result: Tensor = GridSample.apply(input, grid, **how)
     return result
 
 
 class GridSample(AlikeOp):
-    """Linear in all dimensions, or nearest."""
+    """Nearest, linear or cubic."""
 
     name = "grid_sample"
     saves = ("x", "grid")
-    images = ("x", "out")
+    strided = True
 
     @staticmethod
     def infer(x: Spec, grid: Spec, *, mode: str, padding_mode: str, align_corners: bool) -> Spec:
@@ -100,7 +98,7 @@ class GridSampleGradInput(AlikeOp):
     """The gradient of the image; for a second derivative the definition is differentiated instead."""
 
     name = "grid_sample_grad_input"
-    images = ("g", "x", "out")
+    strided = True
 
     @staticmethod
     def infer(g: Spec, x: Spec, grid: Spec, *, mode: str, padding_mode: str, align_corners: bool) -> Spec:
@@ -120,7 +118,7 @@ class GridSampleGradGrid(AlikeOp):
     """The gradient of the places; for a second derivative the definition is differentiated instead."""
 
     name = "grid_sample_grad_grid"
-    images = ("g", "x")
+    strided = True
 
     @staticmethod
     def infer(g: Spec, x: Spec, grid: Spec, *, mode: str, padding_mode: str, align_corners: bool) -> Spec:
@@ -200,13 +198,8 @@ def cubic_weights(t: Any, a: float = -0.75) -> tuple[Any, Any, Any, Any]:
     Source: Keys, IEEE Trans. ASSP 29 (1981), with PyTorch's slope -3/4.
     """
 
-    def near(x: Any) -> Any:
-        return ((a + 2) * x - (a + 3)) * x * x + 1
-
-    def far(x: Any) -> Any:
-        return ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
-
-    return far(t + 1), near(t), near(1 - t), far(2 - t)
+    u = 1 - t
+    return a * t * u * u, ((a + 2) * t - (a + 3)) * t * t + 1, ((a + 2) * u - (a + 3)) * u * u + 1, a * u * t * t
 
 
 def _product(factors: list[Tensor]) -> Tensor:

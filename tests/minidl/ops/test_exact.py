@@ -57,6 +57,8 @@ OF_IMAGES = {
     "embedding": lambda x: minidl.embedding(PLACES, x.transpose(0, 2).reshape(x.shape[2], -1)),
     "grid_sample": lambda x: minidl.grid_sample(
         x, minidl.cat([NEAREST] * x.shape[0]), mode="nearest", padding_mode="border", align_corners=False),
+    "grid_sample between": lambda x: minidl.grid_sample(
+        x, minidl.cat([NEAREST] * x.shape[0]), padding_mode="reflection", align_corners=False),
     "losses": losses,
     "abs": minidl.abs, "relu": minidl.relu, "square": minidl.square, "neg": minidl.neg,
     "leaky_relu": lambda x: minidl.leaky_relu(x, 0.25),

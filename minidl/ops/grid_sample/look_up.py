@@ -1,0 +1,154 @@
+"""Where places lie between pixels: the pixels that count for each, their weights, and how fast these change.
+
+A chunk of places is looked up at once, in vectors: along each dimension one neighbour of a place (nearest), two
+(linear) or four (cubic), and from these the taps, one for each combination. An image is a volume of depth 1. A table
+lies tap by tap, `count` numbers each, in the first cache, and serves all channels. A pixel outside of the image has
+number -1.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minidl.core import Array
+from minidl.device.inline import inline, separate
+from minidl.device.pointers import pointer_to, put, taken
+from minidl.device.scalar_math import typed
+
+ZEROS, BORDER, REFLECTION = range(3)
+NEAREST, LINEAR, CUBIC = 1, 2, 4  # neighbours along a dimension
+MOST = 4
+# What `shape` holds, by position; lengths are those of depth, height and width.
+DIMS, LENGTHS, CHANNELS, PLACES, NEIGHBOURS, PADDING, ALIGNED = 0, 1, 4, 5, 6, 7, 8
+FAR = 2.0**30  # beyond it places are not counted in whole numbers of 32 bits
+
+
+@inline
+def _reflected(p: Any, start: Any, span: Any) -> Any:
+    """`p` reflected at `start` and at `start + span` until it lies between; and -1 where it then runs back, else 1."""
+    zero, one, two = typed(0, p), typed(1, p), typed(2, p)
+    away = abs(p - start)
+    turns = np.floor(away / span) if span > zero else zero
+    rest = away - turns * span
+    is_even = turns == two * np.floor(turns / two)
+    return (rest if is_even else span - rest) + start, one if is_even == (p >= start) else -one
+
+
+@inline
+def _clipped(p: Any, last: Any) -> Any:
+    """`p` from 0 to `last`; NaN becomes 0."""
+    zero = typed(0, p)
+    return last if p >= last else p if p > zero else zero
+
+
+@inline
+def _cubic(t: Any, speed: Any) -> Any:
+    """The weights of the four nearest pixels for a place `t` between the two middle ones, and their slopes."""
+    a, one, two, three = typed(-0.75, t), typed(1, t), typed(2, t), typed(3, t)
+    u, b, c = one - t, a + two, a + three
+    weights = a * t * u * u, (b * t - c) * t * t + one, (b * u - c) * u * u + one, a * u * t * t
+    slopes = (
+        a * u * (u - two * t) * speed, (three * b * t - two * c) * t * speed, (two * c - three * b * u) * u * speed,
+        a * t * (two * u - t) * speed,
+    )  # fmt: skip
+    return weights, slopes
+
+
+@inline
+def _pixel_of(p: Any, length: int) -> Any:
+    """A whole number as that of a pixel, or -1."""
+    return np.int32(p) if p >= typed(0, p) and p < typed(length, p) else np.int32(-1)
+
+
+@separate
+def look_up(
+    pixels: Array, weights: Array, slopes: Array, grid: Array, at: int, count: int, d: int, shape: Array
+) -> None:
+    """Dimension d of places `at` to `at + count`: (neighbours, count) pixels, weights and slopes."""
+    zero, one, half = grid.dtype.type(0), grid.dtype.type(1), grid.dtype.type(0.5)
+    dims, neighbours, padding, aligned = shape[DIMS], shape[NEIGHBOURS], shape[PADDING], shape[ALIGNED] != 0
+    length = shape[LENGTHS + d]
+    n = grid.dtype.type(length)
+    last, far = n - one, grid.dtype.type(FAR)
+    start, span = (zero, last) if aligned else (-half, n)
+    speed = (last if aligned else n) * half
+    source, first = pointer_to(grid, at * dims + 2 - d), d * MOST * count
+    pixel = pointer_to(pixels, first)
+    # Places lie in the first row of weights, and how fast they move in that of slopes, until both are known.
+    p, move = pointer_to(weights, first), pointer_to(slopes, first)
+    for i in range(count):
+        x = source[i * dims]
+        p[i] = (x + one) * speed if aligned else ((x + one) * n - one) * half
+        move[i] = speed
+    if neighbours != CUBIC and padding == REFLECTION:
+        for i in range(count):
+            p[i], way = _reflected(p[i], start, span)
+            move[i] = way * speed if span > zero else zero
+    if neighbours != CUBIC and padding != ZEROS:
+        for i in range(count):
+            q = p[i]
+            p[i] = _clipped(q, last)
+            move[i] = move[i] if q > zero and q < last else zero
+    if neighbours == NEAREST:
+        for i in range(count):
+            q = p[i]
+            pixel[i] = _pixel_of(np.rint(q if q > -one - one and q < far else -one), length)
+            p[i], move[i] = one, zero
+    elif neighbours == LINEAR:
+        upper, other, rise = pointer_to(pixels, first + count), pointer_to(weights, first + count), pointer_to(
+            slopes, first + count
+        )  # fmt: skip
+        for i in range(count):
+            q = p[i]
+            q = q if q > -one - one and q < far else -one - one
+            low = np.floor(q)
+            pixel[i], upper[i] = _pixel_of(low, length), _pixel_of(low + one, length)
+            other[i], p[i] = q - low, one - (q - low)
+            rise[i], move[i] = move[i], -move[i]
+    else:
+        for i in range(count):
+            q = p[i]
+            low = np.floor(q)
+            w, s = _cubic(q - low, move[i])
+            low = low if low > -far and low < far else -far
+            for k in range(CUBIC):
+                tap = low + grid.dtype.type(k - 1)
+                if padding == REFLECTION:
+                    tap, _ = _reflected(tap, start, span)
+                if padding != ZEROS:
+                    tap = np.rint(_clipped(tap, last))
+                pixels[first + k * count + i] = _pixel_of(tap, length)
+                weights[first + k * count + i], slopes[first + k * count + i] = w[k], s[k]
+
+
+@separate
+def join(
+    places: Array, weights: Array, pixels: Array, of_axis: Array, slopes: Array, count: int, along: int, shape: Array
+) -> int:
+    """The taps of a chunk: their places in the image, or -1, and their weights; how many there are.
+
+    Args:
+        along: a dimension whose slopes take the place of its weights; -1 for none.
+    """
+    each, taps = shape[NEIGHBOURS], 0
+    height, width = np.int32(shape[LENGTHS + 1]), np.int32(shape[LENGTHS + 2])
+    for a in range(each if shape[DIMS] == 3 else 1):
+        for b in range(each):
+            for c in range(each):
+                z, y, x = a * count, (MOST + b) * count, (2 * MOST + c) * count
+                whole = (pointer_to(places, taps * count), pointer_to(pixels, z), pointer_to(pixels, y),
+                         pointer_to(pixels, x))  # fmt: skip
+                for i in range(count):
+                    _, k, j, i_ = taken(whole, i)
+                    place = (k * height + j) * width + i_
+                    put(whole, i, (np.int32(place if (k | j | i_) >= 0 else -1),))
+                factors = (pointer_to(weights, taps * count), pointer_to(slopes if along == 0 else of_axis, z),
+                           pointer_to(slopes if along == 1 else of_axis, y),
+                           pointer_to(slopes if along == 2 else of_axis, x))  # fmt: skip
+                for i in range(count):
+                    _, of_z, of_y, of_x = taken(factors, i)
+                    put(factors, i, (of_z * of_y * of_x,))
+                taps += 1
+    return taps
