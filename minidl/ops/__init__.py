@@ -29,6 +29,7 @@ from minidl.ops.diagonals import *
 from minidl.ops.dropout import *
 from minidl.ops.element_losses import *
 from minidl.ops.embedding import *
+from minidl.ops.embedding_bag import *
 from minidl.ops.exponents import *
 from minidl.ops.fold import *
 from minidl.ops.fusion import *

@@ -24,6 +24,7 @@ from minidl.device.pointers import pointer_to
 from minidl.device.row_sums import row_product
 from minidl.device.tapped_lines import add_tap_products, mix_taps
 from minidl.device.turn import contiguous, copy_into
+from minidl.device.vectors import lanes
 from minidl.ops.grid_sample.look_up import (
     BORDER,
     CHANNELS,
@@ -136,7 +137,7 @@ def _sample_planes(begin: int, end: int, out: Array, x: Array, grid: Array, shap
         n, first = unit // chunks, unit % chunks * CHUNK
         count = min(CHUNK, all_places - first)
         _look_up_all(pixels, of_axis, slopes, grid, n * all_places + first, count, shape)
-        taps = join(places, weights, pixels, of_axis, slopes, count, -1, shape)
+        taps = join(places, weights, pixels, of_axis, slopes, count, -1, 1, shape)
         for plane in range(n * channels, (n + 1) * channels):
             line = pointer_to(x, plane * image)
             mix_taps(out, plane * all_places + first, line, places, weights, taps, count)
@@ -150,23 +151,22 @@ def _sample_lines(begin: int, end: int, out: Array, x: Array, grid: Array, shape
     pixels, places = np.empty(3 * MOST * CHUNK, np.int32), np.empty(most * CHUNK, np.int32)
     of_axis, slopes = np.empty(3 * MOST * CHUNK, x.dtype), np.empty(3 * MOST * CHUNK, x.dtype)
     weights, chunks = np.empty(most * CHUNK, x.dtype), (all_places + CHUNK - 1) // CHUNK
-    where, shares = np.empty(most, np.int64), np.empty(most, x.dtype)
+    where, shares, room = np.empty(most, np.int64), np.empty(most, x.dtype), np.empty(CHUNK, x.dtype)
+    is_few = channels < lanes(x)
     for unit in range(begin, end):
         n, first = unit // chunks, unit % chunks * CHUNK
-        count = min(CHUNK, all_places - first)
+        count, to = min(CHUNK, all_places - first), (n * all_places + first) * channels
         _look_up_all(pixels, of_axis, slopes, grid, n * all_places + first, count, shape)
-        taps = join(places, weights, pixels, of_axis, slopes, count, -1, shape)
-        for i in range(count):
-            found = _collect(where, shares, places, weights, i, taps, count)
-            to = (n * all_places + first + i) * channels
-            if channels >= NARROW:
-                sum_lines(out, to, x, n * image, where, shares, 0, found, channels)
-            else:
-                for j in range(channels):
-                    total = x.dtype.type(0)
-                    for t in range(found):
-                        total += x[n * image + where[t] * channels + j] * shares[t]
-                    out[to + j] = total
+        taps = join(places, weights, pixels, of_axis, slopes, count, -1, channels if is_few else 1, shape)
+        if is_few:
+            for c in range(channels):
+                mix_taps(room, 0, pointer_to(x, n * image + c), places, weights, taps, count)
+                for i in range(count):
+                    out[to + i * channels + c] = room[i]
+        else:
+            for i in range(count):
+                found = _collect(where, shares, places, weights, i, taps, count)
+                sum_lines(out, to + i * channels, x, n * image, where, shares, 0, found, channels)
 
 
 @kernel("T[::1], const T[::1], const T[::1], const int64[::1], intp", T=FLOATS)
@@ -184,7 +184,7 @@ def _sample_planes_back(begin: int, end: int, gx: Array, g: Array, grid: Array, 
         for first in range(0, all_places, CHUNK):
             count = min(CHUNK, all_places - first)
             _look_up_all(pixels, of_axis, slopes, grid, n * all_places + first, count, shape)
-            taps = join(places, weights, pixels, of_axis, slopes, count, -1, shape)
+            taps = join(places, weights, pixels, of_axis, slopes, count, -1, 1, shape)
             for plane in planes:
                 target, slope = pointer_to(gx, plane * image), pointer_to(g, plane * all_places + first)
                 for t in range(taps):
@@ -211,7 +211,7 @@ def _sample_lines_back(begin: int, end: int, gx: Array, g: Array, grid: Array, s
         for first in range(0, all_places, CHUNK):
             count = min(CHUNK, all_places - first)
             _look_up_all(pixels, of_axis, slopes, grid, n * all_places + first, count, shape)
-            taps = join(places, weights, pixels, of_axis, slopes, count, -1, shape)
+            taps = join(places, weights, pixels, of_axis, slopes, count, -1, 1, shape)
             for i in range(count):
                 at = (n * all_places + first + i) * channels + channel
                 for t in range(taps):
@@ -232,7 +232,7 @@ def _finish(
     """The gradients of a chunk of places from the sums over channels of (gradient times pixel) for each tap."""
     dims = shape[DIMS]
     for d in range(3 - dims, 3):
-        taps = join(places, weights, pixels, of_axis, slopes, count, d, shape)
+        taps = join(places, weights, pixels, of_axis, slopes, count, d, 1, shape)
         for i in range(count):
             total = products.dtype.type(0)
             for t in range(taps):
@@ -253,7 +253,7 @@ def _planes_places_back(begin: int, end: int, ggrid: Array, g: Array, x: Array, 
         n, first = unit // chunks, unit % chunks * CHUNK
         count = min(CHUNK, all_places - first)
         _look_up_all(pixels, of_axis, slopes, grid, n * all_places + first, count, shape)
-        taps = join(places, weights, pixels, of_axis, slopes, count, -1, shape)
+        taps = join(places, weights, pixels, of_axis, slopes, count, -1, 1, shape)
         products[: taps * count] = 0
         for plane in range(n * channels, (n + 1) * channels):
             line = pointer_to(x, plane * image)
@@ -269,21 +269,25 @@ def _lines_places_back(begin: int, end: int, ggrid: Array, g: Array, x: Array, g
     pixels, places = np.empty(3 * MOST * CHUNK, np.int32), np.empty(most * CHUNK, np.int32)
     of_axis, slopes = np.empty(3 * MOST * CHUNK, x.dtype), np.empty(3 * MOST * CHUNK, x.dtype)
     weights, chunks = np.empty(most * CHUNK, x.dtype), (all_places + CHUNK - 1) // CHUNK
-    products, zero = np.empty(most * CHUNK, x.dtype), x.dtype.type(0)
+    products, room, zero = np.empty(most * CHUNK, x.dtype), np.empty(CHUNK, x.dtype), x.dtype.type(0)
+    is_few = channels < lanes(x)
     for unit in range(begin, end):
         n, first = unit // chunks, unit % chunks * CHUNK
-        count = min(CHUNK, all_places - first)
+        count, at = min(CHUNK, all_places - first), (n * all_places + first) * channels
         _look_up_all(pixels, of_axis, slopes, grid, n * all_places + first, count, shape)
-        taps = join(places, weights, pixels, of_axis, slopes, count, -1, shape)
-        for i in range(count):
-            at = (n * all_places + first + i) * channels
-            for t in range(taps):
-                place, both = places[t * count + i], zero
-                there = n * image + place * channels
-                if place >= 0 and channels >= NARROW:
-                    both = row_product(g, at, zero, x, there, zero, channels)
-                elif place >= 0:
-                    for j in range(channels):
-                        both += g[at + j] * x[there + j]
-                products[t * count + i] = both
+        taps = join(places, weights, pixels, of_axis, slopes, count, -1, channels if is_few else 1, shape)
+        if is_few:
+            products[: taps * count] = 0
+            for c in range(channels):
+                for i in range(count):
+                    room[i] = g[at + i * channels + c]
+                add_tap_products(products, pointer_to(x, n * image + c), places, room, 0, taps, count)
+        else:
+            for i in range(count):
+                for t in range(taps):
+                    place, both = places[t * count + i], zero
+                    if place >= 0:
+                        there = n * image + place * channels
+                        both = row_product(g, at + i * channels, zero, x, there, zero, channels)
+                    products[t * count + i] = both
         _finish(ggrid, n * all_places + first, products, places, weights, pixels, of_axis, slopes, count, shape)

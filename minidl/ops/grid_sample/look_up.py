@@ -78,9 +78,14 @@ def look_up(
     pixel = pointer_to(pixels, first)
     # Places lie in the first row of weights, and how fast they move in that of slopes, until both are known.
     p, move = pointer_to(weights, first), pointer_to(slopes, first)
+    shift = zero if aligned else half
+    if dims == 2:  # apart for each, or LLVM makes no vectors of it
+        for i in range(count):
+            p[i] = (source[2 * i] + one) * speed - shift
+    else:
+        for i in range(count):
+            p[i] = (source[3 * i] + one) * speed - shift
     for i in range(count):
-        x = source[i * dims]
-        p[i] = (x + one) * speed if aligned else ((x + one) * n - one) * half
         move[i] = speed
     if neighbours != CUBIC and padding == REFLECTION:
         for i in range(count):
@@ -97,16 +102,21 @@ def look_up(
             pixel[i] = _pixel_of(np.rint(q if q > -one - one and q < far else -one), length)
             p[i], move[i] = one, zero
     elif neighbours == LINEAR:
-        upper, other, rise = pointer_to(pixels, first + count), pointer_to(weights, first + count), pointer_to(
-            slopes, first + count
-        )  # fmt: skip
+        whole = (pixel, pointer_to(pixels, first + count))
         for i in range(count):
             q = p[i]
+            low = np.floor(q if q > -one - one and q < far else -one - one)
+            put(whole, i, (_pixel_of(low, length), _pixel_of(low + one, length)))
+        shares = (p, pointer_to(weights, first + count))
+        for i in range(count):
+            q, _ = taken(shares, i)
             q = q if q > -one - one and q < far else -one - one
-            low = np.floor(q)
-            pixel[i], upper[i] = _pixel_of(low, length), _pixel_of(low + one, length)
-            other[i], p[i] = q - low, one - (q - low)
-            rise[i], move[i] = move[i], -move[i]
+            share = q - np.floor(q)
+            put(shares, i, (one - share, share))
+        rises = (move, pointer_to(slopes, first + count))
+        for i in range(count):
+            rise, _ = taken(rises, i)
+            put(rises, i, (-rise, rise))
     else:
         for i in range(count):
             q = p[i]
@@ -125,15 +135,18 @@ def look_up(
 
 @separate
 def join(
-    places: Array, weights: Array, pixels: Array, of_axis: Array, slopes: Array, count: int, along: int, shape: Array
-) -> int:
+    places: Array, weights: Array, pixels: Array, of_axis: Array, slopes: Array, count: int, along: int, step: int,
+    shape: Array,
+) -> int:  # fmt: skip
     """The taps of a chunk: their places in the image, or -1, and their weights; how many there are.
 
     Args:
         along: a dimension whose slopes take the place of its weights; -1 for none.
+        step: numbers from a pixel to the next one.
     """
     each, taps = shape[NEIGHBOURS], 0
-    height, width = np.int32(shape[LENGTHS + 1]), np.int32(shape[LENGTHS + 2])
+    of_row = shape[LENGTHS + 2] * step
+    of_image = shape[LENGTHS + 1] * of_row
     for a in range(each if shape[DIMS] == 3 else 1):
         for b in range(each):
             for c in range(each):
@@ -142,7 +155,7 @@ def join(
                          pointer_to(pixels, x))  # fmt: skip
                 for i in range(count):
                     _, k, j, i_ = taken(whole, i)
-                    place = (k * height + j) * width + i_
+                    place = k * of_image + j * of_row + i_ * step
                     put(whole, i, (np.int32(place if (k | j | i_) >= 0 else -1),))
                 factors = (pointer_to(weights, taps * count), pointer_to(slopes if along == 0 else of_axis, z),
                            pointer_to(slopes if along == 1 else of_axis, y),

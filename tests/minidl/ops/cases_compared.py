@@ -227,6 +227,8 @@ LAYERS = [
     Case(minidl.interpolate, [(1, 2, 4)], {"size": 6, "mode": "nearest-exact"}),
     Case(minidl.embedding, [(2, 3), (5, 4)], integers={0: 5}, expected=lambda i, w: w[i]),
     Case(minidl.embedding_bag, [(2, 3), (5, 4)], {"mode": "sum"}, integers={0: 5}),
+    Case(minidl.embedding_bag, [(2, 3), (5, 18)], {"mode": "mean", "padding_idx": 2}, integers={0: 5}),
+    Case(minidl.embedding_bag, [(2, 3), (5, 4)], {"mode": "max", "padding_idx": 2}, integers={0: 5}),
     Case(minidl.attention_weights, [(2, 3, 4), (2, 5, 4)], {"is_causal": True}),
     Case(minidl.kl_div, [(3, 4), (3, 4)], **POSITIVE),
     Case(minidl.poisson_nll_loss, [(3, 4), (3, 4)]),

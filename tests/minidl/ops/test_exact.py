@@ -55,6 +55,8 @@ def losses(x: minidl.Tensor) -> minidl.Tensor:
 
 OF_IMAGES = {
     "embedding": lambda x: minidl.embedding(PLACES, x.transpose(0, 2).reshape(x.shape[2], -1)),
+    "embedding_bag": lambda x: sum(
+        minidl.embedding_bag(PLACES, x.transpose(0, 2).reshape(x.shape[2], -1), mode=mode) for mode in ("sum", "max")),
     "grid_sample": lambda x: minidl.grid_sample(
         x, minidl.cat([NEAREST] * x.shape[0]), mode="nearest", padding_mode="border", align_corners=False),
     "grid_sample between": lambda x: minidl.grid_sample(
