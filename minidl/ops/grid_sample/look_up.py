@@ -44,16 +44,24 @@ def _clipped(p: Any, last: Any) -> Any:
 
 
 @inline
-def _cubic(t: Any, speed: Any) -> Any:
-    """The weights of the four nearest pixels for a place `t` between the two middle ones, and their slopes."""
-    a, one, two, three = typed(-0.75, t), typed(1, t), typed(2, t), typed(3, t)
-    u, b, c = one - t, a + two, a + three
-    weights = a * t * u * u, (b * t - c) * t * t + one, (b * u - c) * u * u + one, a * u * t * t
-    slopes = (
-        a * u * (u - two * t) * speed, (three * b * t - two * c) * t * speed, (two * c - three * b * u) * u * speed,
+def _cubic_weights(t: Any) -> Any:
+    """The weights of the four nearest pixels for a place `t` between the two middle ones."""
+    a, one = typed(-0.75, t), typed(1, t)
+    u, b, c = one - t, typed(1.25, t), typed(2.25, t)
+    return a * t * u * u, (b * t - c) * t * t + one, (b * u - c) * u * u + one, a * u * t * t
+
+
+@inline
+def _cubic_slopes(t: Any, speed: Any) -> Any:
+    """How fast the weights change where `t` moves with this speed."""
+    a, two, b, c = typed(-0.75, t), typed(2, t), typed(3.75, t), typed(4.5, t)
+    u = typed(1, t) - t
+    return (
+        a * u * (u - two * t) * speed,
+        (b * t - c) * t * speed,
+        (c - b * u) * u * speed,
         a * t * (two * u - t) * speed,
-    )  # fmt: skip
-    return weights, slopes
+    )
 
 
 @inline
@@ -118,19 +126,26 @@ def look_up(
             rise, _ = taken(rises, i)
             put(rises, i, (-rise, rise))
     else:
-        for i in range(count):
-            q = p[i]
-            low = np.floor(q)
-            w, s = _cubic(q - low, move[i])
-            low = low if low > -far and low < far else -far
-            for k in range(CUBIC):
-                tap = low + grid.dtype.type(k - 1)
+        for k in range(CUBIC):
+            pixel, shift = pointer_to(pixels, first + k * count), grid.dtype.type(k - 1)
+            for i in range(count):
+                low = np.floor(p[i])
+                tap = (low if low > -far and low < far else -far) + shift
                 if padding == REFLECTION:
                     tap, _ = _reflected(tap, start, span)
                 if padding != ZEROS:
                     tap = np.rint(_clipped(tap, last))
-                pixels[first + k * count + i] = _pixel_of(tap, length)
-                weights[first + k * count + i], slopes[first + k * count + i] = w[k], s[k]
+                pixel[i] = _pixel_of(tap, length)
+        rises = (move, pointer_to(slopes, first + count), pointer_to(slopes, first + 2 * count),
+                 pointer_to(slopes, first + 3 * count), p)  # fmt: skip
+        for i in range(count):
+            rise, _, _, _, q = taken(rises, i)
+            put(rises, i, _cubic_slopes(q - np.floor(q), rise))
+        shares = (p, pointer_to(weights, first + count), pointer_to(weights, first + 2 * count),
+                  pointer_to(weights, first + 3 * count))  # fmt: skip
+        for i in range(count):
+            q, _, _, _ = taken(shares, i)
+            put(shares, i, _cubic_weights(q - np.floor(q)))
 
 
 @separate
