@@ -68,6 +68,7 @@ from minidl.ops.statistics import *
 from minidl.ops.step import *
 from minidl.ops.steps import *
 from minidl.ops.synonyms import *
+from minidl.ops.triangles import *
 from minidl.ops.trigonometry import *
 from minidl.ops.unary import *
 from minidl.ops.views import *

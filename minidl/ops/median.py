@@ -1,8 +1,8 @@
 """median and nanmedian: the middle number along a dimension, and its place.
 
 The middle is found digit by digit: numbers become whole ones of the same order, whose upper 8 bits are counted; those
-that share the upper bits of the middle are kept, and their next 8 bits are counted. Each round keeps few of them, so that is
-about 3 reads of each number, where sorting takes 20.
+that share the upper bits of the middle are kept, and their next 8 bits are counted. Each round keeps few of them, which
+makes about 3 reads of each number, where sorting takes 20.
 """
 
 from __future__ import annotations

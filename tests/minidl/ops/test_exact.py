@@ -79,6 +79,8 @@ OF_IMAGES = {
     "pad": lambda x: minidl.pad(x, (2, 1, 0, 3), value=2.0) + minidl.pad(x, (4, -1, -2, 5)),
     "pad channels": lambda x: minidl.pad(x, (0, 0, 0, 0, -1, 3)),
     "median": lambda x: minidl.median(x, 1).values + minidl.nanmedian(x, 3, keepdim=True).values.sum(),
+    "triangles": lambda x: minidl.tril(x, 1) + minidl.triu(x, -2) * 2 + minidl.tril(x, -40) + minidl.triu(x.mT, 3).mT,
+    "stack": lambda x: minidl.stack([x, x * 2, x], -1).sum(-1) + minidl.stack([x, x], 1)[:, 1],
     "cat": lambda x: minidl.cat([x, x * 2, x], 1), "parts": lambda x: minidl.cat(x.split(2, 1)[::-1], 1),
     "where": lambda x: minidl.where(x > 1, x, x.flip(0)),
     "where, one a number": lambda x: minidl.where(x > 1, x, 3.0) + minidl.where(x > 0, -2.0, x),

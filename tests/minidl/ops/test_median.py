@@ -1,4 +1,4 @@
-"""median and nanmedian by digits: the numbers and places that sorting gives, with NaN, infinities, both zeros and ties."""
+"""Medians by digits: the numbers and places that sorting gives, with NaN, infinities, both zeros and ties."""
 
 from __future__ import annotations
 
