@@ -42,6 +42,7 @@ from minidl.ops.margin_losses import *
 from minidl.ops.matmul import *
 from minidl.ops.matrix_functions import *
 from minidl.ops.max_pool import *
+from minidl.ops.max_unpool import *
 from minidl.ops.median import *
 from minidl.ops.norm_family import *
 from minidl.ops.normalize import *

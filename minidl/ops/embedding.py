@@ -13,6 +13,7 @@ import numpy as np
 
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor, recording
 from minidl.errors import ArgumentError, DTypeError, ShapeError
+from minidl.ops.indexing import has_only
 from minidl.ops.norms import vector_norm
 from minidl.ops.row_loops import add_rows, pick_rows
 from minidl.ops.views import unsqueeze
@@ -123,11 +124,11 @@ def embedding(
 def check_rows(name: str, input: Tensor, rows: int) -> None:
     """Raise ShapeError if a number is no row of a table."""
     array = input.array
-    if not array.size or (array.dtype == np.int64 and array.view(np.uint64).max() < rows):  # those below 0 are large
+    if has_only(array, rows):
         return
-    low, high = int(array.min()), int(array.max())
-    if not 0 <= low <= high < rows:
-        raise ShapeError(f"{name}: input goes from {low} to {high}, but weight has rows 0 to {rows - 1}")
+    raise ShapeError(
+        f"{name}: input goes from {int(array.min())} to {int(array.max())}, but weight has rows 0 to {rows - 1}"
+    )
 
 
 def prepared(

@@ -78,6 +78,7 @@ OF_IMAGES = {
     **{mode: partial(minidl.pad, pad=(2, 3, 1, 0), mode=mode) for mode in ("reflect", "replicate", "circular")},
     "pad": lambda x: minidl.pad(x, (2, 1, 0, 3), value=2.0) + minidl.pad(x, (4, -1, -2, 5)),
     "pad channels": lambda x: minidl.pad(x, (0, 0, 0, 0, -1, 3)),
+    "max_unpool": lambda x: minidl.max_unpool2d(*minidl.max_pool2d(x[..., :6, :8], 2, return_indices=True), 2),
     "median": lambda x: minidl.median(x, 1).values + minidl.nanmedian(x, 3, keepdim=True).values.sum(),
     "triangles": lambda x: minidl.tril(x, 1) + minidl.triu(x, -2) * 2 + minidl.tril(x, -40) + minidl.triu(x.mT, 3).mT,
     "stack": lambda x: minidl.stack([x, x * 2, x], -1).sum(-1) + minidl.stack([x, x], 1)[:, 1],
