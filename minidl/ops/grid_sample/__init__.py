@@ -1,4 +1,4 @@
-"""grid_sample and affine_grid: images read at any places between their pixels.
+"""grid_sample, and affine_grid (`affine.py`): images read at any places between their pixels.
 
 The definition is made of gathers and sums (`_in_ops`), so images and places have derivatives of any order. Sampling is
 one op forward and two back (`cpu.py`); what is differentiated again goes by the definition.
@@ -16,10 +16,9 @@ import numpy as np
 from minidl.core import AlikeOp, Array, Grads, Node, Spec, Tensor, is_recording, recording
 from minidl.core.walk import walk_back
 from minidl.errors import ArgumentError, ShapeError
-from minidl.ops.concat import stack
 from minidl.ops.grid_sample import cpu
+from minidl.ops.grid_sample.affine import affine_grid
 from minidl.ops.indexing import gather
-from minidl.ops.matmul import matmul
 from minidl.ops.unary import clamp, floor, round
 from minidl.ops.views import expand, reshape, unsqueeze
 from minidl.ops.where import where
@@ -220,35 +219,3 @@ def _read(pixels: Tensor, index: list[Tensor], image: tuple[int, ...]) -> Tensor
     flat = flat.reshape(len(pixels), 1, math.prod(flat.shape[1:]))
     found = gather(pixels, 2, expand(Tensor.of(flat), (len(pixels), pixels.shape[1], flat.shape[2])))
     return where(Tensor.of(inside.reshape(flat.shape)), found, 0.0)
-
-
-def affine_grid(theta: Tensor, size: Any, align_corners: bool | None = None) -> Tensor:
-    """The places that an affine map reads, for `grid_sample`.
-
-    Args:
-        theta: (N, 2, 3) or (N, 3, 4), from places of the result to places of the image.
-        size: (N, C, H, W) or (N, C, D, H, W) of the result.
-        align_corners: as for `grid_sample`.
-
-    Returns:
-        (N, H, W, 2) or (N, D, H, W, 3).
-
-    >>> affine_grid(Tensor([[[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]]), (1, 1, 1, 2))[0, 0, :, 0]
-    tensor([-0.5,  0.5])
-    """
-    lengths = tuple(int(n) for n in size)
-    dims = len(lengths) - 2
-    if dims not in (2, 3) or theta.shape != (lengths[0], dims, dims + 1):
-        raise ShapeError(f"affine_grid: theta must be (N, 2, 3) for size (N, C, H, W), or (N, 3, 4) with D; got "
-                         f"{theta.shape} and {lengths}")  # fmt: skip
-    xp = theta.device.xp
-    axes = []
-    for n in lengths[2:]:
-        ends = np.linspace(-1, 1, n) if n > 1 else np.zeros(n)
-        axes.append(Tensor.of(xp.asarray(ends if align_corners else ends * ((n - 1) / n if n else 1), theta.dtype)))
-    places = [
-        expand(reshape(axis, [-1 if i == d else 1 for i in range(dims)]), lengths[2:]) for d, axis in enumerate(axes)
-    ]
-    points = stack([*places[::-1], places[0] * 0 + 1], -1)
-    flat = reshape(points, math.prod(lengths[2:]), dims + 1)
-    return reshape(matmul(flat, theta.mT), lengths[0], *lengths[2:], dims)
