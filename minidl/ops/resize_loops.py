@@ -140,29 +140,27 @@ def _plan(axes: tuple[Axis, ...], is_adjoint: bool, channels: int, dtype: DType)
 
 
 # One unit is a row of the result. What it is mixed of may be one row of x, which is read where it lies; a row of the
-# result that has the same one as the row before is copied. Arrays given to a function are counted as used at each call
-# (30 ns), so functions are called for rows, not for pixels.
+# result that has the same one as the row before is copied. What all threads read is given to functions as pointers:
+# arrays would be counted as used at each call, by all threads in turns.
 ROW = "T[::1], const T[::1], const int64[::1], const int64[::1], const T[::1]"
 
 
 @inline
-def _only_row(starts: Array, places: Array, weights: Array, r: int) -> int:
+def _only_row(starts: Any, places: Any, weights: Any, r: int) -> int:
     """The row of x that row r of the result is made of, or -1 if it is made of several, or in parts."""
     k = starts[r]
     return places[k] if starts[r + 1] - k == 1 and weights[k] == 1 else -1
 
 
 @inline
-def _mix_rows(
-    mixed: Array, x: Array, starts: Array, places: Array, weights: Array, r: int, first: int, length: int
-) -> None:
-    """mixed = what row r of a result is made of, the image beginning at `first`."""
+def _mix_rows(mixed: Any, x: Any, starts: Any, places: Any, weights: Any, r: int, length: int) -> None:
+    """mixed = what row r of a result is made of, the image beginning at x."""
     k, last = starts[r], starts[r + 1]
     if last - k == 2:
-        a, b = first + places[k] * length, first + places[k + 1] * length
+        a, b = places[k] * length, places[k + 1] * length
         mix_lines(mixed, 0, x, b, weights[k + 1], a, weights[k], length)
     else:
-        sum_lines(mixed, 0, x, first, places, weights, k, last, length)
+        sum_lines(mixed, 0, x, 0, places, weights, k, last, length)
 
 
 @kernel(ROW + ", const int32[:, ::1], const T[:, ::1], intp, intp, intp", T=FLOATS)
@@ -170,13 +168,15 @@ def _by_number(
     begin: int, end: int, out: Array, x: Array, row_starts: Array, row_places: Array, row_weights: Array,
     places: Array, weights: Array, old_rows: int, length: int, width: int,
 ) -> None:  # fmt: skip
-    mixed, held, rows = np.empty(length, x.dtype), -1, len(row_starts) - 1
+    room, held, rows = np.empty(length, x.dtype), -1, len(row_starts) - 1
+    mixed = pointer_to(room, 0)
+    table = pointer_to(row_starts, 0), pointer_to(row_places, 0), pointer_to(row_weights, 0)
     for unit in range(begin, end):
         first, r = unit // rows * old_rows * length, unit % rows
-        only = _only_row(row_starts, row_places, row_weights, r)
+        only = _only_row(*table, r)
         if only < 0:
-            _mix_rows(mixed, x, row_starts, row_places, row_weights, r, first, length)
-            mix_taps(out, unit * width, pointer_to(mixed, 0), places, weights, len(places), width)
+            _mix_rows(mixed, pointer_to(x, first), *table, r, length)
+            mix_taps(out, unit * width, mixed, places, weights, len(places), width)
             held = -1
         elif first + only * length == held:
             move_line(out, unit * width, out, (unit - 1) * width, width)
@@ -190,12 +190,14 @@ def _by_line(
     begin: int, end: int, out: Array, x: Array, row_starts: Array, row_places: Array, row_weights: Array,
     starts: Array, places: Array, weights: Array, old_rows: int, length: int, width: int, channels: int,
 ) -> None:  # fmt: skip
-    mixed, held, rows = np.empty(length, x.dtype), -1, len(row_starts) - 1
+    room, held, rows = np.empty(length, x.dtype), -1, len(row_starts) - 1
+    mixed = pointer_to(room, 0)
+    table = pointer_to(row_starts, 0), pointer_to(row_places, 0), pointer_to(row_weights, 0)
     for unit in range(begin, end):
         first, r = unit // rows * old_rows * length, unit % rows
-        only, line = _only_row(row_starts, row_places, row_weights, r), pointer_to(mixed, 0)
+        only, line = _only_row(*table, r), mixed
         if only < 0:
-            _mix_rows(mixed, x, row_starts, row_places, row_weights, r, first, length)
+            _mix_rows(mixed, pointer_to(x, first), *table, r, length)
             held = -1
         elif first + only * length == held:
             move_line(out, unit * width, out, (unit - 1) * width, width)

@@ -13,6 +13,7 @@ depend on threads.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -100,15 +101,24 @@ def _shape(x: Array, grid: Array, mode: str, padding_mode: str, align_corners: b
 
 
 @inline
-def _look_up_all(pixels: Array, of_axis: Array, slopes: Array, grid: Array, at: int, count: int, shape: Array) -> None:
-    for i in range(count):
-        pixels[i], of_axis[i] = 0, 1
-    for d in range(3 - shape[DIMS], 3):
-        look_up(pixels, of_axis, slopes, grid, at, count, d, shape)
+def _begin(pixels: Array, of_axis: Array) -> None:
+    """The dimension that images lack beside volumes: its one pixel counts for all places."""
+    for i in range(CHUNK):
+        pixels[i] = 0
+    for i in range(CHUNK):
+        of_axis[i] = 1
 
 
 @inline
-def _taps(shape: Array) -> int:
+def _look_up_all(
+    pixels: Array, of_axis: Array, slopes: Array, grid: Any, count: int, shape: Any, needs_slopes: bool
+) -> None:
+    for d in range(3 - shape[DIMS], 3):
+        look_up(pixels, of_axis, slopes, grid, count, d, shape, needs_slopes)
+
+
+@inline
+def _taps(shape: Any) -> int:
     each = shape[NEIGHBOURS]
     return each * each * (each if shape[DIMS] == 3 else 1)
 
@@ -128,16 +138,19 @@ def _collect(where: Array, shares: Array, places: Array, weights: Array, i: int,
 @kernel("T[::1], const T[::1], const T[::1], const int64[::1]", T=FLOATS)
 def _sample_planes(begin: int, end: int, out: Array, x: Array, grid: Array, shape: Array) -> None:
     """One unit is a chunk of the places of an image."""
-    most, all_places, channels = _taps(shape), shape[PLACES], shape[CHANNELS]
-    image = shape[LENGTHS] * shape[LENGTHS + 1] * shape[LENGTHS + 2]
+    sizes = pointer_to(shape, 0)
+    most, all_places, channels = _taps(sizes), sizes[PLACES], sizes[CHANNELS]
+    image = sizes[LENGTHS] * sizes[LENGTHS + 1] * sizes[LENGTHS + 2]
     pixels, places = np.empty(3 * MOST * CHUNK, np.int32), np.empty(most * CHUNK, np.int32)
     of_axis, slopes = np.empty(3 * MOST * CHUNK, x.dtype), np.empty(3 * MOST * CHUNK, x.dtype)
     weights, chunks = np.empty(most * CHUNK, x.dtype), (all_places + CHUNK - 1) // CHUNK
+    _begin(pixels, of_axis)
     for unit in range(begin, end):
         n, first = unit // chunks, unit % chunks * CHUNK
         count = min(CHUNK, all_places - first)
-        _look_up_all(pixels, of_axis, slopes, grid, n * all_places + first, count, shape)
-        taps = join(places, weights, pixels, of_axis, slopes, count, -1, 1, shape)
+        source = pointer_to(grid, (n * all_places + first) * sizes[DIMS])
+        _look_up_all(pixels, of_axis, slopes, source, count, sizes, False)
+        taps = join(places, weights, pixels, of_axis, slopes, count, -1, 1, sizes)
         for plane in range(n * channels, (n + 1) * channels):
             line = pointer_to(x, plane * image)
             mix_taps(out, plane * all_places + first, line, places, weights, taps, count)
@@ -146,18 +159,21 @@ def _sample_planes(begin: int, end: int, out: Array, x: Array, grid: Array, shap
 @kernel("T[::1], const T[::1], const T[::1], const int64[::1]", T=FLOATS)
 def _sample_lines(begin: int, end: int, out: Array, x: Array, grid: Array, shape: Array) -> None:
     """One unit is a chunk of the places of an image."""
-    most, all_places, channels = _taps(shape), shape[PLACES], shape[CHANNELS]
-    image = shape[LENGTHS] * shape[LENGTHS + 1] * shape[LENGTHS + 2] * channels
+    sizes = pointer_to(shape, 0)
+    most, all_places, channels = _taps(sizes), sizes[PLACES], sizes[CHANNELS]
+    image = sizes[LENGTHS] * sizes[LENGTHS + 1] * sizes[LENGTHS + 2] * channels
     pixels, places = np.empty(3 * MOST * CHUNK, np.int32), np.empty(most * CHUNK, np.int32)
     of_axis, slopes = np.empty(3 * MOST * CHUNK, x.dtype), np.empty(3 * MOST * CHUNK, x.dtype)
     weights, chunks = np.empty(most * CHUNK, x.dtype), (all_places + CHUNK - 1) // CHUNK
     where, shares, room = np.empty(most, np.int64), np.empty(most, x.dtype), np.empty(CHUNK, x.dtype)
     is_few = channels < lanes(x)
+    _begin(pixels, of_axis)
     for unit in range(begin, end):
         n, first = unit // chunks, unit % chunks * CHUNK
         count, to = min(CHUNK, all_places - first), (n * all_places + first) * channels
-        _look_up_all(pixels, of_axis, slopes, grid, n * all_places + first, count, shape)
-        taps = join(places, weights, pixels, of_axis, slopes, count, -1, channels if is_few else 1, shape)
+        source = pointer_to(grid, (n * all_places + first) * sizes[DIMS])
+        _look_up_all(pixels, of_axis, slopes, source, count, sizes, False)
+        taps = join(places, weights, pixels, of_axis, slopes, count, -1, channels if is_few else 1, sizes)
         if is_few:
             for c in range(channels):
                 mix_taps(room, 0, pointer_to(x, n * image + c), places, weights, taps, count)
@@ -172,19 +188,22 @@ def _sample_lines(begin: int, end: int, out: Array, x: Array, grid: Array, shape
 @kernel("T[::1], const T[::1], const T[::1], const int64[::1], intp", T=FLOATS)
 def _sample_planes_back(begin: int, end: int, gx: Array, g: Array, grid: Array, shape: Array, group: int) -> None:
     """One unit is a group of channels of an image."""
-    most, all_places, channels = _taps(shape), shape[PLACES], shape[CHANNELS]
-    image = shape[LENGTHS] * shape[LENGTHS + 1] * shape[LENGTHS + 2]
+    sizes = pointer_to(shape, 0)
+    most, all_places, channels = _taps(sizes), sizes[PLACES], sizes[CHANNELS]
+    image = sizes[LENGTHS] * sizes[LENGTHS + 1] * sizes[LENGTHS + 2]
     pixels, places = np.empty(3 * MOST * CHUNK, np.int32), np.empty(most * CHUNK, np.int32)
     of_axis, slopes = np.empty(3 * MOST * CHUNK, g.dtype), np.empty(3 * MOST * CHUNK, g.dtype)
     weights, groups = np.empty(most * CHUNK, g.dtype), (channels + group - 1) // group
+    _begin(pixels, of_axis)
     for unit in range(begin, end):
         n, channel = unit // groups, unit % groups * group
         planes = range(n * channels + channel, n * channels + min(channel + group, channels))
         gx[planes.start * image : planes.stop * image] = 0
         for first in range(0, all_places, CHUNK):
             count = min(CHUNK, all_places - first)
-            _look_up_all(pixels, of_axis, slopes, grid, n * all_places + first, count, shape)
-            taps = join(places, weights, pixels, of_axis, slopes, count, -1, 1, shape)
+            source = pointer_to(grid, (n * all_places + first) * sizes[DIMS])
+            _look_up_all(pixels, of_axis, slopes, source, count, sizes, False)
+            taps = join(places, weights, pixels, of_axis, slopes, count, -1, 1, sizes)
             for plane in planes:
                 target, slope = pointer_to(gx, plane * image), pointer_to(g, plane * all_places + first)
                 for t in range(taps):
@@ -197,11 +216,13 @@ def _sample_planes_back(begin: int, end: int, gx: Array, g: Array, grid: Array, 
 @kernel("T[::1], const T[::1], const T[::1], const int64[::1], intp", T=FLOATS)
 def _sample_lines_back(begin: int, end: int, gx: Array, g: Array, grid: Array, shape: Array, group: int) -> None:
     """One unit is a group of channels of an image."""
-    most, all_places, channels = _taps(shape), shape[PLACES], shape[CHANNELS]
-    image = shape[LENGTHS] * shape[LENGTHS + 1] * shape[LENGTHS + 2]
+    sizes = pointer_to(shape, 0)
+    most, all_places, channels = _taps(sizes), sizes[PLACES], sizes[CHANNELS]
+    image = sizes[LENGTHS] * sizes[LENGTHS + 1] * sizes[LENGTHS + 2]
     pixels, places = np.empty(3 * MOST * CHUNK, np.int32), np.empty(most * CHUNK, np.int32)
     of_axis, slopes = np.empty(3 * MOST * CHUNK, g.dtype), np.empty(3 * MOST * CHUNK, g.dtype)
     weights, groups = np.empty(most * CHUNK, g.dtype), (channels + group - 1) // group
+    _begin(pixels, of_axis)
     for unit in range(begin, end):
         n, channel = unit // groups, unit % groups * group
         size = min(group, channels - channel)
@@ -210,8 +231,9 @@ def _sample_lines_back(begin: int, end: int, gx: Array, g: Array, grid: Array, s
                 gx[j] = 0
         for first in range(0, all_places, CHUNK):
             count = min(CHUNK, all_places - first)
-            _look_up_all(pixels, of_axis, slopes, grid, n * all_places + first, count, shape)
-            taps = join(places, weights, pixels, of_axis, slopes, count, -1, 1, shape)
+            source = pointer_to(grid, (n * all_places + first) * sizes[DIMS])
+            _look_up_all(pixels, of_axis, slopes, source, count, sizes, False)
+            taps = join(places, weights, pixels, of_axis, slopes, count, -1, 1, sizes)
             for i in range(count):
                 at = (n * all_places + first + i) * channels + channel
                 for t in range(taps):
@@ -226,8 +248,8 @@ def _sample_lines_back(begin: int, end: int, gx: Array, g: Array, grid: Array, s
 
 @inline
 def _finish(
-    ggrid: Array, at: int, products: Array, places: Array, weights: Array, pixels: Array, of_axis: Array,
-    slopes: Array, count: int, shape: Array,
+    ggrid: Any, products: Array, places: Array, weights: Array, pixels: Array, of_axis: Array, slopes: Array,
+    count: int, shape: Any,
 ) -> None:  # fmt: skip
     """The gradients of a chunk of places from the sums over channels of (gradient times pixel) for each tap."""
     dims = shape[DIMS]
@@ -237,45 +259,52 @@ def _finish(
             total = products.dtype.type(0)
             for t in range(taps):
                 total += products[t * count + i] * weights[t * count + i]
-            ggrid[(at + i) * dims + 2 - d] = total
+            ggrid[i * dims + 2 - d] = total
 
 
 @kernel("T[::1], const T[::1], const T[::1], const T[::1], const int64[::1]", T=FLOATS)
 def _planes_places_back(begin: int, end: int, ggrid: Array, g: Array, x: Array, grid: Array, shape: Array) -> None:
     """One unit is a chunk of the places of an image."""
-    most, all_places, channels = _taps(shape), shape[PLACES], shape[CHANNELS]
-    image = shape[LENGTHS] * shape[LENGTHS + 1] * shape[LENGTHS + 2]
+    sizes = pointer_to(shape, 0)
+    most, all_places, channels = _taps(sizes), sizes[PLACES], sizes[CHANNELS]
+    image = sizes[LENGTHS] * sizes[LENGTHS + 1] * sizes[LENGTHS + 2]
     pixels, places = np.empty(3 * MOST * CHUNK, np.int32), np.empty(most * CHUNK, np.int32)
     of_axis, slopes = np.empty(3 * MOST * CHUNK, x.dtype), np.empty(3 * MOST * CHUNK, x.dtype)
     weights, chunks = np.empty(most * CHUNK, x.dtype), (all_places + CHUNK - 1) // CHUNK
     products = np.empty(most * CHUNK, x.dtype)
+    _begin(pixels, of_axis)
     for unit in range(begin, end):
         n, first = unit // chunks, unit % chunks * CHUNK
         count = min(CHUNK, all_places - first)
-        _look_up_all(pixels, of_axis, slopes, grid, n * all_places + first, count, shape)
-        taps = join(places, weights, pixels, of_axis, slopes, count, -1, 1, shape)
+        source = pointer_to(grid, (n * all_places + first) * sizes[DIMS])
+        _look_up_all(pixels, of_axis, slopes, source, count, sizes, True)
+        taps = join(places, weights, pixels, of_axis, slopes, count, -1, 1, sizes)
         products[: taps * count] = 0
         for plane in range(n * channels, (n + 1) * channels):
             line = pointer_to(x, plane * image)
             add_tap_products(products, line, places, g, plane * all_places + first, taps, count)
-        _finish(ggrid, n * all_places + first, products, places, weights, pixels, of_axis, slopes, count, shape)
+        target = pointer_to(ggrid, (n * all_places + first) * sizes[DIMS])
+        _finish(target, products, places, weights, pixels, of_axis, slopes, count, sizes)
 
 
 @kernel("T[::1], const T[::1], const T[::1], const T[::1], const int64[::1]", T=FLOATS)
 def _lines_places_back(begin: int, end: int, ggrid: Array, g: Array, x: Array, grid: Array, shape: Array) -> None:
     """One unit is a chunk of the places of an image."""
-    most, all_places, channels = _taps(shape), shape[PLACES], shape[CHANNELS]
-    image = shape[LENGTHS] * shape[LENGTHS + 1] * shape[LENGTHS + 2] * channels
+    sizes = pointer_to(shape, 0)
+    most, all_places, channels = _taps(sizes), sizes[PLACES], sizes[CHANNELS]
+    image = sizes[LENGTHS] * sizes[LENGTHS + 1] * sizes[LENGTHS + 2] * channels
     pixels, places = np.empty(3 * MOST * CHUNK, np.int32), np.empty(most * CHUNK, np.int32)
     of_axis, slopes = np.empty(3 * MOST * CHUNK, x.dtype), np.empty(3 * MOST * CHUNK, x.dtype)
     weights, chunks = np.empty(most * CHUNK, x.dtype), (all_places + CHUNK - 1) // CHUNK
     products, room, zero = np.empty(most * CHUNK, x.dtype), np.empty(CHUNK, x.dtype), x.dtype.type(0)
     is_few = channels < lanes(x)
+    _begin(pixels, of_axis)
     for unit in range(begin, end):
         n, first = unit // chunks, unit % chunks * CHUNK
         count, at = min(CHUNK, all_places - first), (n * all_places + first) * channels
-        _look_up_all(pixels, of_axis, slopes, grid, n * all_places + first, count, shape)
-        taps = join(places, weights, pixels, of_axis, slopes, count, -1, channels if is_few else 1, shape)
+        source = pointer_to(grid, (n * all_places + first) * sizes[DIMS])
+        _look_up_all(pixels, of_axis, slopes, source, count, sizes, True)
+        taps = join(places, weights, pixels, of_axis, slopes, count, -1, channels if is_few else 1, sizes)
         if is_few:
             products[: taps * count] = 0
             for c in range(channels):
@@ -290,4 +319,5 @@ def _lines_places_back(begin: int, end: int, ggrid: Array, g: Array, x: Array, g
                         there = n * image + place * channels
                         both = row_product(g, at + i * channels, zero, x, there, zero, channels)
                     products[t * count + i] = both
-        _finish(ggrid, n * all_places + first, products, places, weights, pixels, of_axis, slopes, count, shape)
+        target = pointer_to(ggrid, (n * all_places + first) * sizes[DIMS])
+        _finish(target, products, places, weights, pixels, of_axis, slopes, count, sizes)

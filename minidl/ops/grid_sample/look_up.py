@@ -3,7 +3,8 @@
 A chunk of places is looked up at once, in vectors: along each dimension one neighbour of a place (nearest), two
 (linear) or four (cubic), and from these the taps, one for each combination. An image is a volume of depth 1. A table
 lies tap by tap, `count` numbers each, in the first cache, and serves all channels. A pixel outside of the image has
-number -1.
+number -1. What all threads read comes as a pointer: arrays that a function is given are counted as used at each call,
+by all threads in turns.
 """
 
 from __future__ import annotations
@@ -72,43 +73,49 @@ def _pixel_of(p: Any, length: int) -> Any:
 
 @separate
 def look_up(
-    pixels: Array, weights: Array, slopes: Array, grid: Array, at: int, count: int, d: int, shape: Array
+    pixels: Array, weights: Array, slopes: Array, grid: Any, count: int, d: int, shape: Any, needs_slopes: bool
 ) -> None:
-    """Dimension d of places `at` to `at + count`: (neighbours, count) pixels, weights and slopes."""
-    zero, one, half = grid.dtype.type(0), grid.dtype.type(1), grid.dtype.type(0.5)
+    """Dimension d of `count` places from the pointer `grid` on: (neighbours, count) pixels, weights and slopes."""
+    number = weights.dtype.type
+    zero, one, half = number(0), number(1), number(0.5)
     dims, neighbours, padding, aligned = shape[DIMS], shape[NEIGHBOURS], shape[PADDING], shape[ALIGNED] != 0
     length = shape[LENGTHS + d]
-    n = grid.dtype.type(length)
-    last, far = n - one, grid.dtype.type(FAR)
+    n = number(length)
+    last, far = n - one, number(FAR)
     start, span = (zero, last) if aligned else (-half, n)
     speed = (last if aligned else n) * half
-    source, first = pointer_to(grid, at * dims + 2 - d), d * MOST * count
+    axis, first = 2 - d, d * MOST * count
     pixel = pointer_to(pixels, first)
     # Places lie in the first row of weights, and how fast they move in that of slopes, until both are known.
     p, move = pointer_to(weights, first), pointer_to(slopes, first)
     shift = zero if aligned else half
     if dims == 2:  # apart for each, or LLVM makes no vectors of it
         for i in range(count):
-            p[i] = (source[2 * i] + one) * speed - shift
+            p[i] = (grid[2 * i + axis] + one) * speed - shift
     else:
         for i in range(count):
-            p[i] = (source[3 * i] + one) * speed - shift
-    for i in range(count):
-        move[i] = speed
+            p[i] = (grid[3 * i + axis] + one) * speed - shift
+    if needs_slopes:
+        for i in range(count):
+            move[i] = speed
     if neighbours != CUBIC and padding == REFLECTION:
+        if needs_slopes:
+            for i in range(count):
+                _, way = _reflected(p[i], start, span)
+                move[i] = way * speed if span > zero else zero
         for i in range(count):
-            p[i], way = _reflected(p[i], start, span)
-            move[i] = way * speed if span > zero else zero
+            p[i], _ = _reflected(p[i], start, span)
     if neighbours != CUBIC and padding != ZEROS:
+        if needs_slopes:
+            for i in range(count):
+                move[i] = move[i] if p[i] > zero and p[i] < last else zero
         for i in range(count):
-            q = p[i]
-            p[i] = _clipped(q, last)
-            move[i] = move[i] if q > zero and q < last else zero
+            p[i] = _clipped(p[i], last)
     if neighbours == NEAREST:
         for i in range(count):
             q = p[i]
             pixel[i] = _pixel_of(np.rint(q if q > -one - one and q < far else -one), length)
-            p[i], move[i] = one, zero
+            p[i] = one
     elif neighbours == LINEAR:
         whole = (pixel, pointer_to(pixels, first + count))
         for i in range(count):
@@ -121,13 +128,14 @@ def look_up(
             q = q if q > -one - one and q < far else -one - one
             share = q - np.floor(q)
             put(shares, i, (one - share, share))
-        rises = (move, pointer_to(slopes, first + count))
-        for i in range(count):
-            rise, _ = taken(rises, i)
-            put(rises, i, (-rise, rise))
+        if needs_slopes:
+            rises = (move, pointer_to(slopes, first + count))
+            for i in range(count):
+                rise, _ = taken(rises, i)
+                put(rises, i, (-rise, rise))
     else:
         for k in range(CUBIC):
-            pixel, shift = pointer_to(pixels, first + k * count), grid.dtype.type(k - 1)
+            pixel, shift = pointer_to(pixels, first + k * count), number(k - 1)
             for i in range(count):
                 low = np.floor(p[i])
                 tap = (low if low > -far and low < far else -far) + shift
@@ -136,11 +144,12 @@ def look_up(
                 if padding != ZEROS:
                     tap = np.rint(_clipped(tap, last))
                 pixel[i] = _pixel_of(tap, length)
-        rises = (move, pointer_to(slopes, first + count), pointer_to(slopes, first + 2 * count),
-                 pointer_to(slopes, first + 3 * count), p)  # fmt: skip
-        for i in range(count):
-            rise, _, _, _, q = taken(rises, i)
-            put(rises, i, _cubic_slopes(q - np.floor(q), rise))
+        if needs_slopes:
+            changes = (move, pointer_to(slopes, first + count), pointer_to(slopes, first + 2 * count),
+                       pointer_to(slopes, first + 3 * count), p)  # fmt: skip
+            for i in range(count):
+                rise, _, _, _, q = taken(changes, i)
+                put(changes, i, _cubic_slopes(q - np.floor(q), rise))
         shares = (p, pointer_to(weights, first + count), pointer_to(weights, first + 2 * count),
                   pointer_to(weights, first + 3 * count))  # fmt: skip
         for i in range(count):
@@ -151,7 +160,7 @@ def look_up(
 @separate
 def join(
     places: Array, weights: Array, pixels: Array, of_axis: Array, slopes: Array, count: int, along: int, step: int,
-    shape: Array,
+    shape: Any,
 ) -> int:  # fmt: skip
     """The taps of a chunk: their places in the image, or -1, and their weights; how many there are.
 
