@@ -75,7 +75,7 @@ class Median(Op):
 
 
 @inline
-def _ordered(bits: int, width: int) -> int:
+def _ordered(bits: Any, width: int) -> Any:
     """Whole numbers in the order of the floating ones with these bits; both zeros are one."""
     sign = np.uint64(1) << np.uint64(width - 1)
     number = np.uint64(bits)

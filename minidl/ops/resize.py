@@ -139,9 +139,10 @@ def interpolate(
     """
     if antialias:
         raise MinidlError("interpolate: antialias is not offered; smooth the input first, or use mode 'area'")
-    size, scale_factor = (tuple(v) if hasattr(v, "__len__") else v for v in (size, scale_factor))
-    kinds = tuple(map(type, size)) if type(size) is tuple else ()  # 2.0 is no size, but equals 2
-    axes = _axes(input.shape, input.dtype, size, scale_factor, mode, align_corners, bool(recompute_scale_factor), kinds)
+    asked: list[Any] = [size, scale_factor]
+    given = [tuple(v) if hasattr(v, "__len__") else v for v in asked]
+    kinds = tuple(map(type, given[0])) if type(given[0]) is tuple else ()  # 2.0 is no size, but equals 2
+    axes = _axes(input.shape, input.dtype, *given, mode, align_corners, bool(recompute_scale_factor), kinds)
     if mode == "area":
         wanted = tuple([new for _, new, _, _ in axes])
         return (adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d)[len(axes) - 1](input, wanted)

@@ -86,11 +86,11 @@ def taps_of(old: int, new: int, rule: str, scale: float | None) -> tuple[Array, 
     position = index * ((old - 1) / max(new - 1, 1)) if rule.endswith("corners") else (index + 0.5) * step - 0.5
     if rule.startswith("cubic"):
         low = np.floor(position)
-        offsets, weights = (-1, 0, 1, 2), cubic_weights(position - low)
+        offsets, weights = [-1, 0, 1, 2], list(cubic_weights(position - low))
     else:
         position = np.maximum(position, 0)
         low = np.minimum(np.floor(position), old - 1)
-        offsets, weights = (0, 1), (1 - (position - low), position - low)
+        offsets, weights = [0, 1], [1 - (position - low), position - low]
     return np.stack([np.clip(low + d, 0, old - 1).astype(np.int64) for d in offsets]), np.stack(weights)
 
 

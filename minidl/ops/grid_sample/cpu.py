@@ -119,7 +119,7 @@ def _look_up_all(
 
 @inline
 def _taps(shape: Any) -> int:
-    each = shape[NEIGHBOURS]
+    each: int = shape[NEIGHBOURS]
     return each * each * (each if shape[DIMS] == 3 else 1)
 
 

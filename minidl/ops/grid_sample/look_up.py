@@ -150,11 +150,11 @@ def look_up(
             for i in range(count):
                 rise, _, _, _, q = taken(changes, i)
                 put(changes, i, _cubic_slopes(q - np.floor(q), rise))
-        shares = (p, pointer_to(weights, first + count), pointer_to(weights, first + 2 * count),
-                  pointer_to(weights, first + 3 * count))  # fmt: skip
+        four = (p, pointer_to(weights, first + count), pointer_to(weights, first + 2 * count),
+                pointer_to(weights, first + 3 * count))  # fmt: skip
         for i in range(count):
-            q, _, _, _ = taken(shares, i)
-            put(shares, i, _cubic_weights(q - np.floor(q)))
+            q, _, _, _ = taken(four, i)
+            put(four, i, _cubic_weights(q - np.floor(q)))
 
 
 @separate

@@ -61,6 +61,7 @@ OF_IMAGES = {
         x, minidl.cat([NEAREST] * x.shape[0]), mode="nearest", padding_mode="border", align_corners=False),
     "grid_sample between": lambda x: minidl.grid_sample(
         x, minidl.cat([NEAREST] * x.shape[0]), padding_mode="reflection", align_corners=False),
+    "affine_grid": lambda x: minidl.affine_grid(x[:, :2, 0, :3], (x.shape[0], 1, 4, 8), align_corners=False),
     "losses": losses,
     "abs": minidl.abs, "relu": minidl.relu, "square": minidl.square, "neg": minidl.neg,
     "leaky_relu": lambda x: minidl.leaky_relu(x, 0.25),
