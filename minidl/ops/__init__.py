@@ -21,6 +21,7 @@ from minidl.ops.concat import *
 from minidl.ops.conv import *
 from minidl.ops.conv_rnn import *
 from minidl.ops.conv_transpose import *
+from minidl.ops.cosine import *
 from minidl.ops.cross_entropy import *
 from minidl.ops.ctc import *
 from minidl.ops.cumulative import *

@@ -206,6 +206,7 @@ ROUNDED = {
     "divides by 3 or 6": {"hardsigmoid", "hardsigmoid_grad", "hardswish", "hardswish_grad"},
     "takes exponentials": {"attention", "attention_grad", "linear_then_kept"},
     "multiplies by places between pixels": {"grid_sample_grad_grid"},
+    "divides by lengths": {"cosine", "cosine_grad"},
     "divides by a count, or by the root of a variance": {
         "group_moments", "group_normalize", "group_normalize_grad",
         "batch_moments", "batch_normalize", "batch_normalize_add_relu", "batch_normalize_add_relu_grad",
