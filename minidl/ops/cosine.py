@@ -101,7 +101,7 @@ def _products(x: Array, y: Array, at: int, length: int) -> tuple[float, float, f
         np.float64(row_product(y, at, zero, y, at, zero, length)),
     )
     if not (SAFE[0] < of_x < SAFE[1] and SAFE[0] < of_y < SAFE[1]):
-        both, of_x, of_y = 0.0, 0.0, 0.0
+        both, of_x, of_y = np.float64(0), np.float64(0), np.float64(0)
         for k in range(at, at + length):
             a, b = np.float64(x[k]), np.float64(y[k])
             both, of_x, of_y = both + a * b, of_x + a * a, of_y + b * b
