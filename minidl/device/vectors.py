@@ -120,6 +120,24 @@ def store_masked(builder: Any, value: Any, pointer: Any, mask: Any) -> None:
     builder.call(function, [value, place, ir.Constant(ir.IntType(32), _alignment(value.type)), mask])
 
 
+def load_gathered(builder: Any, vector: Any, pointer: Any, places: Any, mask: Any) -> Any:
+    """The numbers at these places behind `pointer`, zero in lanes outside `mask`."""
+    from llvmlite import ir
+    from numba.core import cgutils
+
+    numbers = ir.VectorType(ir.IntType(64), vector.count)  # llvmlite's `gep` knows no vectors
+    size = ir.Constant(numbers, [_alignment(vector)] * vector.count)
+    begin = splat(builder, numbers, builder.ptrtoint(pointer, numbers.element))
+    addresses = builder.inttoptr(
+        builder.add(begin, builder.mul(builder.sext(places, numbers), size)),
+        ir.VectorType(pointer.type, vector.count),
+    )
+    kind = ir.FunctionType(vector, [addresses.type, ir.IntType(32), mask.type, vector])
+    name = f"llvm.masked.gather.{_suffix(vector)}.v{vector.count}p0"
+    function = cgutils.get_or_insert_function(builder.module, kind, name)
+    return builder.call(function, [addresses, ir.Constant(ir.IntType(32), _alignment(vector)), mask, zeros(vector)])
+
+
 def fetch(builder: Any, pointer: Any) -> None:
     """Ask for the cache line at `pointer`, which need not exist, before it is needed."""
     from llvmlite import ir

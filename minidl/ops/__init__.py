@@ -21,6 +21,7 @@ from minidl.ops.concat import *
 from minidl.ops.conv import *
 from minidl.ops.conv_rnn import *
 from minidl.ops.conv_transpose import *
+from minidl.ops.cosine import *
 from minidl.ops.cross_entropy import *
 from minidl.ops.ctc import *
 from minidl.ops.cumulative import *
@@ -29,6 +30,7 @@ from minidl.ops.diagonals import *
 from minidl.ops.dropout import *
 from minidl.ops.element_losses import *
 from minidl.ops.embedding import *
+from minidl.ops.embedding_bag import *
 from minidl.ops.exponents import *
 from minidl.ops.fold import *
 from minidl.ops.fusion import *
@@ -41,6 +43,8 @@ from minidl.ops.margin_losses import *
 from minidl.ops.matmul import *
 from minidl.ops.matrix_functions import *
 from minidl.ops.max_pool import *
+from minidl.ops.max_unpool import *
+from minidl.ops.median import *
 from minidl.ops.norm_family import *
 from minidl.ops.normalize import *
 from minidl.ops.norms import *
@@ -55,7 +59,6 @@ from minidl.ops.products import *
 from minidl.ops.rearrange import *
 from minidl.ops.reduce import *
 from minidl.ops.resize import *
-from minidl.ops.resize_cubic import *
 from minidl.ops.rnn import *
 from minidl.ops.rounding import *
 from minidl.ops.scatter_reduce import *
@@ -67,6 +70,7 @@ from minidl.ops.statistics import *
 from minidl.ops.step import *
 from minidl.ops.steps import *
 from minidl.ops.synonyms import *
+from minidl.ops.triangles import *
 from minidl.ops.trigonometry import *
 from minidl.ops.unary import *
 from minidl.ops.views import *

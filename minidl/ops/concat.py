@@ -10,7 +10,7 @@ from minidl.device.dtypes import promote
 from minidl.errors import DTypeError, ShapeError
 from minidl.ops.each import SMALL
 from minidl.ops.line_loops import copy_runs
-from minidl.ops.views import expand, reshape, unsqueeze
+from minidl.ops.views import expand, reshape, select
 
 __all__ = ["cat", "repeat", "stack"]
 
@@ -62,6 +62,37 @@ class Concat(Op):
             Part.apply(g, dim=dim, start=start, length=spec.shape[dim]) if needed else None
             for start, spec, needed in zip(starts, node.specs, node.needs, strict=False)
         )
+
+
+class Stack(Op):
+    """Tensors of one shape side by side along a new dimension."""
+
+    name = "stack"
+    strided = moves = True
+
+    @staticmethod
+    def infer(*xs: Spec, dim: int) -> Spec:
+        shape = xs[0].shape
+        return Spec((*shape[:dim], len(xs), *shape[dim:]), promote(*[x.dtype for x in xs]))
+
+    @staticmethod
+    def reference(xp: Any, out: Array, *xs: Array, dim: int) -> None:
+        for i, x in enumerate(xs):
+            out[(slice(None),) * dim + (i,)] = x
+
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        return Concat.cpu_takes(arrays, params)
+
+    @staticmethod
+    def cpu(out: Array, *xs: Array, dim: int) -> None:
+        for i, x in enumerate(xs):
+            copy_runs(out, i, x[(slice(None),) * dim + (None,)], 0, dim, 1)
+
+    @staticmethod
+    def vjp(node: Node, g: Tensor) -> Grads:
+        dim = node.params["dim"]
+        return tuple([select(g, dim, i) if needed else None for i, needed in enumerate(node.needs)])
 
 
 class Part(Op):
@@ -129,7 +160,8 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
         raise ShapeError("stack: tensors must hold at least one tensor, got none")
     if any(t.shape != tensors[0].shape for t in tensors):
         raise ShapeError(f"stack: shapes must be equal, got {sorted({t.shape for t in tensors})}")
-    return cat([unsqueeze(t, dim) for t in tensors], dim_index("stack", dim, tensors[0].ndim + 1))
+    result: Tensor = Stack.apply(*tensors, dim=dim_index("stack", dim, tensors[0].ndim + 1))
+    return result
 
 
 def repeat(input: Tensor, *sizes: Any) -> Tensor:

@@ -13,7 +13,7 @@ from minidl.core import Tensor, as_tensor
 from minidl.device.dtypes import finfo
 from minidl.errors import ArgumentError, ShapeError
 from minidl.ops.concat import cat
-from minidl.ops.diagonals import diag_embed, diagonal, tril, triu
+from minidl.ops.diagonals import diag_embed, diagonal
 from minidl.ops.lapack import (
     QR,
     SVD,
@@ -34,6 +34,7 @@ from minidl.ops.lapack import (
 )
 from minidl.ops.reduce import amax
 from minidl.ops.reduce import sum as sum_
+from minidl.ops.triangles import tril, triu
 from minidl.ops.unary import log
 from minidl.ops.views import expand, unsqueeze
 from minidl.ops.where import where

@@ -1,4 +1,4 @@
-"""Diagonals and triangles of matrices: taken out, put in, kept."""
+"""Diagonals of matrices: taken out, and put in."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor, ViewOp, dim_index
 from minidl.device import device_of
 from minidl.errors import ShapeError
-from minidl.ops.views import flatten, unsqueeze
+from minidl.ops.views import flatten
 from minidl.ops.where import where
 
-__all__ = ["diag", "diag_embed", "diagflat", "diagonal", "diagonal_scatter", "trace", "tril", "triu"]
+__all__ = ["diag", "diag_embed", "diagflat", "diagonal", "diagonal_scatter", "trace"]
 
 
 def _length(rows: int, columns: int, offset: int) -> int:
@@ -152,28 +152,3 @@ def trace(input: Tensor) -> Tensor:
     if input.ndim != 2:
         raise ShapeError(f"trace: input must be a matrix, got {input.shape}")
     return diagonal(input).sum()
-
-
-def tril(input: Tensor, diagonal: int = 0) -> Tensor:
-    """The elements on and below a diagonal of each matrix; zeros above.
-
-    >>> tril(Tensor([[1.0, 2.0], [3.0, 4.0]]))
-    tensor([[1., 0.],
-            [3., 4.]])
-    """
-    return _triangle("tril", input, diagonal)
-
-
-def triu(input: Tensor, diagonal: int = 0) -> Tensor:
-    """The elements on and above a diagonal of each matrix; zeros below."""
-    return _triangle("triu", input, diagonal)
-
-
-def _triangle(name: str, input: Tensor, diagonal: int) -> Tensor:
-    if input.ndim < 2:
-        raise ShapeError(f"{name}: input must have two dimensions or more, got {input.shape}")
-    xp = input.device.xp
-    below = Tensor.of(xp.arange(input.shape[-1]))
-    rows = unsqueeze(Tensor.of(xp.arange(input.shape[-2])), 1)
-    kept = below - rows <= diagonal if name == "tril" else below - rows >= diagonal
-    return where(kept, input, Tensor.of(xp.zeros((), input.dtype)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
@@ -127,11 +128,11 @@ class Binary(Op):
     @classmethod
     def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
         x, y = arrays
-        if (x.size < cls.least and y.size < cls.least) or x.dtype != y.dtype or not super().cpu_takes(arrays, params):
+        if x.dtype != y.dtype or not super().cpu_takes(arrays, params):
             return False
-        if x.shape == y.shape:
-            return True
-        return bool(x.size and y.size)
+        if x.shape != y.shape and not (x.size and y.size):
+            return False
+        return math.prod(np.broadcast_shapes(x.shape, y.shape)) >= cls.least
 
     @classmethod
     def computes_in(cls, *specs: Spec) -> tuple[DType, ...]:

@@ -1,4 +1,4 @@
-"""embedding and embedding_bag: rows of a table picked by whole numbers, alone or summed in bags.
+"""embedding: rows of a table picked by whole numbers.
 
 Forward copies the rows that are picked. Backward clears the gradient of the table and adds rows to it, in the order in
 which they were picked; threads share out the rows of the table, so nobody meets anybody and the bits are the same.
@@ -6,7 +6,6 @@ which they were picked; threads share out the rows of the table, so nobody meets
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,14 +13,13 @@ import numpy as np
 
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor, recording
 from minidl.errors import ArgumentError, DTypeError, ShapeError
-from minidl.ops.indexing import GatherAdjoint
+from minidl.ops.indexing import has_only
 from minidl.ops.norms import vector_norm
-from minidl.ops.reduce import amax
 from minidl.ops.row_loops import add_rows, pick_rows
-from minidl.ops.views import expand, reshape, unsqueeze
+from minidl.ops.views import unsqueeze
 from minidl.ops.where import where
 
-__all__ = ["embedding", "embedding_bag"]
+__all__ = ["embedding"]
 
 
 class Embedding(Op):
@@ -117,25 +115,34 @@ def embedding(
         if not -rows <= padding_idx < rows:
             raise ArgumentError(f"embedding: padding_idx must lie from {-rows} to {rows - 1}, got {padding_idx}")
         padding_idx %= rows
-    _check_rows("embedding", input, rows)
-    if max_norm is not None:
-        shorten_rows(weight, input, max_norm, norm_type)
-    table = weight
-    if scale_grad_by_freq and input.numel():
-        xp = input.device.xp
-        often = xp.maximum(xp.bincount(input.array.reshape(-1), minlength=rows), 1).reshape(-1, 1)
-        share = Tensor.of((1 / often).astype(weight.dtype))
-        table = table * share + (table * (1 - share)).detach()
+    check_rows("embedding", input, rows)
+    table = prepared(weight, input, max_norm, norm_type, scale_grad_by_freq)
     result: Tensor = Embedding.apply(table, input, padding=padding_idx)
     return result
 
 
-def _check_rows(name: str, input: Tensor, rows: int) -> None:
-    if not input.numel():
+def check_rows(name: str, input: Tensor, rows: int) -> None:
+    """Raise ShapeError if a number is no row of a table."""
+    array = input.array
+    if has_only(array, rows):
         return
-    low, high = int(input.array.min()), int(input.array.max())
-    if not 0 <= low <= high < rows:
-        raise ShapeError(f"{name}: input goes from {low} to {high}, but weight has rows 0 to {rows - 1}")
+    raise ShapeError(
+        f"{name}: input goes from {int(array.min())} to {int(array.max())}, but weight has rows 0 to {rows - 1}"
+    )
+
+
+def prepared(
+    weight: Tensor, picked: Tensor, max_norm: float | None, norm_type: float, scale_grad_by_freq: bool
+) -> Tensor:
+    """The table, with its rows shortened and their gradients scaled as the arguments of `embedding` say."""
+    if max_norm is not None:
+        shorten_rows(weight, picked, max_norm, norm_type)
+    if not scale_grad_by_freq or not picked.numel():
+        return weight
+    xp = picked.device.xp
+    often = xp.maximum(xp.bincount(picked.array.reshape(-1), minlength=weight.shape[0]), 1).reshape(-1, 1)
+    share = Tensor.of((1 / often).astype(weight.dtype))
+    return weight * share + (weight * (1 - share)).detach()
 
 
 def shorten_rows(weight: Tensor, picked: Tensor, max_norm: float, norm_type: float) -> None:
@@ -146,67 +153,3 @@ def shorten_rows(weight: Tensor, picked: Tensor, max_norm: float, norm_type: flo
         part = Tensor.of(weight.array[rows])
         length = vector_norm(part, norm_type, -1, True)
         weight.array[rows] = (part * where(length > max_norm, max_norm / (length + 1e-7), 1.0)).array
-
-
-def embedding_bag(
-    input: Tensor, weight: Tensor, offsets: Tensor | None = None, max_norm: float | None = None,
-    norm_type: float = 2.0, scale_grad_by_freq: bool = False, mode: str = "mean", sparse: bool = False,
-    per_sample_weights: Tensor | None = None, include_last_offset: bool = False, padding_idx: int | None = None,
-) -> Tensor:  # fmt: skip
-    """Rows of `weight` picked by `input` and summed, averaged or maximised in bags.
-
-    Args:
-        input: (B, n) for B bags of n, or (n,) with `offsets`, where each bag begins.
-        weight: (rows, D).
-        mode: "sum", "mean" or "max"; a bag without rows gives zeros.
-        per_sample_weights: in the shape of `input`, a factor for each row; with "sum" only.
-        include_last_offset: `offsets` names the end of the last bag too.
-        padding_idx: a row that counts for nothing.
-        max_norm, norm_type, scale_grad_by_freq, sparse: as for `embedding`.
-
-    Returns:
-        (B, D).
-    """
-    if mode not in ("sum", "mean", "max"):
-        raise ArgumentError(f"embedding_bag: mode must be 'sum', 'mean' or 'max', got {mode!r}")
-    if per_sample_weights is not None and (mode != "sum" or per_sample_weights.shape != input.shape):
-        raise ArgumentError("embedding_bag: per_sample_weights needs mode 'sum' and the shape of input")
-    if (input.ndim == 2) == (offsets is not None) or input.ndim not in (1, 2):
-        raise ShapeError(f"embedding_bag: input must be (B, n), or (n,) with offsets; got {input.shape}")
-    xp = input.device.xp
-    flat = reshape(input, input.numel())
-    if offsets is None:
-        bags, of_bag = input.shape[0], xp.repeat(xp.arange(input.shape[0]), input.shape[1])
-    else:
-        starts = offsets.array[:-1] if include_last_offset else offsets.array
-        bags = len(starts)
-        of_bag = xp.searchsorted(starts, xp.arange(flat.numel()), side="right") - 1
-    if padding_idx is not None:
-        padding_idx %= weight.shape[0]
-    rows = embedding(flat, weight, padding_idx, max_norm, norm_type, scale_grad_by_freq)
-    counted = xp.ones(flat.shape, bool) if padding_idx is None else flat.array != padding_idx
-    if mode == "max":
-        return _largest_of_bags(rows, of_bag, counted, bags)
-    factor = Tensor.of(counted.astype(rows.dtype))
-    if per_sample_weights is not None:
-        factor = factor * reshape(per_sample_weights, per_sample_weights.numel())
-    sums = _sum_of_bags(rows * unsqueeze(factor, 1), of_bag, bags)
-    if mode == "sum":
-        return sums
-    counts = xp.bincount(of_bag[counted], minlength=bags).astype(rows.dtype)
-    return sums / Tensor.of(xp.maximum(counts, 1).reshape(-1, 1))
-
-
-def _sum_of_bags(rows: Tensor, of_bag: object, bags: int) -> Tensor:
-    places = expand(unsqueeze(Tensor.of(of_bag), 1), rows.shape)
-    result: Tensor = GatherAdjoint.apply(rows, places, shape=(bags, rows.shape[1]), dim=0)
-    return result
-
-
-def _largest_of_bags(rows: Tensor, of_bag: object, counted: object, bags: int) -> Tensor:
-    xp = rows.device.xp
-    mine = Tensor.of((xp.arange(bags).reshape(-1, 1) == of_bag) & counted)
-    if not rows.shape[0]:
-        return Tensor.of(xp.zeros((bags, rows.shape[1]), rows.dtype))
-    best = amax(where(unsqueeze(mine, 2), unsqueeze(rows, 0), -math.inf), 1)
-    return where(best == -math.inf, 0.0, best)

@@ -233,6 +233,14 @@ def _check_along(op: str, argument: str, x: Spec, index: Spec, dim: int) -> None
         raise ShapeError(f"{op}: index {index.shape} must fit into {argument} {x.shape} in every dimension but {dim}")
 
 
+def has_only(index: Array, length: int) -> bool:
+    """Whether whole numbers lie from 0 up to, not including, `length`."""
+    if index.dtype == np.int64:  # those below zero are large without a sign: one pass instead of two
+        index = index.view(np.uint64)
+        return not index.size or int(index.max()) < length
+    return not index.size or 0 <= int(index.min()) <= int(index.max()) < length
+
+
 def check_bounds(op: str, index: Tensor, length: int) -> None:
     """Raise a ShapeError unless every index is from 0 up to, not including, `length`."""
     values = index.array

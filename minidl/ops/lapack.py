@@ -16,8 +16,9 @@ from minidl.core import Array, Grads, Node, Op, Spec, Tensor
 from minidl.device.dtypes import is_floating
 from minidl.errors import ArgumentError, DTypeError, ShapeError
 from minidl.ops.concat import cat
-from minidl.ops.diagonals import diag_embed, diagonal, tril
+from minidl.ops.diagonals import diag_embed, diagonal
 from minidl.ops.reduce import prod
+from minidl.ops.triangles import tril
 from minidl.ops.views import expand, narrow, unsqueeze
 from minidl.ops.where import where
 

@@ -13,18 +13,16 @@ from minidl.core import Array, Grads, Node, Op, Spec, Tensor, dim_index, registr
 from minidl.device.dtypes import DType, accumulator, is_floating
 from minidl.device.layout import dense_order
 from minidl.errors import ArgumentError, DTypeError, ShapeError
-from minidl.ops.binary import maximum
 from minidl.ops.compare import eq, ne
-from minidl.ops.elementwise import broadcast
 from minidl.ops.mul_sum import column_products, row_products
 from minidl.ops.reduce import SMALL, amax, amin, reduced_dims, reduced_shape
 from minidl.ops.reduce import sum as sum_
 from minidl.ops.reduce_loops import Loops, can_reduce, reduced
 from minidl.ops.unary import abs as abs_
-from minidl.ops.views import expand, reshape, unsqueeze
+from minidl.ops.views import reshape, unsqueeze
 from minidl.ops.where import where
 
-__all__ = ["cdist", "cosine_similarity", "dist", "norm", "normalize", "pairwise_distance", "pdist", "renorm"]
+__all__ = ["cdist", "dist", "norm", "normalize", "pairwise_distance", "pdist", "renorm"]
 
 Dims = int | Sequence[int] | None
 
@@ -133,18 +131,6 @@ def pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6,
         eps: added to each difference, against a division by zero in the gradient.
     """
     return vector_norm(x1 - x2 + eps, p, -1, keepdim)
-
-
-def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
-    """The cosine of the angle between x1 and x2 along `dim`; norms are held above `eps`.
-
-    >>> cosine_similarity(Tensor([1.0, 0.0]), Tensor([1.0, 1.0]), 0)
-    tensor(0.70710677)
-    """
-    shape = broadcast("cosine_similarity", x1.spec, x2.spec)
-    x1, x2 = expand(x1, shape), expand(x2, shape)
-    lengths = [maximum(vector_norm(x, 2, dim, True), x.device.xp.asarray(eps, x.dtype)) for x in (x1, x2)]
-    return sum_((x1 / lengths[0]) * (x2 / lengths[1]), dim)
 
 
 def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:

@@ -22,42 +22,13 @@ from minidl.device.layout import dense_order
 from minidl.device.lines import add_line, move_line
 from minidl.device.turn import contiguous
 from minidl.errors import MinidlError, ShapeError
-from minidl.ops.views import basic_slice, narrow
+from minidl.ops.pad_constant import Pad, Widths
+from minidl.ops.views import narrow
 
 __all__ = ["pad"]
 
 MODES = ("constant", "reflect", "replicate", "circular")
 FLOATS = ("float32", "float64")
-Widths = tuple[int, ...]
-
-
-class Pad(Op):
-    """A border of one value."""
-
-    name = "pad"
-    strided = True
-
-    @staticmethod
-    def infer(x: Spec, *, before: Widths, after: Widths, value: float) -> Spec:
-        return x.with_shape(*[b + n + a for b, n, a in zip(before, x.shape, after, strict=True)])
-
-    @staticmethod
-    def reference(xp: Any, out: Array, x: Array, *, before: Widths, after: Widths, value: float) -> None:
-        out[...] = value
-        out[tuple(slice(b, b + n) for b, n in zip(before, x.shape, strict=True))] = x
-
-    @classmethod
-    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
-        return arrays[0].size > 0 and super().cpu_takes(arrays, params)
-
-    @staticmethod
-    def cpu(out: Array, x: Array, *, before: Widths, after: Widths, value: float) -> None:
-        _copy(out, x, before, after, "constant", value)
-
-    @staticmethod
-    def vjp(node: Node, g: Tensor) -> Grads:
-        starts, shape = node.params["before"], node.specs[0].shape
-        return (basic_slice(g, tuple(slice(b, b + n) for b, n in zip(starts, shape, strict=True))),)
 
 
 class PadWithItself(Op):
@@ -82,7 +53,10 @@ class PadWithItself(Op):
 
     @staticmethod
     def cpu(out: Array, x: Array, *, before: Widths, after: Widths, mode: str) -> None:
-        _copy(out, x, before, after, mode, 0.0)
+        order, table = _table(out, x.shape, before, after, mode)
+        flat = out.transpose(order).reshape(-1), contiguous(x.transpose(order)).reshape(-1)
+        rows = out.size // (int(table.dims[-1, 0]) * table.inner)
+        parallel(_copy_rows, rows, *flat, table.dims, table.repeated, table.inner)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
@@ -126,20 +100,13 @@ class PadAdjoint(Op):
         return (PadWithItself.apply(g, **node.params),)
 
 
-def _copy(out: Array, x: Array, before: Widths, after: Widths, mode: str, value: float) -> None:
-    order, table = _table(out, x.shape, before, after, mode)
-    flat = out.transpose(order).reshape(-1), contiguous(x.transpose(order)).reshape(-1)
-    rows = out.size // (int(table.dims[-1, 0]) * table.inner)
-    parallel(_copy_rows, rows, *flat, table.dims, table.repeated, table.inner, value)
-
-
 class _Table(NamedTuple):
     """How rows are copied; a row runs along the last dimension that has a border, in memory.
 
     Attributes:
         dims: a line for each dimension, those without a border merged: lengths with and without the border, where its
             part of `repeated` and that of `starts` begin, and the width before.
-        repeated: for each number of the result along a dimension the one that it repeats, or -1.
+        repeated: for each number of the result along a dimension the one that it repeats.
         starts, repeats: repeats[starts[j] : starts[j + 1]] are those of the result that repeat number j.
         inner: numbers behind one index of the last dimension.
     """
@@ -176,65 +143,52 @@ def _table_of(lengths: tuple[tuple[int, int, int], ...], mode: str) -> _Table:
     dims: list[tuple[int, ...]] = []
     starts: list[Array] = []
     repeats: list[Array] = []
-    length = filled = bounds = 0
+    length = bounds = 0
     for (b, n, _), line in zip(around, lines, strict=True):
-        kept = np.flatnonzero(line >= 0)
         dims.append((len(line), n, length, bounds, b))
-        starts.append(filled + np.concatenate([[0], np.cumsum(np.bincount(line[kept], minlength=n))]))
-        repeats.append(kept[np.argsort(line[kept], kind="stable")])
-        length, filled, bounds = length + len(line), filled + len(kept), bounds + n + 1
+        starts.append(length + np.concatenate([[0], np.cumsum(np.bincount(line, minlength=n))]))
+        repeats.append(np.argsort(line, kind="stable"))
+        length, bounds = length + len(line), bounds + n + 1
     return _Table(np.array(dims), np.concatenate(lines), np.concatenate(starts), np.concatenate(repeats), inner)
 
 
 def _repeated(before: int, length: int, after: int, mode: str) -> Array:
-    """Which number of a line each number of the bordered line repeats; -1 for none."""
+    """Which number of a line each number of the bordered line repeats."""
     i = np.arange(-before, length + after)
     if mode == "reflect":
         i = np.abs(i)
         return np.where(i < length, i, 2 * (length - 1) - i)
     if mode == "replicate":
         return np.clip(i, 0, length - 1) if length else i
-    if mode == "circular":
-        return i % length if length else i
-    return np.where((i >= 0) & (i < length), i, -1)
+    return i % length if length else i
 
 
 # A unit is a row; where it begins is found by divisions only when the dimension around it begins anew. What a function
 # is given is counted as used at each call, by both threads in turns, so ends are copied here and not in one.
-@kernel("T[::1], const T[::1], const int64[:, ::1], const int64[::1], intp, T", T=FLOATS)
-def _copy_rows(
-    begin: int, end: int, out: Array, x: Array, dims: Array, repeated: Array, inner: int, value: float
-) -> None:
+@kernel("T[::1], const T[::1], const int64[:, ::1], const int64[::1], intp", T=FLOATS)
+def _copy_rows(begin: int, end: int, out: Array, x: Array, dims: Array, repeated: Array, inner: int) -> None:
     row = len(dims) - 1
     new, old, first, before = dims[row, 0], dims[row, 1], dims[row, 2], dims[row, 4]
-    length, around, is_inside = dims[row - 1, 0], 0, True
+    length, around = dims[row - 1, 0], 0
     i = begin % length - 1
     for unit in range(begin, end):
         i += 1
         if unit == begin or i == length:
             i = unit % length
-            rest, around, step, is_inside = unit // length, 0, dims[row - 1, 1] * old * inner, True
+            rest, around, step = unit // length, 0, dims[row - 1, 1] * old * inner
             for d in range(row - 2, -1, -1):
                 number = repeated[dims[d, 2] + rest % dims[d, 0]]
                 rest //= dims[d, 0]
-                is_inside = is_inside and number >= 0
                 around += number * step
                 step *= dims[d, 1]
         line, to = repeated[dims[row - 1, 2] + i], unit * new * inner
-        if line < 0 or not is_inside:
-            for k in range(to, to + new * inner):
-                out[k] = value
-            continue
         at = around + line * old * inner
         move_line(out, to + before * inner, x, at, old * inner)
         for e in range(new - old):
             place = e if e < before else e + old
             number = repeated[first + place]
             if inner == 1:
-                out[to + place] = value if number < 0 else x[at + number]
-            elif number < 0:
-                for k in range(to + place * inner, to + place * inner + inner):
-                    out[k] = value
+                out[to + place] = x[at + number]
             else:
                 move_line(out, to + place * inner, x, at + number * inner, inner)
 
@@ -301,34 +255,36 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
     if mode not in MODES:
         raise MinidlError(f"pad: mode must be 'constant', 'reflect', 'replicate' or 'circular', got {mode!r}")
     try:
-        widths = [operator.index(p) for p in pad]
+        widths = tuple(map(operator.index, pad))
     except TypeError:
-        widths = [0]  # as wrong as any odd number of them
+        widths = (0,)  # as wrong as any odd number of them
     if len(widths) % 2 or len(widths) > 2 * input.ndim:
         raise ShapeError(
             f"pad: needs whole numbers (before, after) for up to {input.ndim} dimensions, last one first, got {pad!r}"
         )
+    if mode == "constant":
+        front, back = _borders(input.shape, widths)
+        result: Tensor = Pad.apply(input, before=front, after=back, value=float(value))
+        return result
     borders = {input.ndim - 1 - i: (widths[2 * i], widths[2 * i + 1]) for i in range(len(widths) // 2)}
-    if mode != "constant":
-        if min(widths, default=0) >= 0:
-            return _continued(input, borders, mode)
-        for dim, (before, after) in borders.items():
-            if mode == "circular":  # a circle closes over what is left
-                input = _cut(input, dim, max(-before, 0), max(-after, 0))
-            input = _continued(input, {dim: (max(before, 0), max(after, 0))}, mode)
-            if mode != "circular":
-                input = _cut(input, dim, max(-before, 0), max(-after, 0))
-        return input
-    cut = {d: (max(-b, 0), max(-a, 0)) for d, (b, a) in borders.items()}
-    if any(sum(cut[d]) > input.shape[d] for d in cut):
-        raise ShapeError(f"pad: {tuple(pad)} cuts off more than there is of shape {input.shape}")
-    if any(any(c) for c in cut.values()):
-        input = basic_slice(
-            input, tuple(slice(cut.get(d, (0, 0))[0], n - cut.get(d, (0, 0))[1]) for d, n in enumerate(input.shape))
-        )
-    front, back = (tuple(max(borders.get(d, (0, 0))[side], 0) for d in range(input.ndim)) for side in (0, 1))
-    result: Tensor = Pad.apply(input, before=front, after=back, value=float(value))
-    return result
+    if min(widths, default=0) >= 0:
+        return _continued(input, borders, mode)
+    for dim, (before, after) in borders.items():
+        if mode == "circular":  # a circle closes over what is left
+            input = _cut(input, dim, max(-before, 0), max(-after, 0))
+        input = _continued(input, {dim: (max(before, 0), max(after, 0))}, mode)
+        if mode != "circular":
+            input = _cut(input, dim, max(-before, 0), max(-after, 0))
+    return input
+
+
+@functools.lru_cache(maxsize=1024)
+def _borders(shape: tuple[int, ...], widths: Widths) -> tuple[Widths, Widths]:
+    """The widths before and after each dimension, from PyTorch's list."""
+    pairs = [*zip(widths[::2], widths[1::2], strict=True)] + [(0, 0)] * (len(shape) - len(widths) // 2)
+    if any(max(-b, 0) + max(-a, 0) > n for (b, a), n in zip(pairs, reversed(shape), strict=True)):
+        raise ShapeError(f"pad: {widths} cuts off more than there is of shape {shape}")
+    return tuple([b for b, _ in reversed(pairs)]), tuple([a for _, a in reversed(pairs)])
 
 
 def _cut(x: Tensor, dim: int, before: int, after: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""More pooling: the largest of windows of other kinds, p-norms of windows, and the way back from max pooling."""
+"""More pooling: the largest of windows of other kinds, and p-norms of windows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from minidl.ops.activation import relu
 from minidl.ops.avg_pool import avg_pool1d, avg_pool2d, avg_pool3d
 from minidl.ops.indexing import gather
 from minidl.ops.max_pool import AdaptiveMaxPool
-from minidl.ops.picking import ScatterWrite
 from minidl.ops.reduce import argmax
 from minidl.ops.unary import abs as abs_
 from minidl.ops.unary import sign
@@ -23,7 +22,7 @@ from minidl.ops.windows import Sizes, sizes
 
 __all__ = [
     "adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d", "lp_pool1d", "lp_pool2d", "lp_pool3d",
-    "max_pool_at", "max_unpool1d", "max_unpool2d", "max_unpool3d",
+    "max_pool_at",
 ]  # fmt: skip
 
 
@@ -149,60 +148,3 @@ def _lp_pool(pool: Any, dims: int, input: Tensor, p: float, kernel: Any, stride:
     count = math.prod(sizes("lp_pool", "kernel_size", kernel, dims, least=1))
     means = pool(input**p, kernel, stride, 0, ceil_mode)
     return (sign(means) * relu(abs_(means)) * count) ** (1 / p)
-
-
-def max_unpool1d(
-    input: Tensor, indices: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None
-) -> Tensor:
-    """`max_unpool2d` along one dimension."""
-    return _unpool(1, input, indices, kernel_size, stride, padding, output_size)
-
-
-def max_unpool2d(
-    input: Tensor, indices: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None
-) -> Tensor:
-    """Zeros, with each value of `input` at the pixel that `indices` names: undoes max pooling but for what lost.
-
-    Args:
-        input: (N, C, H, W) or (C, H, W).
-        indices: as `max_pool2d` gives them with return_indices, of the shape of `input`.
-        kernel_size, stride, padding: those of the pooling; the image is (H - 1) stride - 2 padding + kernel_size.
-        output_size: the spatial lengths, where several lead to the same pooled size.
-
-    Raises:
-        ShapeError: if shapes do not fit, or an index lies outside of the image.
-    """
-    return _unpool(2, input, indices, kernel_size, stride, padding, output_size)
-
-
-def max_unpool3d(
-    input: Tensor, indices: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None
-) -> Tensor:
-    """`max_unpool2d` over volumes."""
-    return _unpool(3, input, indices, kernel_size, stride, padding, output_size)
-
-
-def _unpool(
-    dims: int, input: Tensor, indices: Tensor, kernel_size: Any, stride: Any, padding: Any, output_size: Any
-) -> Tensor:
-    name = f"max_unpool{dims}d"
-    if input.ndim not in (dims + 1, dims + 2) or input.shape != indices.shape or indices.dtype.kind not in "iu":
-        raise ShapeError(f"{name}: input must have {dims + 1} or {dims + 2} dimensions and indices (int64) its shape, "
-                         f"got {input.shape} and {indices.dtype} {indices.shape}")  # fmt: skip
-    kernel = sizes(name, "kernel_size", kernel_size, dims, least=1)
-    steps = kernel if stride is None or stride in ([], ()) else sizes(name, "stride", stride, dims, least=1)
-    border = sizes(name, "padding", padding, dims, least=0)
-    least = [(n - 1) * s - 2 * p + k for n, s, p, k in zip(input.shape[-dims:], steps, border, kernel, strict=True)]
-    image = least if output_size is None else [int(n) for n in tuple(output_size)[-dims:]]
-    if len(image) != dims or any(abs(n - m) >= s for n, m, s in zip(image, least, steps, strict=True)):
-        raise ShapeError(f"{name}: output_size must lie within a stride of {least}, got {output_size}")
-    pixels, lead = math.prod(image), input.shape[:-dims]
-    places = reshape(indices, *lead, math.prod(input.shape[-dims:]))
-    if places.numel() and not 0 <= int(places.array.min()) <= int(places.array.max()) < pixels:
-        raise ShapeError(
-            f"{name}: indices must lie from 0 to {pixels - 1}, the pixels of {tuple(image)}, "
-            f"got {int(places.array.min())} to {int(places.array.max())}"
-        )
-    zeros = Tensor.of(input.device.xp.zeros((*lead, pixels), input.dtype))
-    spread: Tensor = ScatterWrite.apply(zeros, places, reshape(input, places.shape), dim=len(lead))
-    return reshape(spread, *lead, *image)

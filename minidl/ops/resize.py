@@ -1,6 +1,6 @@
-"""interpolate: images at another size, nearest or linear, one dimension after the other.
+"""interpolate: images at another size, nearest, linear or cubic, one dimension after the other.
 
-Along one dimension each output is x[low] * (1 - share) + x[high] * share, with places that only grow; so the adjoint
+Along one dimension each output is a weighted sum of a few inputs, its taps, with places that only grow; so the adjoint
 sums runs of equal places.
 """
 
@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor
-from minidl.device.dtypes import is_floating
+from minidl.device.dtypes import DType, is_floating
 from minidl.errors import DTypeError, MinidlError, ShapeError
 from minidl.ops.avg_pool import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
-from minidl.ops.line_loops import Mix, combine, combine_planes
-from minidl.ops.resize_cubic import resize_cubic
+from minidl.ops.resize_loops import Axis, resize, taps_of
 from minidl.ops.windows import Sizes, sizes
 
 __all__ = ["interpolate"]
@@ -29,151 +28,69 @@ LINEAR = {"linear": 1, "bilinear": 2, "bicubic": 2, "trilinear": 3}
 class Resizing(Op):
     """Base of the op and its adjoint."""
 
-    images = ("x", "out")
+    strided = True
 
     @classmethod
     def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
         return super().cpu_takes(arrays, params) and arrays[0].size > 0
 
 
-class ResizeAxis(Resizing):
-    """One spatial dimension at another length; the kernel sees it one place further left, channels being last."""
+class Resize(Resizing):
+    """The last dimensions at other lengths, one axis each."""
 
-    name = "resize_axis"
-
-    @staticmethod
-    def infer(x: Spec, *, dim: int, old: int, new: int, rule: str, scale: float | None) -> Spec:
-        return x.with_shape(*x.shape[:dim], new, *x.shape[dim + 1 :])
+    name = "resize"
 
     @staticmethod
-    def reference(
-        xp: Any, out: Array, x: Array, *, dim: int, old: int, new: int, rule: str, scale: float | None
-    ) -> None:
-        low, high, share = _places(old, new, rule, scale)
-        if rule.startswith("nearest"):
-            out[...] = xp.take(x, xp.asarray(low), axis=dim)
-            return
-        weight = xp.asarray(share, x.dtype).reshape([-1 if d == dim else 1 for d in range(x.ndim)])
-        xp.multiply(xp.take(x, xp.asarray(low), axis=dim), 1 - weight, out=out)
-        out += xp.take(x, xp.asarray(high), axis=dim) * weight
+    def infer(x: Spec, *, axes: tuple[Axis, ...]) -> Spec:
+        return x.with_shape(*x.shape[: -len(axes)], *[new for _, new, _, _ in axes])
 
     @staticmethod
-    def cpu(out: Array, x: Array, *, dim: int, **params: Any) -> None:
-        combine(out, x, dim - 1, _mix(**params))
+    def reference(xp: Any, out: Array, x: Array, *, axes: tuple[Axis, ...]) -> None:
+        for dim, axis in enumerate(axes, x.ndim - len(axes)):
+            taps = zip(*taps_of(*axis), strict=True)
+            parts = [_weighed(xp, xp.take(x, xp.asarray(places), axis=dim), weights, dim) for places, weights in taps]
+            x = functools.reduce(xp.add, parts)
+        out[...] = x
+
+    @staticmethod
+    def cpu(out: Array, x: Array, *, axes: tuple[Axis, ...]) -> None:
+        resize(out, x, axes, False)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
-        return (ResizeAxisAdjoint.apply(g, **node.params),)
+        return (ResizeAdjoint.apply(g, **node.params),)
 
 
-class ResizeAxisAdjoint(Resizing):
-    name = "resize_axis_adjoint"
-
-    @staticmethod
-    def infer(x: Spec, *, dim: int, old: int, new: int, rule: str, scale: float | None) -> Spec:
-        return x.with_shape(*x.shape[:dim], old, *x.shape[dim + 1 :])
+class ResizeAdjoint(Resizing):
+    name = "resize_adjoint"
 
     @staticmethod
-    def reference(
-        xp: Any, out: Array, g: Array, *, dim: int, old: int, new: int, rule: str, scale: float | None
-    ) -> None:
-        low, high, share = _places(old, new, rule, scale)
-        out[...] = 0
-        if rule.startswith("nearest"):
-            _add_runs(xp, out, g, low, dim)
-            return
-        weight = xp.asarray(share, g.dtype).reshape([-1 if d == dim else 1 for d in range(g.ndim)])
-        _add_runs(xp, out, g * (1 - weight), low, dim)
-        _add_runs(xp, out, g * weight, high, dim)
+    def infer(g: Spec, *, axes: tuple[Axis, ...]) -> Spec:
+        return g.with_shape(*g.shape[: -len(axes)], *[old for old, _, _, _ in axes])
 
     @staticmethod
-    def cpu(out: Array, g: Array, *, dim: int, **params: Any) -> None:
-        combine(out, g, dim - 1, _adjoint_mix(**params))
+    def reference(xp: Any, out: Array, g: Array, *, axes: tuple[Axis, ...]) -> None:
+        for dim, axis in enumerate(axes, g.ndim - len(axes)):
+            total = xp.zeros((*g.shape[:dim], axis[0], *g.shape[dim + 1 :]), g.dtype)
+            for places, weights in zip(*taps_of(*axis), strict=True):
+                _add_runs(xp, total, _weighed(xp, g, weights, dim), places, dim)
+            g = total
+        out[...] = g
+
+    @staticmethod
+    def cpu(out: Array, g: Array, *, axes: tuple[Axis, ...]) -> None:
+        resize(out, g, axes, True)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
-        return (ResizeAxis.apply(g, **node.params),)
+        return (Resize.apply(g, **node.params),)
 
 
-@functools.lru_cache(maxsize=256)
-def _mix(old: int, new: int, rule: str, scale: float | None) -> Mix:
-    """Each output's one or two inputs."""
-    low, high, share = _places(old, new, rule, scale)
-    pairs = [
-        [(int(a), 1.0)] if a == b or s == 0 else [(int(a), 1 - s), (int(b), s)]
-        for a, b, s in zip(low, high, share.tolist(), strict=True)
-    ]
-    return _packed(pairs)
-
-
-@functools.lru_cache(maxsize=256)
-def _adjoint_mix(old: int, new: int, rule: str, scale: float | None) -> Mix:
-    """Each input's outputs, in their order."""
-    forward = _mix(old, new, rule, scale)
-    lists: list[list[tuple[int, float]]] = [[] for _ in range(old)]
-    for i in range(new):
-        for k in range(int(forward.starts[i]), int(forward.starts[i + 1])):
-            lists[int(forward.places[k])].append((i, float(forward.weights[k])))
-    return _packed(lists)
-
-
-def _packed(lists: list[list[tuple[int, float]]]) -> Mix:
-    starts = np.cumsum([0, *map(len, lists)], dtype=np.int64)
-    flat = [pair for pairs in lists for pair in pairs]
-    return Mix(starts, np.array([p for p, _ in flat], np.int64), np.array([w for _, w in flat], np.float64))
-
-
-Axis = tuple[int, int, str, "float | None"]  # old and new length, rule, scale
-
-
-class ResizePlane(Resizing):
-    """The last two dimensions at other lengths in one go: rows are mixed in the first cache, then their pixels."""
-
-    name = "resize_plane"
-
-    @staticmethod
-    def infer(x: Spec, *, rows: Axis, columns: Axis) -> Spec:
-        return x.with_shape(*x.shape[:-2], rows[1], columns[1])
-
-    @staticmethod
-    def reference(xp: Any, out: Array, x: Array, *, rows: Axis, columns: Axis) -> None:
-        between = xp.empty((*x.shape[:-2], rows[1], x.shape[-1]), x.dtype)
-        ResizeAxis.reference(xp, between, x, dim=x.ndim - 2, **_named(rows))
-        ResizeAxis.reference(xp, out, between, dim=x.ndim - 1, **_named(columns))
-
-    @staticmethod
-    def cpu(out: Array, x: Array, *, rows: Axis, columns: Axis) -> None:
-        combine_planes(out, x, _mix(*rows), _mix(*columns))
-
-    @staticmethod
-    def vjp(node: Node, g: Tensor) -> Grads:
-        return (ResizePlaneAdjoint.apply(g, **node.params),)
-
-
-class ResizePlaneAdjoint(Resizing):
-    name = "resize_plane_adjoint"
-
-    @staticmethod
-    def infer(x: Spec, *, rows: Axis, columns: Axis) -> Spec:
-        return x.with_shape(*x.shape[:-2], rows[0], columns[0])
-
-    @staticmethod
-    def reference(xp: Any, out: Array, g: Array, *, rows: Axis, columns: Axis) -> None:
-        between = xp.empty((*g.shape[:-2], rows[1], columns[0]), g.dtype)
-        ResizeAxisAdjoint.reference(xp, between, g, dim=g.ndim - 1, **_named(columns))
-        ResizeAxisAdjoint.reference(xp, out, between, dim=g.ndim - 2, **_named(rows))
-
-    @staticmethod
-    def cpu(out: Array, g: Array, *, rows: Axis, columns: Axis) -> None:
-        combine_planes(out, g, _adjoint_mix(*rows), _adjoint_mix(*columns))
-
-    @staticmethod
-    def vjp(node: Node, g: Tensor) -> Grads:
-        return (ResizePlane.apply(g, **node.params),)
-
-
-def _named(axis: Axis) -> dict[str, Any]:
-    return dict(zip(("old", "new", "rule", "scale"), axis, strict=True))
+def _weighed(xp: Any, x: Array, weights: Array, dim: int) -> Array:
+    """x times weights along a dimension; x itself, whole numbers perhaps, where all of them are 1."""
+    if (weights == 1).all():
+        return x
+    return x * xp.asarray(weights, x.dtype).reshape([-1 if d == dim else 1 for d in range(x.ndim)])
 
 
 def _add_runs(xp: Any, target: Array, values: Array, places: Array, dim: int) -> None:
@@ -189,35 +106,6 @@ def _slice_or_array(xp: Any, places: Array) -> Any:
     """Adjacent places as a slice: 40 times faster to add to than an array of places."""
     first, last = int(places[0]), int(places[-1])
     return slice(first, last + 1) if last - first + 1 == len(places) else xp.asarray(places)
-
-
-@functools.lru_cache(maxsize=256)
-def _places(old: int, new: int, rule: str, scale: float | None) -> tuple[Array, Array, Array]:
-    """For each output the two inputs that it lies between, and the share of the second.
-
-    PyTorch's rules: a pixel's centre lies at its index + 1/2, or at its index where corners are aligned. A given scale
-    factor is used as it is, not the ratio of the lengths; but a length that stays the same is left alone, and in images
-    "nearest" doubles evenly. In one and three dimensions PyTorch's "nearest" has neither of these exceptions.
-    """
-    index = np.arange(new)
-    if new == old and rule != "nearest":
-        return index, index, np.zeros(new)
-    step = 1 / scale if scale else old / new
-    if rule == "nearest-exact":
-        low = np.floor((index.astype(np.float32) + np.float32(0.5)) * np.float32(step)).astype(np.intp)
-        low = np.minimum(low, old - 1)
-        return low, low, np.zeros(new)
-    if rule in ("nearest", "nearest in images"):
-        step = 0.5 if rule == "nearest in images" and new == 2 * old else step
-        low = np.floor(index.astype(np.float32) * np.float32(step))  # rounded as in PyTorch, or ties tip over
-        low = np.minimum(low.astype(np.intp), old - 1)
-        return low, low, np.zeros(new)
-    if rule == "corners":
-        position = index * ((old - 1) / (new - 1) if new > 1 else 0.0)
-    else:
-        position = np.maximum((index + 0.5) * step - 0.5, 0)
-    low = np.minimum(np.floor(position).astype(np.intp), old - 1)
-    return low, np.minimum(low + 1, old - 1), position - low
 
 
 def interpolate(
@@ -249,47 +137,61 @@ def interpolate(
     >>> interpolate(Tensor([[[1.0, 3.0]]]), scale_factor=2, mode="linear")
     tensor([[[1. , 1.5, 2.5, 3. ]]])
     """
-    dims = input.ndim - 2
-    if dims < 1:
-        raise ShapeError(f"interpolate: input must be (N, C, d1, ...), got {input.shape}")
     if antialias:
         raise MinidlError("interpolate: antialias is not offered; smooth the input first, or use mode 'area'")
+    asked: list[Any] = [size, scale_factor]
+    given = [tuple(v) if hasattr(v, "__len__") else v for v in asked]
+    kinds = tuple(map(type, given[0])) if type(given[0]) is tuple else ()  # 2.0 is no size, but equals 2
+    axes = _axes(input.shape, input.dtype, *given, mode, align_corners, bool(recompute_scale_factor), kinds)
+    if mode == "area":
+        wanted = tuple([new for _, new, _, _ in axes])
+        return (adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d)[len(axes) - 1](input, wanted)
+    result: Tensor = Resize.apply(input, axes=axes)
+    return result
+
+
+@functools.lru_cache(maxsize=1024, typed=True)
+def _axes(
+    shape: tuple[int, ...], dtype: DType, size: Any, scale_factor: Any, mode: str, align_corners: bool | None,
+    recompute_scale_factor: bool, kinds: tuple[type, ...],
+) -> tuple[Axis, ...]:  # fmt: skip
+    """What becomes of each spatial dimension.
+
+    Remembered by all of that, the types of sizes included: finding it out takes as long as resizing a small image.
+    """
+    dims = len(shape) - 2
+    if dims < 1:
+        raise ShapeError(f"interpolate: input must be (N, C, d1, ...), got {shape}")
     plain = mode in ("nearest", "nearest-exact", "area")
     if not plain and LINEAR.get(mode) != dims:
         known = ["nearest", "nearest-exact", "area", *[m for m, d in LINEAR.items() if d == dims]]
-        raise MinidlError(f"interpolate: mode for input {input.shape} must be one of {known}, got {mode!r}")
+        raise MinidlError(f"interpolate: mode for input {shape} must be one of {known}, got {mode!r}")
     if plain and align_corners is not None:
         raise MinidlError(f"interpolate: align_corners goes with the linear modes, not with {mode!r}")
-    if not mode.startswith("nearest") and not is_floating(input.dtype):
-        raise DTypeError(f"interpolate: mode {mode!r} needs a floating input, got {input.dtype}; use input.float()")
-    scales, wanted = _wanted(input, size, scale_factor, dims)
+    if not mode.startswith("nearest") and not is_floating(dtype):
+        raise DTypeError(f"interpolate: mode {mode!r} needs a floating input, got {dtype}; use input.float()")
+    scales, wanted = _wanted(shape, size, scale_factor, dims)
     if recompute_scale_factor:
         if size is not None:
             raise MinidlError("interpolate: recompute_scale_factor goes with scale_factor, not with size")
         scales = [None] * dims
-    if mode == "area":
-        return (adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d)[dims - 1](input, wanted)
-    if mode == "bicubic":
-        for dim in (2, 3):
-            input = resize_cubic(input, dim, wanted[dim - 2], scales[dim - 2], bool(align_corners))
-        return input
-    rule = mode if mode.startswith("nearest") else "corners" if align_corners else "centres"
-    rule = "nearest in images" if rule == "nearest" and dims == 2 else rule
-    axes = [(o, n, rule, s) for o, n, s in zip(input.shape[2:], wanted, scales, strict=True)]
-    for dim, axis in enumerate(axes[: -2 if dims > 1 else 1], 2):
-        input = ResizeAxis.apply(input, dim=dim, **_named(axis))
-    return ResizePlane.apply(input, rows=axes[-2], columns=axes[-1]) if dims > 1 else input
+    rule = mode
+    if not plain:
+        rule = ("cubic " if mode == "bicubic" else "linear ") + ("corners" if align_corners else "centres")
+    elif mode == "nearest" and dims == 2:
+        rule = "nearest in images"
+    return tuple([(o, n, rule, s) for o, n, s in zip(shape[2:], wanted, scales, strict=True)])
 
 
 def _wanted(
-    input: Tensor, size: int | Sequence[int] | None, scale_factor: float | Sequence[float] | None, dims: int
+    shape: tuple[int, ...], size: int | Sequence[int] | None, scale_factor: float | Sequence[float] | None, dims: int
 ) -> tuple[Sequence[float | None], Sizes]:
     """The scale (None where a size is given) and the new length of each spatial dimension."""
-    image = input.shape[2:]
+    image = shape[2:]
     if (size is None) == (scale_factor is None):
         raise ShapeError(f"interpolate: give either size or scale_factor, got {'neither' if size is None else 'both'}")
     if 0 in image:
-        raise ShapeError(f"interpolate: input {input.shape} has no pixels to go by; give images of at least one")
+        raise ShapeError(f"interpolate: input {shape} has no pixels to go by; give images of at least one")
     if size is not None:
         return [None] * dims, sizes("interpolate", "size", size, dims, least=1)
     given: Any = scale_factor

@@ -20,8 +20,8 @@ from minidl.ops.views import flatten, reshape, unsqueeze
 from minidl.ops.where import where
 
 __all__ = [
-    "aminmax", "bincount", "corrcoef", "count_nonzero", "cov", "histc", "median", "mode", "nanmean", "nanmedian",
-    "nanquantile", "nansum", "quantile", "std_mean", "var_mean",
+    "aminmax", "bincount", "corrcoef", "count_nonzero", "cov", "histc", "mode", "nanmean", "nanquantile",
+    "nansum", "quantile", "std_mean", "var_mean",
 ]  # fmt: skip
 
 Dims = int | Sequence[int] | None
@@ -75,41 +75,6 @@ def var_mean(
     """`var` and `mean` along `dim`; arguments as for `var`."""
     spread = var(input, dim, unbiased, keepdim, correction=correction)
     return spread, mean(input, None if isinstance(dim, bool) else dim, keepdim)
-
-
-def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
-    """The middle element, the lower of two; along `dim` the pair (values, indices). NaN if there is one.
-
-    >>> median(Tensor([3.0, 1.0, 2.0, 4.0]))
-    tensor(2.)
-    """
-    return _middle("median", input, dim, keepdim, skip_nan=False)
-
-
-def nanmedian(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
-    """The middle of what is not NaN, the lower of two; along `dim` the pair (values, indices)."""
-    return _middle("nanmedian", input, dim, keepdim, skip_nan=True)
-
-
-def _middle(name: str, input: Tensor, dim: int | None, keepdim: bool, *, skip_nan: bool) -> Any:
-    if dim is None:
-        if not input.numel():
-            return Tensor.of(input.device.xp.full((), math.nan, input.dtype))
-        return _middle(name, flatten(input), 0, False, skip_nan=skip_nan).values
-    d = dim_index(name, dim, input.ndim)
-    if not input.ndim:
-        return Extreme(input.clone(), Tensor.of(input.device.xp.zeros((), DEFAULT_INT)))
-    if not input.shape[d]:
-        raise ShapeError(f"{name}: dimension {dim} has no elements, and so no middle; shape is {input.shape}")
-    xp = input.device.xp
-    ordered = sort(input, d)
-    counts = sum_(~isnan(input), d, keepdim=True).array
-    place = xp.maximum(counts - 1, 0) // 2
-    if not skip_nan:  # NaN are last in order, the first of them behind the numbers
-        place = xp.where(counts < input.shape[d], xp.minimum(counts, input.shape[d] - 1), place)
-    place = Tensor.of(place)
-    found = (gather(part, d, place) for part in ordered)
-    return Extreme(*(part if keepdim else part.squeeze(d) for part in found))
 
 
 class Mode(Op):

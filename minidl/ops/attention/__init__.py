@@ -16,10 +16,10 @@ from minidl.device.dtypes import is_floating
 from minidl.errors import ArgumentError, ShapeError
 from minidl.ops.arranging import repeat_interleave
 from minidl.ops.attention import cpu
-from minidl.ops.diagonals import tril
 from minidl.ops.matmul import matmul
 from minidl.ops.reduce import sum as sum_
 from minidl.ops.softmax import softmax
+from minidl.ops.triangles import tril
 from minidl.ops.views import expand
 from minidl.ops.where import where
 

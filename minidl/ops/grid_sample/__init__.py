@@ -1,7 +1,7 @@
-"""grid_sample and affine_grid: images read at any places between their pixels.
+"""grid_sample, and affine_grid (`affine.py`): images read at any places between their pixels.
 
-The definition is made of gathers and sums (`_in_ops`), so images and places have derivatives of any order. Linear and
-nearest sampling are one op forward and two back (`cpu.py`); what is differentiated again goes by the definition.
+The definition is made of gathers and sums (`_in_ops`), so images and places have derivatives of any order. Sampling is
+one op forward and two back (`cpu.py`); what is differentiated again goes by the definition.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ import numpy as np
 from minidl.core import AlikeOp, Array, Grads, Node, Spec, Tensor, is_recording, recording
 from minidl.core.walk import walk_back
 from minidl.errors import ArgumentError, ShapeError
-from minidl.ops.concat import stack
 from minidl.ops.grid_sample import cpu
+from minidl.ops.grid_sample.affine import affine_grid
 from minidl.ops.indexing import gather
-from minidl.ops.matmul import matmul
 from minidl.ops.unary import clamp, floor, round
 from minidl.ops.views import expand, reshape, unsqueeze
 from minidl.ops.where import where
@@ -61,18 +60,16 @@ def grid_sample(
             f"grid_sample: padding_mode must be 'zeros', 'border' or 'reflection', got {padding_mode!r}"
         )
     how: dict[str, Any] = {"mode": mode, "padding_mode": padding_mode, "align_corners": bool(align_corners)}
-    if mode == "bicubic":
-        return _in_ops(input, grid, **how)
     result: Tensor = GridSample.apply(input, grid, **how)
     return result
 
 
 class GridSample(AlikeOp):
-    """Linear in all dimensions, or nearest."""
+    """Nearest, linear or cubic."""
 
     name = "grid_sample"
     saves = ("x", "grid")
-    images = ("x", "out")
+    strided = True
 
     @staticmethod
     def infer(x: Spec, grid: Spec, *, mode: str, padding_mode: str, align_corners: bool) -> Spec:
@@ -100,7 +97,7 @@ class GridSampleGradInput(AlikeOp):
     """The gradient of the image; for a second derivative the definition is differentiated instead."""
 
     name = "grid_sample_grad_input"
-    images = ("g", "x", "out")
+    strided = True
 
     @staticmethod
     def infer(g: Spec, x: Spec, grid: Spec, *, mode: str, padding_mode: str, align_corners: bool) -> Spec:
@@ -120,7 +117,7 @@ class GridSampleGradGrid(AlikeOp):
     """The gradient of the places; for a second derivative the definition is differentiated instead."""
 
     name = "grid_sample_grad_grid"
-    images = ("g", "x")
+    strided = True
 
     @staticmethod
     def infer(g: Spec, x: Spec, grid: Spec, *, mode: str, padding_mode: str, align_corners: bool) -> Spec:
@@ -200,13 +197,8 @@ def cubic_weights(t: Any, a: float = -0.75) -> tuple[Any, Any, Any, Any]:
     Source: Keys, IEEE Trans. ASSP 29 (1981), with PyTorch's slope -3/4.
     """
 
-    def near(x: Any) -> Any:
-        return ((a + 2) * x - (a + 3)) * x * x + 1
-
-    def far(x: Any) -> Any:
-        return ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
-
-    return far(t + 1), near(t), near(1 - t), far(2 - t)
+    u = 1 - t
+    return a * t * u * u, ((a + 2) * t - (a + 3)) * t * t + 1, ((a + 2) * u - (a + 3)) * u * u + 1, a * u * t * t
 
 
 def _product(factors: list[Tensor]) -> Tensor:
@@ -227,35 +219,3 @@ def _read(pixels: Tensor, index: list[Tensor], image: tuple[int, ...]) -> Tensor
     flat = flat.reshape(len(pixels), 1, math.prod(flat.shape[1:]))
     found = gather(pixels, 2, expand(Tensor.of(flat), (len(pixels), pixels.shape[1], flat.shape[2])))
     return where(Tensor.of(inside.reshape(flat.shape)), found, 0.0)
-
-
-def affine_grid(theta: Tensor, size: Any, align_corners: bool | None = None) -> Tensor:
-    """The places that an affine map reads, for `grid_sample`.
-
-    Args:
-        theta: (N, 2, 3) or (N, 3, 4), from places of the result to places of the image.
-        size: (N, C, H, W) or (N, C, D, H, W) of the result.
-        align_corners: as for `grid_sample`.
-
-    Returns:
-        (N, H, W, 2) or (N, D, H, W, 3).
-
-    >>> affine_grid(Tensor([[[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]]), (1, 1, 1, 2))[0, 0, :, 0]
-    tensor([-0.5,  0.5])
-    """
-    lengths = tuple(int(n) for n in size)
-    dims = len(lengths) - 2
-    if dims not in (2, 3) or theta.shape != (lengths[0], dims, dims + 1):
-        raise ShapeError(f"affine_grid: theta must be (N, 2, 3) for size (N, C, H, W), or (N, 3, 4) with D; got "
-                         f"{theta.shape} and {lengths}")  # fmt: skip
-    xp = theta.device.xp
-    axes = []
-    for n in lengths[2:]:
-        ends = np.linspace(-1, 1, n) if n > 1 else np.zeros(n)
-        axes.append(Tensor.of(xp.asarray(ends if align_corners else ends * ((n - 1) / n if n else 1), theta.dtype)))
-    places = [
-        expand(reshape(axis, [-1 if i == d else 1 for i in range(dims)]), lengths[2:]) for d, axis in enumerate(axes)
-    ]
-    points = stack([*places[::-1], places[0] * 0 + 1], -1)
-    flat = reshape(points, math.prod(lengths[2:]), dims + 1)
-    return reshape(matmul(flat, theta.mT), lengths[0], *lengths[2:], dims)

@@ -1,42 +1,74 @@
-"""Images read between their pixels: linear in two or three dimensions, or the nearest pixel.
+"""Images read between their pixels: nearest, linear in two or three dimensions, or cubic.
 
-A place is looked up once for all channels, which lie side by side: up to eight pixels around it (an image is a volume
-of depth 1), each with a weight. Forward is then a weighted sum of lines; backward adds the gradient, times the weight,
-to each of them, and the gradient of the place is the sum over pixels of (gradient times pixel) times the slope of the
-weight. About 2 operations for each pixel and channel forward, 4 backward; the lines come from anywhere in the image.
+A chunk of places is looked up once for all channels (`look_up.py`): the taps of each place, up to 16 pixels around it
+with their weights. Forward is then a weighted sum of pixels; backward adds the gradient, times the weight, to each of
+them, and the gradient of the place is the sum over pixels of (gradient times pixel) times the slope of the weight.
+About 2 operations for each tap and channel forward, 4 backward; the pixels come from anywhere in the image.
 
-One unit of the way back is an image, whose gradient nobody else adds to; so the bits do not depend on threads.
+Images that lie channels first are read plane by plane, each place of a chunk in a lane of its own; channels-last, line
+by line. Of the gradient of the image a unit is a group of channels, to which nobody else adds; so the bits do not
+depend on threads.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
 from minidl.core import Array
-from minidl.device import inline, kernel, parallel
+from minidl.device import CPU, empty, inline, kernel, parallel
+from minidl.device.layout import channels_last_view
 from minidl.device.mixed_lines import add_scaled_line, sum_lines
+from minidl.device.pointers import pointer_to
 from minidl.device.row_sums import row_product
+from minidl.device.tapped_lines import add_tap_products, mix_taps
+from minidl.device.turn import contiguous, copy_into
+from minidl.device.vectors import lanes
+from minidl.ops.grid_sample.look_up import (
+    BORDER,
+    CHANNELS,
+    CUBIC,
+    DIMS,
+    LENGTHS,
+    LINEAR,
+    MOST,
+    NEAREST,
+    NEIGHBOURS,
+    PLACES,
+    REFLECTION,
+    ZEROS,
+    join,
+    look_up,
+)  # fmt: skip
 
-ZEROS, BORDER, REFLECTION = range(3)
 PADDINGS = {"zeros": ZEROS, "border": BORDER, "reflection": REFLECTION}
+MODES = {"nearest": NEAREST, "bilinear": LINEAR, "bicubic": CUBIC}
 NARROW = 4  # channels for which a vector would mostly be empty
+GROUPS = 4  # of images or their channels, for threads to share out
+CHUNK = 256
 FLOATS = ("float32", "float64")
 
 
 def sample(out: Array, x: Array, grid: Array, *, mode: str, padding_mode: str, align_corners: bool) -> None:
-    """out (N, *places, C) from x (N, *space, C) and grid (N, *places, dims)."""
-    shape = _shape(x, grid, mode, padding_mode, align_corners)
-    parallel(_sample, grid.size // grid.shape[-1], out.reshape(-1), x.reshape(-1), grid.reshape(-1), shape)
+    """out (N, C, *places) from x (N, C, *space) and grid (N, *places, dims)."""
+    is_last = not out.flags.c_contiguous
+    shape, chunks = _shape(x, grid, mode, padding_mode, align_corners)
+    run = _sample_lines if is_last else _sample_planes
+    parallel(run, len(x) * chunks, *_flat(is_last, out, x), contiguous(grid).reshape(-1), shape)
 
 
 def sample_back(
     gx: Array, g: Array, x: Array, grid: Array, *, mode: str, padding_mode: str, align_corners: bool
 ) -> None:
     """The gradient of x."""
-    shape = _shape(x, grid, mode, padding_mode, align_corners)
-    parallel(_sample_back, len(x), gx.reshape(-1), g.reshape(-1), grid.reshape(-1), shape, block=1)
+    is_last = not gx.flags.c_contiguous
+    shape, _ = _shape(x, grid, mode, padding_mode, align_corners)
+    group = -(-x.shape[1] // max(1, GROUPS // len(x)))
+    units = len(x) * -(-x.shape[1] // group)
+    run = _sample_lines_back if is_last else _sample_planes_back
+    parallel(run, units, *_flat(is_last, gx, g), contiguous(grid).reshape(-1), shape, group, block=1)
 
 
 def sample_places_back(
@@ -46,165 +78,246 @@ def sample_places_back(
     if mode == "nearest":
         ggrid[...] = 0
         return
-    shape = _shape(x, grid, mode, padding_mode, align_corners)
-    flat = (a.reshape(-1) for a in (ggrid, g, x, grid))
-    parallel(_sample_places_back, grid.size // grid.shape[-1], *flat, shape)
+    straight = ggrid if ggrid.flags.c_contiguous else empty(CPU, ggrid.shape, ggrid.dtype)
+    is_last = not x.flags.c_contiguous
+    shape, chunks = _shape(x, grid, mode, padding_mode, align_corners)
+    run = _lines_places_back if is_last else _planes_places_back
+    flat = straight.reshape(-1), *_flat(is_last, g, x), contiguous(grid).reshape(-1)
+    parallel(run, len(x) * chunks, *flat, shape)
+    if straight is not ggrid:
+        copy_into(ggrid, straight)
 
 
-def _shape(x: Array, grid: Array, mode: str, padding_mode: str, align_corners: bool) -> Array:
-    dims, space = grid.shape[-1], x.shape[1:-1]
-    places = math.prod(grid.shape[1:-1])
-    lengths = (1,) * (3 - dims) + space
-    return np.array((dims, *lengths, x.shape[-1], places, mode == "nearest", PADDINGS[padding_mode], align_corners))
+def _flat(is_last: bool, *images: Array) -> tuple[Array, ...]:
+    return tuple([contiguous(channels_last_view(a) if is_last else a).reshape(-1) for a in images])
 
 
-# What `shape` holds, by position; lengths are those of depth, height and width.
-_DIMS, _LENGTHS, _C, _PLACES, _NEAREST, _PADDING, _ALIGNED = 0, 1, 4, 5, 6, 7, 8
-
-
-@inline
-def _look_up(low: Array, share: Array, speed: Array, grid: Array, at: int, shape: Array) -> None:
-    """For each dimension the lower pixel, the weight of the upper one, and how fast the place moves with the grid."""
-    one, half, zero = grid.dtype.type(1), grid.dtype.type(0.5), grid.dtype.type(0)
-    for d in range(3):
-        low[d], share[d], speed[d] = 0, zero, zero
-    for d in range(3 - shape[_DIMS], 3):
-        n = grid.dtype.type(shape[_LENGTHS + d])
-        x = grid[at + 2 - d]
-        last = n - one
-        if shape[_ALIGNED]:
-            p, move = (x + one) * (last * half), last * half
-        else:
-            p, move = ((x + one) * n - one) * half, n * half
-        if shape[_PADDING] == REFLECTION:
-            start, span = (zero, last) if shape[_ALIGNED] else (-half, n)
-            if span == zero:
-                p, move = zero, zero
-            else:
-                away = abs(p - start)
-                if p < start:
-                    move = -move
-                turns = np.floor(away / span)
-                rest = away - turns * span
-                if turns % 2 == 0:
-                    p = rest + start
-                else:
-                    p, move = span - rest + start, -move
-        if shape[_PADDING] != ZEROS:
-            if not p > zero:  # NaN too
-                p, move = zero, zero
-            elif p >= last:
-                p, move = last, zero
-        if not (p > -one - one and p < n + one):  # far outside, and not to be counted in whole numbers
-            low[d], share[d], speed[d] = -2, zero, zero
-        elif shape[_NEAREST]:
-            low[d] = np.int64(np.rint(p))
-        else:
-            floor = np.floor(p)
-            low[d], share[d], speed[d] = np.int64(floor), p - floor, move
+def _shape(x: Array, grid: Array, mode: str, padding_mode: str, align_corners: bool) -> tuple[Array, int]:
+    """What kernels are told about sizes, and the chunks of an image's places."""
+    dims, places = grid.shape[-1], math.prod(grid.shape[1:-1])
+    lengths = (1,) * (3 - dims) + x.shape[2:]
+    told = dims, *lengths, x.shape[1], places, MODES[mode], PADDINGS[padding_mode], align_corners
+    return np.array(told), -(-places // CHUNK)
 
 
 @inline
-def _is_inside(place: int, n: int) -> bool:
-    return 0 <= place < n
+def _begin(pixels: Array, of_axis: Array) -> None:
+    """The dimension that images lack beside volumes: its one pixel counts for all places."""
+    for i in range(CHUNK):
+        pixels[i] = 0
+    for i in range(CHUNK):
+        of_axis[i] = 1
 
 
 @inline
-def _corners(places: Array, weights: Array, corner: Array, low: Array, share: Array, shape: Array) -> int:
-    """The pixels that count, by number, their weights, and which of the eight corners each is; how many there are."""
-    one, count = share.dtype.type(1), 0
-    uppers = 1 if shape[_NEAREST] else 2
-    depth, height, width = shape[_LENGTHS], shape[_LENGTHS + 1], shape[_LENGTHS + 2]
-    for a in range(uppers if shape[_DIMS] == 3 else 1):
-        z = low[0] + a
-        if not _is_inside(z, depth):
-            continue
-        of_z = share[0] if a else one - share[0]
-        for b in range(uppers):
-            y = low[1] + b
-            if not _is_inside(y, height):
-                continue
-            of_y = of_z * (share[1] if b else one - share[1])
-            for c in range(uppers):
-                x = low[2] + c
-                if _is_inside(x, width):
-                    places[count] = (z * height + y) * width + x
-                    weights[count] = of_y * (share[2] if c else one - share[2])
-                    corner[count] = 4 * a + 2 * b + c
-                    count += 1
-    return count
+def _look_up_all(
+    pixels: Array, of_axis: Array, slopes: Array, grid: Any, count: int, shape: Any, needs_slopes: bool
+) -> None:
+    for d in range(3 - shape[DIMS], 3):
+        look_up(pixels, of_axis, slopes, grid, count, d, shape, needs_slopes)
+
+
+@inline
+def _taps(shape: Any) -> int:
+    each: int = shape[NEIGHBOURS]
+    return each * each * (each if shape[DIMS] == 3 else 1)
+
+
+@inline
+def _collect(where: Array, shares: Array, places: Array, weights: Array, i: int, taps: int, count: int) -> int:
+    """The taps of place i that lie in the image, side by side; how many there are."""
+    found = 0
+    for t in range(taps):
+        place = places[t * count + i]
+        if place >= 0:
+            where[found], shares[found] = place, weights[t * count + i]
+            found += 1
+    return found
 
 
 @kernel("T[::1], const T[::1], const T[::1], const int64[::1]", T=FLOATS)
-def _sample(begin: int, end: int, out: Array, x: Array, grid: Array, shape: Array) -> None:
-    """Places begin to end."""
-    low, share, speed = np.zeros(3, np.int64), np.zeros(3, x.dtype), np.zeros(3, x.dtype)
-    places, weights, corner = np.zeros(8, np.int64), np.zeros(8, x.dtype), np.zeros(8, np.int64)
-    channels = shape[_C]
-    image = shape[_LENGTHS] * shape[_LENGTHS + 1] * shape[_LENGTHS + 2] * channels
-    for place in range(begin, end):
-        _look_up(low, share, speed, grid, place * shape[_DIMS], shape)
-        count = _corners(places, weights, corner, low, share, shape)
-        first = place // shape[_PLACES] * image
-        if channels >= NARROW:
-            sum_lines(out, place * channels, x, first, places, weights, 0, count, channels)
-        else:
-            for j in range(channels):
-                total = x.dtype.type(0)
-                for k in range(count):
-                    total += x[first + places[k] * channels + j] * weights[k]
-                out[place * channels + j] = total
+def _sample_planes(begin: int, end: int, out: Array, x: Array, grid: Array, shape: Array) -> None:
+    """One unit is a chunk of the places of an image."""
+    sizes = pointer_to(shape, 0)
+    most, all_places, channels = _taps(sizes), sizes[PLACES], sizes[CHANNELS]
+    image = sizes[LENGTHS] * sizes[LENGTHS + 1] * sizes[LENGTHS + 2]
+    pixels, places = np.empty(3 * MOST * CHUNK, np.int32), np.empty(most * CHUNK, np.int32)
+    of_axis, slopes = np.empty(3 * MOST * CHUNK, x.dtype), np.empty(3 * MOST * CHUNK, x.dtype)
+    weights, chunks = np.empty(most * CHUNK, x.dtype), (all_places + CHUNK - 1) // CHUNK
+    _begin(pixels, of_axis)
+    for unit in range(begin, end):
+        n, first = unit // chunks, unit % chunks * CHUNK
+        count = min(CHUNK, all_places - first)
+        source = pointer_to(grid, (n * all_places + first) * sizes[DIMS])
+        _look_up_all(pixels, of_axis, slopes, source, count, sizes, False)
+        taps = join(places, weights, pixels, of_axis, slopes, count, -1, 1, sizes)
+        for plane in range(n * channels, (n + 1) * channels):
+            line = pointer_to(x, plane * image)
+            mix_taps(out, plane * all_places + first, line, places, weights, taps, count)
 
 
 @kernel("T[::1], const T[::1], const T[::1], const int64[::1]", T=FLOATS)
-def _sample_back(begin: int, end: int, gx: Array, g: Array, grid: Array, shape: Array) -> None:
-    """Images begin to end."""
-    low, share, speed = np.zeros(3, np.int64), np.zeros(3, g.dtype), np.zeros(3, g.dtype)
-    places, weights, corner = np.zeros(8, np.int64), np.zeros(8, g.dtype), np.zeros(8, np.int64)
-    channels = shape[_C]
-    image = shape[_LENGTHS] * shape[_LENGTHS + 1] * shape[_LENGTHS + 2] * channels
-    gx[begin * image : end * image] = 0
-    for place in range(begin * shape[_PLACES], end * shape[_PLACES]):
-        _look_up(low, share, speed, grid, place * shape[_DIMS], shape)
-        count = _corners(places, weights, corner, low, share, shape)
-        first = place // shape[_PLACES] * image
-        if channels >= NARROW:
-            for k in range(count):
-                add_scaled_line(gx, first + places[k] * channels, g, place * channels, weights[k], channels)
+def _sample_lines(begin: int, end: int, out: Array, x: Array, grid: Array, shape: Array) -> None:
+    """One unit is a chunk of the places of an image."""
+    sizes = pointer_to(shape, 0)
+    most, all_places, channels = _taps(sizes), sizes[PLACES], sizes[CHANNELS]
+    image = sizes[LENGTHS] * sizes[LENGTHS + 1] * sizes[LENGTHS + 2] * channels
+    pixels, places = np.empty(3 * MOST * CHUNK, np.int32), np.empty(most * CHUNK, np.int32)
+    of_axis, slopes = np.empty(3 * MOST * CHUNK, x.dtype), np.empty(3 * MOST * CHUNK, x.dtype)
+    weights, chunks = np.empty(most * CHUNK, x.dtype), (all_places + CHUNK - 1) // CHUNK
+    where, shares, room = np.empty(most, np.int64), np.empty(most, x.dtype), np.empty(CHUNK, x.dtype)
+    is_few = channels < lanes(x)
+    _begin(pixels, of_axis)
+    for unit in range(begin, end):
+        n, first = unit // chunks, unit % chunks * CHUNK
+        count, to = min(CHUNK, all_places - first), (n * all_places + first) * channels
+        source = pointer_to(grid, (n * all_places + first) * sizes[DIMS])
+        _look_up_all(pixels, of_axis, slopes, source, count, sizes, False)
+        taps = join(places, weights, pixels, of_axis, slopes, count, -1, channels if is_few else 1, sizes)
+        if is_few:
+            for c in range(channels):
+                mix_taps(room, 0, pointer_to(x, n * image + c), places, weights, taps, count)
+                for i in range(count):
+                    out[to + i * channels + c] = room[i]
         else:
-            for k in range(count):
-                for j in range(channels):
-                    gx[first + places[k] * channels + j] += g[place * channels + j] * weights[k]
+            for i in range(count):
+                found = _collect(where, shares, places, weights, i, taps, count)
+                sum_lines(out, to + i * channels, x, n * image, where, shares, 0, found, channels)
+
+
+@kernel("T[::1], const T[::1], const T[::1], const int64[::1], intp", T=FLOATS)
+def _sample_planes_back(begin: int, end: int, gx: Array, g: Array, grid: Array, shape: Array, group: int) -> None:
+    """One unit is a group of channels of an image."""
+    sizes = pointer_to(shape, 0)
+    most, all_places, channels = _taps(sizes), sizes[PLACES], sizes[CHANNELS]
+    image = sizes[LENGTHS] * sizes[LENGTHS + 1] * sizes[LENGTHS + 2]
+    pixels, places = np.empty(3 * MOST * CHUNK, np.int32), np.empty(most * CHUNK, np.int32)
+    of_axis, slopes = np.empty(3 * MOST * CHUNK, g.dtype), np.empty(3 * MOST * CHUNK, g.dtype)
+    weights, groups = np.empty(most * CHUNK, g.dtype), (channels + group - 1) // group
+    _begin(pixels, of_axis)
+    for unit in range(begin, end):
+        n, channel = unit // groups, unit % groups * group
+        planes = range(n * channels + channel, n * channels + min(channel + group, channels))
+        gx[planes.start * image : planes.stop * image] = 0
+        for first in range(0, all_places, CHUNK):
+            count = min(CHUNK, all_places - first)
+            source = pointer_to(grid, (n * all_places + first) * sizes[DIMS])
+            _look_up_all(pixels, of_axis, slopes, source, count, sizes, False)
+            taps = join(places, weights, pixels, of_axis, slopes, count, -1, 1, sizes)
+            for plane in planes:
+                target, slope = pointer_to(gx, plane * image), pointer_to(g, plane * all_places + first)
+                for t in range(taps):
+                    for i in range(count):
+                        place = places[t * count + i]
+                        if place >= 0:
+                            target[place] += slope[i] * weights[t * count + i]
+
+
+@kernel("T[::1], const T[::1], const T[::1], const int64[::1], intp", T=FLOATS)
+def _sample_lines_back(begin: int, end: int, gx: Array, g: Array, grid: Array, shape: Array, group: int) -> None:
+    """One unit is a group of channels of an image."""
+    sizes = pointer_to(shape, 0)
+    most, all_places, channels = _taps(sizes), sizes[PLACES], sizes[CHANNELS]
+    image = sizes[LENGTHS] * sizes[LENGTHS + 1] * sizes[LENGTHS + 2]
+    pixels, places = np.empty(3 * MOST * CHUNK, np.int32), np.empty(most * CHUNK, np.int32)
+    of_axis, slopes = np.empty(3 * MOST * CHUNK, g.dtype), np.empty(3 * MOST * CHUNK, g.dtype)
+    weights, groups = np.empty(most * CHUNK, g.dtype), (channels + group - 1) // group
+    _begin(pixels, of_axis)
+    for unit in range(begin, end):
+        n, channel = unit // groups, unit % groups * group
+        size = min(group, channels - channel)
+        for pixel in range(n * image, (n + 1) * image):
+            for j in range(pixel * channels + channel, pixel * channels + channel + size):
+                gx[j] = 0
+        for first in range(0, all_places, CHUNK):
+            count = min(CHUNK, all_places - first)
+            source = pointer_to(grid, (n * all_places + first) * sizes[DIMS])
+            _look_up_all(pixels, of_axis, slopes, source, count, sizes, False)
+            taps = join(places, weights, pixels, of_axis, slopes, count, -1, 1, sizes)
+            for i in range(count):
+                at = (n * all_places + first + i) * channels + channel
+                for t in range(taps):
+                    place, weight = places[t * count + i], weights[t * count + i]
+                    to = (n * image + place) * channels + channel
+                    if place >= 0 and size >= NARROW:
+                        add_scaled_line(gx, to, g, at, weight, size)
+                    elif place >= 0:
+                        for j in range(size):
+                            gx[to + j] += g[at + j] * weight
+
+
+@inline
+def _finish(
+    ggrid: Any, products: Array, places: Array, weights: Array, pixels: Array, of_axis: Array, slopes: Array,
+    count: int, shape: Any,
+) -> None:  # fmt: skip
+    """The gradients of a chunk of places from the sums over channels of (gradient times pixel) for each tap."""
+    dims = shape[DIMS]
+    for d in range(3 - dims, 3):
+        taps = join(places, weights, pixels, of_axis, slopes, count, d, 1, shape)
+        for i in range(count):
+            total = products.dtype.type(0)
+            for t in range(taps):
+                total += products[t * count + i] * weights[t * count + i]
+            ggrid[i * dims + 2 - d] = total
 
 
 @kernel("T[::1], const T[::1], const T[::1], const T[::1], const int64[::1]", T=FLOATS)
-def _sample_places_back(begin: int, end: int, ggrid: Array, g: Array, x: Array, grid: Array, shape: Array) -> None:
-    """Places begin to end."""
-    low, share, speed = np.zeros(3, np.int64), np.zeros(3, x.dtype), np.zeros(3, x.dtype)
-    places, weights, corner = np.zeros(8, np.int64), np.zeros(8, x.dtype), np.zeros(8, np.int64)
-    channels, dims, zero, one = shape[_C], shape[_DIMS], x.dtype.type(0), x.dtype.type(1)
-    image = shape[_LENGTHS] * shape[_LENGTHS + 1] * shape[_LENGTHS + 2] * channels
-    for place in range(begin, end):
-        _look_up(low, share, speed, grid, place * dims, shape)
-        count = _corners(places, weights, corner, low, share, shape)
-        first = place // shape[_PLACES] * image
-        along_z, along_y, along_x = zero, zero, zero
-        for k in range(count):
-            at = first + places[k] * channels
-            if channels >= NARROW:
-                both = row_product(g, place * channels, zero, x, at, zero, channels)
-            else:
-                both = zero
-                for j in range(channels):
-                    both += g[place * channels + j] * x[at + j]
-            a, b, c = corner[k] >> 2, corner[k] >> 1 & 1, corner[k] & 1
-            of_z, of_y, of_x = (share[0] if a else one - share[0]), (share[1] if b else one - share[1]), (
-                share[2] if c else one - share[2]
-            )  # fmt: skip
-            along_z += (both if a else -both) * of_y * of_x
-            along_y += (both if b else -both) * of_z * of_x
-            along_x += (both if c else -both) * of_z * of_y
-        ggrid[place * dims] = along_x * speed[2]
-        ggrid[place * dims + 1] = along_y * speed[1]
-        if dims == 3:
-            ggrid[place * dims + 2] = along_z * speed[0]
+def _planes_places_back(begin: int, end: int, ggrid: Array, g: Array, x: Array, grid: Array, shape: Array) -> None:
+    """One unit is a chunk of the places of an image."""
+    sizes = pointer_to(shape, 0)
+    most, all_places, channels = _taps(sizes), sizes[PLACES], sizes[CHANNELS]
+    image = sizes[LENGTHS] * sizes[LENGTHS + 1] * sizes[LENGTHS + 2]
+    pixels, places = np.empty(3 * MOST * CHUNK, np.int32), np.empty(most * CHUNK, np.int32)
+    of_axis, slopes = np.empty(3 * MOST * CHUNK, x.dtype), np.empty(3 * MOST * CHUNK, x.dtype)
+    weights, chunks = np.empty(most * CHUNK, x.dtype), (all_places + CHUNK - 1) // CHUNK
+    products = np.empty(most * CHUNK, x.dtype)
+    _begin(pixels, of_axis)
+    for unit in range(begin, end):
+        n, first = unit // chunks, unit % chunks * CHUNK
+        count = min(CHUNK, all_places - first)
+        source = pointer_to(grid, (n * all_places + first) * sizes[DIMS])
+        _look_up_all(pixels, of_axis, slopes, source, count, sizes, True)
+        taps = join(places, weights, pixels, of_axis, slopes, count, -1, 1, sizes)
+        products[: taps * count] = 0
+        for plane in range(n * channels, (n + 1) * channels):
+            line = pointer_to(x, plane * image)
+            add_tap_products(products, line, places, g, plane * all_places + first, taps, count)
+        target = pointer_to(ggrid, (n * all_places + first) * sizes[DIMS])
+        _finish(target, products, places, weights, pixels, of_axis, slopes, count, sizes)
+
+
+@kernel("T[::1], const T[::1], const T[::1], const T[::1], const int64[::1]", T=FLOATS)
+def _lines_places_back(begin: int, end: int, ggrid: Array, g: Array, x: Array, grid: Array, shape: Array) -> None:
+    """One unit is a chunk of the places of an image."""
+    sizes = pointer_to(shape, 0)
+    most, all_places, channels = _taps(sizes), sizes[PLACES], sizes[CHANNELS]
+    image = sizes[LENGTHS] * sizes[LENGTHS + 1] * sizes[LENGTHS + 2] * channels
+    pixels, places = np.empty(3 * MOST * CHUNK, np.int32), np.empty(most * CHUNK, np.int32)
+    of_axis, slopes = np.empty(3 * MOST * CHUNK, x.dtype), np.empty(3 * MOST * CHUNK, x.dtype)
+    weights, chunks = np.empty(most * CHUNK, x.dtype), (all_places + CHUNK - 1) // CHUNK
+    products, room, zero = np.empty(most * CHUNK, x.dtype), np.empty(CHUNK, x.dtype), x.dtype.type(0)
+    is_few = channels < lanes(x)
+    _begin(pixels, of_axis)
+    for unit in range(begin, end):
+        n, first = unit // chunks, unit % chunks * CHUNK
+        count, at = min(CHUNK, all_places - first), (n * all_places + first) * channels
+        source = pointer_to(grid, (n * all_places + first) * sizes[DIMS])
+        _look_up_all(pixels, of_axis, slopes, source, count, sizes, True)
+        taps = join(places, weights, pixels, of_axis, slopes, count, -1, channels if is_few else 1, sizes)
+        if is_few:
+            products[: taps * count] = 0
+            for c in range(channels):
+                for i in range(count):
+                    room[i] = g[at + i * channels + c]
+                add_tap_products(products, pointer_to(x, n * image + c), places, room, 0, taps, count)
+        else:
+            for i in range(count):
+                for t in range(taps):
+                    place, both = places[t * count + i], zero
+                    if place >= 0:
+                        there = n * image + place * channels
+                        both = row_product(g, at + i * channels, zero, x, there, zero, channels)
+                    products[t * count + i] = both
+        target = pointer_to(ggrid, (n * all_places + first) * sizes[DIMS])
+        _finish(target, products, places, weights, pixels, of_axis, slopes, count, sizes)

@@ -369,11 +369,19 @@ CASES = [
     ),
     Case(minidl.interpolate, [(2, 3, 4, 5)], {"size": (7, 3), "mode": "bilinear"}),
     Case(minidl.interpolate, [(2, 5, 4)], {"size": 7, "mode": "linear"}),
+    Case(minidl.interpolate, [(1, 2, 3, 2, 4)], {"size": (2, 4, 5), "mode": "trilinear", "align_corners": True}),
+    Case(minidl.interpolate, [(1, 17, 2, 3)], {"scale_factor": (1.5, 0.7), "mode": "bicubic"}),
     Case(
         minidl.pad,
         [(2, 3, 4)],
         {"pad": (1, 2, 0, 1), "value": 3.0},
         expected=lambda x, pad, value: np.pad(x, ((0, 0), (0, 1), (1, 2)), constant_values=3.0),
+    ),
+    Case(
+        minidl.pad,
+        [(2, 3, 4)],
+        {"pad": (-1, 2, 1, -2), "value": -1.0},
+        expected=lambda x, pad, value: np.pad(x[:, :1, 1:], ((0, 0), (1, 0), (0, 2)), constant_values=-1.0),
     ),
     Case(
         minidl.pad,

@@ -55,8 +55,13 @@ def losses(x: minidl.Tensor) -> minidl.Tensor:
 
 OF_IMAGES = {
     "embedding": lambda x: minidl.embedding(PLACES, x.transpose(0, 2).reshape(x.shape[2], -1)),
+    "embedding_bag": lambda x: sum(
+        minidl.embedding_bag(PLACES, x.transpose(0, 2).reshape(x.shape[2], -1), mode=mode) for mode in ("sum", "max")),
     "grid_sample": lambda x: minidl.grid_sample(
         x, minidl.cat([NEAREST] * x.shape[0]), mode="nearest", padding_mode="border", align_corners=False),
+    "grid_sample between": lambda x: minidl.grid_sample(
+        x, minidl.cat([NEAREST] * x.shape[0]), padding_mode="reflection", align_corners=False),
+    "affine_grid": lambda x: minidl.affine_grid(x[:, :2, 0, :3], (x.shape[0], 1, 4, 8), align_corners=False),
     "losses": losses,
     "abs": minidl.abs, "relu": minidl.relu, "square": minidl.square, "neg": minidl.neg,
     "leaky_relu": lambda x: minidl.leaky_relu(x, 0.25),
@@ -72,6 +77,12 @@ OF_IMAGES = {
     "amax": lambda x: x.amax((2, 3)).detach(), "amin": lambda x: x.amin(1).detach(),
     "mean": lambda x: minidl.pad(x, (0, 16 - x.shape[3])).mean(3),
     **{mode: partial(minidl.pad, pad=(2, 3, 1, 0), mode=mode) for mode in ("reflect", "replicate", "circular")},
+    "pad": lambda x: minidl.pad(x, (2, 1, 0, 3), value=2.0) + minidl.pad(x, (4, -1, -2, 5)),
+    "pad channels": lambda x: minidl.pad(x, (0, 0, 0, 0, -1, 3)),
+    "max_unpool": lambda x: minidl.max_unpool2d(*minidl.max_pool2d(x[..., :6, :8], 2, return_indices=True), 2),
+    "median": lambda x: minidl.median(x, 1).values + minidl.nanmedian(x, 3, keepdim=True).values.sum(),
+    "triangles": lambda x: minidl.tril(x, 1) + minidl.triu(x, -2) * 2 + minidl.tril(x, -40) + minidl.triu(x.mT, 3).mT,
+    "stack": lambda x: minidl.stack([x, x * 2, x], -1).sum(-1) + minidl.stack([x, x], 1)[:, 1],
     "cat": lambda x: minidl.cat([x, x * 2, x], 1), "parts": lambda x: minidl.cat(x.split(2, 1)[::-1], 1),
     "where": lambda x: minidl.where(x > 1, x, x.flip(0)),
     "where, one a number": lambda x: minidl.where(x > 1, x, 3.0) + minidl.where(x > 0, -2.0, x),
@@ -94,6 +105,9 @@ OF_IMAGES = {
     "nearest": lambda x: minidl.interpolate(x, scale_factor=2),
     "bilinear": lambda x: minidl.interpolate(x, scale_factor=2, mode="bilinear"),
     "linear": lambda x: minidl.interpolate(x[0], scale_factor=2, mode="linear"),
+    "bicubic": lambda x: minidl.interpolate(x, scale_factor=2, mode="bicubic"),
+    "trilinear": lambda x: minidl.interpolate(x.unsqueeze(0), scale_factor=(0.5, 2, 4), mode="trilinear"),
+    "nearest, smaller": lambda x: minidl.interpolate(x, size=(3, 5)),
     "dropout": lambda x: minidl.dropout_by_key(x, minidl.tensor([3, 4]), 0.5),
     "sums_of_squares": lambda x: sums_of_squares([x[0].detach(), x[0, 0].detach()]),
     "batch_norm at rest": at_rest,
@@ -192,6 +206,7 @@ ROUNDED = {
     "divides by 3 or 6": {"hardsigmoid", "hardsigmoid_grad", "hardswish", "hardswish_grad"},
     "takes exponentials": {"attention", "attention_grad", "linear_then_kept"},
     "multiplies by places between pixels": {"grid_sample_grad_grid"},
+    "divides by lengths": {"cosine", "cosine_grad"},
     "divides by a count, or by the root of a variance": {
         "group_moments", "group_normalize", "group_normalize_grad",
         "batch_moments", "batch_normalize", "batch_normalize_add_relu", "batch_normalize_add_relu_grad",

@@ -14,6 +14,7 @@ from minidl.device import get_num_threads, set_num_threads
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
 WAYS = list(itertools.product(["bilinear", "nearest"], ["zeros", "border", "reflection"], [False, True]))
+CUBIC_WAYS = list(itertools.product(["bicubic"], ["zeros", "border", "reflection"], [False, True]))
 
 
 def draw(dims, channels, dtype=np.float64):
@@ -40,7 +41,25 @@ def test_sampling_is_pytorchs(way, dims, channels) -> None:
         np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", CUBIC_WAYS)
+@pytest.mark.parametrize("channels", [1, 3, 17])
+def test_cubic_sampling_is_pytorchs(way, channels) -> None:
+    arrays = draw(2, channels)
+    for ours, theirs in zip(results(minidl, *arrays, *way), results(torch, *arrays, *way), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("way", [*WAYS, *CUBIC_WAYS])
+def test_images_that_lie_channels_last_give_the_same(way) -> None:
+    x, grid, g = draw(2, 5)
+    last = [np.ascontiguousarray(a.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2) for a in (x, g)]
+    for first, other in zip(
+        results(minidl, x, grid, g, *way), results(minidl, last[0], grid, last[1], *way), strict=True
+    ):
+        np.testing.assert_allclose(first, other, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("way", [*WAYS, *CUBIC_WAYS])
 def test_the_definition_gives_the_same(way) -> None:
     arrays = draw(2, 5)
     compiled = results(minidl, *arrays, *way)

@@ -114,6 +114,9 @@ ROUNDED = {
     "softplus": lambda x: minidl.softplus(x, 2.0, 3.0),
     "log": lambda x: minidl.log(x * x + 0.1),
     "mean": lambda x: x.mean((0, 2, 3)),
+    "cosine": lambda x: minidl.cosine_similarity(x, x.flip(0) + 0.5, 3),
+    "cosine of channels": lambda x: minidl.cosine_similarity(x, x.flip(3) + 0.5),
+    "bicubic": lambda x: minidl.interpolate(x, scale_factor=1.7, mode="bicubic"),
     "trilinear": lambda x: minidl.interpolate(x.unsqueeze(0), size=(7, 9, 11), mode="trilinear"),
     "dropout": lambda x: minidl.dropout_by_key(x, minidl.tensor(np.array([3, 4], np.uint64)), 0.3),
 }
