@@ -25,6 +25,8 @@ from minidl.ops.where import where
 
 __all__ = ["affine_grid", "grid_sample"]
 
+MOST_NUMBERS = 1 << 31  # of an array for the kernels
+
 
 def grid_sample(
     input: Tensor, grid: Tensor, mode: str = "bilinear", padding_mode: str = "zeros", align_corners: bool | None = None
@@ -64,12 +66,21 @@ def grid_sample(
     return result
 
 
-class GridSample(AlikeOp):
+class Sampling(AlikeOp):
+    """What the three ops share: kernels count pixels in 32 bits."""
+
+    strided = True
+
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        return super().cpu_takes(arrays, params) and all(a.size < MOST_NUMBERS for a in arrays)
+
+
+class GridSample(Sampling):
     """Nearest, linear or cubic."""
 
     name = "grid_sample"
     saves = ("x", "grid")
-    strided = True
 
     @staticmethod
     def infer(x: Spec, grid: Spec, *, mode: str, padding_mode: str, align_corners: bool) -> Spec:
@@ -93,11 +104,10 @@ class GridSample(AlikeOp):
         return gx, GridSampleGradGrid.apply(g, x, grid, **node.params) if node.needs[1] else None
 
 
-class GridSampleGradInput(AlikeOp):
+class GridSampleGradInput(Sampling):
     """The gradient of the image; for a second derivative the definition is differentiated instead."""
 
     name = "grid_sample_grad_input"
-    strided = True
 
     @staticmethod
     def infer(g: Spec, x: Spec, grid: Spec, *, mode: str, padding_mode: str, align_corners: bool) -> Spec:
@@ -113,11 +123,10 @@ class GridSampleGradInput(AlikeOp):
         cpu.sample_back(out, g, x, grid, **how)
 
 
-class GridSampleGradGrid(AlikeOp):
+class GridSampleGradGrid(Sampling):
     """The gradient of the places; for a second derivative the definition is differentiated instead."""
 
     name = "grid_sample_grad_grid"
-    strided = True
 
     @staticmethod
     def infer(g: Spec, x: Spec, grid: Spec, *, mode: str, padding_mode: str, align_corners: bool) -> Spec:
