@@ -116,8 +116,13 @@ def _whole(function: Function) -> Function:
     """`function`, computed in float32 where all that it is given are 16-bit floats, and then rounded once."""
 
     def rounded(*args: Any, **kwargs: Any) -> Any:
-        types = {t.dtype for t in _tensors(args, kwargs) if is_floating(t.dtype)}
-        if not types or not all(map(is_narrow, types)):
+        types = set()
+        for t in _tensors(args, kwargs):
+            if is_narrow(t.dtype):
+                types.add(t.dtype)
+            elif is_floating(t.dtype):  # as a rule the first of them
+                return function(*args, **kwargs)
+        if not types:
             return function(*args, **kwargs)
         args, kwargs = _mapped(in_float32, (args, kwargs))
         return _mapped(functools.partial(_back, promote(*types)), function(*args, **kwargs))

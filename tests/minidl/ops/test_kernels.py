@@ -101,6 +101,8 @@ ROUNDED = {
     "batch_norm at rest": in_one(lambda x: minidl.relu(at_rest(x) + x)),
     "layer_norm": lambda x: minidl.layer_norm(x, x.shape[3:]),
     "layer_norm of an image": lambda x: minidl.layer_norm(x, x.shape[1:]),
+    "rms_norm": lambda x: minidl.rms_norm(x, x.shape[3:]),
+    "rms_norm of an image": lambda x: minidl.rms_norm(x, x.shape[1:], minidl.cos(minidl.ones_like(x[0]).cumsum(2))),
     "group_norm": lambda x: minidl.group_norm(x, x.shape[1]),
     "softmax of channels": lambda x: minidl.softmax(x, 1),
     "softmax of rows": lambda x: minidl.softmax(x, 3),
