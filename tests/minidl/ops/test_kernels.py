@@ -93,6 +93,8 @@ EXACT = {
     "amax of space": lambda x: x.amax((2, 3)),
     "amin over channels": lambda x: x.amin(1),
     "amax over rows": lambda x: x.amax(2),
+    "nll": lambda x: minidl.nll_loss(x, classes_of(x), minidl.arange(x.shape[1], dtype=x.dtype), reduction="sum"),
+    "nll of places": lambda x: minidl.nll_loss(x, classes_of(x), reduction="none"),
     "cat": lambda x: minidl.cat([x, x * 2, x], 1),
     "nearest": lambda x: minidl.interpolate(x, scale_factor=2),
     "bilinear": lambda x: minidl.interpolate(x, scale_factor=2, mode="bilinear") * 16,
@@ -112,6 +114,10 @@ ROUNDED = {
     "log_softmax of channels": lambda x: minidl.log_softmax(x, 1),
     "log_softmax of columns": lambda x: minidl.log_softmax(x, 2),
     "cross_entropy": lambda x: minidl.cross_entropy(x, classes_of(x)),
+    "cross_entropy of places": lambda x: minidl.cross_entropy(x, classes_of(x), reduction="none", label_smoothing=0.1),
+    "cross_entropy by weights": lambda x: minidl.cross_entropy(
+        x, classes_of(x), minidl.arange(1, x.shape[1] + 1, dtype=x.dtype), label_smoothing=0.2
+    ),
     "gelu": minidl.gelu,
     "gelu by tanh": lambda x: minidl.gelu(x, approximate="tanh"),
     "silu": minidl.silu,
