@@ -62,6 +62,11 @@ def poisson_nll_loss(
         full: add Stirling's approximation of log(target!) for targets above 1.
         eps: added to a rate before its logarithm.
     """
+    if (
+        not full
+        and (total := reduced_loss("log_rate" if log_input else "rate", input, target, reduction, eps)) is not None
+    ):
+        return total
     loss = exp(input) - target * input if log_input else input - target * log(input + eps)
     if full:
         big = gt(target, 1)
@@ -100,6 +105,8 @@ def gaussian_nll_loss(
 
 def hinge_embedding_loss(input: Tensor, target: Tensor, margin: float = 1.0, *, reduction: str = "mean") -> Tensor:
     """The distance where target is 1, max(0, margin - distance) where it is -1, averaged."""
+    if (total := reduced_loss("embedding", input, target, reduction, margin)) is not None:
+        return total
     near = where(eq(target, 1), input, 0.0)
     apart = where(eq(target, -1), clamp(margin - input, min=0.0), 0.0)
     both = where(eq(target, 1) + eq(target, -1), near + apart, input + clamp(margin - input, min=0.0))
@@ -122,6 +129,8 @@ def soft_margin_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") 
     """log(1 + exp(-target * input)) for targets of 1 and -1, averaged."""
     if input.shape != target.shape:
         raise ShapeError(f"soft_margin_loss: target must have the shape of input, {input.shape}, got {target.shape}")
+    if (total := reduced_loss("margin", input, target, reduction)) is not None:
+        return total
     return reduce_loss(softplus(-target * input, threshold=math.inf), reduction)
 
 

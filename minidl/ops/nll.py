@@ -76,8 +76,8 @@ def shared(g: Array, counted: Array, reduction: str) -> Array:
 class Nll(OfClasses):
     """-weight[t] * x[t] of each place, 0 where t is ignored, and the sum of these weights.
 
-    x is (N, C, ...), target (N, ...), weight (C,). With the reduction "sum" it is the sum of all places, with "mean" that
-    divided by the sum of the weights.
+    x is (N, C, ...), target (N, ...), weight (C,). With the reduction "sum" it is the sum of all places, with "mean"
+    that divided by the sum of the weights.
     """
 
     name = "nll"

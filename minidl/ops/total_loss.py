@@ -20,6 +20,7 @@ from minidl.device.dtypes import accumulator
 from minidl.device.row_sums import row_sum
 from minidl.device.scalar_math import exp, log, log1p, sigmoid, typed
 from minidl.ops.activation import sigmoid as sigmoid_
+from minidl.ops.compare import le, ne
 from minidl.ops.elementwise import quiet
 from minidl.ops.unary import clamp, sign
 from minidl.ops.unary import exp as exp_
@@ -167,6 +168,66 @@ def _log_divergence_slope(x: Any, y: Any, level: Any) -> Any:
     return -exp(y)
 
 
+@inline
+def _margin(x: Any, y: Any, level: Any) -> Any:
+    z, zero = -(y * x), typed(0, x)
+    return log1p(exp(-abs(z))) + (z if z > zero else zero)
+
+
+@inline
+def _margin_slope(x: Any, y: Any, level: Any) -> Any:
+    return -(y * sigmoid(-(y * x)))
+
+
+def _margin_values(xp: Any, x: Array, y: Array, level: float) -> Array:
+    z = -y * x
+    return xp.log1p(xp.exp(-xp.abs(z))) + xp.maximum(z, 0)
+
+
+@inline
+def _embedding(x: Any, y: Any, level: Any) -> Any:
+    zero, one = typed(0, x), typed(1, x)
+    apart = zero if level - x < zero else level - x
+    near = zero if y == -one else x
+    return near + (zero if y == one else apart)
+
+
+@inline
+def _embedding_slope(x: Any, y: Any, level: Any) -> Any:
+    zero, one = typed(0, x), typed(1, x)
+    apart = zero if level - x < zero else -one
+    near = zero if y == -one else one
+    return near + (zero if y == one else apart)
+
+
+def _embedding_values(xp: Any, x: Array, y: Array, level: float) -> Array:
+    return xp.where(y == -1, 0, x) + xp.where(y == 1, 0, xp.maximum(x.dtype.type(level) - x, 0))
+
+
+def _embedding_slope_in_ops(x: Tensor, y: Tensor, level: float) -> Tensor:
+    return ne(y, -1).to(x.dtype) - (ne(y, 1) * le(x, level)).to(x.dtype)
+
+
+@inline
+def _of_log_rate(x: Any, y: Any, level: Any) -> Any:
+    return exp(x) - y * x
+
+
+@inline
+def _of_log_rate_slope(x: Any, y: Any, level: Any) -> Any:
+    return exp(x) - y
+
+
+@inline
+def _of_rate(x: Any, y: Any, level: Any) -> Any:
+    return x - y * log(x + level)
+
+
+@inline
+def _of_rate_slope(x: Any, y: Any, level: Any) -> Any:
+    return typed(1, x) - y / (x + level)
+
+
 KINDS: Mapping[str, Kind] = {
     "square": _kind(_square, _square_slope, lambda xp, x, y, a: (x - y) ** 2, lambda x, y, a: 2 * (x - y)),
     "distance": _kind(_distance, _distance_slope, lambda xp, x, y, a: xp.abs(x - y), lambda x, y, a: sign(x - y)),
@@ -181,6 +242,12 @@ KINDS: Mapping[str, Kind] = {
     "log_divergence": _kind(
         _log_divergence, _log_divergence_slope, lambda xp, x, y, a: xp.exp(y) * (y - x), lambda x, y, a: -exp_(y)
     ),
+    "margin": _kind(_margin, _margin_slope, _margin_values, lambda x, y, a: -y * sigmoid_(-y * x)),
+    "embedding": _kind(_embedding, _embedding_slope, _embedding_values, _embedding_slope_in_ops),
+    "log_rate": _kind(
+        _of_log_rate, _of_log_rate_slope, lambda xp, x, y, a: xp.exp(x) - y * x, lambda x, y, a: exp_(x) - y
+    ),
+    "rate": _kind(_of_rate, _of_rate_slope, lambda xp, x, y, a: x - y * xp.log(x + a), lambda x, y, a: 1 - y / (x + a)),
 }
 
 

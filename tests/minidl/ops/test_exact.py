@@ -60,6 +60,7 @@ OF_IMAGES = {
     "losses": losses,
     "abs": minidl.abs, "relu": minidl.relu, "square": minidl.square, "neg": minidl.neg,
     "leaky_relu": lambda x: minidl.leaky_relu(x, 0.25),
+    "shrinks": lambda x: minidl.hardshrink(x, 2) + minidl.softshrink(x, 1) * 8 + minidl.threshold(x, -1, 5) * 64,
     "prelu": lambda x: minidl.prelu(x, minidl.arange(x.shape[1]) * 0.25 - 0.5) + minidl.prelu(x, minidl.tensor([0.5])),
     "clamp": lambda x: minidl.clamp(x, -3, 2),
     "add": lambda x: x + x.flip(0), "sub": lambda x: x - x[:1], "mul": lambda x: x * x[..., :1], "div": lambda x: x / 4,
@@ -187,15 +188,16 @@ ROUNDED = {
         "gelu_tanh", "gelu_tanh_grad", "gru_sequence", "gru_sequence_grad", "log", "log1p", "log_softmax",
         "log_softmax_grad", "lstm_sequence", "lstm_sequence_grad", "sigmoid", "sigmoid_grad", "silu", "silu_grad",
         "softmax", "softmax_grad", "softplus", "softplus_grad", "tanh", "tanh_grad", "celu", "celu_grad", "logsigmoid",
-        "logsigmoid_grad",
+        "logsigmoid_grad", "mish", "mish_grad", "selu", "selu_grad", "tanhshrink", "tanhshrink_grad",
     },
+    "divides by 1 + |x|": {"softsign", "softsign_grad"},
     "divides by 3 or 6": {"hardsigmoid", "hardsigmoid_grad", "hardswish", "hardswish_grad"},
     "takes exponentials": {"attention", "attention_grad", "linear_then_kept"},
     "multiplies by places between pixels": {"grid_sample_grad_grid"},
     "divides by a count, or by the root of a variance": {
         "group_moments", "group_normalize", "group_normalize_grad",
         "batch_moments", "batch_normalize", "batch_normalize_add_relu", "batch_normalize_add_relu_grad",
-        "batch_normalize_grad", "normalize", "normalize_grad",
+        "batch_normalize_grad", "normalize", "normalize_grad", "rms_normalize", "rms_normalize_grad",
     },
 }  # fmt: skip
 

@@ -14,12 +14,17 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 LOSSES = {
     "mse_loss": {}, "l1_loss": {}, "huber_loss": {"delta": 0.7}, "smooth_l1_loss": {"beta": 0.4},
     "binary_cross_entropy": {}, "binary_cross_entropy_with_logits": {}, "kl_div": {}, "kl_div ": {"log_target": True},
+    "soft_margin_loss": {}, "hinge_embedding_loss": {"margin": 0.8}, "poisson_nll_loss": {},
+    "poisson_nll_loss ": {"log_input": False, "eps": 0.1},
 }  # fmt: skip
 
 
 def draw(name, shape):
     rng = np.random.default_rng(0)
-    input = rng.uniform(0.1, 0.9, shape) if name == "binary_cross_entropy" else rng.standard_normal(shape)
+    is_positive = name in ("binary_cross_entropy", "poisson_nll_loss ")
+    input = rng.uniform(0.1, 0.9, shape) if is_positive else rng.standard_normal(shape)
+    if name in ("soft_margin_loss", "hinge_embedding_loss"):
+        return input, np.asarray(rng.integers(0, 2, shape) * 2.0 - 1)
     is_any = name.endswith("1_loss") or name in ("mse_loss", "huber_loss")
     return input, rng.standard_normal(shape) if is_any else rng.random(shape)
 
