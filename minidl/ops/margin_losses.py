@@ -269,6 +269,8 @@ def sigmoid_focal_loss(
 
     Source: Lin et al., ICCV 2017; names and defaults are torchvision's.
     """
+    if gamma == 2 and (total := reduced_loss("focal", input, target, reduction, alpha)) is not None:
+        return total
     p = sigmoid(input)
     loss = softplus(input, threshold=math.inf) - target * input
     wrong = p + target - 2 * p * target
