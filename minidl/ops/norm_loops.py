@@ -40,7 +40,7 @@ def moments(x: Array, mean: Array, var: Array) -> None:
     """Write mean and (biased) variance of each group of the channels of each image, (images, groups)."""
     parts, rows, each = _parts(x)
     parallel(_moments_of_blocks, len(parts), parts, x.reshape(-1), rows, each)
-    parallel(_merge_moments, len(x), mean, var, parts, x.shape[2], each, rows)
+    parallel(merge_moments, len(x), mean, var, parts, x.shape[2], each, rows)
 
 
 def affine_of(x: Array, mean: Array, scale: Array, shift: Array) -> Array:
@@ -152,7 +152,7 @@ def _moments_of_blocks(begin: int, end: int, parts: Array, x: Array, rows: int, 
 
 
 @kernel("T[:, ::1], T[:, ::1], const float64[:, :, ::1], intp, intp, intp", T=FLOATS)
-def _merge_moments(
+def merge_moments(
     begin: int, end: int, mean: Array, var: Array, parts: Array, channels: int, each: int, rows: int
 ) -> None:
     """Images begin to end."""
