@@ -11,11 +11,12 @@ from minidl.errors import ArgumentError, DTypeError, ShapeError
 from minidl.ops.activation import sigmoid, softplus
 from minidl.ops.activation_family import logsigmoid
 from minidl.ops.binary import minimum
-from minidl.ops.compare import eq, gt, ne
+from minidl.ops.class_margins import MultilabelMargin, MultiMargin
+from minidl.ops.compare import eq, gt
 from minidl.ops.cross_entropy import reduce_loss
 from minidl.ops.elementwise import broadcast
 from minidl.ops.exponents import xlogy
-from minidl.ops.indexing import gather
+from minidl.ops.indexing import check_bounds
 from minidl.ops.norms import pairwise_distance
 from minidl.ops.reduce import mean
 from minidl.ops.reduce import sum as sum_
@@ -160,14 +161,12 @@ def multi_margin_loss(
     classes = input.shape[-1]
     if weight is not None and weight.shape != (classes,):
         raise ShapeError(f"multi_margin_loss: weight must be ({classes},), one for each class, got {weight.shape}")
-    column = unsqueeze(target.reshape(input.shape[:-1]), -1)
-    gap = _hinge(margin - gather(input, -1, column) + input)
-    gap = gap if p == 1 else gap * gap
-    if weight is not None:
-        gap = gap * weight[column]
-    places = Tensor.of(input.device.xp.arange(classes))
-    loss = sum_(where(ne(places, column), gap, 0.0), -1) / classes
-    return reduce_loss(loss, reduction)
+    rows = input if input.ndim == 2 else input.reshape(1, classes)
+    places = target if target.ndim == 1 else target.reshape(-1)
+    check_bounds("multi_margin_loss", places, classes)
+    factor = Tensor.of(input.device.xp.ones(classes, input.dtype)) if weight is None else weight
+    loss = MultiMargin.apply(rows, places, factor, p=p, margin=float(margin))
+    return reduce_loss(loss if input.ndim > 1 else squeeze(loss, 0), reduction)
 
 
 def multilabel_margin_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
@@ -181,13 +180,8 @@ def multilabel_margin_loss(input: Tensor, target: Tensor, *, reduction: str = "m
         raise ShapeError(f"multilabel_margin_loss: needs input and target (N, C), got {input.shape} and {target.shape}")
     rows = input.reshape(1, -1) if input.ndim < 2 else input
     wanted = target.reshape(rows.shape)
-    xp, classes = input.device.xp, rows.shape[1]
-    in_front = Tensor.of(xp.cumsum((wanted.array < 0).astype(xp.int64), axis=1) == 0)
-    safe = where(in_front, wanted, 0)
-    true_class = (eq(unsqueeze(safe, -1), Tensor.of(xp.arange(classes))) * unsqueeze(in_front, -1)).any(1)
-    gaps = _hinge(1 - unsqueeze(gather(rows, 1, safe), -1) + unsqueeze(rows, 1))
-    counted = unsqueeze(in_front, -1) * unsqueeze(~true_class, 1)
-    loss = sum_(where(counted, gaps, 0.0), (1, 2)) / classes
+    check_bounds("multilabel_margin_loss", clamp(wanted, min=0), rows.shape[1])
+    loss = MultilabelMargin.apply(rows, wanted)
     return reduce_loss(loss if input.ndim > 1 else squeeze(loss, 0), reduction)
 
 

@@ -11,9 +11,8 @@ import numpy as np
 
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor, dim_index, registry
 from minidl.device.dtypes import DType, accumulator, is_floating
-from minidl.device.layout import dense_order
+from minidl.device.layout import dense_order, undone
 from minidl.errors import ArgumentError, DTypeError, ShapeError
-from minidl.ops.binary import maximum
 from minidl.ops.compare import eq, ne
 from minidl.ops.elementwise import broadcast
 from minidl.ops.mul_sum import column_products, row_products
@@ -21,7 +20,8 @@ from minidl.ops.reduce import SMALL, amax, amin, reduced_dims, reduced_shape
 from minidl.ops.reduce import sum as sum_
 from minidl.ops.reduce_loops import Loops, can_reduce, reduced
 from minidl.ops.unary import abs as abs_
-from minidl.ops.views import expand, reshape, unsqueeze
+from minidl.ops.unit_rows import RowDistance, UnitRows
+from minidl.ops.views import expand, permute, reshape, unsqueeze
 from minidl.ops.where import where
 
 __all__ = ["cdist", "cosine_similarity", "dist", "norm", "normalize", "pairwise_distance", "pdist", "renorm"]
@@ -132,6 +132,9 @@ def pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6,
         x1, x2: (N, D) or (D,); they broadcast.
         eps: added to each difference, against a division by zero in the gradient.
     """
+    if p == 2 and x1.shape == x2.shape and x1.ndim and x1.dtype == x2.dtype and is_floating(x1.dtype):
+        distance: Tensor = RowDistance.apply(x1, x2, eps=float(eps))
+        return unsqueeze(distance, -1) if keepdim else distance
     return vector_norm(x1 - x2 + eps, p, -1, keepdim)
 
 
@@ -142,13 +145,19 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
     tensor(0.70710677)
     """
     shape = broadcast("cosine_similarity", x1.spec, x2.spec)
-    x1, x2 = expand(x1, shape), expand(x2, shape)
-    lengths = [maximum(vector_norm(x, 2, dim, True), x.device.xp.asarray(eps, x.dtype)) for x in (x1, x2)]
-    return sum_((x1 / lengths[0]) * (x2 / lengths[1]), dim)
+    x1, x2 = (x if x.shape == shape else expand(x, shape) for x in (x1, x2))
+    return sum_(normalize(x1, 2, dim, eps) * normalize(x2, 2, dim, eps), dim)
 
 
 def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
     """`input` divided by its p-norm along `dim`; the norm is held above `eps`."""
+    if p == 2 and input.ndim and is_floating(input.dtype):
+        d = dim_index("normalize", dim, input.ndim)
+        order = dense_order(input.array) if type(input.array) is np.ndarray else None
+        if d == input.ndim - 1:
+            return UnitRows.apply(input, eps=float(eps))[0]  # type: ignore[no-any-return]
+        if order is not None and order[-1] == d:  # its numbers lie side by side, as channels may
+            return permute(UnitRows.apply(permute(input, order), eps=float(eps))[0], undone(order))
     length = vector_norm(input, p, dim, True)
     return input / where(length < eps, eps, length)
 

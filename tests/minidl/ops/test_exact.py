@@ -80,6 +80,8 @@ OF_IMAGES = {
     "index": lambda x: x[:, minidl.tensor([1, 0, -1, 1])] + x[minidl.tensor([0]), :4],
     "topk": lambda x: minidl.cat([minidl.topk(x, 4).values, minidl.topk(x, 3, largest=False).values], 3),
     "norm": lambda x: minidl.stack([x * 3, x * 4]).norm(dim=0),
+    "distances of rows": lambda x: minidl.pairwise_distance(
+        minidl.stack([x * 3, x * 4], 4), minidl.zeros_like(minidl.stack([x, x], 4)), eps=0.0),
     "cumsum": lambda x: minidl.cat([x, x] * 8).cumsum(2) + minidl.cat([x, x] * 8).cumsum(3),
     "cumprod": lambda x: minidl.cat([x.sign(), x.sign()] * 8).cumprod(1).detach(),
     "gather": lambda x: minidl.gather(x, 2, minidl.argsort(x, 2)),
@@ -190,6 +192,7 @@ ROUNDED = {
         "softmax", "softmax_grad", "softplus", "softplus_grad", "tanh", "tanh_grad", "celu", "celu_grad", "logsigmoid",
         "logsigmoid_grad", "mish", "mish_grad", "selu", "selu_grad", "tanhshrink", "tanhshrink_grad",
     },
+    "divides by the length of a row": {"unit_rows", "unit_rows_grad", "row_distance_grad"},
     "divides by 1 + |x|": {"softsign", "softsign_grad"},
     "divides by 3 or 6": {"hardsigmoid", "hardsigmoid_grad", "hardswish", "hardswish_grad"},
     "takes exponentials": {"attention", "attention_grad", "linear_then_kept"},
@@ -198,6 +201,7 @@ ROUNDED = {
         "group_moments", "group_normalize", "group_normalize_grad",
         "batch_moments", "batch_normalize", "batch_normalize_add_relu", "batch_normalize_add_relu_grad",
         "batch_normalize_grad", "normalize", "normalize_grad", "rms_normalize", "rms_normalize_grad",
+        "multi_margin", "multi_margin_grad", "multilabel_margin", "multilabel_margin_grad",  # exact for 16 classes
     },
 }  # fmt: skip
 
