@@ -16,6 +16,7 @@ import minidl
 from minidl.core import UpdateOp, deferring, registry
 from minidl.device import numba_status
 from minidl.ops.many import sums_of_squares
+from minidl.ops.region_sums import region_sums
 from minidl.testing import LAYOUTS, check_exact
 
 pytestmark = [pytest.mark.numba, pytest.mark.skipif(not numba_status(), reason="Numba is not installed")]
@@ -53,7 +54,15 @@ def losses(x: minidl.Tensor) -> minidl.Tensor:
     return minidl.nn.functional.mse_loss(few, (few * 2).detach(), reduction="sum") + picked
 
 
+def regions(x: minidl.Tensor) -> minidl.Tensor:
+    """The numbers of a class where it is true twice, and all others once."""
+    classes = minidl.arange(x.numel() // x.shape[1]).reshape(x.shape[0], *x.shape[2:]) * 7 % x.shape[1]
+    hit, total, size = region_sums(x, classes, False)
+    return hit + total + size
+
+
 OF_IMAGES = {
+    "sums of regions": regions,
     "embedding": lambda x: minidl.embedding(PLACES, x.transpose(0, 2).reshape(x.shape[2], -1)),
     "grid_sample": lambda x: minidl.grid_sample(
         x, minidl.cat([NEAREST] * x.shape[0]), mode="nearest", padding_mode="border", align_corners=False),

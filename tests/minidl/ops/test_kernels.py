@@ -8,6 +8,7 @@ import pytest
 import minidl
 from minidl.core import deferring
 from minidl.device import numba_status
+from minidl.ops.region_sums import region_sums
 from minidl.testing import Case, check_empty, check_layouts, check_memory, check_purity, check_saved
 from tests.minidl.ops.cases import CASES
 
@@ -93,6 +94,7 @@ EXACT = {
     "amax of space": lambda x: x.amax((2, 3)),
     "amin over channels": lambda x: x.amin(1),
     "amax over rows": lambda x: x.amax(2),
+    "sums of regions": lambda x: minidl.stack(region_sums(x, minidl.clamp(classes_of(x), min=0), True)[:2], 0),
     "nll": lambda x: minidl.nll_loss(x, classes_of(x), minidl.arange(x.shape[1], dtype=x.dtype), reduction="sum"),
     "nll of places": lambda x: minidl.nll_loss(x, classes_of(x), reduction="none"),
     "cat": lambda x: minidl.cat([x, x * 2, x], 1),
