@@ -118,7 +118,10 @@ def margin_ranking_loss(
     input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0.0, *, reduction: str = "mean"
 ) -> Tensor:
     """max(0, -target * (input1 - input2) + margin), averaged: `target` 1 wants input1 the larger, -1 the smaller."""
-    return reduce_loss(_hinge(-target * (input1 - input2) + margin), reduction)
+    difference = input1 - input2
+    if (total := reduced_loss("ranking", difference, target, reduction, margin)) is not None:
+        return total
+    return reduce_loss(_hinge(-target * difference + margin), reduction)
 
 
 def _hinge(x: Tensor) -> Tensor:
@@ -189,6 +192,10 @@ def multilabel_soft_margin_loss(
     input: Tensor, target: Tensor, weight: Tensor | None = None, *, reduction: str = "mean"
 ) -> Tensor:
     """Binary cross-entropy of each class's sigmoid, averaged over the classes (last dimension), then over the batch."""
+    if weight is None and input.ndim:
+        factor = 1.0 if reduction == "mean" else 1 / max(input.shape[-1], 1)
+        if (total := reduced_loss("entropy_of_logit", input, target, reduction, factor=factor)) is not None:
+            return total
     loss = -(target * logsigmoid(input) + (1 - target) * logsigmoid(-input))
     return reduce_loss(mean(loss if weight is None else loss * weight, -1), reduction)
 

@@ -22,7 +22,7 @@ from minidl.device.row_sums import row_sum
 from minidl.device.scalar_math import exp, log, log1p, sigmoid, typed
 from minidl.ops.activation import sigmoid as sigmoid_
 from minidl.ops.activation import softplus
-from minidl.ops.compare import le, ne
+from minidl.ops.compare import ge, le, ne
 from minidl.ops.elementwise import quiet
 from minidl.ops.unary import clamp, sign
 from minidl.ops.unary import exp as exp_
@@ -211,6 +211,17 @@ def _embedding_slope_in_ops(x: Tensor, y: Tensor, level: float) -> Tensor:
 
 
 @inline
+def _ranking(x: Any, y: Any, level: Any) -> Any:
+    z, zero = level - y * x, typed(0, x)
+    return zero if z < zero else z
+
+
+@inline
+def _ranking_slope(x: Any, y: Any, level: Any) -> Any:
+    return typed(0, x) if level - y * x < typed(0, x) else -y
+
+
+@inline
 def _of_log_rate(x: Any, y: Any, level: Any) -> Any:
     return exp(x) - y * x
 
@@ -301,6 +312,12 @@ KINDS: Mapping[str, Kind] = {
     "focal": _kind(_focal, _focal_slope, _focal_values, _focal_slope_in_ops),
     "margin": _kind(_margin, _margin_slope, _margin_values, lambda x, y, a: -y * sigmoid_(-y * x)),
     "embedding": _kind(_embedding, _embedding_slope, _embedding_values, _embedding_slope_in_ops),
+    "ranking": _kind(
+        _ranking,
+        _ranking_slope,
+        lambda xp, x, y, a: xp.maximum(a - y * x, 0),
+        lambda x, y, a: -y * ge(a - y * x, 0).to(x.dtype),
+    ),
     "log_rate": _kind(
         _of_log_rate, _of_log_rate_slope, lambda xp, x, y, a: xp.exp(x) - y * x, lambda x, y, a: exp_(x) - y
     ),

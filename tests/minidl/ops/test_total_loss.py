@@ -14,6 +14,7 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 LOSSES = {
     "mse_loss": {}, "l1_loss": {}, "huber_loss": {"delta": 0.7}, "smooth_l1_loss": {"beta": 0.4},
     "binary_cross_entropy": {}, "binary_cross_entropy_with_logits": {}, "kl_div": {}, "kl_div ": {"log_target": True},
+    "multilabel_soft_margin_loss": {},
     "binary_cross_entropy_with_logits ": {"pos_weight": 3.5},
     "soft_margin_loss": {}, "hinge_embedding_loss": {"margin": 0.8}, "poisson_nll_loss": {},
     "poisson_nll_loss ": {"log_input": False, "eps": 0.1},
@@ -50,6 +51,8 @@ def results(lib, name, options, input, target):
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 @pytest.mark.parametrize("shape", [(), (5,), (3, 40, 900)])
 def test_values_and_gradients_are_pytorchs(name, reduction, shape) -> None:
+    if name == "multilabel_soft_margin_loss":
+        shape = shape or (1,)  # PyTorch needs a dimension of classes
     input, target = draw(name, shape)
     options, names = {**LOSSES[name], "reduction": reduction}, []
 
@@ -128,3 +131,17 @@ def test_the_focal_loss_and_its_derivatives_are_those_of_its_formula(alpha, redu
         found.append([t.detach().numpy() for t in (loss, g, second, x.grad)])
     for mine, other in zip(*found, strict=True):
         np.testing.assert_allclose(mine, other, rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_the_ranking_loss_is_pytorchs(reduction) -> None:
+    rng = np.random.default_rng(0)
+    a, b, y = rng.standard_normal(5000), rng.standard_normal(5000), rng.integers(0, 2, 5000) * 2.0 - 1
+    found = []
+    for lib in (minidl, torch):
+        first, second = lib.tensor(a, requires_grad=True), lib.tensor(b, requires_grad=True)
+        loss = lib.nn.functional.margin_ranking_loss(first, second, lib.tensor(y), 0.3, reduction=reduction)
+        loss.backward()
+        found.append([t.detach().numpy() for t in (loss, first.grad, second.grad)])
+    for mine, other in zip(*found, strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-11)
