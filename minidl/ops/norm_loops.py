@@ -43,15 +43,6 @@ def moments(x: Array, mean: Array, var: Array) -> None:
     parallel(merge_moments, len(x), mean, var, parts, x.shape[2], each, rows)
 
 
-def affine_of(x: Array, mean: Array, scale: Array, shift: Array) -> Array:
-    """The numbers of each lane, (images, 3, width), from those of channels, which broadcast to (images, channels)."""
-    images, _, channels = x.shape
-    affine = np.empty((images, 3, row_width(x) // channels, channels), x.dtype)
-    for row, values in ((MEAN, mean), (SCALE, scale), (SHIFT, shift)):
-        affine[:, row] = values.reshape(-1, 1, channels)
-    return affine.reshape(images, 3, -1)
-
-
 def apply_affine(y: Array, x: Array, affine: Array, residual: Array | None, activation: Activation) -> None:
     """y = act((x - mean) * scale + shift [+ residual])."""
     rows, (kind, level) = x.size // affine.shape[2], activation
