@@ -13,6 +13,7 @@ images of 32 channels, 128² (16.8 MB): statistics 1.2 ms, which is what one rea
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -29,11 +30,15 @@ MEAN, SCALE, SHIFT = 0, 1, 2  # rows of an image's `affine`
 
 
 def row_width(x: Array) -> int:
-    """The length of a row: channels times a power of two that divides the pixels of an image."""
-    pixels, width = int(x.shape[1]), int(x.shape[2])
-    while width < WIDTH and pixels % 2 == 0:
-        width, pixels = 2 * width, pixels // 2
-    return width
+    """The length of a row: channels times a number that divides the pixels of an image."""
+    return _row_width(int(x.shape[1]), int(x.shape[2]))
+
+
+@functools.lru_cache(maxsize=1024)
+def _row_width(pixels: int, channels: int) -> int:
+    least = -(-WIDTH // channels)
+    enough = [fold for fold in range(least, 4 * least) if pixels % fold == 0]
+    return channels * (enough or [fold for fold in range(least, 0, -1) if pixels % fold == 0])[0]
 
 
 def moments(x: Array, mean: Array, var: Array) -> None:
