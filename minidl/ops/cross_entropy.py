@@ -23,6 +23,7 @@ from minidl.ops.cross_entropy_loops import Layout, cross_entropies, cross_entrop
 from minidl.ops.nll import Nll, OfClasses, add_parts, reduced, shared, true_classes
 from minidl.ops.reduce import mean
 from minidl.ops.reduce import sum as sum_
+from minidl.ops.soft_cross_entropy import SoftCrossEntropy
 from minidl.ops.softmax import log_softmax, softmax
 from minidl.ops.where import where
 
@@ -180,6 +181,13 @@ def cross_entropy(
     classes = input.shape[dim] if input.ndim else 1
     if target.shape != input.shape or not target.is_floating_point():
         return _hard(input, target, weight, dim, ignore_index, reduction, float(label_smoothing))
+    if dim == 1 and input.dtype == target.dtype and not target.requires_grad and reduction in ("mean", "sum", "none"):
+        factor = Tensor.of(_ones(input.device, classes, input.dtype)) if weight is None else weight.to(input.dtype)
+        if factor.shape == (classes,) and not factor.requires_grad:
+            places = max(input.numel() // max(classes, 1), 1)
+            share = {"mean": 1 / places, "sum": 1.0, "none": None}[reduction]
+            how: dict[str, Any] = {"smoothing": float(label_smoothing), "share": share}
+            return SoftCrossEntropy.apply(input, target, factor, **how)[0]  # type: ignore[no-any-return]
     log_p = log_softmax(input, dim)
     smooth = target if not label_smoothing else target * (1 - label_smoothing) + label_smoothing / classes
     loss = -sum_(log_p * smooth * _along(weight, input, dim), dim)

@@ -51,7 +51,7 @@ class Layout(NamedTuple):
 
 
 @inline
-def _unit(unit: int, length: int, places: int) -> Any:
+def unit_of(unit: int, length: int, places: int) -> Any:
     """The image of a unit, the place in it where the unit begins, and how many places it has."""
     pieces = (length + places - 1) // places
     first = unit % pieces * places
@@ -76,7 +76,7 @@ def cross_entropies(
     block = np.empty(1 if is_apart else classes if classes >= MANY else classes * PLACES, x.dtype)
     most, sums = np.empty(PLACES, x.dtype), np.empty(PLACES, x.dtype)
     for unit in range(begin, end):
-        image, first, count = _unit(unit, length, places)
+        image, first, count = unit_of(unit, length, places)
         start = image * length + first
         at, step, stride = start * classes, 1, classes
         if is_apart:
@@ -145,7 +145,7 @@ def cross_entropy_slopes(
     even, factor = np.empty(PLACES, x.dtype), np.empty(PLACES, x.dtype)
     total_weight, kept = weight.sum(), x.dtype.type(1) - smoothing
     for unit in range(begin, end):
-        image, first, count = _unit(unit, length, places)
+        image, first, count = unit_of(unit, length, places)
         start = image * length + first
         for i in range(count):
             t = target[start + i]
@@ -190,7 +190,7 @@ def picked_losses(
     """loss = -weight[t] * x[t] of each place."""
     classes, sums, zero = len(weight), np.empty(PLACES, x.dtype), x.dtype.type(0)
     for unit in range(begin, end):
-        image, first, count = _unit(unit, length, places)
+        image, first, count = unit_of(unit, length, places)
         start = image * length + first
         at, step, stride = start * classes, 1, classes
         if is_apart:
@@ -219,7 +219,7 @@ def picked_slopes(
     """-weight[t] * g at class t of each place, zeros elsewhere; `of_place` is 0 where one g is for all."""
     classes = len(weight)
     for unit in range(begin, end):
-        image, first, count = _unit(unit, length, places)
+        image, first, count = unit_of(unit, length, places)
         start = image * length + first
         at, step, stride = start * classes, 1, classes
         if is_apart:

@@ -200,6 +200,7 @@ ROUNDED = {
         "log_softmax_grad", "lstm_sequence", "lstm_sequence_grad", "sigmoid", "sigmoid_grad", "silu", "silu_grad",
         "softmax", "softmax_grad", "softplus", "softplus_grad", "tanh", "tanh_grad", "celu", "celu_grad", "logsigmoid",
         "logsigmoid_grad", "mish", "mish_grad", "selu", "selu_grad", "tanhshrink", "tanhshrink_grad",
+        "soft_cross_entropy", "soft_cross_entropy_grad",
     },
     "divides by the length of a row": {"unit_rows", "unit_rows_grad", "row_distance_grad"},
     "divides by 1 + |x|": {"softsign", "softsign_grad"},
