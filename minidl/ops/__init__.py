@@ -59,6 +59,7 @@ from minidl.ops.products import *
 from minidl.ops.rearrange import *
 from minidl.ops.reduce import *
 from minidl.ops.resize import *
+from minidl.ops.rms_norm import *
 from minidl.ops.rnn import *
 from minidl.ops.rounding import *
 from minidl.ops.scatter_reduce import *

@@ -1,19 +1,14 @@
-"""The rest of the activations, a row or a line of ops each. `inplace` is taken for PyTorch's sake and ignored."""
+"""The rest of the activations. `inplace` is taken for PyTorch's sake and ignored."""
 
 from __future__ import annotations
 
-import math
-
-from minidl.core import Tensor, as_tensor
+from minidl.core import Tensor
 from minidl.device.dtypes import DType
 from minidl.errors import ArgumentError
-from minidl.ops.activation import elu, softplus, tanh
-from minidl.ops.activation_rows import Celu, HardSigmoid, HardSwish, LogSigmoid
-from minidl.ops.compare import ge, gt, le
+from minidl.ops.activation_rows import Celu, HardSigmoid, HardSwish, LogSigmoid, Mish, Selu
 from minidl.ops.elementwise import float_of
+from minidl.ops.shrinking import HardShrink, SoftShrink, SoftSign, TanhShrink, Threshold
 from minidl.ops.softmax import softmax
-from minidl.ops.unary import abs as abs_
-from minidl.ops.where import where
 
 __all__ = [
     "celu", "hardshrink", "hardsigmoid", "hardswish", "logsigmoid", "mish", "selu", "softmin",
@@ -33,17 +28,14 @@ def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     return result
 
 
-# Source: Klambauer et al., NeurIPS 2017, equation 14.
-_SELU_ALPHA, _SELU_SCALE = 1.6732632423543772848, 1.0507009873554804934
-
-
 def selu(input: Tensor, inplace: bool = False) -> Tensor:
     """A scaled elu that keeps mean 0 and variance 1 from layer to layer. Source: Klambauer et al., NeurIPS 2017.
 
     >>> selu(Tensor([1.0]))
     tensor([1.050701])
     """
-    return elu(input, _SELU_ALPHA) * _SELU_SCALE
+    result: Tensor = Selu.apply(float_of(input))
+    return result
 
 
 def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
@@ -60,7 +52,8 @@ def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
 
 def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """x where it is beyond ±lambd, zero between."""
-    return where(ge(input, -lambd) * le(input, lambd), 0.0, input)
+    result: Tensor = HardShrink.apply(float_of(input), lambd=float(lambd))
+    return result
 
 
 def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
@@ -71,12 +64,14 @@ def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """
     if lambd < 0:
         raise ArgumentError(f"softshrink: lambd must be 0 or more, got {lambd}")
-    return where(gt(input, lambd), input - lambd, where(input < -lambd, input + lambd, input * 0))
+    result: Tensor = SoftShrink.apply(float_of(input), lambd=float(lambd))
+    return result
 
 
 def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
     """x where it is above `threshold`, `value` elsewhere."""
-    return where(le(input, threshold), as_tensor(value, like=input).to(input.dtype), input)
+    result: Tensor = Threshold.apply(input, threshold=float(threshold), value=float(value))
+    return result
 
 
 def mish(input: Tensor, inplace: bool = False) -> Tensor:
@@ -85,7 +80,8 @@ def mish(input: Tensor, inplace: bool = False) -> Tensor:
     >>> mish(Tensor([1.0]))
     tensor([0.8650984])
     """
-    return input * tanh(softplus(input, threshold=math.inf))
+    result: Tensor = Mish.apply(float_of(input))
+    return result
 
 
 def logsigmoid(input: Tensor) -> Tensor:
@@ -96,12 +92,14 @@ def logsigmoid(input: Tensor) -> Tensor:
 
 def softsign(input: Tensor) -> Tensor:
     """x / (1 + |x|)."""
-    return input / (1 + abs_(input))
+    result: Tensor = SoftSign.apply(float_of(input))
+    return result
 
 
 def tanhshrink(input: Tensor) -> Tensor:
     """x - tanh(x)."""
-    return input - tanh(input)
+    result: Tensor = TanhShrink.apply(float_of(input))
+    return result
 
 
 def softmin(input: Tensor, dim: int, *, dtype: DType | None = None) -> Tensor:

@@ -185,3 +185,98 @@ class LogSigmoid(Bent):
     @staticmethod
     def reference(xp: Any, out: Array, x: Array) -> None:
         out[...] = xp.minimum(x, 0) - xp.log1p(xp.exp(-xp.abs(x)))
+
+
+@inline
+def _mish_slope(g: Any, x: Any) -> Any:
+    one, two, most = typed(1, x), typed(2, x), typed(20, x)
+    held = most if x > most else x
+    e = exp_(held)
+    n = e * (e + two)
+    below = n + two
+    return g * (n / below + held * (typed(4, x) * e / below) * ((e + one) / below))
+
+
+class MishGrad(Slope):
+    name = "mish_grad"
+    cpu = each(_mish_slope)
+
+    @staticmethod
+    def reference(xp: Any, out: Array, g: Array, x: Array) -> None:
+        held = xp.minimum(x, x.dtype.type(20))
+        e = xp.exp(held)
+        below = e * (e + 2) + 2
+        with quiet():
+            out[...] = g * (e * (e + 2) / below + held * (4 * e / below) * ((e + 1) / below))
+
+    @staticmethod
+    def bend(x: Tensor) -> Tensor:
+        s = sigmoid(x)
+        e = exp(clamp(x, max=20.0))
+        t = e * (e + 2) / (e * (e + 2) + 2)
+        return (1 - t * t) * s * (2 + x * (1 - s - 2 * t * s))
+
+
+@inline
+def _mish(x: Any) -> Any:
+    two, most = typed(2, x), typed(20, x)
+    e = exp_(most if x > most else x)
+    n = e * (e + two)
+    return x * (n / (n + two))
+
+
+class Mish(Bent):
+    """x * tanh(log(1 + exp(x))), and that tanh is n / (n + 2) with n = exp(x) * (exp(x) + 2): 1 from x = 20 on."""
+
+    name = "mish"
+    slope = MishGrad
+    cpu = each(_mish)
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array) -> None:
+        e = xp.exp(xp.minimum(x, x.dtype.type(20)))
+        n = e * (e + 2)
+        with quiet():
+            out[...] = x * (n / (n + 2))
+
+
+# Source: Klambauer et al., NeurIPS 2017, equation 14.
+SELU_ALPHA, SELU_SCALE = 1.6732632423543772848, 1.0507009873554804934
+_BOTH = SELU_ALPHA * SELU_SCALE
+
+
+@inline
+def _selu_slope(g: Any, x: Any) -> Any:
+    return g * typed(SELU_SCALE, x) if x > typed(0, x) else g * (typed(_BOTH, x) * exp_(x))
+
+
+class SeluGrad(Slope):
+    name = "selu_grad"
+    cpu = each(_selu_slope)
+
+    @staticmethod
+    def reference(xp: Any, out: Array, g: Array, x: Array) -> None:
+        scale, both = x.dtype.type(SELU_SCALE), x.dtype.type(_BOTH)
+        xp.multiply(g, xp.where(x > 0, scale, both * xp.exp(xp.minimum(x, 0))), out=out)
+
+    @staticmethod
+    def bend(x: Tensor) -> Tensor:
+        return exp(clamp(x, max=0.0)) * _BOTH * le(x, 0).to(x.dtype)
+
+
+@inline
+def _selu(x: Any) -> Any:
+    return typed(SELU_SCALE, x) * x if x > typed(0, x) else typed(_BOTH, x) * expm1_(x)
+
+
+class Selu(Bent):
+    """scale * x above zero, scale * alpha * (exp(x) - 1) below."""
+
+    name = "selu"
+    slope = SeluGrad
+    cpu = each(_selu)
+
+    @staticmethod
+    def reference(xp: Any, out: Array, x: Array) -> None:
+        scale, both = x.dtype.type(SELU_SCALE), x.dtype.type(_BOTH)
+        out[...] = xp.where(x > 0, scale * x, both * xp.expm1(xp.minimum(x, 0)))

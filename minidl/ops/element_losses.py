@@ -116,11 +116,15 @@ def binary_cross_entropy_with_logits(
     tensor(0.6931472)
     """
     _same_shape("binary_cross_entropy_with_logits", input, target)
-    if (
-        weight is None is pos_weight
-        and (total := reduced_loss("entropy_of_logit", input, target, reduction)) is not None
-    ):
-        return total
+    one = pos_weight is None or (
+        pos_weight.numel() == 1 and pos_weight.ndim <= input.ndim and not pos_weight.requires_grad
+    )
+    if weight is None and one:
+        kind, level = (
+            ("entropy_of_logit", 0.0) if pos_weight is None else ("weighted_entropy_of_logit", pos_weight.item())
+        )
+        if (total := reduced_loss(kind, input, target, reduction, level)) is not None:
+            return total
     factor: Tensor | float = 1.0 if pos_weight is None else 1 + (pos_weight - 1) * target
     loss = (1 - target) * input + factor * softplus(-input, threshold=float("inf"))
     return reduce_loss(loss if weight is None else loss * weight, reduction)

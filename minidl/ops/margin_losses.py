@@ -11,11 +11,12 @@ from minidl.errors import ArgumentError, DTypeError, ShapeError
 from minidl.ops.activation import sigmoid, softplus
 from minidl.ops.activation_family import logsigmoid
 from minidl.ops.binary import minimum
-from minidl.ops.compare import eq, gt, ne
+from minidl.ops.class_margins import MultilabelMargin, MultiMargin
+from minidl.ops.compare import eq, gt
 from minidl.ops.cross_entropy import reduce_loss
 from minidl.ops.elementwise import broadcast
 from minidl.ops.exponents import xlogy
-from minidl.ops.indexing import gather
+from minidl.ops.indexing import check_bounds
 from minidl.ops.norms import pairwise_distance
 from minidl.ops.reduce import mean
 from minidl.ops.reduce import sum as sum_
@@ -62,6 +63,11 @@ def poisson_nll_loss(
         full: add Stirling's approximation of log(target!) for targets above 1.
         eps: added to a rate before its logarithm.
     """
+    if (
+        not full
+        and (total := reduced_loss("log_rate" if log_input else "rate", input, target, reduction, eps)) is not None
+    ):
+        return total
     loss = exp(input) - target * input if log_input else input - target * log(input + eps)
     if full:
         big = gt(target, 1)
@@ -100,6 +106,8 @@ def gaussian_nll_loss(
 
 def hinge_embedding_loss(input: Tensor, target: Tensor, margin: float = 1.0, *, reduction: str = "mean") -> Tensor:
     """The distance where target is 1, max(0, margin - distance) where it is -1, averaged."""
+    if (total := reduced_loss("embedding", input, target, reduction, margin)) is not None:
+        return total
     near = where(eq(target, 1), input, 0.0)
     apart = where(eq(target, -1), clamp(margin - input, min=0.0), 0.0)
     both = where(eq(target, 1) + eq(target, -1), near + apart, input + clamp(margin - input, min=0.0))
@@ -110,7 +118,10 @@ def margin_ranking_loss(
     input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0.0, *, reduction: str = "mean"
 ) -> Tensor:
     """max(0, -target * (input1 - input2) + margin), averaged: `target` 1 wants input1 the larger, -1 the smaller."""
-    return reduce_loss(_hinge(-target * (input1 - input2) + margin), reduction)
+    difference = input1 - input2
+    if (total := reduced_loss("ranking", difference, target, reduction, margin)) is not None:
+        return total
+    return reduce_loss(_hinge(-target * difference + margin), reduction)
 
 
 def _hinge(x: Tensor) -> Tensor:
@@ -122,6 +133,8 @@ def soft_margin_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") 
     """log(1 + exp(-target * input)) for targets of 1 and -1, averaged."""
     if input.shape != target.shape:
         raise ShapeError(f"soft_margin_loss: target must have the shape of input, {input.shape}, got {target.shape}")
+    if (total := reduced_loss("margin", input, target, reduction)) is not None:
+        return total
     return reduce_loss(softplus(-target * input, threshold=math.inf), reduction)
 
 
@@ -151,14 +164,12 @@ def multi_margin_loss(
     classes = input.shape[-1]
     if weight is not None and weight.shape != (classes,):
         raise ShapeError(f"multi_margin_loss: weight must be ({classes},), one for each class, got {weight.shape}")
-    column = unsqueeze(target.reshape(input.shape[:-1]), -1)
-    gap = _hinge(margin - gather(input, -1, column) + input)
-    gap = gap if p == 1 else gap * gap
-    if weight is not None:
-        gap = gap * weight[column]
-    places = Tensor.of(input.device.xp.arange(classes))
-    loss = sum_(where(ne(places, column), gap, 0.0), -1) / classes
-    return reduce_loss(loss, reduction)
+    rows = input if input.ndim == 2 else input.reshape(1, classes)
+    places = target if target.ndim == 1 else target.reshape(-1)
+    check_bounds("multi_margin_loss", places, classes)
+    factor = Tensor.of(input.device.xp.ones(classes, input.dtype)) if weight is None else weight
+    loss = MultiMargin.apply(rows, places, factor, p=p, margin=float(margin))
+    return reduce_loss(loss if input.ndim > 1 else squeeze(loss, 0), reduction)
 
 
 def multilabel_margin_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
@@ -172,13 +183,8 @@ def multilabel_margin_loss(input: Tensor, target: Tensor, *, reduction: str = "m
         raise ShapeError(f"multilabel_margin_loss: needs input and target (N, C), got {input.shape} and {target.shape}")
     rows = input.reshape(1, -1) if input.ndim < 2 else input
     wanted = target.reshape(rows.shape)
-    xp, classes = input.device.xp, rows.shape[1]
-    in_front = Tensor.of(xp.cumsum((wanted.array < 0).astype(xp.int64), axis=1) == 0)
-    safe = where(in_front, wanted, 0)
-    true_class = (eq(unsqueeze(safe, -1), Tensor.of(xp.arange(classes))) * unsqueeze(in_front, -1)).any(1)
-    gaps = _hinge(1 - unsqueeze(gather(rows, 1, safe), -1) + unsqueeze(rows, 1))
-    counted = unsqueeze(in_front, -1) * unsqueeze(~true_class, 1)
-    loss = sum_(where(counted, gaps, 0.0), (1, 2)) / classes
+    check_bounds("multilabel_margin_loss", clamp(wanted, min=0), rows.shape[1])
+    loss = MultilabelMargin.apply(rows, wanted)
     return reduce_loss(loss if input.ndim > 1 else squeeze(loss, 0), reduction)
 
 
@@ -186,6 +192,10 @@ def multilabel_soft_margin_loss(
     input: Tensor, target: Tensor, weight: Tensor | None = None, *, reduction: str = "mean"
 ) -> Tensor:
     """Binary cross-entropy of each class's sigmoid, averaged over the classes (last dimension), then over the batch."""
+    if weight is None and input.ndim:
+        factor = 1.0 if reduction == "mean" else 1 / max(input.shape[-1], 1)
+        if (total := reduced_loss("entropy_of_logit", input, target, reduction, factor=factor)) is not None:
+            return total
     loss = -(target * logsigmoid(input) + (1 - target) * logsigmoid(-input))
     return reduce_loss(mean(loss if weight is None else loss * weight, -1), reduction)
 
@@ -260,6 +270,8 @@ def sigmoid_focal_loss(
 
     Source: Lin et al., ICCV 2017; names and defaults are torchvision's.
     """
+    if gamma == 2 and (total := reduced_loss("focal", input, target, reduction, alpha)) is not None:
+        return total
     p = sigmoid(input)
     loss = softplus(input, threshold=math.inf) - target * input
     wrong = p + target - 2 * p * target

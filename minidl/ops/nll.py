@@ -8,77 +8,118 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor
-from minidl.device import block_count, kernel, parallel
+from minidl.device import device_of, parallel
 from minidl.device.dtypes import accumulator
-from minidl.device.layout import channels_last_view
-from minidl.device.lines import clear_line
-from minidl.device.turn import contiguous
-from minidl.ops.reduce_loops import row_totals
+from minidl.errors import ShapeError
+from minidl.ops.cross_entropy_loops import Layout, picked_losses, picked_slopes
 
 __all__: list[str] = []
-
-FLOATS = ("float32", "float64")
 
 
 class OfClasses(Op):
     """An op of numbers for each class, of true classes and of the classes' weights."""
 
+    strided = True
+
     @classmethod
     def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
-        x, target, weight = arrays
-        fits = x.dtype == weight.dtype and target.dtype == np.int64
-        return super().cpu_takes(arrays, params) and fits and x.size > 0
+        x, target, *rest = arrays
+        fits = all(a.dtype == x.dtype for a in rest) and target.dtype == np.int64
+        return super().cpu_takes(arrays, params) and fits and x.size > 0 and target.flags.c_contiguous
 
     @classmethod
     def cuda_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
         return cls.cpu_takes(arrays, params)
 
 
-class Nll(OfClasses):
-    """-weight[t] * x[t] of each place, 0 where t is ignored; x (N, C, ...), target (N, ...), weight (C,).
+def true_classes(xp: Any, target: Array, classes: int, ignored: int) -> tuple[Array, Array]:
+    """Which places are not ignored, and their classes: 0 for the others.
 
-    With a `share` it is so much of the sum of all places instead of each for itself.
+    Raises:
+        ShapeError: if one is out of range.
+    """
+    kept = target != ignored
+    wrong = target[kept & ((target < 0) | (target >= classes))]
+    if wrong.size:
+        raise ShapeError(f"cross_entropy: target {int(wrong[0])} is no class; input has {classes}, "
+                         f"from 0 to {classes - 1}")  # fmt: skip
+    return kept, xp.where(kept, target, 0)
+
+
+def reduced(xp: Any, out: tuple[Array, Array], loss: Array, weight: Array, reduction: str) -> None:
+    """Write losses as they are asked for, and the sum of the weights of their classes, both arrays of all places."""
+    total, counted = out
+    counted[...] = xp.sum(weight, dtype=counted.dtype)
+    total[...] = loss if reduction == "none" else xp.sum(loss, dtype=counted.dtype)
+    if reduction == "mean":
+        total[...] = xp.where(counted == 0, math.nan, total / xp.where(counted == 0, 1, counted))
+
+
+def add_parts(
+    out: tuple[Array, Array], parts: Array, target: Array, weight: Array, ignored: int, reduction: str
+) -> None:
+    """The same from what kernels leave of each piece."""
+    total, counted, wrong = (parts[0] if len(parts) == 1 else parts.sum(axis=0)).tolist()
+    if wrong:
+        true_classes(device_of(target).xp, target, len(weight), ignored)
+    out[1].fill(counted)
+    if reduction != "none":
+        out[0].fill(total if reduction == "sum" else total / counted if counted else math.nan)
+
+
+def shared(g: Array, counted: Array, reduction: str) -> Array:
+    """What comes to each place, or to all of them, of the gradient of the reduced loss."""
+    return g / counted if reduction == "mean" else g
+
+
+class Nll(OfClasses):
+    """-weight[t] * x[t] of each place, 0 where t is ignored, and the sum of these weights.
+
+    x is (N, C, ...), target (N, ...), weight (C,). With the reduction "sum" it is the sum of all places, with "mean"
+    that divided by the sum of the weights.
     """
 
     name = "nll"
-    saves = ("target", "weight")
-    strided = True
+    saves = ("target", "weight", "out")
+    saves_results = (1,)
 
     @staticmethod
-    def infer(x: Spec, target: Spec, weight: Spec, *, ignore_index: int, share: float | None) -> Spec:
-        return x.with_shape(*(target.shape if share is None else ()))
+    def infer(x: Spec, target: Spec, weight: Spec, *, ignore_index: int, reduction: str) -> tuple[Spec, Spec]:
+        return x.with_shape(*(target.shape if reduction == "none" else ())), Spec((), accumulator(x.dtype))
 
     @staticmethod
     def reference(
-        xp: Any, out: Array, x: Array, target: Array, weight: Array, *, ignore_index: int, share: float | None
-    ) -> None:
-        kept = target != ignore_index
-        classes = xp.where(kept, target, 0)
+        xp: Any, out: tuple[Array, Array], x: Array, target: Array, weight: Array,
+        *, ignore_index: int, reduction: str,
+    ) -> None:  # fmt: skip
+        kept, classes = true_classes(xp, target, x.shape[1], ignore_index)
+        factor = weight[classes] * kept
         loss = xp.where(kept, -xp.take_along_axis(x, xp.expand_dims(classes, 1), axis=1).squeeze(1), 0)
-        loss = loss * weight[classes]
-        out[...] = loss if share is None else xp.sum(loss, dtype=accumulator(x.dtype)) * share
+        reduced(xp, out, loss * factor, factor, reduction)
 
     @staticmethod
-    def cpu(out: Array, x: Array, target: Array, weight: Array, *, ignore_index: int, share: float | None) -> None:
-        losses = np.empty(target.shape, out.dtype)
-        flat, steps = _flat(x)
-        straight = contiguous(target).reshape(-1), np.ascontiguousarray(weight)
-        pieces = block_count(steps[2], PIECE)
-        parallel(_read, len(x) * pieces, losses.reshape(-1), flat, *straight, *steps, pieces, ignore_index)
-        out[...] = losses if share is None else row_totals(losses.reshape(-1), 1)[0] * share
+    def cpu(
+        out: tuple[Array, Array], x: Array, target: Array, weight: Array, *, ignore_index: int, reduction: str
+    ) -> None:
+        how = Layout.of(x)
+        parts, given = np.empty((how.units, 3)), (how.flat(x), target.reshape(-1), np.ascontiguousarray(weight))
+        parallel(picked_losses, len(parts), parts, out[0].reshape(-1), *given, how.is_apart, how.length, how.places,
+                 ignore_index, reduction == "none")  # fmt: skip
+        add_parts(out, parts, target, weight, ignore_index, reduction)
 
     @staticmethod
-    def vjp(node: Node, g: Tensor) -> Grads:
-        target, weight = node.saved
-        return NllGrad.apply(g, target, weight, classes=weight.shape[0], **node.params), None, None
+    def vjp(node: Node, g: Any) -> Grads:
+        target, weight, (_, counted) = node.saved
+        classes = weight.shape[0]
+        return NllGrad.apply(g[0], target, weight, counted.detach(), classes=classes, **node.params), None, None
 
 
-class NllGrad(OfClasses):
+class NllGrad(Op):
     """The adjoint: g times -weight[t] at class t of each place, zeros elsewhere."""
 
     name = "nll_grad"
@@ -86,120 +127,38 @@ class NllGrad(OfClasses):
 
     @staticmethod
     def infer(
-        g: Spec, target: Spec, weight: Spec, *, classes: int, ignore_index: int, share: float | None
+        g: Spec, target: Spec, weight: Spec, counted: Spec, *, classes: int, ignore_index: int, reduction: str
     ) -> Spec:  # fmt: skip
         return g.with_shape(target.shape[0], classes, *target.shape[1:])
 
     @staticmethod
     def reference(
-        xp: Any, out: Array, g: Array, target: Array, weight: Array,
-        *, classes: int, ignore_index: int, share: float | None,
+        xp: Any, out: Array, g: Array, target: Array, weight: Array, counted: Array,
+        *, classes: int, ignore_index: int, reduction: str,
     ) -> None:  # fmt: skip
-        g = g if share is None else g * g.dtype.type(share)
+        g = shared(g, counted, reduction)
         kept = target != ignore_index
         safe = xp.where(kept, target, 0)
         hit = xp.expand_dims(safe, 1) == xp.arange(classes).reshape(-1, *[1] * (target.ndim - 1))
         xp.multiply(hit, xp.expand_dims(-g * weight[safe] * kept, 1), out=out)
 
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        g, target, weight, counted = arrays
+        fits = g.dtype == weight.dtype == counted.dtype and target.dtype == np.int64
+        return super().cpu_takes(arrays, params) and fits and target.size > 0 and params["classes"] > 0
+
     @staticmethod
     def cpu(
-        out: Array, g: Array, target: Array, weight: Array, *, classes: int, ignore_index: int, share: float | None
-    ) -> None:
-        g = g if share is None else g * g.dtype.type(share)  # one for all places
-        flat = (a.reshape(-1) for a in (out, g, target))
-        places = math.prod(out.shape[2:])
-        pieces = block_count(places, PIECE)
-        parallel(_write, len(out) * pieces, *flat, weight, places, pieces, int(share is None), ignore_index)
+        out: Array, g: Array, target: Array, weight: Array, counted: Array,
+        *, classes: int, ignore_index: int, reduction: str,
+    ) -> None:  # fmt: skip
+        how, g = Layout.of(out), shared(g, counted, reduction).reshape(-1)
+        parallel(picked_slopes, how.units, out.reshape(-1), g, target.reshape(-1), weight, how.is_apart, how.length,
+                 how.places, int(reduction == "none"), ignore_index)  # fmt: skip
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
         target, weight = node.saved
-        how = {name: node.params[name] for name in ("ignore_index", "share")}
-        return Nll.apply(g, target, weight, **how), None, None
-
-
-class Survey(NamedTuple):
-    """Of true classes: places that are not ignored, those of them that are no class, and the weights of the others."""
-
-    kept: int
-    wrong: int
-    weight: float
-
-
-PIECE = 8192  # places in a unit
-
-
-def survey(target: Array, weight: Array, ignore_index: int) -> Survey:
-    """What is to be known of int64 classes before a loss is computed, in one pass; on the CPU."""
-    places = contiguous(target).reshape(-1)
-    pieces = block_count(places.size, PIECE)
-    counts, weights = np.empty((pieces, 2), np.int64), np.empty(pieces)
-    factors = np.ascontiguousarray(weight, np.float64)
-    parallel(_survey, pieces, counts, weights, places, factors, ignore_index, block=1)
-    if pieces == 1:  # without sums, which take longer than to look
-        return Survey(int(counts[0, 0]), int(counts[0, 1]), float(weights[0]))
-    kept, wrong = counts.sum(axis=0)
-    return Survey(int(kept), int(wrong), float(weights.sum()))
-
-
-@kernel("int64[:, ::1], float64[::1], const int64[::1], const float64[::1], intp")
-def _survey(
-    begin: int, end: int, counts: Array, weights: Array, target: Array, weight: Array, ignored: int
-) -> None:  # fmt: skip
-    classes = len(weight)
-    for unit in range(begin, end):
-        first = unit * PIECE
-        last = min(first + PIECE, len(target))
-        kept, wrong, total = 0, 0, 0.0
-        for i in range(first, last):
-            t = target[i]
-            kept += int(t != ignored)
-            wrong += int(t != ignored) & (int(t < 0) | int(t >= classes))
-        if wrong == 0:
-            for i in range(first, last):
-                t = target[i]
-                total += weight[t] if t != ignored else 0.0
-        counts[unit, 0], counts[unit, 1], weights[unit] = kept, wrong, total
-
-
-def _flat(x: Array) -> tuple[Array, tuple[int, int, int]]:
-    """x (N, C, ...) in one dimension; how far it is from class to class and from place to place; the places."""
-    classes, places = x.shape[1], math.prod(x.shape[2:])
-    seen = channels_last_view(x)
-    if seen.flags.c_contiguous:
-        return seen.reshape(-1), (1, classes, places)
-    return contiguous(x).reshape(-1), (places, 1, places)
-
-
-@kernel("T[::1], const T[::1], const int64[::1], const T[::1], intp, intp, intp, intp, intp", T=FLOATS)
-def _read(
-    begin: int, end: int, loss: Array, x: Array, target: Array, weight: Array, of_class: int, of_place: int,
-    places: int, pieces: int, ignored: int,
-) -> None:  # fmt: skip
-    """One unit is a piece of an image."""
-    for unit in range(begin, end):
-        image, first = unit // pieces, unit % pieces * PIECE
-        at, from_ = image * places + first, image * len(weight) * places + first * of_place
-        for i in range(min(PIECE, places - first)):
-            t = target[at + i]
-            if t == ignored:
-                loss[at + i] = 0
-            else:
-                loss[at + i] = -weight[t] * x[from_ + t * of_class + i * of_place]
-
-
-@kernel("T[::1], const T[::1], const int64[::1], const T[::1], intp, intp, intp, intp", T=FLOATS)
-def _write(
-    begin: int, end: int, gx: Array, g: Array, target: Array, weight: Array, places: int, pieces: int,
-    of_place: int, ignored: int,
-) -> None:  # fmt: skip
-    """One unit is a piece of an image; `of_place` is 0 where one g is for all."""
-    for unit in range(begin, end):
-        image, first = unit // pieces, unit % pieces * PIECE
-        at, to, count = image * places + first, image * len(weight) * places + first, min(PIECE, places - first)
-        for c in range(len(weight)):
-            clear_line(gx, to + c * places, g, 0, count)
-        for i in range(count):
-            t = target[at + i]
-            if t != ignored:
-                gx[to + t * places + i] = -weight[t] * g[(at + i) * of_place]
+        how = {name: node.params[name] for name in ("ignore_index", "reduction")}
+        return Nll.apply(g, target, weight, **how)[0], None, None, None

@@ -1,22 +1,18 @@
-"""Normalisations beyond batch, layer and group: instance, root mean square, local response."""
+"""Normalisations beyond batch, layer and group: instance, local response."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from minidl.core import Tensor
-from minidl.device.dtypes import finfo
 from minidl.errors import ArgumentError, ShapeError
 from minidl.ops.avg_pool import avg_pool3d
 from minidl.ops.batch_norm import batch_norm
 from minidl.ops.normalize import group_norm
 from minidl.ops.pad import pad
-from minidl.ops.reduce import mean
-from minidl.ops.unary import rsqrt
 from minidl.ops.views import reshape, squeeze
 
-__all__ = ["instance_norm", "local_response_norm", "rms_norm"]
+__all__ = ["instance_norm", "local_response_norm"]
 
 
 def instance_norm(
@@ -54,28 +50,6 @@ def instance_norm(
     shape = [c if d == 1 else 1 for d in range(input.ndim)]
     result = result if weight is None else result * reshape(weight, shape)
     return result if bias is None else result + reshape(bias, shape)
-
-
-def rms_norm(
-    input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None
-) -> Tensor:
-    """x / sqrt(mean(x²) + eps) over the last dimensions, those of `normalized_shape`, times `weight`.
-
-    Args:
-        weight: in `normalized_shape`.
-        eps: the rounding of the element type for None.
-
-    Source: Zhang and Sennrich, NeurIPS 2019.
-
-    >>> rms_norm(Tensor([3.0, 3.0]), (2,))
-    tensor([1., 1.])
-    """
-    shape = tuple(normalized_shape)
-    if not shape or input.shape[-len(shape) :] != shape or (weight is not None and weight.shape != shape):
-        raise ShapeError(f"rms_norm: input {input.shape} must end in normalized_shape {shape}, and weight be it")
-    bound = finfo(input.dtype).eps if eps is None else eps
-    result = input * rsqrt(mean(input * input, range(-len(shape), 0), keepdim=True) + bound)
-    return result if weight is None else result * weight
 
 
 def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:

@@ -11,7 +11,7 @@ import numpy as np
 
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor, dim_index, registry
 from minidl.device.dtypes import DType, accumulator, is_floating
-from minidl.device.layout import dense_order
+from minidl.device.layout import dense_order, undone
 from minidl.errors import ArgumentError, DTypeError, ShapeError
 from minidl.ops.compare import eq, ne
 from minidl.ops.mul_sum import column_products, row_products
@@ -19,7 +19,8 @@ from minidl.ops.reduce import SMALL, amax, amin, reduced_dims, reduced_shape
 from minidl.ops.reduce import sum as sum_
 from minidl.ops.reduce_loops import Loops, can_reduce, reduced
 from minidl.ops.unary import abs as abs_
-from minidl.ops.views import reshape, unsqueeze
+from minidl.ops.unit_rows import RowDistance, UnitRows
+from minidl.ops.views import permute, reshape, unsqueeze
 from minidl.ops.where import where
 
 __all__ = ["cdist", "dist", "norm", "normalize", "pairwise_distance", "pdist", "renorm"]
@@ -130,11 +131,21 @@ def pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6,
         x1, x2: (N, D) or (D,); they broadcast.
         eps: added to each difference, against a division by zero in the gradient.
     """
+    if p == 2 and x1.shape == x2.shape and x1.ndim and x1.dtype == x2.dtype and is_floating(x1.dtype):
+        distance: Tensor = RowDistance.apply(x1, x2, eps=float(eps))
+        return unsqueeze(distance, -1) if keepdim else distance
     return vector_norm(x1 - x2 + eps, p, -1, keepdim)
 
 
 def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
     """`input` divided by its p-norm along `dim`; the norm is held above `eps`."""
+    if p == 2 and input.ndim and is_floating(input.dtype):
+        d = dim_index("normalize", dim, input.ndim)
+        order = dense_order(input.array) if type(input.array) is np.ndarray else None
+        if d == input.ndim - 1:
+            return UnitRows.apply(input, eps=float(eps))[0]  # type: ignore[no-any-return]
+        if order is not None and order[-1] == d:  # its numbers lie side by side, as channels may
+            return permute(UnitRows.apply(permute(input, order), eps=float(eps))[0], undone(order))
     length = vector_norm(input, p, dim, True)
     return input / where(length < eps, eps, length)
 

@@ -6,7 +6,7 @@ from minidl.core import Tensor
 from minidl.errors import ShapeError
 from minidl.ops.cross_entropy import reduce_loss
 from minidl.ops.reduce import sum as sum_
-from minidl.ops.soft_dice import one_hot
+from minidl.ops.region_sums import region_sums
 
 __all__ = ["generalized_dice_loss", "tversky_loss"]
 
@@ -29,10 +29,8 @@ def tversky_loss(
     >>> tversky_loss(Tensor([[[1.0, 0.0]]]), Tensor([[[1.0, 0.0]]]))
     tensor(0.)
     """
-    target = _memberships("tversky_loss", input, target)
-    dims = tuple(d for d in range(input.ndim) if d > 1 or (batch and d == 0))
-    hit = sum_(input * target, dims)
-    false_alarm, missed = sum_(input * (1 - target), dims), sum_((1 - input) * target, dims)
+    hit, found, size = _sums("tversky_loss", input, target, batch)
+    false_alarm, missed = found - hit, size - hit
     loss = 1 - (hit + smooth) / (hit + alpha * false_alarm + beta * missed + smooth)
     return reduce_loss(loss if gamma == 1 else loss**gamma, reduction)
 
@@ -50,23 +48,23 @@ def generalized_dice_loss(
 
     Source: Sudre et al., DLMIA 2017.
     """
-    target = _memberships("generalized_dice_loss", input, target)
-    dims = tuple(d for d in range(input.ndim) if d > 1 or (batch and d == 0))
-    size = sum_(target, dims).detach().array
+    hit, found, true = _sums("generalized_dice_loss", input, target, batch)
+    size = true.detach().array
     xp = input.device.xp
     largest = xp.where(size > 0, 1 / xp.maximum(size, 1e-12) ** 2, 0).max(-1, keepdims=True)
     weight = Tensor.of(
         xp.where(size > 0, 1 / xp.maximum(size, 1e-12) ** 2, xp.maximum(largest, 1e-12)).astype(input.dtype)
     )
-    overlap = sum_(weight * sum_(input * target, dims), -1)
-    total = sum_(weight * (sum_(input, dims) + sum_(target, dims)), -1)
+    overlap, total = sum_(weight * hit, -1), sum_(weight * (found + true), -1)
     return reduce_loss(1 - (2 * overlap + smooth) / (total + smooth), reduction)
 
 
-def _memberships(name: str, input: Tensor, target: Tensor) -> Tensor:
-    if target.shape != input.shape and target.dtype.kind in "iu":
-        target = one_hot(target, input.shape[1]).movedim(-1, 1).to(input.dtype)
+def _sums(name: str, input: Tensor, target: Tensor, batch: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """For each class (and image): the probability where it is true, all of it, and the size of the true region."""
+    if (sums := region_sums(input, target, batch)) is not None:
+        return sums
     if target.shape != input.shape or input.ndim < 3:
         raise ShapeError(f"{name}: input must be (N, C, d1, ...) and target (N, d1, ...) or of the same shape, "
                          f"got {input.shape} and {target.shape}")  # fmt: skip
-    return target
+    dims = tuple(d for d in range(input.ndim) if d > 1 or (batch and d == 0))
+    return sum_(input * target, dims), sum_(input, dims), sum_(target, dims)

@@ -44,14 +44,14 @@ _OWN_LOSSES = _names("""
 
 WHOLE = _LOSSES | _OWN_LOSSES | _names("""
     adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d addbmm addcdiv addcmul addmm addmv addr affine_grid
-    attention_weights baddbmm bilinear cdist celu chain_matmul cholesky cholesky_inverse cholesky_solve corrcoef
+    attention_weights baddbmm bilinear cdist chain_matmul cholesky cholesky_inverse cholesky_solve corrcoef
     cosine_similarity cov cross cumulative_trapezoid det diff dist einsum embedding_bag entr float_power glu
-    grid_sample hardsigmoid hardswish index_reduce instance_norm interpolate inverse kron ldexp lerp
+    grid_sample index_reduce instance_norm interpolate inverse kron ldexp lerp
     local_response_norm log_ndtr logaddexp logaddexp2 logcumsumexp logdet logit logsumexp lp_pool1d lp_pool2d
-    lp_pool3d matrix_exp matrix_power mish multigammaln nanmean nanquantile ndtr ndtri norm normalize nuclear_norm
+    lp_pool3d matrix_exp matrix_power multigammaln nanmean nanquantile ndtr ndtri norm normalize nuclear_norm
     pad pairwise_distance pdist pinverse projected_lstm_sequence qr quantile renorm rms_norm
-    scaled_dot_product_attention_by scatter_add scatter_reduce selu slogdet softmin softsign std std_mean svd
-    tanhshrink tensordot trapezoid trapz var var_mean
+    scaled_dot_product_attention_by scatter_add scatter_reduce slogdet softmin std std_mean svd
+    tensordot trapezoid trapz var var_mean
 """)  # fmt: skip
 
 _PRODUCTS = _names("""
@@ -116,8 +116,13 @@ def _whole(function: Function) -> Function:
     """`function`, computed in float32 where all that it is given are 16-bit floats, and then rounded once."""
 
     def rounded(*args: Any, **kwargs: Any) -> Any:
-        types = {t.dtype for t in _tensors(args, kwargs) if is_floating(t.dtype)}
-        if not types or not all(map(is_narrow, types)):
+        types = set()
+        for t in _tensors(args, kwargs):
+            if is_narrow(t.dtype):
+                types.add(t.dtype)
+            elif is_floating(t.dtype):  # as a rule the first of them
+                return function(*args, **kwargs)
+        if not types:
             return function(*args, **kwargs)
         args, kwargs = _mapped(in_float32, (args, kwargs))
         return _mapped(functools.partial(_back, promote(*types)), function(*args, **kwargs))

@@ -8,6 +8,7 @@ from minidl.core import Tensor
 from minidl.errors import ShapeError
 from minidl.ops.cross_entropy import reduce_loss
 from minidl.ops.reduce import sum as sum_
+from minidl.ops.region_sums import region_sums
 
 __all__ = ["one_hot", "soft_dice_loss"]
 
@@ -35,8 +36,9 @@ def soft_dice_loss(
     >>> soft_dice_loss(Tensor([[[1.0, 0.0]]]), Tensor([[[1.0, 0.0]]]))
     tensor(0.)
     """
-    if target.shape != input.shape:
-        target = one_hot(target, input.shape[1]).movedim(-1, 1).to(input.dtype) if target.dtype.kind in "iu" else target
+    if (found := region_sums(input, target, batch)) is not None:
+        overlap, total, size = found
+        return reduce_loss(1 - (2 * overlap + smooth) / (total + (size + smooth)), reduction)
     if target.shape != input.shape or input.ndim < 3:
         raise ShapeError(f"soft_dice_loss: input must be (N, C, d1, ...) and target (N, d1, ...) or of the same shape, "
                          f"got {input.shape} and {target.shape}")  # fmt: skip

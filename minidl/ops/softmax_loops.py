@@ -1,4 +1,4 @@
-"""The compiled loops of softmax, log_softmax and cross_entropy.
+"""The compiled loops of softmax and log_softmax.
 
 All exponentials are of numbers from which the largest of their place was taken off. Vectors hold the classes of one
 place where they lie side by side and are many; else they hold places. Where few classes lie side by side (the logits of
@@ -26,7 +26,7 @@ PLACES = 256  # that are worked on together otherwise
 
 
 @inline
-def _tops(top: Array, x: Array, at: int, step: int, classes: int, count: int) -> None:
+def tops(top: Array, x: Array, at: int, step: int, classes: int, count: int) -> None:
     """The largest number of each of `count` places, whose classes lie `step` apart."""
     for k in range(classes):
         part = x[at + k * step : at + k * step + count]
@@ -58,10 +58,23 @@ def _exponentials(
 
 
 @inline
+def exponential_totals(total: Array, x: Array, at: int, step: int, top: Array, classes: int, count: int) -> None:
+    """The sum of exp(x - top) of each place."""
+    for k in range(classes):
+        part = x[at + k * step : at + k * step + count]
+        if k == 0:
+            for i in range(count):
+                total[i] = exp_below(part[i] - top[i])
+        else:
+            for i in range(count):
+                total[i] += exp_below(part[i] - top[i])
+
+
+@inline
 def _softmax_places(
     y: Array, at_y: int, step_y: int, x: Array, at: int, step: int, classes: int, count: int, top: Array, total: Array
 ) -> None:
-    _tops(top, x, at, step, classes, count)
+    tops(top, x, at, step, classes, count)
     _exponentials(total, y, at_y, step_y, x, at, step, top, classes, count)
     one = x.dtype.type(1)
     for i in range(count):
@@ -76,15 +89,8 @@ def _softmax_places(
 def _log_softmax_places(
     y: Array, at_y: int, step_y: int, x: Array, at: int, step: int, classes: int, count: int, top: Array, total: Array
 ) -> None:
-    _tops(top, x, at, step, classes, count)
-    for k in range(classes):
-        part = x[at + k * step : at + k * step + count]
-        if k == 0:
-            for i in range(count):
-                total[i] = exp_below(part[i] - top[i])
-        else:
-            for i in range(count):
-                total[i] += exp_below(part[i] - top[i])
+    tops(top, x, at, step, classes, count)
+    exponential_totals(total, x, at, step, top, classes, count)
     for i in range(count):
         total[i] = log(total[i])
     for k in range(classes):
@@ -227,98 +233,3 @@ def _slope_loops(row: Any, places: Any) -> tuple[Any, Any]:
 
 SOFTMAX_SLOPE = _slope_loops(_softmax_slope_row, _softmax_slope_places)
 LOG_SOFTMAX_SLOPE = _slope_loops(_log_softmax_slope_row, _log_softmax_slope_places)
-
-
-@kernel("T[::1], T[::1], T[::1], const T[::1], const int64[::1], const T[::1], intp, T", T=FLOATS)
-def cross_entropy_rows(
-    begin: int, end: int, loss: Array, top: Array, level: Array, x: Array, target: Array, weight: Array, ignored: int,
-    smoothing: float,
-) -> None:  # fmt: skip
-    """top = max(x) of each row, level = log(sum(exp(x - top))), loss = weight * (level - (x - top)) at its target.
-
-    A share of the target, `smoothing`, is spread evenly over all classes.
-    """
-    classes, zero, one = len(weight), x.dtype.type(0), x.dtype.type(1)
-    total_weight, spread = weight.sum(), np.zeros(PLACES, x.dtype)
-    size = classes * PLACES if classes < MANY else classes
-    block, other, most = np.empty(size, x.dtype), np.empty(size, x.dtype), np.empty(PLACES, x.dtype)
-    for start in range(begin, end, PLACES):
-        count = min(PLACES, end - start)
-        tops, sums = top[start : start + count], loss[start : start + count]
-        if classes >= MANY:
-            for i in range(count):
-                at = (start + i) * classes
-                a = x[at : at + classes]
-                tops[i] = row_max(x, at, classes)
-                for k in range(classes):
-                    block[k] = exp_below(a[k] - tops[i])
-                sums[i] = row_sum(block, 0, classes)
-                if smoothing > zero:
-                    spread[i] = row_product(x, at, tops[i], weight, 0, zero, classes)
-        else:
-            columns_apart(block, PLACES, x, start * classes, count, classes)
-            _tops(most, block, 0, PLACES, classes, count)
-            _exponentials(sums, other, 0, PLACES, block, 0, PLACES, most, classes, count)
-            for i in range(count):
-                tops[i], spread[i] = most[i], zero
-            for k in range(classes if smoothing > zero else 0):
-                part, share = block[k * PLACES : k * PLACES + count], weight[k]
-                for i in range(count):
-                    spread[i] += (part[i] - most[i]) * share
-        levels = level[start : start + count]
-        for i in range(count):
-            levels[i] = log(sums[i])
-        for i in range(count):
-            t = target[start + i]
-            if t == ignored:
-                sums[i] = 0
-            else:
-                sums[i] = weight[t] * (levels[i] - (x[(start + i) * classes + t] - tops[i]))
-                if smoothing > zero:
-                    even = (levels[i] * total_weight - spread[i]) / classes
-                    sums[i] = sums[i] * (one - smoothing) + even * smoothing
-
-
-@kernel(
-    "T[::1], const T[::1], const T[::1], const int64[::1], const T[::1], const T[::1], const T[::1], intp, intp, T",
-    T=FLOATS,
-)
-def cross_entropy_slope_rows(
-    begin: int, end: int, gx: Array, g: Array, x: Array, target: Array, weight: Array, top: Array, level: Array,
-    of_place: int, ignored: int, smoothing: float,
-) -> None:  # fmt: skip
-    """gx = softmax(x) * (hit + the sum of even * weight) - hit at t - even * weight.
-
-    `hit` is g * weight[t] and `even` g for each class, times their shares of the target. `of_place` is 0 where one g is
-    for all.
-    """
-    classes, zero = len(weight), x.dtype.type(0)
-    size = classes * PLACES if classes < MANY else 1
-    block, other, hit = np.empty(size, x.dtype), np.empty(size, x.dtype), np.empty(PLACES, x.dtype)
-    even, factor = np.empty(PLACES, x.dtype), np.empty(PLACES, x.dtype)
-    total_weight, kept = weight.sum(), x.dtype.type(1) - smoothing
-    for start in range(begin, end, PLACES):
-        count = min(PLACES, end - start)
-        for i in range(count):
-            t = target[start + i]
-            hit[i] = zero if t == ignored else g[(start + i) * of_place] * weight[t] * kept
-            even[i] = zero if t == ignored else g[(start + i) * of_place] * smoothing / classes
-            factor[i] = hit[i] + even[i] * total_weight
-        if classes >= MANY:
-            for i in range(count):
-                at, highest, scale, rest = (start + i) * classes, top[start + i], factor[i], level[start + i]
-                a, into, off = x[at : at + classes], gx[at : at + classes], even[i]
-                for k in range(classes):
-                    into[k] = exp_below((a[k] - highest) - rest) * scale - off * weight[k]
-        else:
-            columns_apart(block, PLACES, x, start * classes, count, classes)
-            tops, levels = top[start : start + count], level[start : start + count]
-            for k in range(classes):
-                part, into = block[k * PLACES : k * PLACES + count], other[k * PLACES : k * PLACES + count]
-                for i in range(count):
-                    into[i] = exp_below((part[i] - tops[i]) - levels[i]) * factor[i] - even[i] * weight[k]
-            columns_together(gx, start * classes, other, PLACES, count, classes)
-        for i in range(count):
-            t = target[start + i]
-            if t != ignored:
-                gx[(start + i) * classes + t] -= hit[i]

@@ -8,6 +8,7 @@ Huber's loss took 10 passes forward and 25 backward (2.7 ms for 524,288 pairs wh
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,8 @@ from minidl.device.dtypes import accumulator
 from minidl.device.row_sums import row_sum
 from minidl.device.scalar_math import exp, log, log1p, sigmoid, typed
 from minidl.ops.activation import sigmoid as sigmoid_
+from minidl.ops.activation import softplus
+from minidl.ops.compare import ge, le, ne
 from minidl.ops.elementwise import quiet
 from minidl.ops.unary import clamp, sign
 from minidl.ops.unary import exp as exp_
@@ -167,6 +170,125 @@ def _log_divergence_slope(x: Any, y: Any, level: Any) -> Any:
     return -exp(y)
 
 
+@inline
+def _margin(x: Any, y: Any, level: Any) -> Any:
+    z, zero = -(y * x), typed(0, x)
+    return log1p(exp(-abs(z))) + (z if z > zero else zero)
+
+
+@inline
+def _margin_slope(x: Any, y: Any, level: Any) -> Any:
+    return -(y * sigmoid(-(y * x)))
+
+
+def _margin_values(xp: Any, x: Array, y: Array, level: float) -> Array:
+    z = -y * x
+    return xp.log1p(xp.exp(-xp.abs(z))) + xp.maximum(z, 0)
+
+
+@inline
+def _embedding(x: Any, y: Any, level: Any) -> Any:
+    zero, one = typed(0, x), typed(1, x)
+    apart = zero if level - x < zero else level - x
+    near = zero if y == -one else x
+    return near + (zero if y == one else apart)
+
+
+@inline
+def _embedding_slope(x: Any, y: Any, level: Any) -> Any:
+    zero, one = typed(0, x), typed(1, x)
+    apart = zero if level - x < zero else -one
+    near = zero if y == -one else one
+    return near + (zero if y == one else apart)
+
+
+def _embedding_values(xp: Any, x: Array, y: Array, level: float) -> Array:
+    return xp.where(y == -1, 0, x) + xp.where(y == 1, 0, xp.maximum(x.dtype.type(level) - x, 0))
+
+
+def _embedding_slope_in_ops(x: Tensor, y: Tensor, level: float) -> Tensor:
+    return ne(y, -1).to(x.dtype) - (ne(y, 1) * le(x, level)).to(x.dtype)
+
+
+@inline
+def _ranking(x: Any, y: Any, level: Any) -> Any:
+    z, zero = level - y * x, typed(0, x)
+    return zero if z < zero else z
+
+
+@inline
+def _ranking_slope(x: Any, y: Any, level: Any) -> Any:
+    return typed(0, x) if level - y * x < typed(0, x) else -y
+
+
+@inline
+def _of_log_rate(x: Any, y: Any, level: Any) -> Any:
+    return exp(x) - y * x
+
+
+@inline
+def _of_log_rate_slope(x: Any, y: Any, level: Any) -> Any:
+    return exp(x) - y
+
+
+@inline
+def _of_rate(x: Any, y: Any, level: Any) -> Any:
+    return x - y * log(x + level)
+
+
+@inline
+def _of_rate_slope(x: Any, y: Any, level: Any) -> Any:
+    return typed(1, x) - y / (x + level)
+
+
+@inline
+def _weighted_entropy(x: Any, y: Any, level: Any) -> Any:
+    zero, one = typed(0, x), typed(1, x)
+    held_back = log1p(exp(-abs(x))) + (zero if x > zero else -x)
+    return (one - y) * x + (one + (level - one) * y) * held_back
+
+
+@inline
+def _weighted_entropy_slope(x: Any, y: Any, level: Any) -> Any:
+    one = typed(1, x)
+    return (one - y) - (one + (level - one) * y) * sigmoid(-x)
+
+
+def _weighted_entropy_values(xp: Any, x: Array, y: Array, level: float) -> Array:
+    return (1 - y) * x + (1 + (level - 1) * y) * (xp.log1p(xp.exp(-xp.abs(x))) + xp.maximum(-x, 0))
+
+
+@inline
+def _focal(x: Any, y: Any, level: Any) -> Any:
+    zero, one, p = typed(0, x), typed(1, x), sigmoid(x)
+    loss = log1p(exp(-abs(x))) + (x if x > zero else zero) - x * y
+    wrong = p + y - (p * y + p * y)
+    share = level * y + (one - level) * (one - y)
+    return loss * wrong * wrong * (one if level < zero else share)
+
+
+@inline
+def _focal_slope(x: Any, y: Any, level: Any) -> Any:
+    zero, one, p = typed(0, x), typed(1, x), sigmoid(x)
+    loss = log1p(exp(-abs(x))) + (x if x > zero else zero) - x * y
+    wrong, steep = p + y - (p * y + p * y), (one - (y + y)) * (p * (one - p))
+    share = level * y + (one - level) * (one - y)
+    return ((p - y) * wrong + (loss + loss) * steep) * wrong * (one if level < zero else share)
+
+
+def _focal_values(xp: Any, x: Array, y: Array, level: float) -> Array:
+    p = 1 / (1 + xp.exp(-x))
+    share = level * y + (1 - level) * (1 - y) if level >= 0 else 1
+    return _entropy_of_logit_values(xp, x, y, level) * (p + y - 2 * p * y) ** 2 * share
+
+
+def _focal_slope_in_ops(x: Tensor, y: Tensor, level: float) -> Tensor:
+    p = sigmoid_(x)
+    loss, wrong = softplus(x, threshold=math.inf) - x * y, p + y - 2 * p * y
+    share = level * y + (1 - level) * (1 - y) if level >= 0 else 1.0
+    return ((p - y) * wrong + 2 * loss * ((1 - 2 * y) * p * (1 - p))) * wrong * share
+
+
 KINDS: Mapping[str, Kind] = {
     "square": _kind(_square, _square_slope, lambda xp, x, y, a: (x - y) ** 2, lambda x, y, a: 2 * (x - y)),
     "distance": _kind(_distance, _distance_slope, lambda xp, x, y, a: xp.abs(x - y), lambda x, y, a: sign(x - y)),
@@ -181,6 +303,25 @@ KINDS: Mapping[str, Kind] = {
     "log_divergence": _kind(
         _log_divergence, _log_divergence_slope, lambda xp, x, y, a: xp.exp(y) * (y - x), lambda x, y, a: -exp_(y)
     ),
+    "weighted_entropy_of_logit": _kind(
+        _weighted_entropy,
+        _weighted_entropy_slope,
+        _weighted_entropy_values,
+        lambda x, y, a: 1 - y - (1 + (a - 1) * y) * sigmoid_(-x),
+    ),
+    "focal": _kind(_focal, _focal_slope, _focal_values, _focal_slope_in_ops),
+    "margin": _kind(_margin, _margin_slope, _margin_values, lambda x, y, a: -y * sigmoid_(-y * x)),
+    "embedding": _kind(_embedding, _embedding_slope, _embedding_values, _embedding_slope_in_ops),
+    "ranking": _kind(
+        _ranking,
+        _ranking_slope,
+        lambda xp, x, y, a: xp.maximum(a - y * x, 0),
+        lambda x, y, a: -y * ge(a - y * x, 0).to(x.dtype),
+    ),
+    "log_rate": _kind(
+        _of_log_rate, _of_log_rate_slope, lambda xp, x, y, a: xp.exp(x) - y * x, lambda x, y, a: exp_(x) - y
+    ),
+    "rate": _kind(_of_rate, _of_rate_slope, lambda xp, x, y, a: x - y * xp.log(x + a), lambda x, y, a: 1 - y / (x + a)),
 }
 
 

@@ -573,7 +573,7 @@ WRONG_CALLS = [
               "positive: bools have no sign; convert them first, as by input.int()"),
     WrongCall("minidl.soft_dice_loss", ShapeError, lambda: minidl.soft_dice_loss(zeros(2, 3, 4), zeros(2, 5).long()),
               "soft_dice_loss: input must be (N, C, d1, ...) and target (N, d1, ...) or of the same shape, got "
-              "(2, 3, 4) and (2, 3, 5)"),
+              "(2, 3, 4) and (2, 5)"),
     WrongCall("minidl.polygamma", ArgumentError, lambda: minidl.polygamma(-1, ones(2)),
               "polygamma: n must be 0 or more, got -1"),
     WrongCall("minidl.quantile", ArgumentError, lambda: minidl.quantile(ones(3), 1.5),

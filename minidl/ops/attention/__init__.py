@@ -157,8 +157,10 @@ def _at_once(
     query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None, is_causal: bool, scale: float | None
 ) -> Tensor:
     """The op `attention`, of operands that fit."""
-    batch = np.broadcast_shapes(query.shape[:-2], key.shape[:-2], value.shape[:-2])
-    q, k, v = (x if x.shape[:-2] == batch else expand(x, (*batch, *x.shape[-2:])) for x in (query, key, value))
+    q, k, v = query, key, value
+    if not q.shape[:-2] == k.shape[:-2] == v.shape[:-2]:
+        batch = np.broadcast_shapes(*[x.shape[:-2] for x in (q, k, v)])
+        q, k, v = (x if x.shape[:-2] == batch else expand(x, (*batch, *x.shape[-2:])) for x in (q, k, v))
     masks = () if attn_mask is None else (_added(attn_mask, query),)
     factor = 1 / math.sqrt(max(query.shape[-1], 1)) if scale is None else float(scale)
     is_safe = attn_mask is not None and not is_floating(attn_mask.dtype)

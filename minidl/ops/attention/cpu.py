@@ -50,8 +50,8 @@ def forward(
         is_safe: a query for which no key counts gets zeros, not NaN.
     """
     rows = [_in_rows(a) for a in (q, k, v, out if mask is None else mask)]
-    places, numbers = _layout(*[item for a in (out, *rows) for item in (a.shape, a.strides)], out.itemsize)
-    shape = np.array((*numbers, is_causal, is_safe, mask is not None), np.int64)
+    how = (is_causal, is_safe, mask is not None)
+    places, shape = _layout(*[item for a in (out, *rows) for item in (a.shape, a.strides)], out.itemsize, how)
     table, keep = cells([out, level, *rows], len(_FORWARD))
     count, blocks, width = places.shape[1], -(-q.shape[-2] // QUERIES), panel_columns(out.dtype)
     memory = _chunk(k.shape[-2], width) * (q.shape[-1] + _up(v.shape[-1], width) + QUERIES) + 2 * width
@@ -67,8 +67,8 @@ def backward(
     """The gradients of q, k and v, C-contiguous, given that of out."""
     rows = [_in_rows(a) for a in (q, k, v, out if mask is None else mask)]
     g = np.ascontiguousarray(g)
-    places, numbers = _layout(*[item for a in (out, *rows) for item in (a.shape, a.strides)], out.itemsize)
-    shape = np.array((*numbers, is_causal, False, mask is not None), np.int64)
+    how = (is_causal, False, mask is not None)
+    places, shape = _layout(*[item for a in (out, *rows) for item in (a.shape, a.strides)], out.itemsize, how)
     table, keep = cells([*grads, g, out, level, *rows], len(_BACKWARD))
     width, e, ev = panel_columns(out.dtype), q.shape[-1], v.shape[-1]
     memory = _chunk(k.shape[-2], width) * (e + ev + _up(e, width) + 2 * QUERIES)
@@ -100,13 +100,13 @@ def _chunk(keys: int, width: int) -> int:
 def _layout(
     out: tuple[int, ...], out_strides: tuple[int, ...], q: tuple[int, ...], q_strides: tuple[int, ...],
     k: tuple[int, ...], k_strides: tuple[int, ...], v: tuple[int, ...], v_strides: tuple[int, ...],
-    mask: tuple[int, ...], mask_strides: tuple[int, ...], item: int,
-) -> tuple[Array, tuple[int, ...]]:  # fmt: skip
-    """Where the matrices of q, k, v and mask begin, and lengths and steps from row to row."""
+    mask: tuple[int, ...], mask_strides: tuple[int, ...], item: int, how: tuple[bool, ...],
+) -> tuple[Array, Array]:  # fmt: skip
+    """Where the matrices of q, k, v and mask begin; lengths, steps from row to row, and `how`."""
     strides = (q_strides, k_strides, v_strides, mask_strides)
     places = np.stack([matrix_places(out[:-2], s[:-2], t[:-2], item)
                        for s, t in zip((q, k, v, mask), strides, strict=True)])  # fmt: skip
-    return places, (q[-2], k[-2], q[-1], v[-1], *[t[-2] // item for t in strides])
+    return places, np.array((q[-2], k[-2], q[-1], v[-1], *[t[-2] // item for t in strides], *how), np.int64)
 
 
 # What `shape` holds for the kernels, by position.

@@ -29,7 +29,7 @@ class BatchMoments(AlikeOp):
     """Mean and variance of each channel; constants to the tape: `batch_normalize` has the gradient through them."""
 
     name = "batch_moments"
-    images = ("x",)
+    strided = True
 
     @staticmethod
     def infer(x: Spec) -> tuple[Spec, Spec]:
@@ -62,7 +62,7 @@ class BatchNormalize(AlikeOp):
 
     name = "batch_normalize"
     saves: ClassVar[tuple[str, ...]] = ("x", "weight", "bias", "mean", "var")
-    images = ("x", "residual", "out")
+    strided = True
     defers = recomputes = True
 
     @staticmethod
@@ -92,7 +92,7 @@ class BatchNormalize(AlikeOp):
         out: Array, x: Array, weight: Array, bias: Array, mean: Array, var: Array,
         residual: Array | None = None, *, eps: float, activation: Activation,
     ) -> None:  # fmt: skip
-        cpu.normalized(out, x, cpu.normal_affine(x, weight, bias, mean, var, eps), residual, activation)
+        cpu.normalized(out, x, weight, bias, mean, var, eps, residual, activation)
 
     @staticmethod
     def cuda(
@@ -141,7 +141,7 @@ class BatchNormalizeGrad(AlikeOp):
     """The gradients of x, weight and bias in one go; for a second derivative they are written in ops instead."""
 
     name = "batch_normalize_grad"
-    images = ("g", "x", "out")
+    strided = True
 
     @staticmethod
     def infer(
@@ -165,8 +165,7 @@ class BatchNormalizeGrad(AlikeOp):
         out: tuple[Array, Array, Array], g: Array, x: Array, weight: Array, bias: Array, mean: Array, var: Array,
         *, eps: float, activation: Activation,
     ) -> None:  # fmt: skip
-        affine = cpu.normal_affine(x, weight, bias, mean, var, eps)
-        cpu.gradients(out, g, x, affine, weight, var, eps, activation)
+        cpu.gradients(out, g, x, weight, bias, mean, var, eps, activation)
 
     @staticmethod
     def cuda(
@@ -180,7 +179,7 @@ class BatchNormalizeAddReluGrad(AlikeOp):
     """The gradients of x, weight, bias and residual, y being the result."""
 
     name = "batch_normalize_add_relu_grad"
-    images = ("g", "x", "y", "out")
+    strided = True
 
     @staticmethod
     def infer(
@@ -201,8 +200,7 @@ class BatchNormalizeAddReluGrad(AlikeOp):
         out: tuple[Array, Array, Array, Array], g: Array, x: Array, weight: Array, bias: Array, mean: Array, var: Array,
         y: Array, *, eps: float,
     ) -> None:  # fmt: skip
-        affine = cpu.normal_affine(x, weight, bias, mean, var, eps)
-        cpu.gradients_under_relu(out, g, x, y, affine, weight, var, eps)
+        cpu.gradients_under_relu(out, g, x, y, weight, bias, mean, var, eps)
 
     @staticmethod
     def cuda(
@@ -249,7 +247,7 @@ class BatchScale(AlikeOp):
 
     name = "batch_scale"
     saves = ("x", "scale", "out")
-    images = ("x", "residual", "out")
+    strided = True
     defers = True
 
     @staticmethod

@@ -19,7 +19,7 @@ from minidl.device.layout import is_channels_last
 from minidl.errors import ShapeError
 from minidl.ops.batch_norm.activation import NONE, Activation, activate, held_back, passed
 from minidl.ops.normalize import images, on_gpu
-from minidl.ops.normalize.cpu import group_gradients, layer_gradients, normalize_rows
+from minidl.ops.normalize.cpu import add_parts, block_rows, group_gradients, layer_gradients, normalize_rows
 from minidl.ops.reduce import mean as mean_
 from minidl.ops.reduce import sum as sum_
 from minidl.ops.unary import rsqrt
@@ -27,14 +27,11 @@ from minidl.ops.views import expand, reshape
 
 __all__ = ["group_norm", "layer_norm"]
 
-BLOCK_BYTES = 65536
-MOST_BLOCKS = 64  # each has sums of its own for the gradient of the weights
-
 
 class Normalize(AlikeOp):
     """(x - mean) * rstd * weight + bias for each row of x; gives the result, the mean and rstd = 1/sqrt(var + eps).
 
-    The first `lead` dimensions of x count rows. Row r belongs to group r % groups; weight and bias hold the same number
+    x is seen as so many `rows` of equal length. Row r belongs to group r % groups; weight and bias hold the same number
     of values for each group, and each value is for an equal stretch of the row.
     """
 
@@ -43,53 +40,48 @@ class Normalize(AlikeOp):
     saves_results = (1, 2)
 
     @staticmethod
-    def infer(x: Spec, weight: Spec, bias: Spec, *, lead: int, groups: int, eps: float) -> tuple[Spec, Spec, Spec]:
-        moments = Spec(x.shape[:lead], accumulator(x.dtype))
+    def infer(x: Spec, weight: Spec, bias: Spec, *, rows: int, groups: int, eps: float) -> tuple[Spec, Spec, Spec]:
+        moments = Spec((rows,), accumulator(x.dtype))
         return x, moments, moments
 
     @staticmethod
     def reference(
         xp: Any, out: tuple[Array, Array, Array], x: Array, weight: Array, bias: Array,
-        *, lead: int, groups: int, eps: float,
+        *, rows: int, groups: int, eps: float,
     ) -> None:  # fmt: skip
         y, mean, rstd = out
         if not x.size:
             mean[...], rstd[...] = 0, 0
             return
-        wide, dims = accumulator(x.dtype), tuple(range(lead, x.ndim))
-        centre = xp.mean(x, axis=dims, dtype=wide, keepdims=True)
-        mean[...] = centre.reshape(mean.shape)
-        xp.subtract(x, centre.astype(x.dtype), out=y)  # deviations first: mean square minus squared mean would cancel
-        scale = 1 / xp.sqrt(xp.mean(xp.square(y, dtype=wide), axis=dims, keepdims=True) + eps)
-        rstd[...] = scale.reshape(rstd.shape)
-        y *= scale.astype(x.dtype)
-        y *= _spread(xp, weight, x.shape, lead, groups)
-        y += _spread(xp, bias, x.shape, lead, groups)
+        wide, x2 = mean.dtype, x.reshape(rows, -1)
+        mean[...] = xp.mean(x2, axis=1, dtype=wide)
+        off = x2 - mean[:, None].astype(x.dtype)  # deviations first: mean square minus squared mean would cancel
+        rstd[...] = 1 / xp.sqrt(xp.mean(xp.square(off, dtype=wide), axis=1) + eps)
+        off *= rstd[:, None].astype(x.dtype)
+        off *= _spread(xp, weight, x2.shape, groups)
+        off += _spread(xp, bias, x2.shape, groups)
+        y[...] = off.reshape(y.shape)
 
     @staticmethod
     def cpu(
-        out: tuple[Array, Array, Array], x: Array, weight: Array, bias: Array, *, lead: int, groups: int, eps: float
+        out: tuple[Array, Array, Array], x: Array, weight: Array, bias: Array, *, rows: int, groups: int, eps: float
     ) -> None:
         y, mean, rstd = out
-        rows = mean.size
         inner = x.size // rows * groups // weight.size
-        parallel(
-            normalize_rows, rows, y.reshape(rows, -1), mean.reshape(-1), rstd.reshape(-1), weight, bias,
-            x.reshape(rows, -1), groups, inner, eps,
-        )  # fmt: skip
+        parallel(normalize_rows, rows, y.reshape(-1), mean, rstd, weight, bias, x.reshape(-1), groups, inner, eps)
 
     @staticmethod
     def cuda(
-        out: tuple[Array, Array, Array], x: Array, weight: Array, bias: Array, *, lead: int, groups: int, eps: float
+        out: tuple[Array, Array, Array], x: Array, weight: Array, bias: Array, *, rows: int, groups: int, eps: float
     ) -> None:
         on_gpu.normalized(out, x, weight, bias, groups, eps)
 
     @staticmethod
     def vjp(node: Node, g: Any) -> Grads:
         x, weight, (_, mean, rstd) = node.saved
-        lead, groups, g = node.params["lead"], node.params["groups"], g[0]
+        groups, g = node.params["groups"], g[0]
         if not is_recording():
-            return NormalizeGrad.apply(g, x, weight, mean, rstd, lead=lead, groups=groups)  # type: ignore[no-any-return]
+            return NormalizeGrad.apply(g, x, weight, mean, rstd, groups=groups)  # type: ignore[no-any-return]
         return _gradients_in_ops(g, x, weight, mean.numel(), groups, node.params["eps"])
 
 
@@ -112,56 +104,54 @@ class NormalizeGrad(AlikeOp):
     name = "normalize_grad"
 
     @staticmethod
-    def infer(
-        g: Spec, x: Spec, weight: Spec, mean: Spec, rstd: Spec, *, lead: int, groups: int
-    ) -> tuple[Spec, Spec, Spec]:
+    def infer(g: Spec, x: Spec, weight: Spec, mean: Spec, rstd: Spec, *, groups: int) -> tuple[Spec, Spec, Spec]:
         return x, weight, weight
 
     @staticmethod
     def reference(
         xp: Any, out: tuple[Array, Array, Array], g: Array, x: Array, weight: Array, mean: Array, rstd: Array,
-        *, lead: int, groups: int,
+        *, groups: int,
     ) -> None:  # fmt: skip
         gx, gw, gb = out
         if not x.size:
             gw[...], gb[...] = 0, 0
             return
-        wide, dims = accumulator(x.dtype), tuple(range(lead, x.ndim))
-        by_row = (*x.shape[:lead], *[1] * (x.ndim - lead))
-        xhat = (x - mean.reshape(by_row)) * rstd.reshape(by_row)
-        stretches = (-1, groups, weight.size // groups, x.size // mean.size * groups // weight.size)
-        gb[...] = xp.sum(g.reshape(stretches), axis=(0, 3), dtype=wide).reshape(-1)
-        gw[...] = xp.sum((g * xhat).reshape(stretches), axis=(0, 3), dtype=wide).reshape(-1)
-        xp.multiply(g, _spread(xp, weight, x.shape, lead, groups), out=gx)
-        along = xp.mean(gx * xhat, axis=dims, keepdims=True)
-        gx -= xp.mean(gx, axis=dims, keepdims=True)
+        length, segments = x.size // mean.size, weight.size // groups
+        x2, g2 = x.reshape(-1, length), g.reshape(-1, length)
+        xhat = (x2 - mean.reshape(-1, 1)) * rstd.reshape(-1, 1)
+        stretches = (-1, groups, segments, length // segments)
+        gb[...] = xp.sum(g.reshape(stretches), axis=(0, 3), dtype=mean.dtype).reshape(-1)
+        gw[...] = xp.sum((g2 * xhat).reshape(stretches), axis=(0, 3), dtype=mean.dtype).reshape(-1)
+        gy = g2 * _spread(xp, weight, x2.shape, groups)
+        along = xp.mean(gy * xhat, axis=1, keepdims=True)
+        gy -= xp.mean(gy, axis=1, keepdims=True)
         xhat *= along
-        gx -= xhat
-        gx *= rstd.reshape(by_row)
+        gy -= xhat
+        gy *= rstd.reshape(-1, 1)
+        gx[...] = gy.reshape(gx.shape)
 
     @staticmethod
     def cpu(
         out: tuple[Array, Array, Array], g: Array, x: Array, weight: Array, mean: Array, rstd: Array,
-        *, lead: int, groups: int,
+        *, groups: int,
     ) -> None:  # fmt: skip
         gx, gw, gb = out
         count, segments = mean.size, weight.size // groups
         length = x.size // count
-        flat = (weight, mean.reshape(-1), rstd.reshape(-1), g.reshape(count, -1), x.reshape(count, -1))
+        flat = (weight, mean.reshape(-1), rstd.reshape(-1), g.reshape(-1), x.reshape(-1))
         if length == segments and groups == 1:
-            rows = max(1, BLOCK_BYTES // (length * x.itemsize), count // MOST_BLOCKS)
+            rows = block_rows(count, length, x.itemsize)
             parts = np.empty((block_count(count, rows), 2, length))
-            parallel(layer_gradients, len(parts), gx.reshape(count, -1), parts, *flat, rows)
+            parallel(layer_gradients, len(parts), gx.reshape(-1), parts, *flat, rows)
         else:
             parts = np.empty((count, 2, segments))
-            parallel(group_gradients, count, gx.reshape(count, -1), parts, *flat, groups, length // segments)
-        total = parts.reshape(-1, groups, 2, segments).sum(axis=0)
-        gw[...], gb[...] = total[:, 0].reshape(-1), total[:, 1].reshape(-1)
+            parallel(group_gradients, count, gx.reshape(-1), parts, *flat, groups, length // segments)
+        parallel(add_parts, groups, gw, gb, parts, groups)
 
     @staticmethod
     def cuda(
         out: tuple[Array, Array, Array], g: Array, x: Array, weight: Array, mean: Array, rstd: Array,
-        *, lead: int, groups: int,
+        *, groups: int,
     ) -> None:  # fmt: skip
         on_gpu.gradients(out, g, x, weight, mean, rstd, groups)
 
@@ -237,9 +227,8 @@ class GroupNormalize(AlikeOp):
             found = GroupNormalizeGrad.apply(g, x, weight, bias, mean, rstd, activation=activation)
             return *found, None, None
         if activation != NONE:
-            rows = reshape(x, (*mean.shape, -1))
-            again = Normalize.apply(rows, weight, bias, lead=2, groups=groups, eps=eps)[0]
-            g = passed(g, reshape(again, x.shape), activation)
+            again = Normalize.apply(x, weight, bias, rows=mean.numel(), groups=groups, eps=eps)[0]
+            g = passed(g, again, activation)
         return *_gradients_in_ops(g, x, weight, mean.numel(), groups, eps), None, None
 
 
@@ -267,7 +256,7 @@ class GroupNormalizeGrad(AlikeOp):
         gx, gw, gb = out
         straight = xp.empty((*mean.shape, x.size // mean.size), x.dtype)
         g, x = (a.reshape(straight.shape) for a in (g, x))
-        NormalizeGrad.reference(xp, (straight, gw, gb), g, x, weight, mean, rstd, lead=2, groups=mean.shape[1])
+        NormalizeGrad.reference(xp, (straight, gw, gb), g, x, weight, mean, rstd, groups=mean.shape[1])
         gx[...] = straight.reshape(gx.shape)
 
     @staticmethod
@@ -284,14 +273,13 @@ def _pixels(image: Array) -> Array:
     return image.reshape(len(image), -1, image.shape[-1])
 
 
-def _spread(xp: Any, values: Array, shape: tuple[int, ...], lead: int, groups: int) -> Array:
-    """Values of (groups x segments) for each element of x, or for what broadcasts to it."""
-    segments = values.size // groups
-    inner = math.prod(shape[lead:]) // max(segments, 1)
+def _spread(xp: Any, values: Array, shape: tuple[int, int], groups: int) -> Array:
+    """Values of (groups x segments) for each element of rows, or for what broadcasts to them."""
+    rows, length = shape
+    inner = length * groups // values.size
     if groups == 1 and inner == 1:
-        return values.reshape(shape[lead:])
-    rows = xp.repeat(values.reshape(groups, segments), inner, axis=1)
-    return xp.tile(rows, (math.prod(shape[:lead]) // groups, 1)).reshape(shape)
+        return values
+    return xp.tile(xp.repeat(values.reshape(groups, -1), inner, axis=1), (rows // groups, 1))
 
 
 def layer_norm(
@@ -322,7 +310,8 @@ def layer_norm(
         if t is not None and t.shape != shape:
             raise ShapeError(f"layer_norm: {name} must be of normalized_shape {shape}, got {t.shape}")
     scale, shift = _affine(input, weight, bias, math.prod(shape))
-    result: Tensor = Normalize.apply(input, scale, shift, lead=input.ndim - len(shape), groups=1, eps=float(eps))[0]
+    rows = math.prod(input.shape[: input.ndim - len(shape)])
+    result: Tensor = Normalize.apply(input, scale, shift, rows=rows, groups=1, eps=float(eps))[0]
     return result
 
 
@@ -347,9 +336,9 @@ def group_norm(
         moments = GroupMoments.apply(input.detach(), groups=num_groups, eps=float(eps))
         normalised: Tensor = GroupNormalize.apply(input, scale, shift, *moments, eps=float(eps), activation=NONE)
         return normalised
-    grouped = input.reshape(input.shape[0], num_groups, math.prod(input.shape[1:]) // num_groups)
-    out = Normalize.apply(grouped, scale, shift, lead=2, groups=num_groups, eps=float(eps))[0]
-    return out.reshape(input.shape)  # type: ignore[no-any-return]
+    rows = len(input.array) * num_groups
+    result: Tensor = Normalize.apply(input, scale, shift, rows=rows, groups=num_groups, eps=float(eps))[0]
+    return result
 
 
 def _lies_channels_last(input: Tensor) -> bool:

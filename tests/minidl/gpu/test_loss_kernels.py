@@ -90,6 +90,6 @@ def test_a_loss_of_logits_with_nan_is_nan() -> None:
         logits = minidl.tensor([[1.0, np.nan, 0.0], [np.nan, 1.0, 0.0]]).to("cuda")
         found = CrossEntropy.apply(
             logits, minidl.tensor([0, 1]).long().to("cuda"), minidl.ones(3, device="cuda"), ignore_index=-100,
-            smoothing=0.0, share=None,
+            smoothing=0.0, reduction="none",
         )  # fmt: skip
         assert np.isnan(found[0].cpu().numpy()).all()

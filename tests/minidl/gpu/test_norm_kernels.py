@@ -97,8 +97,9 @@ def row_results(shape: tuple[int, ...], lead: int, groups: int, dtype: Any, devi
     count = int(np.prod(shape[lead:])) if groups == 1 else 2 * groups
     weight, bias = (minidl.tensor(rng.standard_normal(count).astype(dtype)).to(device) for _ in "wb")
     with minidl.use_numba(False):
-        y, mean, rstd = Normalize.apply(x, weight, bias, lead=lead, groups=groups, eps=1e-3)
-        found = y, mean, rstd, *NormalizeGrad.apply(g, x, weight, mean, rstd, lead=lead, groups=groups)
+        rows = int(np.prod(shape[:lead]))
+        y, mean, rstd = Normalize.apply(x, weight, bias, rows=rows, groups=groups, eps=1e-3)
+        found = y, mean, rstd, *NormalizeGrad.apply(g, x, weight, mean, rstd, groups=groups)
     return [t.cpu().numpy() for t in found]
 
 

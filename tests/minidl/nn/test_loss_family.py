@@ -87,3 +87,31 @@ def test_focal_loss_without_focus_and_balance_is_binary_cross_entropy() -> None:
     p = 1 / (1 + np.exp(-x.array))
     wanted = np.where(t.array == 1, -0.25 * (1 - p) ** 2 * np.log(p), -0.75 * p**2 * np.log(1 - p))
     np.testing.assert_allclose(focused, wanted, rtol=1e-10)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 5, 7), (1, 4, 40, 50), (2, 3, 2000), (2, 2, 3, 4, 5)])
+@pytest.mark.parametrize("is_last", [False, True])
+@pytest.mark.parametrize("batch", [False, True])
+def test_classes_as_the_target_are_memberships_of_one(shape, is_last, batch) -> None:
+    """The losses of overlap, their gradients and second derivatives, against those of one-hot memberships."""
+    rng = np.random.default_rng(0)
+    p, t = rng.random(shape), rng.integers(0, shape[1], (shape[0], *shape[2:]))
+    if is_last:
+        p = np.moveaxis(np.ascontiguousarray(np.moveaxis(p, 1, -1)), -1, 1)
+    whole = np.moveaxis(np.eye(shape[1])[t], -1, 1)
+    for loss in (F.soft_dice_loss, F.tversky_loss, F.generalized_dice_loss):
+        found = []
+        for target in (t, whole):
+            x = minidl.Tensor.of(p.copy("K")).requires_grad_()
+            value = loss(x, minidl.tensor(target), batch=batch, reduction="sum")
+            value.backward(retain_graph=True)
+            (g,) = minidl.autograd.grad(value, [x], create_graph=True)
+            (second,) = minidl.autograd.grad((g * g).sum(), [x])
+            found.append([a.detach().numpy() for a in (value, x.grad, g, second)])
+        for mine, other in zip(*found, strict=True):
+            np.testing.assert_allclose(mine, other, rtol=1e-9, atol=1e-12)
+
+
+def test_a_class_out_of_range_is_told() -> None:
+    with pytest.raises(minidl.errors.ShapeError, match="classes must lie from 0 to 1, got 0 to 2"):
+        F.soft_dice_loss(minidl.ones(1, 2, 3), minidl.tensor([[0, 2, 1]]))

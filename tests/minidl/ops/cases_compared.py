@@ -238,6 +238,7 @@ LAYERS = [
     Case(minidl.hinge_embedding_loss, [(4,), (4,)]),
     Case(minidl.cosine_embedding_loss, [(4, 3), (4, 3), (4,)], integers={2: 2}),
     Case(minidl.multi_margin_loss, [(4, 3), (4,)], integers={1: 3}),
+    Case(minidl.multilabel_margin_loss, [(4, 5), (4, 5)], integers={1: 3}),
     Case(minidl.multilabel_soft_margin_loss, [(3, 4), (3, 4)]),
     Case(minidl.triplet_margin_loss, [(3, 4), (3, 4), (3, 4)], {"swap": True}),
     Case(minidl.sigmoid_focal_loss, [(3, 4), (3, 4)], low=0.05, high=0.95),

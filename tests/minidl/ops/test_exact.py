@@ -16,6 +16,7 @@ import minidl
 from minidl.core import UpdateOp, deferring, registry
 from minidl.device import numba_status
 from minidl.ops.many import sums_of_squares
+from minidl.ops.region_sums import region_sums
 from minidl.testing import LAYOUTS, check_exact
 
 pytestmark = [pytest.mark.numba, pytest.mark.skipif(not numba_status(), reason="Numba is not installed")]
@@ -53,7 +54,15 @@ def losses(x: minidl.Tensor) -> minidl.Tensor:
     return minidl.nn.functional.mse_loss(few, (few * 2).detach(), reduction="sum") + picked
 
 
+def regions(x: minidl.Tensor) -> minidl.Tensor:
+    """The numbers of a class where it is true twice, and all others once."""
+    classes = minidl.arange(x.numel() // x.shape[1]).reshape(x.shape[0], *x.shape[2:]) * 7 % x.shape[1]
+    hit, total, size = region_sums(x, classes, False)
+    return hit + total + size
+
+
 OF_IMAGES = {
+    "sums of regions": regions,
     "embedding": lambda x: minidl.embedding(PLACES, x.transpose(0, 2).reshape(x.shape[2], -1)),
     "embedding_bag": lambda x: sum(
         minidl.embedding_bag(PLACES, x.transpose(0, 2).reshape(x.shape[2], -1), mode=mode) for mode in ("sum", "max")),
@@ -65,6 +74,7 @@ OF_IMAGES = {
     "losses": losses,
     "abs": minidl.abs, "relu": minidl.relu, "square": minidl.square, "neg": minidl.neg,
     "leaky_relu": lambda x: minidl.leaky_relu(x, 0.25),
+    "shrinks": lambda x: minidl.hardshrink(x, 2) + minidl.softshrink(x, 1) * 8 + minidl.threshold(x, -1, 5) * 64,
     "prelu": lambda x: minidl.prelu(x, minidl.arange(x.shape[1]) * 0.25 - 0.5) + minidl.prelu(x, minidl.tensor([0.5])),
     "clamp": lambda x: minidl.clamp(x, -3, 2),
     "add": lambda x: x + x.flip(0), "sub": lambda x: x - x[:1], "mul": lambda x: x * x[..., :1], "div": lambda x: x / 4,
@@ -90,6 +100,8 @@ OF_IMAGES = {
     "index": lambda x: x[:, minidl.tensor([1, 0, -1, 1])] + x[minidl.tensor([0]), :4],
     "topk": lambda x: minidl.cat([minidl.topk(x, 4).values, minidl.topk(x, 3, largest=False).values], 3),
     "norm": lambda x: minidl.stack([x * 3, x * 4]).norm(dim=0),
+    "distances of rows": lambda x: minidl.pairwise_distance(
+        minidl.stack([x * 3, x * 4], 4), minidl.zeros_like(minidl.stack([x, x], 4)), eps=0.0),
     "cumsum": lambda x: minidl.cat([x, x] * 8).cumsum(2) + minidl.cat([x, x] * 8).cumsum(3),
     "cumprod": lambda x: minidl.cat([x.sign(), x.sign()] * 8).cumprod(1).detach(),
     "gather": lambda x: minidl.gather(x, 2, minidl.argsort(x, 2)),
@@ -201,8 +213,11 @@ ROUNDED = {
         "gelu_tanh", "gelu_tanh_grad", "gru_sequence", "gru_sequence_grad", "log", "log1p", "log_softmax",
         "log_softmax_grad", "lstm_sequence", "lstm_sequence_grad", "sigmoid", "sigmoid_grad", "silu", "silu_grad",
         "softmax", "softmax_grad", "softplus", "softplus_grad", "tanh", "tanh_grad", "celu", "celu_grad", "logsigmoid",
-        "logsigmoid_grad",
+        "logsigmoid_grad", "mish", "mish_grad", "selu", "selu_grad", "tanhshrink", "tanhshrink_grad",
+        "soft_cross_entropy", "soft_cross_entropy_grad",
     },
+    "divides by the length of a row": {"unit_rows", "unit_rows_grad", "row_distance_grad"},
+    "divides by 1 + |x|": {"softsign", "softsign_grad"},
     "divides by 3 or 6": {"hardsigmoid", "hardsigmoid_grad", "hardswish", "hardswish_grad"},
     "takes exponentials": {"attention", "attention_grad", "linear_then_kept"},
     "multiplies by places between pixels": {"grid_sample_grad_grid"},
@@ -210,7 +225,8 @@ ROUNDED = {
     "divides by a count, or by the root of a variance": {
         "group_moments", "group_normalize", "group_normalize_grad",
         "batch_moments", "batch_normalize", "batch_normalize_add_relu", "batch_normalize_add_relu_grad",
-        "batch_normalize_grad", "normalize", "normalize_grad",
+        "batch_normalize_grad", "normalize", "normalize_grad", "rms_normalize", "rms_normalize_grad",
+        "multi_margin", "multi_margin_grad", "multilabel_margin", "multilabel_margin_grad",  # exact for 16 classes
     },
 }  # fmt: skip
 

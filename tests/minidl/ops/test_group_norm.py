@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 
 import minidl
-from minidl.core import Tensor, launching
+from minidl.core import Tensor, deferring, launching
 from minidl.device import get_num_threads, set_num_threads
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
@@ -87,3 +89,29 @@ def test_bits_do_not_depend_on_the_number_of_threads() -> None:
     for other in found[1:]:
         for a, b in zip(found[0], other, strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 7, 9), (2, 3, 2050), (2, 6, 3, 4, 5)])
+@pytest.mark.parametrize("layouts", [(a, b, c) for a in (0, 1) for b in (0, 1) for c in (0, 1)])
+@pytest.mark.parametrize("with_residual", [True, False])
+def test_batch_norm_takes_every_layout(shape, layouts, with_residual) -> None:
+    """Of the input, the residual under a ReLU, and the gradient of the result."""
+    x, weight, bias, g = draw(shape)
+    residual = np.random.default_rng(1).standard_normal(shape)
+
+    def lay(array, is_last):
+        return Tensor.of(channels_last(array) if is_last else array.copy())
+
+    ours = [lay(x, layouts[0]), lay(residual, layouts[1]), minidl.tensor(weight), minidl.tensor(bias)]
+    theirs = [torch.tensor(a) for a in (x, residual, weight, bias)]
+    found = []
+    for lib, tensors, gradient in ((minidl, ours, lay(g, layouts[2])), (torch, theirs, torch.tensor(g))):
+        tensors = [t.requires_grad_(True) for t in tensors]
+        with deferring() if lib is minidl else nullcontext():
+            y = lib.nn.functional.batch_norm(tensors[0], None, None, *tensors[2:], training=True)
+            y = lib.relu(y + tensors[1]) if with_residual else lib.relu(y)
+        y.backward(gradient)
+        grads = [t.grad.numpy() for t in tensors if with_residual or t is not tensors[1]]
+        found.append([y.detach().numpy(), *grads])
+    for mine, other in zip(*found, strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-8, atol=1e-9)

@@ -8,6 +8,7 @@ import pytest
 import minidl
 from minidl.core import deferring
 from minidl.device import numba_status
+from minidl.ops.region_sums import region_sums
 from minidl.testing import Case, check_empty, check_layouts, check_memory, check_purity, check_saved
 from tests.minidl.ops.cases import CASES
 
@@ -74,6 +75,9 @@ EXACT = {
     "relu": minidl.relu,
     "leaky_relu": lambda x: minidl.leaky_relu(x, 0.25),
     "clamp": lambda x: minidl.clamp(x, -3, 2),
+    "hardshrink": lambda x: minidl.hardshrink(x, 2.0),
+    "softshrink": lambda x: minidl.softshrink(x, 2.0),
+    "threshold": lambda x: minidl.threshold(x, 1.0, 5.0),
     "square": minidl.square,
     "add": lambda x: x + x,
     "mul a channel": lambda x: x * minidl.arange(1, x.shape[1] + 1, dtype=x.dtype).reshape(1, -1, 1, 1),
@@ -90,6 +94,9 @@ EXACT = {
     "amax of space": lambda x: x.amax((2, 3)),
     "amin over channels": lambda x: x.amin(1),
     "amax over rows": lambda x: x.amax(2),
+    "sums of regions": lambda x: minidl.stack(region_sums(x, minidl.clamp(classes_of(x), min=0), True)[:2], 0),
+    "nll": lambda x: minidl.nll_loss(x, classes_of(x), minidl.arange(x.shape[1], dtype=x.dtype), reduction="sum"),
+    "nll of places": lambda x: minidl.nll_loss(x, classes_of(x), reduction="none"),
     "cat": lambda x: minidl.cat([x, x * 2, x], 1),
     "nearest": lambda x: minidl.interpolate(x, scale_factor=2),
     "bilinear": lambda x: minidl.interpolate(x, scale_factor=2, mode="bilinear") * 16,
@@ -101,16 +108,30 @@ ROUNDED = {
     "batch_norm at rest": in_one(lambda x: minidl.relu(at_rest(x) + x)),
     "layer_norm": lambda x: minidl.layer_norm(x, x.shape[3:]),
     "layer_norm of an image": lambda x: minidl.layer_norm(x, x.shape[1:]),
+    "normalize": lambda x: minidl.normalize(x, dim=3),
+    "normalize channels": lambda x: minidl.normalize(x, dim=1),
+    "cosine_similarity": lambda x: minidl.cosine_similarity(x, x.flip(3), dim=3),
+    "pairwise_distance": lambda x: minidl.pairwise_distance(x, x.flip(3) * 2),
+    "rms_norm": lambda x: minidl.rms_norm(x, x.shape[3:]),
+    "rms_norm of an image": lambda x: minidl.rms_norm(x, x.shape[1:], minidl.cos(minidl.ones_like(x[0]).cumsum(2))),
     "group_norm": lambda x: minidl.group_norm(x, x.shape[1]),
     "softmax of channels": lambda x: minidl.softmax(x, 1),
     "softmax of rows": lambda x: minidl.softmax(x, 3),
     "log_softmax of channels": lambda x: minidl.log_softmax(x, 1),
     "log_softmax of columns": lambda x: minidl.log_softmax(x, 2),
     "cross_entropy": lambda x: minidl.cross_entropy(x, classes_of(x)),
+    "cross_entropy of places": lambda x: minidl.cross_entropy(x, classes_of(x), reduction="none", label_smoothing=0.1),
+    "cross_entropy by weights": lambda x: minidl.cross_entropy(
+        x, classes_of(x), minidl.arange(1, x.shape[1] + 1, dtype=x.dtype), label_smoothing=0.2
+    ),
     "gelu": minidl.gelu,
     "gelu by tanh": lambda x: minidl.gelu(x, approximate="tanh"),
     "silu": minidl.silu,
     "elu": minidl.elu,
+    "selu": minidl.selu,
+    "mish": minidl.mish,
+    "softsign": minidl.softsign,
+    "tanhshrink": minidl.tanhshrink,
     "softplus": lambda x: minidl.softplus(x, 2.0, 3.0),
     "log": lambda x: minidl.log(x * x + 0.1),
     "mean": lambda x: x.mean((0, 2, 3)),

@@ -14,12 +14,19 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 LOSSES = {
     "mse_loss": {}, "l1_loss": {}, "huber_loss": {"delta": 0.7}, "smooth_l1_loss": {"beta": 0.4},
     "binary_cross_entropy": {}, "binary_cross_entropy_with_logits": {}, "kl_div": {}, "kl_div ": {"log_target": True},
+    "multilabel_soft_margin_loss": {},
+    "binary_cross_entropy_with_logits ": {"pos_weight": 3.5},
+    "soft_margin_loss": {}, "hinge_embedding_loss": {"margin": 0.8}, "poisson_nll_loss": {},
+    "poisson_nll_loss ": {"log_input": False, "eps": 0.1},
 }  # fmt: skip
 
 
 def draw(name, shape):
     rng = np.random.default_rng(0)
-    input = rng.uniform(0.1, 0.9, shape) if name == "binary_cross_entropy" else rng.standard_normal(shape)
+    is_positive = name in ("binary_cross_entropy", "poisson_nll_loss ")
+    input = rng.uniform(0.1, 0.9, shape) if is_positive else rng.standard_normal(shape)
+    if name in ("soft_margin_loss", "hinge_embedding_loss"):
+        return input, np.asarray(rng.integers(0, 2, shape) * 2.0 - 1)
     is_any = name.endswith("1_loss") or name in ("mse_loss", "huber_loss")
     return input, rng.standard_normal(shape) if is_any else rng.random(shape)
 
@@ -27,6 +34,8 @@ def draw(name, shape):
 def results(lib, name, options, input, target):
     """The loss, its gradient, and that of the squared gradient."""
     x, y = lib.tensor(input, requires_grad=True), lib.tensor(target)
+    if "pos_weight" in options:
+        options = {**options, "pos_weight": lib.tensor(options["pos_weight"], dtype=x.dtype)}
     loss = getattr(lib.nn.functional, name.strip())(x, y, **options)
     loss.backward(retain_graph=True)
     first = x.grad.numpy().copy()
@@ -42,6 +51,8 @@ def results(lib, name, options, input, target):
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 @pytest.mark.parametrize("shape", [(), (5,), (3, 40, 900)])
 def test_values_and_gradients_are_pytorchs(name, reduction, shape) -> None:
+    if name == "multilabel_soft_margin_loss":
+        shape = shape or (1,)  # PyTorch needs a dimension of classes
     input, target = draw(name, shape)
     options, names = {**LOSSES[name], "reduction": reduction}, []
 
@@ -91,3 +102,46 @@ def test_bits_do_not_depend_on_the_number_of_threads() -> None:
     assert len(set(found)) == 1
     exact = np.square(x.numpy().astype(np.float64) - y.numpy()).mean()
     assert found[0] == pytest.approx(exact, rel=1e-6)  # 1024 float32 numbers are added up pairwise, those in float64
+
+
+@pytest.mark.parametrize("alpha", [0.25, -1.0])
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_the_focal_loss_and_its_derivatives_are_those_of_its_formula(alpha, reduction) -> None:
+    """As torchvision writes it, in PyTorch's ops."""
+    input, target = np.random.default_rng(0).standard_normal((3, 4000)), np.random.default_rng(1).random((3, 4000))
+
+    def formula(x, y):
+        p = torch.sigmoid(x)
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(x, y, reduction="none")
+        loss = loss * (1 - (p * y + (1 - p) * (1 - y))) ** 2
+        loss = loss if alpha < 0 else (alpha * y + (1 - alpha) * (1 - y)) * loss
+        return getattr(loss, reduction)()
+
+    found = []
+    for lib, call in [
+        (minidl, lambda x, y: minidl.nn.functional.sigmoid_focal_loss(x, y, alpha, reduction=reduction)),
+        (torch, formula),
+    ]:
+        x, y = lib.tensor(input, requires_grad=True), lib.tensor(target)
+        loss = call(x, y)
+        (g,) = lib.autograd.grad(loss, [x], create_graph=True)
+        (second,) = lib.autograd.grad((g * g).sum(), [x])
+        loss = call(x, y)
+        loss.backward()
+        found.append([t.detach().numpy() for t in (loss, g, second, x.grad)])
+    for mine, other in zip(*found, strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_the_ranking_loss_is_pytorchs(reduction) -> None:
+    rng = np.random.default_rng(0)
+    a, b, y = rng.standard_normal(5000), rng.standard_normal(5000), rng.integers(0, 2, 5000) * 2.0 - 1
+    found = []
+    for lib in (minidl, torch):
+        first, second = lib.tensor(a, requires_grad=True), lib.tensor(b, requires_grad=True)
+        loss = lib.nn.functional.margin_ranking_loss(first, second, lib.tensor(y), 0.3, reduction=reduction)
+        loss.backward()
+        found.append([t.detach().numpy() for t in (loss, first.grad, second.grad)])
+    for mine, other in zip(*found, strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-11)
