@@ -103,10 +103,10 @@ def _last(epilogue: Epilogue) -> tuple[Any, ...]:
 @functools.lru_cache(maxsize=1024)
 def _geometry(
     x: Sizes, windows: Sizes, weight: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int
-) -> np.ndarray[Any, Any]:
+) -> bytes:
     """The structure `Geometry` of conv.cuh; an image of fewer dimensions is one row, or one plane."""
     made, missing = np.zeros((), _GEOMETRY), 3 - len(windows)
     for name, lengths in zip(_LENGTHS, (x[2:], windows, weight[2:], stride, padding, dilation), strict=True):
         made[name] = [int(name != "padding")] * missing + list(lengths)
     made["samples"], made["groups"], made["filters"], made["channels"] = x[0], groups, weight[0] // groups, weight[1]
-    return made
+    return made.tobytes()
