@@ -58,7 +58,7 @@ struct Line {
     int taps, shift, tap, tap_step;
 };
 
-struct Sight {
+struct alignas(sizeof(INDEX) == 4 ? 16 : 8) Sight {  // fetched from shared memory at once, if it has 16 bytes
     INDEX offset;
     int at[3];
 };
@@ -153,7 +153,7 @@ __device__ inline void arrive()
 template <int ROWS, bool ALONG_DEPTH> __device__ inline void fetch_pixels(REAL *b, int first)
 {
     const int COLUMNS = Tile<ROWS>::COLUMNS, TURN = ALONG_DEPTH ? STEP : COLUMNS;
-    [[maybe_unused]] const int AT_A_TIME = ALONG_DEPTH ? 4 : EACH == 4 ? 8 : 2;  // as many as no register has to be spilled for
+    [[maybe_unused]] const int AT_A_TIME = ALONG_DEPTH ? 2 : EACH == 4 ? 16 : 1;  // as many as no register has to be spilled for
     const int own = threadIdx.x % TURN;
     const Sight from = ALONG_DEPTH ? near[first + own] : far[own];
     const REAL *const source = job.source;
@@ -172,11 +172,14 @@ template <int ROWS, bool ALONG_DEPTH> __device__ inline void fetch_pixels(REAL *
 // The stretch of A; zeros beyond its last row and beyond the depth.
 template <int ROWS> __device__ inline void fetch_rows(REAL *a, int first)
 {
+    const REAL *const matrix = job.matrix;
+    const INDEX row_size = job.row_size;
+    const int rows = job.rows;
 #pragma unroll
     for (int i = threadIdx.x; i < STEP * ROWS; i += THREADS) {
         const int depth = i % STEP, row = i / STEP;
         const INDEX at = beside[first + depth];
-        copy(a + depth * Tile<ROWS>::A + row, job.matrix + at + row * job.row_size, row < job.rows && at >= 0);
+        copy(a + depth * Tile<ROWS>::A + row, matrix + at + row * row_size, row < rows && at >= 0);
     }
 }
 
