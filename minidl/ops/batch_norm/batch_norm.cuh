@@ -9,22 +9,8 @@
 // REAL is float or double. INDEX is int, or long long for arrays of more than 2^30 elements.
 
 #include "../block.cuh"
+#include "../part.cuh"
 #include "../activation.cuh"
-
-// The numbers of one channel, counted through all samples, that belong to a part.
-struct Part {
-    INDEX channel, begin, end, plane, channels;
-
-    __device__ Part(INDEX block, INDEX channels, INDEX plane, INDEX samples, INDEX parts)
-        : channel(block / parts), plane(plane), channels(channels)
-    {
-        const INDEX all = samples * plane, size = (all + parts - 1) / parts;
-        begin = block % parts * size;
-        end = begin + size < all ? begin + size : all;
-    }
-
-    __device__ INDEX at(INDEX i) const { return (i / plane * channels + channel) * plane + i % plane; }
-};
 
 __device__ inline void finish_moments(
     INDEX channel, double sum, double squares, REAL *mean, REAL *var, const REAL *x, INDEX plane, INDEX count)

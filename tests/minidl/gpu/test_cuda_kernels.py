@@ -216,7 +216,10 @@ def test_neither_the_order_of_threads_nor_their_number_changes_a_bit(pool: Any) 
 CHECKED_RUN = """
 import functools
 import numpy as np
-from tests.minidl.gpu import cuda_on_cpu, test_conv_kernels, test_loss_kernels, test_norm_kernels, test_step_kernels
+import minidl
+from tests.minidl.gpu import (
+    cuda_on_cpu, test_conv_kernels, test_loss_kernels, test_norm_kernels, test_reduce_kernels, test_step_kernels,
+)
 from tests.minidl.gpu.conftest import stand_in
 from tests.minidl.gpu.strict_array import StrictArray
 from tests.minidl.gpu.test_cuda_kernels import POOLS, pooled
@@ -229,6 +232,8 @@ with stand_in(functools.partial(cuda_on_cpu.load, checked=True)):
         test_norm_kernels.results(shape, ("silu", 0.0), np.float32, "cuda")
     for rows in test_norm_kernels.ROWS:
         test_norm_kernels.row_results(*rows, np.float32, "cuda")
+    for shape, dims, _ in test_reduce_kernels.SUMS:
+        minidl.ones(*shape).to("cuda").sum(dims)
     for shape in test_loss_kernels.SHAPES:
         test_loss_kernels.loss_and_gradient(shape, "mean", 0.1, True, np.float32, "cuda")
     for op in test_step_kernels.STEPS:
