@@ -218,7 +218,8 @@ import functools
 import numpy as np
 import minidl
 from tests.minidl.gpu import (
-    cuda_on_cpu, test_conv_kernels, test_loss_kernels, test_norm_kernels, test_reduce_kernels, test_step_kernels,
+    cuda_on_cpu, test_concat_kernels, test_conv_kernels, test_loss_kernels, test_norm_kernels, test_reduce_kernels,
+    test_step_kernels,
 )
 from tests.minidl.gpu.conftest import stand_in
 from tests.minidl.gpu.strict_array import StrictArray
@@ -234,6 +235,8 @@ with stand_in(functools.partial(cuda_on_cpu.load, checked=True)):
         test_norm_kernels.row_results(*rows, np.float32, "cuda")
     for shape, dims, _ in test_reduce_kernels.SUMS:
         minidl.ones(*shape).to("cuda").sum(dims)
+    for shape, dim in test_concat_kernels.SHAPES:
+        test_concat_kernels.joined_and_cut(shape, dim)
     for shape in test_loss_kernels.SHAPES:
         test_loss_kernels.loss_and_gradient(shape, "mean", 0.1, True, np.float32, "cuda")
     for op in test_step_kernels.STEPS:
