@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -45,3 +47,28 @@ def test_neither_the_order_of_threads_nor_the_number_of_blocks_changes_a_bit() -
     np.testing.assert_allclose(found[0], x.sum((0, 2, 3), dtype=np.float64), rtol=1e-6)
     for other in found[1:]:
         np.testing.assert_array_equal(found[0], other)
+
+
+def linear_gradients(device: str, activation: str) -> list[np.ndarray[Any, Any]]:
+    """Those of two layers with an activation between them."""
+    rng = np.random.default_rng(0)
+    shapes = (50, 7), (33, 7), (33,), (5, 33), (5,)
+    arrays = [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
+    x, *weights = leaves = [minidl.tensor(a).to(device).requires_grad_() for a in arrays]
+    hidden = getattr(minidl.nn.functional, activation)(minidl.nn.functional.linear(x, *weights[:2]))
+    result = minidl.nn.functional.linear(hidden, *weights[2:])
+    (result * result).sum().backward()
+    return [t.grad.cpu().numpy() for t in leaves if t.grad is not None]
+
+
+@pytest.mark.parametrize("activation", ["relu", "gelu", "silu", "tanh"])
+def test_the_gradients_of_linear_layers_equal_the_cpus(activation: str) -> None:
+    """To roundings; of tanh, the slope is the reference's."""
+    cuda_on_cpu.need_compiler()
+    with minidl.use_numba(False):
+        wanted = linear_gradients("cpu", activation)
+        with stand_in():
+            given = linear_gradients("cuda", activation)
+    assert len(given) == len(wanted) == 5
+    for ours, theirs in zip(given, wanted, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6 * np.abs(theirs).max())
