@@ -8,28 +8,30 @@ A line `#include "../block.cuh"` stands for the text of that file.
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import os
 import re
+import struct
+import threading
 from collections.abc import Callable
 from typing import Any, TypeAlias
-
-import numpy as np
 
 from minidl.device import gpu
 from minidl.device.device import Array
 from minidl.device.dtypes import DType
 
-# (grid, block, arguments) -> None
-Function: TypeAlias = Callable[[tuple[int], tuple[int], tuple[Any, ...]], None]
-# What a kernel takes: a CuPy array or none, a size, a number of the type REAL, or a structure, which goes by value.
-Argument: TypeAlias = "Array | int | float | np.ndarray[Any, Any] | None"
+# (blocks, address of the addresses of the arguments) -> None: a kernel, run in so many blocks of BLOCK threads.
+Function: TypeAlias = Callable[[int, int], None]
+# What a kernel takes: a CuPy array or none, a size, a number of the type REAL, or the bytes of a structure.
+Argument: TypeAlias = "Array | int | float | bytes | None"
 REALS = {"f": "float", "d": "double"}
 BLOCK = 256  # threads: eight warps, which every GPU can hold several times
 MOST_BLOCKS = 1 << 16  # kernels loop over what is left; more blocks than a GPU runs at once gain nothing
 # INDEX is int below this size, so that adding BLOCK * MOST_BLOCKS to an index cannot overflow either.
 LARGEST_INT_SIZE = 1 << 30
-_PLAIN = {int, float, type(None)}
+_SLOT = 8  # bytes, in multiples of which arguments are laid out: the largest alignment of any
+_VALUES = {int, float, bytes}
 _INCLUDE = re.compile(r'^#include "(.+)"\n', re.MULTILINE)
 
 
@@ -58,27 +60,54 @@ class CudaKernels:
         """The same with a block of BLOCK threads for each of the `count`."""
         self._run(name, count, count, args)
 
-    def _run(self, name: str, count: int, blocks: int, args: tuple[Any, ...]) -> None:
+    def _run(self, name: str, count: int, blocks: int, args: tuple[Argument, ...]) -> None:
         if not count:
             return
-        arrays = [a for a in args if type(a) not in _PLAIN and a.dtype.kind != "V"]
-        self.start(name, arrays[0].dtype, max(count, *[a.size for a in arrays]), count, blocks, args)
+        arrays: list[Array] = [a for a in args if type(a) not in _VALUES and a is not None]
+        self.start(name, arrays[0].dtype, max([count, *[a.size for a in arrays]]), count, blocks, args)
 
     def start(
         self, name: str, dtype: DType, largest: int, count: int, blocks: int, args: tuple[Argument, ...]
     ) -> None:  # fmt: skip
         """Run kernel `name` in so many blocks, with REAL of type `dtype` and INDEX for sizes up to `largest`."""
-        index, size = (np.int32, "int") if largest < LARGEST_INT_SIZE else (np.int64, "long long")
-        real = dtype.type
-        function = load(self.path, name, REALS[dtype.char], size)
-        types: dict[type, Callable[[Any], Any]] = {int: index, float: real, type(None): _null}
-        numbers = [types[type(a)](a) if type(a) in types else a for a in args]
-        function((min(blocks, MOST_BLOCKS),), (BLOCK,), (index(count), *numbers))
+        kinds = tuple([len(a) if type(a) is bytes else type(a) for a in args])
+        ready = _ready(load, self.path, name, dtype.char, largest < LARGEST_INT_SIZE, kinds)
+        ready(min(blocks, MOST_BLOCKS), count, args)
 
 
-def _null(_: None) -> np.uint64:
-    """The address of no array; of None CuPy would make no argument at all."""
-    return np.uint64(0)
+class Ready:
+    """A kernel with room for its arguments. (Each made a NumPy scalar and handed to CuPy, a launch took 26 us.)
+
+    Args:
+        codes: of the arguments, as the module `struct` has them.
+    """
+
+    def __init__(self, function: Function, codes: list[str]) -> None:
+        self.function = function
+        self.pack = struct.Struct("".join([f"0q{code}" for code in codes])).pack_into
+        self.lock = threading.Lock()
+        sizes = [-(-struct.calcsize(code) // _SLOT) * _SLOT for code in codes]
+        self.room = ctypes.create_string_buffer(sum(sizes))
+        begin = ctypes.addressof(self.room)
+        self.addresses = (ctypes.c_void_p * len(codes))(*[begin + sum(sizes[:i]) for i in range(len(codes))])
+        self.address = ctypes.addressof(self.addresses)
+
+    def __call__(self, blocks: int, count: int, args: tuple[Any, ...]) -> None:
+        values = [a if type(a) in _VALUES else 0 if a is None else a.data.ptr for a in args]
+        with self.lock:  # CUDA has copied the arguments when a launch returns
+            self.pack(self.room, 0, count, *values)
+            self.function(blocks, self.address)
+
+
+@functools.lru_cache(maxsize=1024)
+def _ready(
+    load: Callable[..., Function], path: str, name: str, real: str, is_small: bool, kinds: tuple[type | int, ...]
+) -> Ready:  # fmt: skip
+    """Kinds are types, and of structures the number of bytes."""
+    index, size = ("i", "int") if is_small else ("q", "long long")
+    codes = {int: index, float: real}
+    given = [f"{kind}s" if isinstance(kind, int) else codes.get(kind, "P") for kind in kinds]
+    return Ready(load(path, name, REALS[real], size), [index, *given])
 
 
 @functools.cache
@@ -86,13 +115,22 @@ def load(path: str, name: str, real: str, index: str) -> Function:
     """Kernel `name` of a file, ready to run on the GPU."""
     import tempfile
 
-    cubin = machine_code(path, f"sm_{gpu.cupy().cuda.Device().compute_capability}", real, index)
+    cupy = gpu.cupy()
+    cubin = machine_code(path, f"sm_{cupy.cuda.Device().compute_capability}", real, index)
     with tempfile.TemporaryDirectory(prefix="minidl-") as folder:  # a new name each time: CuPy remembers files by it
         cubin_path = os.path.join(folder, "kernels.cubin")
         with open(cubin_path, "wb") as file:
             file.write(cubin)
-        function: Function = gpu.cupy().RawModule(path=cubin_path).get_function(name)
-    return function
+        kernel = cupy.RawModule(path=cubin_path).get_function(name).kernel
+    launch, stream, here = cupy.cuda.driver.launchKernel, cupy.cuda.get_current_stream, threading.local()
+
+    def run(blocks: int, arguments: int) -> None:
+        if not hasattr(here, "is_known"):
+            cupy.cuda.runtime.memGetInfo()  # makes this thread known to CUDA
+            here.is_known = True
+        launch(kernel.ptr, blocks, 1, 1, BLOCK, 1, 1, 0, stream().ptr, arguments, 0)
+
+    return run
 
 
 def source_of(path: str) -> str:

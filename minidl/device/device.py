@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -36,6 +37,7 @@ class Device:
 
 
 CPU = Device("cpu")
+_gpu = functools.cache(functools.partial(Device, "cuda"))
 
 
 def device(spec: str | Device) -> Device:
@@ -58,7 +60,7 @@ def device(spec: str | Device) -> Device:
         if int(number or 0) > 0:
             raise DeviceError(f"device: {spec!r} cannot be used: one process uses one GPU, 'cuda'; "
                               f"choose which by setting CUDA_VISIBLE_DEVICES={number}")  # fmt: skip
-        return Device("cuda", 0)
+        return _gpu(0)
     raise DeviceError(f"device: there is no device {spec!r}; known: 'cpu' and 'cuda'")
 
 
@@ -66,7 +68,7 @@ def device_of(array: Array) -> Device:
     """The device on which `array` lives."""
     if isinstance(array, (np.ndarray, np.generic)):
         return CPU
-    return Device("cuda", int(array.device.id))
+    return _gpu(int(array.device.id))
 
 
 def to_device(array: Array, target: Device) -> Array:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor, dim_index
+from minidl.device import CudaKernels
 from minidl.device.dtypes import promote
 from minidl.errors import DTypeError, ShapeError
 from minidl.ops.each import SMALL
@@ -13,6 +15,8 @@ from minidl.ops.line_loops import copy_runs
 from minidl.ops.views import expand, reshape, select
 
 __all__ = ["cat", "repeat", "stack"]
+
+CUDA = CudaKernels(__file__, "concat.cuh")
 
 
 class Concat(Op):
@@ -50,6 +54,17 @@ class Concat(Op):
         start = 0
         for x in xs:
             copy_runs(out, start, x, 0, dim, x.shape[dim])
+            start += x.shape[dim]
+
+    @classmethod
+    def cuda_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        return len({a.dtype for a in arrays}) == 1 and super().cuda_takes(arrays, params)
+
+    @staticmethod
+    def cuda(out: Array, *xs: Array, dim: int) -> None:
+        start = 0
+        for x in xs:
+            _copy_on_gpu(out, start, x, 0, dim, x.shape[dim])
             start += x.shape[dim]
 
     @staticmethod
@@ -122,6 +137,10 @@ class Part(Op):
         copy_runs(out, 0, x, start, dim, length)
 
     @staticmethod
+    def cuda(out: Array, x: Array, *, dim: int, start: int, length: int) -> None:
+        _copy_on_gpu(out, 0, x, start, dim, length)
+
+    @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
         (x,), dim, start, length = node.specs, *node.params.values()
         pieces = [g]
@@ -130,6 +149,14 @@ class Part(Op):
                 shape = (*x.shape[:dim], more, *x.shape[dim + 1 :])
                 pieces.insert(at * len(pieces), Tensor.of(g.device.xp.zeros(shape, g.dtype)))
         return (cat(pieces, dim) if len(pieces) > 1 else g,)
+
+
+def _copy_on_gpu(to: Array, to_start: int, source: Array, start: int, dim: int, length: int) -> None:
+    """`length` places along `dim` from one array into another."""
+    inner = math.prod(to.shape[dim + 1 :])
+    runs = [(a.shape[dim] * inner, first * inner) for a, first in ((to, to_start), (source, start))]
+    count = math.prod(to.shape[:dim]) * length * inner
+    CUDA.launch("copy_runs", count, to, source, length * inner, *runs[0], *runs[1])
 
 
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:

@@ -15,6 +15,7 @@ from minidl.errors import DTypeError, ShapeError
 from minidl.ops.along_loops import run_along
 from minidl.ops.compare import eq
 from minidl.ops.elementwise import Unary, quiet
+from minidl.ops.reduce_gpu import folded, sums_on_gpu
 from minidl.ops.reduce_loops import LARGEST, SMALLEST, Loops, can_reduce, reduced, sums
 from minidl.ops.unary import sqrt
 
@@ -67,6 +68,16 @@ class Sum(Adding):
     @staticmethod
     def cpu(out: Array, x: Array, *, dims: tuple[int, ...], keepdim: bool) -> None:
         out[...] = sums(x, dims).reshape(out.shape)
+
+    @classmethod
+    def cuda_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        (x,) = arrays
+        is_taken = folded(x.shape, params["dims"]) is not None and not is_batch_invariant()
+        return is_taken and super().cuda_takes(arrays, params)
+
+    @staticmethod
+    def cuda(out: Array, x: Array, *, dims: tuple[int, ...], keepdim: bool) -> None:
+        sums_on_gpu(out, x, folded(x.shape, dims) or (0, 0, 0))
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:

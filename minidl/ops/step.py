@@ -112,7 +112,7 @@ class Step(UpdateOp):
             table["starts"][1:] = total  # no weight begins behind the last
             table["starts"][: len(sizes)] = [0, *itertools.accumulate(sizes[:-1])]
             table["coefficients"][: len(numbers)] = numbers
-            CUDA.start(cls.name, dtype, total, total, -(-total // BLOCK), (table,))
+            CUDA.start(cls.name, dtype, total, total, -(-total // BLOCK), (table.tobytes(),))
 
     @classmethod
     def apply(cls, *columns: Sequence[Tensor], **settings: Any) -> None:  # type: ignore[override]  # lists, not tensors

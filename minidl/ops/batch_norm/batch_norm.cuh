@@ -1,30 +1,16 @@
 // Batch normalisation of images (samples, channels, plane), training and at rest, forward and backward.
 //
-// A sum over a channel is made by some blocks: each adds up its part of the numbers, and a thread for each channel adds
-// the parts, always in the same order. With one part the block itself does what is left. Sums are double: the mean
-// square of deviations from any number of the channel loses nothing then, and one pass finds mean and variance.
+// A sum over a channel is made by some blocks: each adds up its part of the numbers, and who needs the sum adds the
+// parts, always in the same order. Sums are double: the mean square of deviations from any number of the channel loses
+// nothing then, and one pass finds mean and variance.
 //
 // What is done to each number, a thread for each, takes the activation and the residual along.
 //
 // REAL is float or double. INDEX is int, or long long for arrays of more than 2^30 elements.
 
 #include "../block.cuh"
+#include "../part.cuh"
 #include "../activation.cuh"
-
-// The numbers of one channel, counted through all samples, that belong to a part.
-struct Part {
-    INDEX channel, begin, end, plane, channels;
-
-    __device__ Part(INDEX block, INDEX channels, INDEX plane, INDEX samples, INDEX parts)
-        : channel(block / parts), plane(plane), channels(channels)
-    {
-        const INDEX all = samples * plane, size = (all + parts - 1) / parts;
-        begin = block % parts * size;
-        end = begin + size < all ? begin + size : all;
-    }
-
-    __device__ INDEX at(INDEX i) const { return (i / plane * channels + channel) * plane + i % plane; }
-};
 
 __device__ inline void finish_moments(
     INDEX channel, double sum, double squares, REAL *mean, REAL *var, const REAL *x, INDEX plane, INDEX count)
@@ -96,18 +82,6 @@ extern "C" __global__ void scale(
     }
 }
 
-// The gradients of weight and bias, and what a deviation is multiplied by and what is added in that of x: `lines`.
-__device__ inline void finish_gradients(
-    INDEX channel, double plain, double along, REAL *gw, REAL *gb, REAL *lines, const REAL *weight, const REAL *var,
-    REAL eps, INDEX count)
-{
-    const double rstd = 1 / sqrt((double)var[channel] + eps), factor = rstd * weight[channel];
-    gb[channel] = plain;
-    gw[channel] = along * rstd;
-    lines[2 * channel] = -factor * rstd * rstd * along / count;
-    lines[2 * channel + 1] = -factor * plain / count;
-}
-
 // What the activation lets through of g: told by its result y where there was a residual, else by what it was given.
 __device__ inline REAL let_through(
     INDEX i, INDEX c, const REAL *g, const REAL *x, const REAL *y, const REAL *weight, const REAL *bias,
@@ -119,9 +93,9 @@ __device__ inline REAL let_through(
 
 // Sums of g and of g times the deviation, as the activation lets g through: (channels, parts, 2).
 extern "C" __global__ void gradient_sums(
-    INDEX blocks, REAL *gw, REAL *gb, REAL *lines, double *sums, const REAL *g, const REAL *x, const REAL *y,
-    const REAL *weight, const REAL *bias, const REAL *mean, const REAL *var, REAL eps, INDEX kind, REAL level,
-    INDEX channels, INDEX plane, INDEX samples, INDEX parts)
+    INDEX blocks, const REAL *g, const REAL *x, const REAL *y, const REAL *weight, const REAL *bias, const REAL *mean,
+    const REAL *var, REAL eps, INDEX kind, REAL level, double *sums, INDEX channels, INDEX plane, INDEX samples,
+    INDEX parts)
 {
     for (INDEX block = blockIdx.x; block < blocks; block += gridDim.x) {
         const Part part(block, channels, plane, samples, parts);
@@ -135,42 +109,41 @@ extern "C" __global__ void gradient_sums(
         }
         sum_over_block(plain, along);
         if (threadIdx.x) continue;
-        if (parts == 1) {
-            finish_gradients(c, plain, along, gw, gb, lines, weight, var, eps, samples * plane);
-        } else {
-            sums[2 * block] = plain;
-            sums[2 * block + 1] = along;
-        }
+        sums[2 * block] = plain;
+        sums[2 * block + 1] = along;
     }
 }
 
-extern "C" __global__ void gradients_of_parts(
-    INDEX channels, REAL *gw, REAL *gb, REAL *lines, const double *sums, const REAL *weight, const REAL *var, REAL eps,
-    INDEX count, INDEX parts)
+// gx, in so many pieces of each channel, and what was let through of g if there is a place for it. Every block adds the
+// parts of its channel again: less than a launch. The first of a channel writes the gradients of weight and bias.
+extern "C" __global__ void gradients(
+    INDEX blocks, const REAL *g, const REAL *x, const REAL *y, const REAL *weight, const REAL *bias, const REAL *mean,
+    const REAL *var, REAL eps, INDEX kind, REAL level, const double *sums, REAL *gx, REAL *kept, REAL *gw, REAL *gb,
+    INDEX channels, INDEX plane, INDEX samples, INDEX parts, INDEX pieces)
 {
-    const INDEX step = (INDEX)gridDim.x * blockDim.x;
-    for (INDEX channel = (INDEX)blockIdx.x * blockDim.x + threadIdx.x; channel < channels; channel += step) {
+    for (INDEX block = blockIdx.x; block < blocks; block += gridDim.x) {
+        const Part piece(block, channels, plane, samples, pieces);
+        const INDEX c = piece.channel;
         double plain = 0, along = 0;
-        for (INDEX part = channel * parts; part < (channel + 1) * parts; part++) {
+        for (INDEX part = c * parts + threadIdx.x; part < (c + 1) * parts; part += THREADS) {
             plain += sums[2 * part];
             along += sums[2 * part + 1];
         }
-        finish_gradients(channel, plain, along, gw, gb, lines, weight, var, eps, count);
-    }
-}
-
-// gx, and what was let through of g if there is a place for it.
-extern "C" __global__ void input_gradient(
-    INDEX count, REAL *gx, REAL *kept, const REAL *lines, const REAL *g, const REAL *x, const REAL *y,
-    const REAL *weight, const REAL *bias, const REAL *mean, const REAL *var, REAL eps, INDEX kind, REAL level,
-    INDEX channels, INDEX plane)
-{
-    const INDEX step = (INDEX)gridDim.x * blockDim.x;
-    for (INDEX i = (INDEX)blockIdx.x * blockDim.x + threadIdx.x; i < count; i += step) {
-        const INDEX c = i / plane % channels;
-        const REAL through = let_through(i, c, g, x, y, weight, bias, mean, var, eps, kind, level);
-        if (kept) kept[i] = through;
-        gx[i] = through * (weight[c] / sqrt(var[c] + eps)) + (x[i] - mean[c]) * lines[2 * c] + lines[2 * c + 1];
+        sum_over_block(plain, along);
+        const double rstd = 1 / sqrt((double)var[c] + eps), factor = rstd * weight[c];
+        const REAL incline = -factor * rstd * rstd * along / (samples * plane);
+        const REAL shift = -factor * plain / (samples * plane);
+        if (block % pieces == 0 && threadIdx.x == 0) {
+            gb[c] = plain;
+            gw[c] = along * rstd;
+        }
+        const REAL scale = weight[c] / sqrt(var[c] + eps);
+        for (INDEX i = piece.begin + threadIdx.x; i < piece.end; i += THREADS) {
+            const INDEX at = piece.at(i);
+            const REAL through = let_through(at, c, g, x, y, weight, bias, mean, var, eps, kind, level);
+            if (kept) kept[at] = through;
+            gx[at] = through * scale + (x[at] - mean[c]) * incline + shift;
+        }
     }
 }
 

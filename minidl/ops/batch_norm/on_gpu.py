@@ -15,6 +15,7 @@ from minidl.ops.batch_norm.activation import NONE, Activation
 CUDA = CudaKernels(__file__, "batch_norm.cuh")
 # Sums over channels are cut into parts until there are so many blocks, but none has less than so many numbers.
 BLOCKS, LEAST = 256, 2048
+PIECE = 1024  # numbers that a block makes when the sums are there
 
 
 def moments(mean: Array, var: Array, x: Array) -> None:
@@ -47,13 +48,12 @@ def gradients(
     """Those of x, weight and bias; with the result y under a ReLU also what that lets through of g."""
     gx, gw, gb, *kept = out
     channels, plane, samples, parts = sizes = _sizes(x)
-    sums, lines = _sums(x, channels, parts), device_of(x).xp.empty((channels, 2), x.dtype)
-    given = (g, x, y, weight, bias, mean, var, eps, *_numbers(activation))
-    CUDA.launch_blocks("gradient_sums", channels * parts, gw, gb, lines, sums, *given, *sizes)
-    if parts > 1:
-        count = samples * plane
-        CUDA.launch("gradients_of_parts", channels, gw, gb, lines, sums, weight, var, eps, count, parts)
-    CUDA.launch("input_gradient", x.size, gx, kept[0] if kept else None, lines, *given, channels, plane)
+    sums = device_of(x).xp.empty((channels, parts, 2), np.float64)
+    given = (g, x, y, weight, bias, mean, var, eps, *_numbers(activation), sums)
+    CUDA.launch_blocks("gradient_sums", channels * parts, *given, *sizes)
+    pieces = -(-samples * plane // PIECE)
+    made = (gx, kept[0] if kept else None, gw, gb)
+    CUDA.launch_blocks("gradients", channels * pieces, *given, *made, *sizes, pieces)
 
 
 def move_towards(

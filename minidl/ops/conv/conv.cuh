@@ -8,18 +8,26 @@
 //     back       channel    pixel            filter, tap      weight          the window whose tap sees the pixel
 //     weight     filter     channel, tap     window           gradient        as forward
 //
-// A block of 256 threads makes a tile of the result: ROWS rows, and as many columns as make EACH x EACH numbers for
-// each thread. It walks along the depth in steps of STEP: all threads together fetch that stretch of both matrices into
-// shared memory, once, and then each multiplies the few rows and columns that are its own.
+// A block of 256 threads makes a tile of the result, each thread EACH rows and as many columns of it. It walks along the depth in steps of STEP: all threads together fetch that stretch of both matrices
+// into shared memory, once, where each then reads the rows and columns that are its own. While they multiply one stretch
+// the next is on its way (`copy`), so there are two rooms, and one barrier a step.
 //
-// A pixel is found by two parts that are added: where the window begins, and how far from there the tap looks. A block
-// works out both once for many numbers (`Sight`). A pixel outside of the image, on the padding, counts as 0.
+// A pixel is found by two parts that are added: where the window begins, and how far from there the tap looks. Both are
+// worked out once for many numbers (`Sight`): the divisions of a step for a CHUNK of the depth at a time, a thread each.
+// A pixel outside of the image, on the padding, counts as 0.
+//
+// A step of a 64 x 64 tile costs a thread 256 multiplications, 32 loads of 16 bytes from shared memory, and about 90
+// instructions to fetch 8 numbers; of a 16 x 256 tile 190 to fetch 17. Before, a step cost 160 and 560 of them, the
+// divisions of the depth stood in each, nothing was multiplied while numbers were on their way, and the sums of the
+// weight's gradient were stored so that 16 threads met in one bank: 3 to 12 TFLOP/s on an H100. What lost: 8 x 4 numbers a
+// thread do not fit into 64 registers, and with 80 or 128 fewer blocks run at a time.
 //
 // With a stride, taps see a pixel in turns: of stride 2, one pixel is seen by the taps 0, 2, ..., the next by 1, 3, ...
 // So the backward pass goes through classes of pixels, each with its own taps (`Line`).
 //
-// Sums run in one order, whatever the number of blocks: the same bits in every run. The depth of the weight's gradient
-// is all windows of all images, too many for a block: it is cut into parts, whose sums are added in their order.
+// Sums run in one order, whatever the number of blocks: the same bits in every run. Where there are few tiles, the depth
+// is cut into parts, a block for each, and their sums are added in their order (`add_parts`): always for the weight's
+// gradient, whose depth is all windows of all images.
 //
 // REAL is float or double. INDEX is int, or long long for arrays of more than 2^30 elements. Images are (samples,
 // groups * channels, *image), weights (groups * filters, channels, *kernel), windows (samples, groups * filters,
@@ -28,9 +36,15 @@
 #include "geometry.cuh"
 
 const int THREADS = 256, STEP = 16;
-const int EACH = sizeof(REAL) == 4 ? 4 : 2;
-const int NUMBERS = THREADS * EACH * EACH;  // of a tile
-const int MOST_ROWS = 64, MOST_COLUMNS = NUMBERS / 16;
+const int CHUNK = sizeof(INDEX) == 4 ? 256 : 128;
+const int EACH = 16 / sizeof(REAL);  // rows and columns of a thread: 16 bytes
+const int MOST_COLUMNS = THREADS * EACH * EACH / 16;
+const int GAP = 16 / sizeof(REAL);  // between the lines of a room, so that threads along the depth meet different banks
+
+template <int ROWS> struct Tile {
+    static const int COLUMNS = THREADS * EACH * EACH / ROWS;
+    static const int A = ROWS + GAP, B = COLUMNS + GAP;  // lengths of lines
+};
 
 // At most 64 registers, so that four blocks run at a time on a multiprocessor; 64-bit sizes take two each.
 #define BOUNDS __launch_bounds__(THREADS, sizeof(INDEX) == 4 ? 4 : 2)
@@ -44,18 +58,27 @@ struct Line {
     int taps, shift, tap, tap_step;
 };
 
-struct Sight {
+struct alignas(sizeof(INDEX) == 4 ? 16 : 8) Sight {  // fetched from shared memory at once, if it has 16 bytes
     INDEX offset;
     int at[3];
+};
+
+// What the threads of a block know of their tile. In shared memory: the numbers of the tile need the registers.
+struct Job {
+    const REAL *source, *matrix;  // of the group, and of the first row
+    REAL *out;                    // of the part
+    INDEX row_size, begin, end;   // of A; and of the depth
+    INDEX first;                  // column
+    int rows, first_row;          // from the first row of the tile on; that row, counted through all groups
 };
 
 const Sight NOWHERE = {0, {-(1 << 29), 0, 0}};  // outside of every image
 
 __shared__ Line lines[3];
-__shared__ Sight near[STEP], far[MOST_COLUMNS];  // along the depth, and along the columns
-__shared__ INDEX beside[STEP];                   // where the numbers of A lie, for row 0
-alignas(16) __shared__ REAL a[STEP * MOST_ROWS];
-alignas(16) __shared__ REAL b[STEP * MOST_COLUMNS];
+__shared__ Job job;
+__shared__ Sight near[CHUNK], far[MOST_COLUMNS];  // along the depth, and along the columns
+__shared__ INDEX beside[CHUNK];                   // where the numbers of A lie, for row 0; -1 beyond the depth
+alignas(16) __shared__ REAL rooms[2][STEP * (Tile<16>::A + Tile<16>::B)];  // b[depth][column], behind it a[depth][row]
 
 __device__ inline Line forward_line(const Geometry &g, int d)
 {
@@ -106,40 +129,101 @@ __device__ inline Sight tap(INDEX i, int &number, const Geometry &g)
     return sight(i / taps_of_all() * source_size(), lines[0].shift * z, lines[1].shift * y, lines[2].shift * x);
 }
 
-__device__ inline REAL seen(const REAL *source, const Sight &from, const Sight &to)
+// One number from global to shared memory, or 0. It is there when `arrive` is done, for all threads behind the barrier
+// after it.
+__device__ inline void copy(REAL *to, const REAL *from, bool is_there)
 {
-    for (int d = 0; d < 3; d++)
-        if ((unsigned)(from.at[d] + to.at[d]) >= (unsigned)lines[d].sources) return 0;
-    return source[from.offset + to.offset];
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+    asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"((unsigned)__cvta_generic_to_shared(to)), "l"(from),
+                 "n"((int)sizeof(REAL)), "r"(is_there ? (int)sizeof(REAL) : 0));
+#else
+    *to = is_there ? *from : REAL(0);
+#endif
 }
 
-// The stretch of B in shared memory: b[depth][column]. Neighbouring threads fetch what lies side by side: columns in
-// the passes over images, the depth where that are the windows.
-template <int COLUMNS, bool ALONG_DEPTH> __device__ inline void fetch_pixels(const REAL *source)
+__device__ inline void arrive()
 {
-    for (int i = threadIdx.x; i < STEP * COLUMNS; i += THREADS) {
-        const int depth = ALONG_DEPTH ? i % STEP : i / COLUMNS, column = ALONG_DEPTH ? i / STEP : i % COLUMNS;
-        b[depth * COLUMNS + column] = seen(source, far[column], near[depth]);
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+    asm volatile("cp.async.wait_all;" ::: "memory");
+#endif
+}
+
+// A stretch of B, from depth `first` of the chunk. Neighbouring threads fetch what lies side by side: columns in the
+// passes over images, the depth where that are the windows. A thread stays at one of the two.
+template <int ROWS, bool ALONG_DEPTH> __device__ inline void fetch_pixels(REAL *b, int first)
+{
+    const int COLUMNS = Tile<ROWS>::COLUMNS, TURN = ALONG_DEPTH ? STEP : COLUMNS;
+    [[maybe_unused]] const int AT_A_TIME = ALONG_DEPTH ? 2 : EACH == 4 ? 16 : 1;  // as many as no register has to be spilled for
+    const int own = threadIdx.x % TURN;
+    const Sight from = ALONG_DEPTH ? near[first + own] : far[own];
+    const REAL *const source = job.source;
+    const unsigned depth = lines[0].sources, height = lines[1].sources, width = lines[2].sources;
+#pragma unroll AT_A_TIME
+    for (int i = 0; i < STEP * COLUMNS / THREADS; i++) {
+        const int other = threadIdx.x / TURN + THREADS / TURN * i;
+        const Sight to = ALONG_DEPTH ? far[other] : near[first + other];
+        const bool is_seen = ((unsigned)(from.at[0] + to.at[0]) < depth) & ((unsigned)(from.at[1] + to.at[1]) < height) &
+                             ((unsigned)(from.at[2] + to.at[2]) < width);
+        const int at = ALONG_DEPTH ? own * Tile<ROWS>::B + other : other * Tile<ROWS>::B + own;
+        copy(b + at, source + from.offset + to.offset, is_seen);
     }
 }
 
-// The stretch of A: a[depth][row]; zeros beyond its last row and beyond the depth.
-template <int ROWS> __device__ inline void fetch_rows(const REAL *matrix, INDEX row_size, int rows, INDEX depths)
+// The stretch of A; zeros beyond its last row and beyond the depth.
+template <int ROWS> __device__ inline void fetch_rows(REAL *a, int first)
 {
+    const REAL *const matrix = job.matrix;
+    const INDEX row_size = job.row_size;
+    const int rows = job.rows;
+#pragma unroll
     for (int i = threadIdx.x; i < STEP * ROWS; i += THREADS) {
         const int depth = i % STEP, row = i / STEP;
-        a[depth * ROWS + row] = row < rows && depth < depths ? matrix[beside[depth] + row * row_size] : REAL(0);
+        const INDEX at = beside[first + depth];
+        copy(a + depth * Tile<ROWS>::A + row, matrix + at + row * row_size, row < rows && at >= 0);
     }
 }
 
-template <int ROWS> __device__ inline void multiply(REAL (&sum)[EACH][EACH])
+template <int ROWS>
+__device__ inline void multiply(const REAL *a, const REAL *b, REAL (&sum)[EACH][EACH])
 {
-    const int COLUMNS = NUMBERS / ROWS;
-    const int row = threadIdx.x / (COLUMNS / EACH) * EACH, column = threadIdx.x % (COLUMNS / EACH) * EACH;
+    const int ACROSS = Tile<ROWS>::COLUMNS / EACH;
+    const int row = threadIdx.x / ACROSS * EACH, column = threadIdx.x % ACROSS * EACH;
 #pragma unroll 8
     for (int depth = 0; depth < STEP; depth++)
+#pragma unroll
         for (int i = 0; i < EACH; i++)
-            for (int j = 0; j < EACH; j++) sum[i][j] += a[depth * ROWS + row + i] * b[depth * COLUMNS + column + j];
+#pragma unroll
+            for (int j = 0; j < EACH; j++)
+                sum[i][j] += a[depth * Tile<ROWS>::A + row + i] * b[depth * Tile<ROWS>::B + column + j];
+}
+
+// The sums of a tile. `look(i, there)` tells how number i of the depth looks at the source, and where its numbers of A
+// lie.
+template <int ROWS, bool ALONG_DEPTH, class Look>
+__device__ inline void sum_along(Look look, REAL (&sum)[EACH][EACH])
+{
+    const int BEHIND = STEP * Tile<ROWS>::B;
+    for (INDEX chunk = job.begin; chunk < job.end; chunk += CHUNK) {
+        __syncthreads();  // nobody still reads what belongs to the chunk before
+        if (threadIdx.x < CHUNK) {
+            const INDEX i = chunk + threadIdx.x;
+            INDEX there = -1;
+            near[threadIdx.x] = i < job.end ? look(i, there) : NOWHERE;
+            beside[threadIdx.x] = there;
+        }
+        const int length = job.end - chunk < CHUNK ? job.end - chunk : CHUNK;
+#pragma unroll 1
+        for (int depth = -STEP; depth < length; depth += STEP) {
+            REAL *const room = rooms[depth / STEP & 1], *const other = rooms[(depth / STEP + 1) & 1];
+            arrive();
+            __syncthreads();  // this room is full, and nobody reads the other one any more
+            if (depth + STEP < length) {
+                fetch_pixels<ROWS, ALONG_DEPTH>(other, depth + STEP);
+                fetch_rows<ROWS>(other + BEHIND, depth + STEP);
+            }
+            if (depth >= 0) multiply<ROWS>(room + BEHIND, room, sum);
+        }
+    }
 }
 
 // Where result `i` of all samples lies in one plane of them, counted from the first sample's; -1 for none.
@@ -157,62 +241,74 @@ __device__ inline INDEX result_at(INDEX i, INDEX sample_size, const Geometry &g)
     return i / results() * sample_size + at;
 }
 
-// Forward or back; then the bias of each row, the residual and the ReLU, as far as they are wanted.
+__device__ inline REAL finished(REAL value, INDEX at, int channel, const REAL *bias, const REAL *residual, bool relu)
+{
+    if (bias) value += bias[channel];
+    if (residual) value += residual[at];
+    return relu && value <= 0 ? REAL(0) : value;  // NaN stays NaN
+}
+
+// Forward or back; then the bias of each row, the residual and the ReLU, as far as they are wanted. With several parts
+// `out` has room for the sums of each, and nothing follows yet.
 template <int ROWS, bool BACK>
 __device__ inline void convolve(
     INDEX tiles, REAL *out, const REAL *source, const REAL *weight, const REAL *bias, const REAL *residual, bool relu,
-    const Geometry &g)
+    int parts, INDEX part_size, const Geometry &g)
 {
-    const int COLUMNS = NUMBERS / ROWS, kernel = g.kernel[0] * g.kernel[1] * g.kernel[2];
+    const int COLUMNS = Tile<ROWS>::COLUMNS, ACROSS = COLUMNS / EACH;
+    const int kernel = g.kernel[0] * g.kernel[1] * g.kernel[2];
     const int rows = BACK ? g.channels : g.filters, planes = BACK ? g.filters : g.channels;
-    const int row_tiles = (rows + ROWS - 1) / ROWS, parts = BACK ? g.stride[0] * g.stride[1] * g.stride[2] : 1;
+    const int row_tiles = (rows + ROWS - 1) / ROWS, classes = BACK ? g.stride[0] * g.stride[1] * g.stride[2] : 1;
     for (INDEX tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
-        const int first_row = tile % row_tiles * ROWS, group = tile / row_tiles % g.groups;
-        const int part = tile / row_tiles / g.groups % parts;
-        __syncthreads();  // nobody still reads the lines of the tile before
+        INDEX rest = tile;
+        const int part = rest % parts;
+        const int first_row = (rest /= parts) % row_tiles * ROWS;
+        const int group = (rest /= row_tiles) % g.groups;
+        const int of_class = (rest /= g.groups) % classes;
+        __syncthreads();  // nobody still reads the job before
+        const int inner[3] = {g.stride[1] * g.stride[2], g.stride[2], 1};
         if (threadIdx.x == 0) {
-            const int of[3] = {part / (g.stride[1] * g.stride[2]), part / g.stride[2] % g.stride[1], part % g.stride[2]};
-            for (int d = 0; d < 3; d++) lines[d] = BACK ? back_line(g, d, of[d]) : forward_line(g, d);
+#pragma unroll
+            for (int d = 0; d < 3; d++)
+                lines[d] = BACK ? back_line(g, d, of_class / inner[d] % g.stride[d]) : forward_line(g, d);
+            const INDEX depths = (INDEX)planes * taps_of_all(), begin = part * part_size, end = begin + part_size;
+            const INDEX plane = (INDEX)lines[0].length * lines[1].length * lines[2].length;
+            const INDEX row_size = BACK ? kernel : (INDEX)planes * kernel;
+            job.source = source + group * planes * source_size();
+            job.matrix = weight + (INDEX)group * planes * rows * kernel + first_row * row_size;
+            job.out = out + part * (g.samples * g.groups * rows * plane);
+            job.row_size = row_size;
+            job.begin = begin;
+            job.end = end < depths ? end : depths;
+            job.first = rest / classes * COLUMNS;
+            job.rows = rows - first_row;
+            job.first_row = group * rows + first_row;
         }
         __syncthreads();
-        const INDEX first = tile / row_tiles / g.groups / parts * COLUMNS;
-        const INDEX plane = (INDEX)lines[0].length * lines[1].length * lines[2].length;
-        for (int i = threadIdx.x; i < COLUMNS; i += THREADS) {
-            const bool is_one = first + i < results() * g.samples;
-            far[i] = is_one ? place(first + i, g.groups * planes * source_size()) : NOWHERE;
+        if (threadIdx.x < COLUMNS) {
+            const INDEX i = job.first + threadIdx.x;
+            far[threadIdx.x] = i < results() * g.samples ? place(i, g.groups * planes * source_size()) : NOWHERE;
         }
-        const REAL *pixels = source + group * planes * source_size();
-        const REAL *matrix = weight + (BACK ? (INDEX)group * planes * rows + first_row : (INDEX)group * rows + first_row) *
-                                          (BACK ? kernel : (INDEX)planes * kernel);
-        const INDEX depths = (INDEX)planes * taps_of_all();
         REAL sum[EACH][EACH] = {};
-        for (INDEX depth = 0; depth < depths; depth += STEP) {
-            if (threadIdx.x < STEP) {
-                int number = 0;
-                const INDEX i = depth + threadIdx.x;
-                near[threadIdx.x] = i < depths ? tap(i, number, g) : NOWHERE;
-                beside[threadIdx.x] = i < depths ? i / taps_of_all() * (BACK ? (INDEX)rows * kernel : kernel) + number : 0;
-            }
-            __syncthreads();
-            fetch_pixels<COLUMNS, false>(pixels);
-            fetch_rows<ROWS>(matrix, BACK ? kernel : (INDEX)planes * kernel, rows - first_row, depths - depth);
-            __syncthreads();
-            multiply<ROWS>(sum);
-        }
-        const int row = first_row + threadIdx.x / (COLUMNS / EACH) * EACH;
+        sum_along<ROWS, false>(
+            [&](INDEX i, INDEX &there) {
+                int number;
+                const Sight seen = tap(i, number, g);
+                there = i / taps_of_all() * (BACK ? (INDEX)rows * kernel : kernel) + number;
+                return seen;
+            },
+            sum);
+        const INDEX plane = (INDEX)lines[0].length * lines[1].length * lines[2].length;
+        const int row = threadIdx.x / ACROSS * EACH;
 #pragma unroll
         for (int j = 0; j < EACH; j++) {
-            const INDEX column = first + threadIdx.x % (COLUMNS / EACH) * EACH + j;
-            const INDEX at = result_at(column, g.groups * rows * plane, g);
+            const INDEX at = result_at(job.first + threadIdx.x % ACROSS * EACH + j, g.groups * rows * plane, g);
 #pragma unroll
             for (int i = 0; i < EACH; i++) {
-                if (row + i >= rows || at < 0) continue;
-                const int filter = group * rows + row + i;
+                if (row + i >= job.rows || at < 0) break;
+                const int filter = job.first_row + row + i;
                 const INDEX here = at + filter * plane;
-                REAL value = sum[i][j];
-                if (bias) value += bias[filter];
-                if (residual) value += residual[here];
-                out[here] = relu && value <= 0 ? REAL(0) : value;  // NaN stays NaN
+                job.out[here] = finished(sum[i][j], here, filter, bias, residual, relu);
             }
         }
     }
@@ -223,74 +319,90 @@ template <int ROWS>
 __device__ inline void weight_sums(
     INDEX tiles, REAL *sums, const REAL *image, const REAL *gradient, INDEX part_size, const Geometry &g)
 {
-    const int COLUMNS = NUMBERS / ROWS, columns = g.channels * g.kernel[0] * g.kernel[1] * g.kernel[2];
+    const int COLUMNS = Tile<ROWS>::COLUMNS, ACROSS = COLUMNS / EACH;
+    const int columns = g.channels * g.kernel[0] * g.kernel[1] * g.kernel[2];
     const int row_tiles = (g.filters + ROWS - 1) / ROWS, column_tiles = (columns + COLUMNS - 1) / COLUMNS;
     if (threadIdx.x == 0)
         for (int d = 0; d < 3; d++) lines[d] = forward_line(g, d);
-    __syncthreads();
     for (INDEX tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
-        const int first_row = tile % row_tiles * ROWS, first = tile / row_tiles % column_tiles * COLUMNS;
-        const int group = tile / row_tiles / column_tiles % g.groups;
-        const INDEX part = tile / row_tiles / column_tiles / g.groups;
-        const INDEX windows = results(), begin = part * part_size;
-        const INDEX end = begin + part_size < windows * g.samples ? begin + part_size : windows * g.samples;
-        for (int i = threadIdx.x; i < COLUMNS; i += THREADS) {
+        INDEX rest = tile;
+        const int first_row = rest % row_tiles * ROWS;
+        const int first = (rest /= row_tiles) % column_tiles * COLUMNS;
+        const int group = (rest /= column_tiles) % g.groups;
+        const INDEX part = rest / g.groups;
+        __syncthreads();  // the lines are there, and nobody still reads the job before
+        if (threadIdx.x == 0) {
+            const INDEX windows = results(), end = (part + 1) * part_size;
+            job.source = image + group * g.channels * source_size();
+            job.matrix = gradient + ((INDEX)group * g.filters + first_row) * windows;
+            job.out = sums + ((part * g.groups + group) * g.filters + first_row) * columns + first;
+            job.row_size = windows;
+            job.begin = part * part_size;
+            job.end = end < windows * g.samples ? end : windows * g.samples;
+            job.first = first;
+            job.rows = g.filters - first_row;
+        }
+        if (threadIdx.x < COLUMNS) {
             int number;
-            far[i] = first + i < columns ? tap(first + i, number, g) : NOWHERE;
+            far[threadIdx.x] = first + (int)threadIdx.x < columns ? tap(first + threadIdx.x, number, g) : NOWHERE;
         }
+        __syncthreads();
         REAL sum[EACH][EACH] = {};
-        for (INDEX depth = begin; depth < end; depth += STEP) {
-            if (threadIdx.x < STEP) {
-                const INDEX i = depth + threadIdx.x;
-                const bool is_one = i < end;
-                near[threadIdx.x] = is_one ? place(i, (INDEX)g.groups * g.channels * source_size()) : NOWHERE;
-                beside[threadIdx.x] = is_one ? i / windows * g.groups * g.filters * windows + i % windows : 0;
-            }
-            __syncthreads();
-            fetch_pixels<COLUMNS, true>(image + group * g.channels * source_size());
-            fetch_rows<ROWS>(
-                gradient + ((INDEX)group * g.filters + first_row) * windows, windows, g.filters - first_row, end - depth);
-            __syncthreads();
-            multiply<ROWS>(sum);
-        }
-        const int row = first_row + threadIdx.x / (COLUMNS / EACH) * EACH;
-        const int column = first + threadIdx.x % (COLUMNS / EACH) * EACH;
+        sum_along<ROWS, true>(
+            [&](INDEX i, INDEX &there) {
+                there = i / results() * g.groups * g.filters * results() + i % results();
+                return place(i, (INDEX)g.groups * g.channels * source_size());
+            },
+            sum);
+        const int row = threadIdx.x / ACROSS * EACH, column = threadIdx.x % ACROSS * EACH;
 #pragma unroll
         for (int i = 0; i < EACH; i++)
 #pragma unroll
             for (int j = 0; j < EACH; j++)
-                if (row + i < g.filters && column + j < columns)
-                    sums[((part * g.groups + group) * g.filters + row + i) * columns + column + j] = sum[i][j];
+                if (row + i < job.rows && job.first + column + j < columns)
+                    job.out[(INDEX)(row + i) * columns + column + j] = sum[i][j];
     }
 }
 
-// The parts of each number added in their order.
-extern "C" __global__ void add_parts(INDEX count, REAL *out, const REAL *sums, INDEX parts)
+// The parts of each number added, and what follows the sum. `slices` threads share the parts of a number: always in the
+// same order, each adds every slices-th part, and the first adds what they found.
+extern "C" __global__ void add_parts(
+    INDEX blocks, REAL *out, const REAL *sums, const REAL *bias, const REAL *residual, INDEX relu, INDEX parts,
+    INDEX slices, INDEX count, INDEX channels, INDEX plane)
 {
-    const INDEX step = (INDEX)gridDim.x * blockDim.x;
-    for (INDEX i = (INDEX)blockIdx.x * blockDim.x + threadIdx.x; i < count; i += step) {
+    const int numbers = THREADS / slices, number = threadIdx.x % numbers;
+    REAL *const found = rooms[0];
+    for (INDEX block = blockIdx.x; block < blocks; block += gridDim.x) {
+        const INDEX i = block * numbers + number;
         REAL sum = 0;
-        for (INDEX part = 0; part < parts; part++) sum += sums[part * count + i];
-        out[i] = sum;
+        if (i < count)
+#pragma unroll 8
+            for (INDEX part = threadIdx.x / numbers; part < parts; part += slices) sum += sums[part * count + i];
+        __syncthreads();  // nobody still reads what the block before found
+        found[threadIdx.x] = sum;
+        __syncthreads();
+        if ((int)threadIdx.x >= numbers || i >= count) continue;
+        for (int slice = 1; slice < slices; slice++) sum += found[slice * numbers + number];
+        out[i] = finished(sum, i, i / plane % channels, bias, residual, relu);
     }
 }
 
 extern "C" __global__ void BOUNDS convolve_forward(
     INDEX tiles, REAL *out, const REAL *image, const REAL *weight, const REAL *bias, const REAL *residual, INDEX relu,
-    INDEX tile_rows, const Geometry g)
+    INDEX parts, INDEX part_size, INDEX tile_rows, const Geometry g)
 {
-    if (tile_rows == 16) convolve<16, false>(tiles, out, image, weight, bias, residual, relu, g);
-    if (tile_rows == 32) convolve<32, false>(tiles, out, image, weight, bias, residual, relu, g);
-    if (tile_rows == 64) convolve<64, false>(tiles, out, image, weight, bias, residual, relu, g);
+    if (tile_rows == 16) convolve<16, false>(tiles, out, image, weight, bias, residual, relu, parts, part_size, g);
+    if (tile_rows == 32) convolve<32, false>(tiles, out, image, weight, bias, residual, relu, parts, part_size, g);
+    if (tile_rows == 64) convolve<64, false>(tiles, out, image, weight, bias, residual, relu, parts, part_size, g);
 }
 
 extern "C" __global__ void BOUNDS convolve_back(
     INDEX tiles, REAL *out, const REAL *windows, const REAL *weight, const REAL *bias, const REAL *residual, INDEX relu,
-    INDEX tile_rows, const Geometry g)
+    INDEX parts, INDEX part_size, INDEX tile_rows, const Geometry g)
 {
-    if (tile_rows == 16) convolve<16, true>(tiles, out, windows, weight, bias, residual, relu, g);
-    if (tile_rows == 32) convolve<32, true>(tiles, out, windows, weight, bias, residual, relu, g);
-    if (tile_rows == 64) convolve<64, true>(tiles, out, windows, weight, bias, residual, relu, g);
+    if (tile_rows == 16) convolve<16, true>(tiles, out, windows, weight, bias, residual, relu, parts, part_size, g);
+    if (tile_rows == 32) convolve<32, true>(tiles, out, windows, weight, bias, residual, relu, parts, part_size, g);
+    if (tile_rows == 64) convolve<64, true>(tiles, out, windows, weight, bias, residual, relu, parts, part_size, g);
 }
 
 extern "C" __global__ void BOUNDS weight_gradient(

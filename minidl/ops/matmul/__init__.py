@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 
 from minidl.core import AlikeOp, Array, Grads, Node, Op, Spec, Tensor, is_recording, registry
-from minidl.device import CPU, empty
+from minidl.device import CPU, device_of, empty
 from minidl.device.dtypes import accumulator, promote
 from minidl.errors import ShapeError
 from minidl.ops.matmul.cpu import is_worth_it, multiply, product
 from minidl.ops.matmul.finish import ACTIVATIONS, slopes
 from minidl.ops.reduce import SMALL
+from minidl.ops.reduce_gpu import sums_on_gpu
 from minidl.ops.reduce_loops import sums
 from minidl.ops.views import reshape
 
@@ -169,6 +170,24 @@ class LinearGrad(AlikeOp):
             multiply(next(targets), rows.T, x.reshape(len(rows), x.shape[-1]))
         if len(needs) > 2 and needs[2]:
             next(targets)[...] = rows_summed(rows) if bias is None else bias
+
+    @classmethod
+    def cuda(
+        cls, out: tuple[Array, ...], g: Array, x: Array, weight: Array, at: Array | None = None,
+        *, needs: tuple[bool, ...], activation: str,
+    ) -> None:  # fmt: skip
+        """The slope and the sum of the rows by kernels of our own, products as in the reference: by cuBLAS."""
+        xp = device_of(g).xp
+        if at is not None:
+            slope = registry.ops[f"{activation}_grad"].cuda
+            if slope is None:
+                cls.reference(xp, out, g, x, weight, at, needs=needs, activation=activation)
+                return
+            g, given = xp.empty(g.shape, g.dtype), g
+            slope(g, given, at)
+        cls.reference(xp, out, g, x, weight, needs=needs[:2], activation=activation)
+        if len(needs) > 2 and needs[2]:
+            sums_on_gpu(out[-1], g, (g.size // g.shape[-1], g.shape[-1], 1))
 
 
 def gradients(

@@ -62,6 +62,7 @@ class StrictArray:
 
     @property
     def data(self) -> SimpleNamespace:
+        assert self.host.flags.c_contiguous, "a kernel was given an array with gaps"
         return SimpleNamespace(ptr=self.host.ctypes.data)
 
     @property

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import os
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,10 +18,12 @@ import pytest
 
 import minidl
 from minidl.device import cuda, gpu, nvrtc
-from minidl.device.cuda import BLOCK, REALS, machine_code, source_of
+from minidl.device.cuda import REALS, machine_code, source_of
 from minidl.errors import KernelError
 from minidl.ops.max_pool import CUDA
 from tests.minidl.gpu import cuda_on_cpu
+from tests.minidl.gpu.conftest import stand_in
+from tests.minidl.gpu.strict_array import StrictArray
 
 # Those without a kernel are parts of others.
 SOURCES = sorted(p for p in Path(minidl.__file__).parent.rglob("*.cuh") if "__global__" in p.read_text())
@@ -76,6 +80,7 @@ def test_machine_code_reaches_cupy_as_a_file_that_does_not_stay(
     monkeypatch.setattr(cuda, "load", functools.cache(cuda.load.__wrapped__))  # with a memory of its own
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     seen: list[Path] = []
+    calls: list[Any] = []
 
     class RawModule:
         def __init__(self, *, path: str) -> None:
@@ -83,48 +88,72 @@ def test_machine_code_reaches_cupy_as_a_file_that_does_not_stay(
             assert seen[-1].read_bytes()[:4] == b"\x7fELF"
 
         def get_function(self, name: str) -> Any:
-            return lambda grid, block, args: calls.append((name, grid, block, args))
+            return SimpleNamespace(kernel=SimpleNamespace(ptr=name))
 
-    calls: list[Any] = []
-    device = SimpleNamespace(compute_capability="90")
-    cupy = SimpleNamespace(RawModule=RawModule, cuda=SimpleNamespace(Device=lambda: device))
+    def launch(function: str, *how: int) -> None:
+        calls.append((function, how[:-2], words(how[-2], 3), how[-1]))
+
+    told: list[int] = []
+    cupy = SimpleNamespace(
+        RawModule=RawModule,
+        cuda=SimpleNamespace(
+            Device=lambda: SimpleNamespace(compute_capability="90"),
+            driver=SimpleNamespace(launchKernel=launch),
+            runtime=SimpleNamespace(memGetInfo=lambda: told.append(threading.get_ident())),
+            get_current_stream=lambda: SimpleNamespace(ptr=77),
+        ),
+    )
     monkeypatch.setattr(gpu, "cupy", lambda: cupy)
-    image = np.zeros((300, 2))
+    image = StrictArray(np.zeros((300, 2)))
     for _ in range(2):
         CUDA.launch("max_pool2d", 600, image, 7)
     CUDA.launch("max_pool2d", 0, image, 7)
-    (name, grid, block, (count, array, seven)), _ = calls
-    assert (name, grid, block, count, array is image, seven) == ("max_pool2d", (3,), (256,), 600, True, 7)
-    assert type(count) is type(seven) is np.int32
+    once = "max_pool2d", (3, 1, 1, 256, 1, 1, 0, 77), [600, image.data.ptr, 7], 0
+    assert calls == [once, once]
     assert len(seen) == 1
     assert not seen[0].exists()
+    thread = threading.Thread(target=CUDA.launch, args=("max_pool2d", 600, image, 7))
+    thread.start()
+    thread.join()
+    assert len(calls) == 3
+    assert told == [threading.get_ident(), thread.ident]  # CUDA knows every thread that launches
+
+
+def words(arguments: int, count: int) -> list[int]:
+    """The first 8 bytes of so many arguments of a kernel, found as CUDA finds them."""
+    places = (ctypes.c_void_p * count).from_address(arguments)
+    return [ctypes.c_longlong.from_address(place or 0).value for place in places]
 
 
 def test_large_arrays_are_counted_in_64_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, ...]] = []
-    monkeypatch.setattr(
-        cuda, "load", lambda path, *what: asked.append(what) or (lambda *launch: launches.append(launch))
-    )
     launches: list[Any] = []
+
+    def load(path: str, *what: str) -> Any:
+        asked.append(what)
+        return lambda blocks, arguments: launches.append((blocks, words(arguments, 3)))
+
+    monkeypatch.setattr(cuda, "load", load)
     for size in (1 << 30) - 1, 1 << 30:
-        huge = np.broadcast_to(np.float32(0), (size,))  # a single number in memory
-        CUDA.launch("k", size, huge)
+        huge = SimpleNamespace(dtype=np.dtype(np.float32), size=size, data=SimpleNamespace(ptr=1 << 40))
+        CUDA.launch("k", size, huge, -1)
     assert asked == [("k", "float", "int"), ("k", "float", "long long")]
-    assert [type(args[0]) for _, _, args in launches] == [np.int32, np.int64]
-    assert [grid for grid, _, _ in launches] == [(1 << 16,)] * 2
+    assert launches == [
+        (1 << 16, [(1 << 30) - 1, 1 << 40, (1 << 32) - 1]),  # four bytes of -1, and the padding behind them
+        (1 << 16, [1 << 30, 1 << 40, -1]),
+    ]
 
 
 def test_arguments_come_in_the_types_of_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A number of REAL, a size, the address of no array; arrays and structures as they are."""
+    """A number of REAL, a size, the address of no array; arrays by their addresses, structures as they are."""
     calls: list[Any] = []
-    monkeypatch.setattr(cuda, "load", lambda *what: lambda grid, block, args: calls.append((grid, args)))
-    array, structure = np.zeros(600, np.float32), np.zeros((), [("a", np.int32, 3)])
-    CUDA.launch_blocks("k", 7, array, 0.5, 3, None, structure)
-    ((grid, (count, first, real, size, none, last)),) = calls
-    assert (grid, count, real, size, none) == ((7,), 7, 0.5, 3, 0)
-    assert [type(a) for a in (count, real, size, none)] == [np.int32, np.float32, np.int32, np.uint64]
-    assert first is array
-    assert last is structure
+    monkeypatch.setattr(
+        cuda, "load", lambda *what: lambda blocks, arguments: calls.append((blocks, words(arguments, 7)))
+    )
+    array, structure = StrictArray(np.zeros(600, np.float32)), np.arange(3, dtype=np.int32).tobytes()
+    CUDA.launch_blocks("k", 7, array, 0.5, 3, None, structure, 4)
+    half = int(np.array([0.5, 0], np.float32).view(np.int64)[0])
+    assert calls == [(7, [7, array.data.ptr, half, 3, 0, 1 << 32, 4])]
 
 
 POOLS = [  # kernel, stride, padding, dilation, image
@@ -138,23 +167,21 @@ POOLS = [  # kernel, stride, padding, dilation, image
 ]
 
 
-def pooled(real: str, index: str, pool: Any, values: np.ndarray[Any, Any], blocks: int, **how: bool) -> Any:
+def pooled(index: str, pool: Any, values: np.ndarray[Any, Any], blocks: int, **how: bool) -> Any:
     """Forward and backward by the CUDA kernels on the CPU: (best, place, gradient)."""
     kernel, stride, padding, dilation, image = pool
     span = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
     windows = [(n + 2 * p - a - 1) // s + 1 for n, p, a, s in zip(image, padding, span, stride, strict=True)]
     best, place = np.full((2, 3, *windows), np.nan, values.dtype), np.full((2, 3, *windows), -9, np.int32)
     gradient = np.full(values.shape, np.nan, values.dtype)
-    number = np.int32 if index == "int" else np.int64
-
-    def run(name: str, count: int, *args: Any) -> None:
-        function = cuda_on_cpu.load(CUDA.path, name, real, index, **how)
-        sizes = [a if isinstance(a, np.ndarray) else number(a) for a in args]
-        function((blocks,), (BLOCK,), (number(count), *sizes))
-
-    run("max_pool2d", best.size, best, place, values, *image, *windows, *kernel, *stride, *padding, *dilation)
     weights = np.random.default_rng(1).standard_normal(best.shape).astype(values.dtype)
-    run("max_pool2d_spread", gradient.size, gradient, weights, place, *image, *windows, *span, *stride, *padding)
+    with pytest.MonkeyPatch.context() as patch, stand_in(cuda_on_cpu.loader(blocks, **how)):
+        if index != "int":
+            patch.setattr(cuda, "LARGEST_INT_SIZE", 0)
+        arrays = [StrictArray(a) for a in (best, place, values)]
+        CUDA.launch("max_pool2d", best.size, *arrays, *image, *windows, *kernel, *stride, *padding, *dilation)
+        arrays = [StrictArray(a) for a in (gradient, weights, place)]
+        CUDA.launch("max_pool2d_spread", gradient.size, *arrays, *image, *windows, *span, *stride, *padding)
     return best, place, gradient, weights
 
 
@@ -167,7 +194,7 @@ def test_max_pool_on_the_cpu_equals_the_reference(pool: Any, real: str, index: s
     dtype = np.float32 if real == "float" else np.float64
     values = np.random.default_rng(0).integers(-3, 4, (2, 3, *image)).astype(dtype)
     values[0, 0, 0, 0] = np.nan
-    best, place, gradient, weights = pooled(real, index, pool, values, 1)
+    best, place, gradient, weights = pooled(index, pool, values, 1)
     leaf = minidl.tensor(values, requires_grad=True)
     with minidl.use_numba(False):
         wanted, places = minidl.max_pool2d(leaf, kernel, stride, padding, dilation, return_indices=True)
@@ -180,21 +207,25 @@ def test_max_pool_on_the_cpu_equals_the_reference(pool: Any, real: str, index: s
 @pytest.mark.parametrize("pool", POOLS, ids=str)
 def test_neither_the_order_of_threads_nor_their_number_changes_a_bit(pool: Any) -> None:
     values = np.random.default_rng(0).standard_normal((2, 3, *pool[-1])).astype(np.float32)
-    first = pooled("float", "int", pool, values, 1)
+    first = pooled("int", pool, values, 1)
     for blocks, backwards in ((1, True), (7, False), (7, True)):
-        for ours, other in zip(first, pooled("float", "int", pool, values, blocks, backwards=backwards), strict=True):
+        for ours, other in zip(first, pooled("int", pool, values, blocks, backwards=backwards), strict=True):
             np.testing.assert_array_equal(ours, other)
 
 
 CHECKED_RUN = """
 import functools
 import numpy as np
-from tests.minidl.gpu import cuda_on_cpu, test_conv_kernels, test_loss_kernels, test_norm_kernels, test_step_kernels
+import minidl
+from tests.minidl.gpu import (
+    cuda_on_cpu, test_concat_kernels, test_conv_kernels, test_loss_kernels, test_norm_kernels, test_reduce_kernels,
+    test_step_kernels,
+)
 from tests.minidl.gpu.conftest import stand_in
 from tests.minidl.gpu.strict_array import StrictArray
 from tests.minidl.gpu.test_cuda_kernels import POOLS, pooled
 for pool in POOLS:
-    pooled("float", "int", pool, np.zeros((2, 3, *pool[-1]), np.float32), 1, checked=True)
+    pooled("int", pool, np.zeros((2, 3, *pool[-1]), np.float32), 1, checked=True)
 with stand_in(functools.partial(cuda_on_cpu.load, checked=True)):
     for sizing in test_conv_kernels.SIZINGS:
         test_conv_kernels.passes(sizing, np.float32, "cuda")
@@ -202,6 +233,10 @@ with stand_in(functools.partial(cuda_on_cpu.load, checked=True)):
         test_norm_kernels.results(shape, ("silu", 0.0), np.float32, "cuda")
     for rows in test_norm_kernels.ROWS:
         test_norm_kernels.row_results(*rows, np.float32, "cuda")
+    for shape, dims, _ in test_reduce_kernels.SUMS:
+        minidl.ones(*shape).to("cuda").sum(dims)
+    for shape, dim in test_concat_kernels.SHAPES:
+        test_concat_kernels.joined_and_cut(shape, dim)
     for shape in test_loss_kernels.SHAPES:
         test_loss_kernels.loss_and_gradient(shape, "mean", 0.1, True, np.float32, "cuda")
     for op in test_step_kernels.STEPS:
@@ -237,9 +272,13 @@ extern "C" __global__ void reversed(INDEX count, REAL *out)
 REVERSE_RUN = """
 import sys
 import numpy as np
+from minidl.device import CudaKernels
 from tests.minidl.gpu import cuda_on_cpu
+from tests.minidl.gpu.conftest import stand_in
+from tests.minidl.gpu.strict_array import StrictArray
 found = np.zeros(3 * 256, np.float32)
-cuda_on_cpu.load(sys.argv[1], "reversed", "float", "int")((2,), (256,), (np.int32(3), found))
+with stand_in(cuda_on_cpu.loader(2)):
+    CudaKernels(sys.argv[1], sys.argv[1]).launch_blocks("reversed", 3, StrictArray(found))
 wanted = np.concatenate([block + np.arange(256)[::-1] for block in range(3)])
 assert np.array_equal(found, wanted), "other numbers"
 """
