@@ -46,7 +46,14 @@ def compile_cubin(source: str, name: str, arch: str, macros: Mapping[str, str]) 
     program = c_void_p()
     _check(nvrtc, nvrtc.nvrtcCreateProgram(byref(program), source.encode(), name.encode(), 0, None, None), name)
     try:
-        options = [f"-arch={arch}", "--std=c++17", "--ptxas-options=-v", *[f"-D{k}={v}" for k, v in macros.items()]]
+        # Without a cache of its own, which answers with code but without the log; ours is in `cuda.machine_code`.
+        options = [
+            f"-arch={arch}",
+            "--std=c++17",
+            "--no-cache",
+            "--ptxas-options=-v",
+            *[f"-D{k}={v}" for k, v in macros.items()],
+        ]
         texts = (c_char_p * len(options))(*[option.encode() for option in options])
         failed = nvrtc.nvrtcCompileProgram(program, len(options), texts)
         log = _text(nvrtc, "ProgramLog", program, name).decode(errors="replace").rstrip("\0")
