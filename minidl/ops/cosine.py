@@ -142,7 +142,7 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
     >>> cosine_similarity(Tensor([1.0, 0.0]), Tensor([1.0, 1.0]), 0)
     tensor(0.70710677)
     """
-    shape = broadcast("cosine_similarity", x1.spec, x2.spec)
+    shape = broadcast("cosine_similarity", x1.spec, x2.spec) or (1,)  # a number is a vector of one
     x1, x2 = (x if x.shape == shape else expand(x, shape) for x in (x1, x2))
     d = dim_index("cosine_similarity", dim, len(shape))
     if d != len(shape) - 1:
