@@ -29,6 +29,7 @@ from minidl.device.vectors import lanes
 from minidl.ops.grid_sample.look_up import (
     BORDER,
     CHANNELS,
+    CHUNK,
     CUBIC,
     DIMS,
     LENGTHS,
@@ -47,7 +48,6 @@ PADDINGS = {"zeros": ZEROS, "border": BORDER, "reflection": REFLECTION}
 MODES = {"nearest": NEAREST, "bilinear": LINEAR, "bicubic": CUBIC}
 NARROW = 4  # channels for which a vector would mostly be empty
 GROUPS = 4  # of images or their channels, for threads to share out
-CHUNK = 256
 FLOATS = ("float32", "float64")
 
 
