@@ -22,7 +22,8 @@ from minidl.device.pointers import cells, pointers_at
 from minidl.device.turn import contiguous
 
 FLOATS = ("float32", "float64")
-PIECE = 8192  # numbers that are a unit of work
+PIECE = 8192  # numbers of a long row that are a unit of work
+SHORT = 2048  # numbers of short rows that are: with what is read for them they fit into the first cache
 START, LENGTH, FIRST, STEP = range(4)  # of a part: in a line of the result, and in a line of its array
 _ONE = (0,)
 
@@ -40,7 +41,7 @@ def join_parts(out: Array, dim: int, arrays: Sequence[Array], parts: tuple[tuple
     straight = [contiguous(x.transpose(order)) for x in arrays]
     told = _told(inner, tuple([x.shape[dim] for x in arrays]), parts)
     width = out.shape[dim] * inner
-    rows, pieces, outer = max(1, PIECE // width), -(-width // PIECE), out.size // width
+    rows, pieces, outer = max(1, SHORT // width), -(-width // PIECE), out.size // width
     table, _kept = cells(straight, 1)
     flat = out.transpose(order).reshape(-1)
     parallel(_join, -(-outer // rows) * pieces, flat, table, told, width, outer, rows, pieces, size=2 * out.nbytes)
