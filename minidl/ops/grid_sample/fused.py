@@ -6,6 +6,8 @@ For images, nearest and linear; `look_up.py` has the definition, and the bits ar
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -50,11 +52,10 @@ Tap = tuple[Any, Any, Any]
 class _Axis:
     """One dimension of an image, as numbers in all lanes."""
 
-    def __init__(self, builder: Any, vector: Any, length: Any, sizes: tuple[Any, Any, Any]) -> None:
+    def __init__(self, builder: Any, vector: Any, length: Any, padding: Any, aligned: Any) -> None:
         from llvmlite import ir
 
-        self.builder, self.vector = builder, vector
-        self.nearest, self.padding, aligned = sizes
+        self.builder, self.vector, self.padding = builder, vector, padding
         n = builder.sitofp(length, vector.element)
         last = builder.fsub(n, ir.Constant(vector.element, 1.0))
         span = builder.select(aligned, last, n)
@@ -76,16 +77,24 @@ class _Axis:
         p = self._if(b.icmp_signed("==", self.padding, integer(REFLECTION)), p, self._reflected)
         return self._if(b.icmp_signed("!=", self.padding, integer(ZEROS)), p, self._clipped)
 
-    def taps(self, p: Any) -> tuple[Tap, Tap]:
-        """The pixels that count at `p`; of nearest ones the first alone."""
+    def nearest(self, p: Any) -> list[Tap]:
+        """The one pixel that counts at `p`, and its weight."""
+        low = rounded(self.builder, self._near(p, -1.0), "rint")
+        return [(*self._pixel(low), self.number(1.0))]
+
+    def linear(self, p: Any) -> list[Tap]:
+        """The two pixels that count at `p`, and their weights."""
         b, one = self.builder, self.number(1.0)
-        inside = b.and_(b.fcmp_ordered(">", p, self.number(-2.0)), b.fcmp_ordered("<", p, self.number(FAR)))
-        nowhere = b.select(self.nearest, self.number(-1.0), self.number(-2.0))
-        q = b.select(inside, p, nowhere)
-        low = self._if_else(self.nearest, lambda: rounded(b, q, "rint"), lambda: rounded(b, q, "floor"))
+        q = self._near(p, -2.0)
+        low = rounded(b, q, "floor")
         share = b.fsub(q, low)
-        first = b.select(self.nearest, one, b.fsub(one, share))
-        return (*self._pixel(low), first), (*self._pixel(b.fadd(low, one)), share)
+        return [(*self._pixel(low), b.fsub(one, share)), (*self._pixel(b.fadd(low, one)), share)]
+
+    def _near(self, p: Any, nowhere: float) -> Any:
+        """`p`, or a place outside where it is too far to be counted in whole numbers, or NaN."""
+        b = self.builder
+        is_near = b.and_(b.fcmp_ordered(">", p, self.number(-2.0)), b.fcmp_ordered("<", p, self.number(FAR)))
+        return b.select(is_near, p, self.number(nowhere))
 
     def _pixel(self, low: Any) -> tuple[Any, Any]:
         from llvmlite import ir
@@ -109,18 +118,13 @@ class _Axis:
         return b.select(b.fcmp_ordered(">=", p, self.last), self.last, b.select(b.fcmp_ordered(">", p, zero), p, zero))
 
     def _if(self, condition: Any, p: Any, change: Any) -> Any:
-        return self._if_else(condition, lambda: change(p), lambda: p)
-
-    def _if_else(self, condition: Any, one: Any, other: Any) -> Any:
-        b = self.builder
-        with b.if_else(condition) as (then, otherwise):
-            with then:
-                first, first_end = one(), b.block
-            with otherwise:
-                second, second_end = other(), b.block
+        """`change(p)` where a condition, which is the same in all lanes, is true."""
+        b, before = self.builder, self.builder.block
+        with b.if_then(condition):
+            changed, end = change(p), b.block
         both = b.phi(self.vector)
-        both.add_incoming(first, first_end)
-        both.add_incoming(second, second_end)
+        both.add_incoming(changed, end)
+        both.add_incoming(p, before)
         return both
 
 
@@ -158,9 +162,8 @@ def _emit(
             builder.load(builder.gep(sizes, [integer(k)]))
             for k in (LENGTHS + 1, LENGTHS + 2, CHANNELS, NEIGHBOURS, PADDING, ALIGNED)
         )
-        nearest = builder.icmp_signed("==", neighbours, integer(NEAREST))
-        how = nearest, padding, builder.icmp_signed("!=", aligned, integer(0))
-        rows, columns = (_Axis(builder, vector, length, how) for length in (height, width))
+        is_aligned = builder.icmp_signed("!=", aligned, integer(0))
+        rows, columns = (_Axis(builder, vector, length, padding, is_aligned) for length in (height, width))
         line = splat(builder, whole, builder.trunc(builder.mul(width, apart_x), whole.element))
         apart = splat(builder, whole, builder.trunc(apart_x, whole.element))
         own = builder.mul(
@@ -198,17 +201,17 @@ def _emit(
 
             counted_loop(builder, integer(0), channels, 1, [], one, hide=True)
 
-        def work(q: Any, mask: Any) -> None:
+        def work(find: Callable[[_Axis, Any], list[Tap]], q: Any, mask: Any) -> None:
             left = None if mask is None else builder.sub(count, q)
             along, down = _pairs(builder, vector, builder.gep(places, [builder.add(q, q)]), left)
-            of_row, of_column = rows.taps(rows.place(down)), columns.taps(columns.place(along))
-            with builder.if_else(nearest) as (single, four):
-                with single:
-                    all_channels([tap(of_row[0], of_column[0])], q, mask)
-                with four:
-                    all_channels([tap(row, column) for row in of_row for column in of_column], q, mask)
+            of_row, of_column = find(rows, rows.place(down)), find(columns, columns.place(along))
+            all_channels([tap(row, column) for row in of_row for column in of_column], q, mask)
 
-        for_vectors(builder, vector, count, work)
+        with builder.if_else(builder.icmp_signed("==", neighbours, integer(NEAREST))) as (single, four):
+            with single:
+                for_vectors(builder, vector, count, functools.partial(work, _Axis.nearest))
+            with four:
+                for_vectors(builder, vector, count, functools.partial(work, _Axis.linear))
         return context.get_dummy_value()
 
     number = types.intp
