@@ -27,7 +27,7 @@ from minidl.device.pointers import pointer_to
 from minidl.device.tapped_lines import mix_taps
 from minidl.device.turn import contiguous
 from minidl.device.vectors import lanes_of
-from minidl.ops.grid_sample import cubic_weights
+from minidl.ops.grid_sample.look_up import cubic_weights
 
 FLOATS = ("float32", "float64")
 Axis = tuple[int, int, str, "float | None"]  # old and new length, rule, scale

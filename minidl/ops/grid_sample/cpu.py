@@ -145,13 +145,13 @@ def _sample_planes(begin: int, end: int, out: Array, x: Array, grid: Array, shap
     pixels, places = np.empty(3 * MOST * CHUNK, np.int32), np.empty(most * CHUNK, np.int32)
     of_axis, slopes = np.empty(3 * MOST * CHUNK, x.dtype), np.empty(3 * MOST * CHUNK, x.dtype)
     weights, chunks = np.empty(most * CHUNK, x.dtype), (all_places + CHUNK - 1) // CHUNK
-    is_plain = sizes[DIMS] == 2 and sizes[NEIGHBOURS] != CUBIC
+    is_image = sizes[DIMS] == 2
     _begin(pixels, of_axis)
     for unit in range(begin, end):
         n, first = unit // chunks, unit % chunks * CHUNK
         count = min(CHUNK, all_places - first)
         source = pointer_to(grid, (n * all_places + first) * sizes[DIMS])
-        if is_plain:
+        if is_image:
             to = n * channels * all_places + first
             sample_places(out, to, all_places, 1, x, n * channels * image, image, 1, source, count, sizes)
             continue
@@ -173,13 +173,13 @@ def _sample_lines(begin: int, end: int, out: Array, x: Array, grid: Array, shape
     weights, chunks = np.empty(most * CHUNK, x.dtype), (all_places + CHUNK - 1) // CHUNK
     where, shares, room = np.empty(most, np.int64), np.empty(most, x.dtype), np.empty(CHUNK, x.dtype)
     is_few = channels < lanes(x)
-    is_plain = sizes[DIMS] == 2 and sizes[NEIGHBOURS] != CUBIC
+    is_image = sizes[DIMS] == 2
     _begin(pixels, of_axis)
     for unit in range(begin, end):
         n, first = unit // chunks, unit % chunks * CHUNK
         count, to = min(CHUNK, all_places - first), (n * all_places + first) * channels
         source = pointer_to(grid, (n * all_places + first) * sizes[DIMS])
-        if is_few and is_plain:
+        if is_few and is_image:
             sample_places(out, to, 1, channels, x, n * image, 1, channels, source, count, sizes)
             continue
         _look_up_all(pixels, of_axis, slopes, source, count, sizes, False)

@@ -1,6 +1,6 @@
 """Images sampled in one pass: a vector of places is looked up, and the pixels read, with all weights in registers.
 
-For images, nearest and linear; `look_up.py` has the definition, and the bits are those of `mix_taps` over its tables.
+For images; `look_up.py` has the definition, and the bits are those of `mix_taps` over its tables.
 (By way of the tables a place of a plane took 3.2 ns, of which 1.3 were the reading.)
 """
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from minidl.device.inline import intrinsic
 from minidl.device.tapped_lines import mix_taps
+from minidl.device.vector_math import Lanes
 from minidl.device.vectors import (
     counted_loop,
     data_pointer,
@@ -32,15 +33,18 @@ from minidl.ops.grid_sample.look_up import (
     ALIGNED,
     CHANNELS,
     CHUNK,
+    CUBIC,
     DIMS,
     FAR,
     LENGTHS,
+    LINEAR,
     MOST,
     NEAREST,
     NEIGHBOURS,
     PADDING,
     REFLECTION,
     ZEROS,
+    cubic_weights,
     join,
     look_up,
 )  # fmt: skip
@@ -70,25 +74,44 @@ class _Axis:
 
         return ir.Constant(self.vector, [value] * self.vector.count)
 
-    def place(self, x: Any) -> Any:
-        """Where -1 to 1 lies among the pixels, moved onto the image as the padding says."""
-        b = self.builder
-        p = b.fsub(b.fmul(b.fadd(x, self.number(1.0)), self.speed), self.shift)
-        p = self._if(b.icmp_signed("==", self.padding, integer(REFLECTION)), p, self._reflected)
-        return self._if(b.icmp_signed("!=", self.padding, integer(ZEROS)), p, self._clipped)
-
-    def nearest(self, p: Any) -> list[Tap]:
-        """The one pixel that counts at `p`, and its weight."""
-        low = rounded(self.builder, self._near(p, -1.0), "rint")
+    def nearest(self, x: Any) -> list[Tap]:
+        """The one pixel that counts at `x`, from -1 to 1, and its weight."""
+        low = rounded(self.builder, self._near(self._inside(self._place(x)), -1.0), "rint")
         return [(*self._pixel(low), self.number(1.0))]
 
-    def linear(self, p: Any) -> list[Tap]:
-        """The two pixels that count at `p`, and their weights."""
+    def linear(self, x: Any) -> list[Tap]:
+        """The two pixels that count at `x`, and their weights."""
         b, one = self.builder, self.number(1.0)
-        q = self._near(p, -2.0)
+        q = self._near(self._inside(self._place(x)), -2.0)
         low = rounded(b, q, "floor")
         share = b.fsub(q, low)
         return [(*self._pixel(low), b.fsub(one, share)), (*self._pixel(b.fadd(low, one)), share)]
+
+    def cubic(self, x: Any) -> list[Tap]:
+        """The four pixels that count at `x`, each moved onto the image by itself, and their weights."""
+        b, far = self.builder, self.number(FAR)
+        p = self._place(x)
+        low = rounded(b, p, "floor")
+        is_near = b.and_(b.fcmp_ordered(">", low, b.fneg(far)), b.fcmp_ordered("<", low, far))
+        first = b.select(is_near, low, b.fneg(far))
+        pixels = [self._inside(b.fadd(first, self.number(k - 1.0)), round_off=True) for k in range(CUBIC)]
+        t = Lanes(b, b.fsub(p, low))
+        return [(*self._pixel(q), w.value) for q, w in zip(pixels, cubic_weights(t), strict=True)]
+
+    def _place(self, x: Any) -> Any:
+        """Where -1 to 1 lies among the pixels."""
+        b = self.builder
+        return b.fsub(b.fmul(b.fadd(x, self.number(1.0)), self.speed), self.shift)
+
+    def _inside(self, p: Any, round_off: bool = False) -> Any:
+        """`p`, moved onto the image as the padding says; then perhaps to a whole number again."""
+        b = self.builder
+
+        def clipped(p: Any) -> Any:
+            return rounded(b, self._clipped(p), "rint") if round_off else self._clipped(p)
+
+        p = self._if(b.icmp_signed("==", self.padding, integer(REFLECTION)), p, self._reflected)
+        return self._if(b.icmp_signed("!=", self.padding, integer(ZEROS)), p, clipped)
 
     def _near(self, p: Any, nowhere: float) -> Any:
         """`p`, or a place outside where it is too far to be counted in whole numbers, or NaN."""
@@ -204,14 +227,12 @@ def _emit(
         def work(find: Callable[[_Axis, Any], list[Tap]], q: Any, mask: Any) -> None:
             left = None if mask is None else builder.sub(count, q)
             along, down = _pairs(builder, vector, builder.gep(places, [builder.add(q, q)]), left)
-            of_row, of_column = find(rows, rows.place(down)), find(columns, columns.place(along))
+            of_row, of_column = find(rows, down), find(columns, along)
             all_channels([tap(row, column) for row in of_row for column in of_column], q, mask)
 
-        with builder.if_else(builder.icmp_signed("==", neighbours, integer(NEAREST))) as (single, four):
-            with single:
-                for_vectors(builder, vector, count, functools.partial(work, _Axis.nearest))
-            with four:
-                for_vectors(builder, vector, count, functools.partial(work, _Axis.linear))
+        for mode, find in ((NEAREST, _Axis.nearest), (LINEAR, _Axis.linear), (CUBIC, _Axis.cubic)):
+            with builder.if_then(builder.icmp_signed("==", neighbours, integer(mode))):
+                for_vectors(builder, vector, count, functools.partial(work, find))
         return context.get_dummy_value()
 
     number = types.intp

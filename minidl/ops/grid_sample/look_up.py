@@ -45,9 +45,18 @@ def _clipped(p: Any, last: Any) -> Any:
     return last if p >= last else p if p > zero else zero
 
 
+def cubic_weights(t: Any, a: float = -0.75) -> tuple[Any, Any, Any, Any]:
+    """The weights of the four nearest pixels for a place `t` between the two middle ones.
+
+    Source: Keys, IEEE Trans. ASSP 29 (1981), with PyTorch's slope -3/4.
+    """
+    u = 1 - t
+    return a * t * u * u, ((a + 2) * t - (a + 3)) * t * t + 1, ((a + 2) * u - (a + 3)) * u * u + 1, a * u * t * t
+
+
 @inline
 def _cubic_weights(t: Any) -> Any:
-    """The weights of the four nearest pixels for a place `t` between the two middle ones."""
+    """The same for kernels."""
     a, one = typed(-0.75, t), typed(1, t)
     u, b, c = one - t, typed(1.25, t), typed(2.25, t)
     return a * t * u * u, (b * t - c) * t * t + one, (b * u - c) * u * u + one, a * u * t * t
