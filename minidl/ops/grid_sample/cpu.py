@@ -25,7 +25,7 @@ from minidl.device.pointers import pointer_to
 from minidl.device.row_sums import row_product
 from minidl.device.tapped_lines import add_tap_products, mix_taps
 from minidl.device.turn import contiguous, copy_into
-from minidl.device.vectors import lanes
+from minidl.device.vectors import lanes, lanes_of
 from minidl.ops.grid_sample.fused import sample_places
 from minidl.ops.grid_sample.look_up import (
     BORDER,
@@ -56,8 +56,11 @@ def sample(out: Array, x: Array, grid: Array, *, mode: str, padding_mode: str, a
     """out (N, C, *places) from x (N, C, *space) and grid (N, *places, dims)."""
     is_last = not out.flags.c_contiguous
     shape, chunks = _shape(x, grid, mode, padding_mode, align_corners)
-    run = _sample_lines if is_last else _sample_planes
-    parallel(run, len(x) * chunks, *_flat(is_last, out, x), contiguous(grid).reshape(-1), shape)
+    flat, channels = (*_flat(is_last, out, x), contiguous(grid).reshape(-1), shape), x.shape[1]
+    if x.ndim == 4 and (not is_last or channels < lanes_of(x.dtype)):
+        parallel(_sample_images, len(x) * chunks, *flat, channels if is_last else 1)
+    else:
+        parallel(_sample_lines if is_last else _sample_planes, len(x) * chunks, *flat)
 
 
 def sample_back(
@@ -136,6 +139,21 @@ def _collect(where: Array, shares: Array, places: Array, weights: Array, i: int,
     return found
 
 
+@kernel("T[::1], const T[::1], const T[::1], const int64[::1], intp", T=FLOATS)
+def _sample_images(begin: int, end: int, out: Array, x: Array, grid: Array, shape: Array, apart: int) -> None:
+    """One unit is a chunk of the places of an image, whose pixels lie so many numbers apart: channels-last if not 1."""
+    sizes = pointer_to(shape, 0)
+    all_places, channels, image = sizes[PLACES], sizes[CHANNELS], sizes[LENGTHS + 1] * sizes[LENGTHS + 2]
+    step_out, step_x, chunks = all_places, image, (all_places + CHUNK - 1) // CHUNK
+    if apart != 1:
+        step_out, step_x = 1, 1
+    for unit in range(begin, end):
+        n, first = unit // chunks, unit % chunks * CHUNK
+        to, at, count = n * all_places * channels + first * apart, n * image * channels, min(CHUNK, all_places - first)
+        source = pointer_to(grid, 2 * (n * all_places + first))
+        sample_places(out, to, step_out, apart, x, at, step_x, apart, source, count, sizes)
+
+
 @kernel("T[::1], const T[::1], const T[::1], const int64[::1]", T=FLOATS)
 def _sample_planes(begin: int, end: int, out: Array, x: Array, grid: Array, shape: Array) -> None:
     """One unit is a chunk of the places of an image."""
@@ -145,16 +163,11 @@ def _sample_planes(begin: int, end: int, out: Array, x: Array, grid: Array, shap
     pixels, places = np.empty(3 * MOST * CHUNK, np.int32), np.empty(most * CHUNK, np.int32)
     of_axis, slopes = np.empty(3 * MOST * CHUNK, x.dtype), np.empty(3 * MOST * CHUNK, x.dtype)
     weights, chunks = np.empty(most * CHUNK, x.dtype), (all_places + CHUNK - 1) // CHUNK
-    is_image = sizes[DIMS] == 2
     _begin(pixels, of_axis)
     for unit in range(begin, end):
         n, first = unit // chunks, unit % chunks * CHUNK
         count = min(CHUNK, all_places - first)
         source = pointer_to(grid, (n * all_places + first) * sizes[DIMS])
-        if is_image:
-            to = n * channels * all_places + first
-            sample_places(out, to, all_places, 1, x, n * channels * image, image, 1, source, count, sizes)
-            continue
         _look_up_all(pixels, of_axis, slopes, source, count, sizes, False)
         taps = join(places, weights, pixels, of_axis, slopes, count, -1, 1, sizes)
         for plane in range(n * channels, (n + 1) * channels):
@@ -173,15 +186,11 @@ def _sample_lines(begin: int, end: int, out: Array, x: Array, grid: Array, shape
     weights, chunks = np.empty(most * CHUNK, x.dtype), (all_places + CHUNK - 1) // CHUNK
     where, shares, room = np.empty(most, np.int64), np.empty(most, x.dtype), np.empty(CHUNK, x.dtype)
     is_few = channels < lanes(x)
-    is_image = sizes[DIMS] == 2
     _begin(pixels, of_axis)
     for unit in range(begin, end):
         n, first = unit // chunks, unit % chunks * CHUNK
         count, to = min(CHUNK, all_places - first), (n * all_places + first) * channels
         source = pointer_to(grid, (n * all_places + first) * sizes[DIMS])
-        if is_few and is_image:
-            sample_places(out, to, 1, channels, x, n * image, 1, channels, source, count, sizes)
-            continue
         _look_up_all(pixels, of_axis, slopes, source, count, sizes, False)
         taps = join(places, weights, pixels, of_axis, slopes, count, -1, channels if is_few else 1, sizes)
         if is_few:
