@@ -139,3 +139,21 @@ def test_embedding_is_pytorchs(options, compiled) -> None:
     assert {"embedding", "embedding_grad"} <= set(names)
     for ours, theirs in zip(*found, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("is_last", [False, True])
+@pytest.mark.parametrize("mode", ["bilinear", "nearest", "bicubic"])
+def test_bits_do_not_depend_on_threads(mode, is_last) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((3, 5, 23, 31)).astype(np.float32)
+    x = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2) if is_last else x
+    grid = minidl.tensor(rng.uniform(-1.3, 1.3, (3, 65, 67, 2)).astype(np.float32))
+    before, found = get_num_threads(), []
+    try:
+        for threads in (1, 2, 5):
+            set_num_threads(threads)
+            found.append(minidl.nn.functional.grid_sample(minidl.Tensor.of(x), grid, mode, "reflection").numpy())
+    finally:
+        set_num_threads(before)
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[0], found[2])
