@@ -15,10 +15,10 @@ import numpy as np
 
 from minidl.core import AlikeOp, Array, Grads, Node, Spec, Tensor, is_recording, recording
 from minidl.core.walk import walk_back
+from minidl.device.sampled_places import cubic_weights
 from minidl.errors import ArgumentError, ShapeError
 from minidl.ops.grid_sample import cpu
 from minidl.ops.grid_sample.affine import affine_grid
-from minidl.ops.grid_sample.look_up import cubic_weights
 from minidl.ops.indexing import gather
 from minidl.ops.unary import clamp, floor, round
 from minidl.ops.views import expand, reshape, unsqueeze

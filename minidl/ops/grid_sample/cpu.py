@@ -23,27 +23,24 @@ from minidl.device.layout import channels_last_view
 from minidl.device.mixed_lines import add_scaled_line, sum_lines
 from minidl.device.pointers import pointer_to
 from minidl.device.row_sums import row_product
-from minidl.device.tapped_lines import add_tap_products, mix_taps
-from minidl.device.turn import contiguous, copy_into
-from minidl.device.vectors import lanes, lanes_of
-from minidl.ops.grid_sample.fused import sample_places
-from minidl.ops.grid_sample.look_up import (
+from minidl.device.sampled_places import (
     BORDER,
     CHANNELS,
-    CHUNK,
     CUBIC,
     DIMS,
     LENGTHS,
     LINEAR,
-    MOST,
     NEAREST,
     NEIGHBOURS,
     PLACES,
     REFLECTION,
     ZEROS,
-    join,
-    look_up,
-)  # fmt: skip
+    sample_places,
+)
+from minidl.device.tapped_lines import add_tap_products, mix_taps
+from minidl.device.turn import contiguous, copy_into
+from minidl.device.vectors import lanes, lanes_of
+from minidl.ops.grid_sample.look_up import CHUNK, MOST, join, look_up
 
 PADDINGS = {"zeros": ZEROS, "border": BORDER, "reflection": REFLECTION}
 MODES = {"nearest": NEAREST, "bilinear": LINEAR, "bicubic": CUBIC}

@@ -16,15 +16,23 @@ import numpy as np
 from minidl.core import Array
 from minidl.device.inline import inline, separate
 from minidl.device.pointers import pointer_to, put, taken
+from minidl.device.sampled_places import (
+    ALIGNED,
+    CUBIC,
+    DIMS,
+    FAR,
+    LENGTHS,
+    LINEAR,
+    NEAREST,
+    NEIGHBOURS,
+    PADDING,
+    REFLECTION,
+    ZEROS,
+)
 from minidl.device.scalar_math import typed
 
-ZEROS, BORDER, REFLECTION = range(3)
-NEAREST, LINEAR, CUBIC = 1, 2, 4  # neighbours along a dimension
 MOST = 4
 CHUNK = 256  # places, at most
-# What `shape` holds, by position; lengths are those of depth, height and width.
-DIMS, LENGTHS, CHANNELS, PLACES, NEIGHBOURS, PADDING, ALIGNED = 0, 1, 4, 5, 6, 7, 8
-FAR = 2.0**30  # beyond it places are not counted in whole numbers of 32 bits
 
 
 @inline
@@ -45,18 +53,9 @@ def _clipped(p: Any, last: Any) -> Any:
     return last if p >= last else p if p > zero else zero
 
 
-def cubic_weights(t: Any, a: float = -0.75) -> tuple[Any, Any, Any, Any]:
-    """The weights of the four nearest pixels for a place `t` between the two middle ones.
-
-    Source: Keys, IEEE Trans. ASSP 29 (1981), with PyTorch's slope -3/4.
-    """
-    u = 1 - t
-    return a * t * u * u, ((a + 2) * t - (a + 3)) * t * t + 1, ((a + 2) * u - (a + 3)) * u * u + 1, a * u * t * t
-
-
 @inline
 def _cubic_weights(t: Any) -> Any:
-    """The same for kernels."""
+    """`cubic_weights` for kernels."""
     a, one = typed(-0.75, t), typed(1, t)
     u, b, c = one - t, typed(1.25, t), typed(2.25, t)
     return a * t * u * u, (b * t - c) * t * t + one, (b * u - c) * u * u + one, a * u * t * t

@@ -1,7 +1,7 @@
 """Images sampled in one pass: a vector of places is looked up, and the pixels read, with all weights in registers.
 
-For images; `look_up.py` has the definition, and the bits are those of `mix_taps` over its tables.
-(By way of the tables a place of a plane took 3.2 ns, of which 1.3 were the reading.)
+For images, that is in two dimensions. (By way of tables of pixels and weights, read by `mix_taps`, a place of a plane
+took 3.2 ns, of which 1.3 were the reading; the bits are the same.)
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from minidl.device.inline import intrinsic
-from minidl.device.tapped_lines import mix_taps
 from minidl.device.vector_math import Lanes
 from minidl.device.vectors import (
     counted_loop,
@@ -29,28 +28,24 @@ from minidl.device.vectors import (
     zeros,
 )
 from minidl.device.window_vectors import for_vectors, read, write
-from minidl.ops.grid_sample.look_up import (
-    ALIGNED,
-    CHANNELS,
-    CHUNK,
-    CUBIC,
-    DIMS,
-    FAR,
-    LENGTHS,
-    LINEAR,
-    MOST,
-    NEAREST,
-    NEIGHBOURS,
-    PADDING,
-    REFLECTION,
-    ZEROS,
-    cubic_weights,
-    join,
-    look_up,
-)  # fmt: skip
+
+ZEROS, BORDER, REFLECTION = range(3)
+NEAREST, LINEAR, CUBIC = 1, 2, 4  # neighbours along a dimension
+# What `sizes` holds, by position; lengths are those of depth, height and width.
+DIMS, LENGTHS, CHANNELS, PLACES, NEIGHBOURS, PADDING, ALIGNED = 0, 1, 4, 5, 6, 7, 8
+FAR = 2.0**30  # beyond it places are not counted in whole numbers of 32 bits
 
 # Of one dimension: a pixel's number in each lane, whether there is such a pixel, and its weight.
 Tap = tuple[Any, Any, Any]
+
+
+def cubic_weights(t: Any, a: float = -0.75) -> tuple[Any, Any, Any, Any]:
+    """The weights of the four nearest pixels for a place `t` between the two middle ones.
+
+    Source: Keys, IEEE Trans. ASSP 29 (1981), with PyTorch's slope -3/4.
+    """
+    u = 1 - t
+    return a * t * u * u, ((a + 2) * t - (a + 3)) * t * t + 1, ((a + 2) * u - (a + 3)) * u * u + 1, a * u * t * t
 
 
 class _Axis:
@@ -240,6 +235,29 @@ def _emit(
     return kind, code
 
 
+def _neighbours(place: Any, length: int, sizes: Any) -> list[tuple[float, float]]:
+    """The pixels that count at a place from -1 to 1, in Python, and their weights."""
+    span, start = (length - 1.0, 0.0) if sizes[ALIGNED] else (float(length), -0.5)
+
+    def inside(p: float) -> float:
+        if sizes[PADDING] == REFLECTION:
+            turns, rest = divmod(abs(p - start), span) if span else (0.0, abs(p - start))
+            p = (span - rest if turns % 2 else rest) + start
+        if sizes[PADDING] == ZEROS:
+            return p
+        return min(max(p, 0.0), length - 1.0) if p == p else 0.0
+
+    p = (float(place) + 1) * span / 2 + start
+    if sizes[NEIGHBOURS] == CUBIC:
+        low = float(np.floor(p))
+        first = low if abs(low) < FAR else -FAR
+        return [(np.rint(inside(first + k - 1)), w) for k, w in enumerate(cubic_weights(p - low))]
+    p = inside(p)
+    p = p if -2 < p < FAR else -2.0
+    low = float(np.floor(p))
+    return [(np.rint(p), 1.0)] if sizes[NEIGHBOURS] == NEAREST else [(low, 1 - (p - low)), (low + 1, p - low)]
+
+
 @intrinsic(_emit)
 def sample_places(
     out: Any, to: int, step_out: int, apart_out: int, x: Any, at: int, step_x: int, apart_x: int, grid: Any, count: int,
@@ -250,17 +268,19 @@ def sample_places(
     Args:
         out: channel c of place q goes to out[to + c * step_out + q * apart_out].
         x: channel c of pixel p stands at x[at + c * step_x + p * apart_x].
-        sizes: pointer to what `look_up` calls its shape.
+        sizes: pointer to the numbers that DIMS and the others name.
     """
-    dims, length = sizes[DIMS], MOST * CHUNK
-    pixels, weights = np.zeros(3 * length, np.int32), np.zeros(3 * length, out.dtype)
-    weights[:length] = 1
-    places, shares = np.empty(count * 4, np.int32), np.empty(count * 4, out.dtype)
-    for d in range(3 - dims, 3):
-        look_up.py_func(pixels, weights, weights.copy(), grid, count, d, sizes, False)
-    taps = join.py_func(places, shares, pixels, weights, weights, count, -1, apart_x, sizes)
-    room = np.empty(count, out.dtype)
-    for c in range(sizes[CHANNELS]):
-        mix_taps.py_func(room, 0, x[at + c * step_x :], places, shares, taps, count)
-        for q in range(count):
-            out[to + c * step_out + q * apart_out] = room[q]
+    height, width = sizes[LENGTHS + 1], sizes[LENGTHS + 2]
+    for q in range(count):
+        rows, columns = _neighbours(grid[2 * q + 1], height, sizes), _neighbours(grid[2 * q], width, sizes)
+        taps = [
+            (
+                int(row * width + column) * apart_x if 0 <= row < height and 0 <= column < width else -1,
+                of_row * of_column,
+            )
+            for row, of_row in rows
+            for column, of_column in columns
+        ]
+        for c in range(sizes[CHANNELS]):
+            to_c, at_c = to + c * step_out, at + c * step_x
+            out[to_c + q * apart_out] = sum([(x[at_c + p] if p >= 0 else 0) * weight for p, weight in taps])
