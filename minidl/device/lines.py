@@ -84,6 +84,54 @@ def _function(builder: Any, vector: Any, name: str) -> Any:
     return function
 
 
+def _move_lines_function(builder: Any, vector: Any) -> Any:
+    """The function (there, step_there, here, step_here, lines, count) that all calls share."""
+    from llvmlite import ir
+
+    full_name = f"minidl.lines.move_many.{vector.element}"
+    if full_name in builder.module.globals:
+        return builder.module.globals[full_name]
+    pointer, number = vector.element.as_pointer(), ir.IntType(64)
+    kind = ir.FunctionType(ir.VoidType(), [pointer, number, pointer, number, number, number])
+    function = ir.Function(builder.module, kind, full_name)
+    function.linkage = "linkonce_odr"
+    function.attributes.add("noinline")
+    there, step_there, here, step_here, lines, count = function.args
+    inner = ir.IRBuilder(function.append_basic_block())
+
+    def move(size: int) -> None:
+        """All lines, in vectors of `size` numbers; the last one of a line may overlap the one before."""
+        part = ir.VectorType(vector.element, size)
+        last = inner.sub(count, integer(size))
+
+        def one(line: Any, nothing: list[Any]) -> list[Any]:
+            to = inner.gep(there, [inner.mul(line, step_there)])
+            at = inner.gep(here, [inner.mul(line, step_here)])
+
+            def copy(k: Any, nothing: list[Any]) -> list[Any]:
+                store(inner, load(inner, part, inner.gep(at, [k])), inner.gep(to, [k]))
+                return nothing
+
+            if size == vector.count:
+                counted_loop(inner, integer(0), last, size, [], copy)
+            elif size > 1:
+                copy(integer(0), nothing)
+            return copy(last, nothing)
+
+        counted_loop(inner, integer(0), lines, 1, [], one, hide=True)
+        inner.ret_void()
+
+    size = vector.count
+    while size > 1:
+        with inner.if_then(inner.icmp_signed(">=", count, integer(size))):
+            move(size)
+            inner.position_at_end(inner.append_basic_block())
+            inner.unreachable()
+        size //= 2
+    move(1)
+    return function
+
+
 def _write_fetch(builder: Any, here: Any, count: Any, line: int) -> None:
     def one(k: Any, nothing: list[Any]) -> list[Any]:
         fetch(builder, builder.gep(here, [k]))
@@ -136,3 +184,29 @@ def _emit_first_aligned(typing_context: Any, array: Any) -> Any:
 def first_aligned(array: Any) -> int:
     """The first index of a one-dimensional array whose element begins a cache line."""
     return int(-array.ctypes.data % CACHE_LINE // array.itemsize)
+
+
+def _emit_move_lines(
+    typing_context: Any, target: Any, to: Any, step_to: Any, source: Any, at: Any, step_at: Any, lines: Any, count: Any
+) -> Any:  # fmt: skip
+    from numba.core import types
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        there = builder.gep(data_pointer(context, builder, target, args[0]), [args[1]])
+        here = builder.gep(data_pointer(context, builder, source, args[3]), [args[4]])
+        function = _move_lines_function(builder, vector_type(target))
+        builder.call(function, [there, args[2], here, *args[5:]])
+        return context.get_dummy_value()
+
+    number = types.intp
+    return types.void(target, number, number, source, number, number, number, number), code
+
+
+@intrinsic(_emit_move_lines)
+def move_lines(
+    target: Any, to: int, step_to: int, source: Any, at: int, step_at: int, lines: int, count: int
+) -> None:  # fmt: skip
+    """target[to + l * step_to + k] = source[at + l * step_at + k] for l < lines and k < count, which is at least 1."""
+    for line in range(lines):
+        for k in range(count):
+            target[to + line * step_to + k] = source[at + line * step_at + k]

@@ -125,17 +125,45 @@ def load_gathered(builder: Any, vector: Any, pointer: Any, places: Any, mask: An
     from llvmlite import ir
     from numba.core import cgutils
 
-    numbers = ir.VectorType(ir.IntType(64), vector.count)  # llvmlite's `gep` knows no vectors
-    size = ir.Constant(numbers, [_alignment(vector)] * vector.count)
-    begin = splat(builder, numbers, builder.ptrtoint(pointer, numbers.element))
-    addresses = builder.inttoptr(
-        builder.add(begin, builder.mul(builder.sext(places, numbers), size)),
-        ir.VectorType(pointer.type, vector.count),
-    )
+    addresses = _addresses(builder, pointer, places, _alignment(vector))
     kind = ir.FunctionType(vector, [addresses.type, ir.IntType(32), mask.type, vector])
     name = f"llvm.masked.gather.{_suffix(vector)}.v{vector.count}p0"
     function = cgutils.get_or_insert_function(builder.module, kind, name)
     return builder.call(function, [addresses, ir.Constant(ir.IntType(32), _alignment(vector)), mask, zeros(vector)])
+
+
+def store_scattered(builder: Any, value: Any, pointer: Any, places: Any, mask: Any) -> None:
+    """Write a vector to these places behind `pointer`, lane by lane; only the lanes of `mask`, if there is one."""
+    from llvmlite import ir
+    from numba.core import cgutils
+
+    lanes = ir.VectorType(ir.IntType(1), value.type.count)
+    mask = ir.Constant(lanes, [1] * lanes.count) if mask is None else mask
+    addresses = _addresses(builder, pointer, places, _alignment(value.type))
+    kind = ir.FunctionType(ir.VoidType(), [value.type, addresses.type, ir.IntType(32), mask.type])
+    name = f"llvm.masked.scatter.{_suffix(value.type)}.v{value.type.count}p0"
+    function = cgutils.get_or_insert_function(builder.module, kind, name)
+    builder.call(function, [value, addresses, ir.Constant(ir.IntType(32), _alignment(value.type)), mask])
+
+
+def _addresses(builder: Any, pointer: Any, places: Any, size: int) -> Any:
+    """The addresses of numbers of `size` bytes behind `pointer` (llvmlite's `gep` knows no vectors)."""
+    from llvmlite import ir
+
+    numbers = ir.VectorType(ir.IntType(64), places.type.count)
+    begin = splat(builder, numbers, builder.ptrtoint(pointer, numbers.element))
+    offsets = builder.mul(builder.sext(places, numbers), ir.Constant(numbers, [size] * numbers.count))
+    return builder.inttoptr(builder.add(begin, offsets), ir.VectorType(pointer.type, numbers.count))
+
+
+def rounded(builder: Any, value: Any, way: str) -> Any:
+    """A vector through one of LLVM's functions of one number that are one instruction: "floor", "rint", "fabs"."""
+    from llvmlite import ir
+    from numba.core import cgutils
+
+    kind = ir.FunctionType(value.type, [value.type])
+    function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.{way}.{_suffix(value.type)}")
+    return builder.call(function, [value])
 
 
 def fetch(builder: Any, pointer: Any) -> None:

@@ -5,14 +5,17 @@ Gradients are written as if nothing broadcast; the tape sums each to its input's
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 from minidl.core import Array, Grads, Node, Op, Spec, Tensor, UpdateOp, as_tensor, registry, update
 from minidl.device import inline
 from minidl.device.dtypes import as_float, is_floating
 from minidl.errors import ArgumentError, DTypeError, ShapeError
 from minidl.ops.compare import eq, gt
-from minidl.ops.each import SMALL, each_pair
+from minidl.ops.each import SMALL, each, each_pair
 from minidl.ops.elementwise import Binary, binary_function, broadcast, common_dtype, pair, quiet
 from minidl.ops.mul_sum import MulSumTo
 from minidl.ops.unary import log
@@ -42,6 +45,13 @@ def _mul(x: Any, y: Any) -> Any:
 @inline
 def _div(x: Any, y: Any) -> Any:
     return x / y
+
+
+@inline
+def _cube(x: Any) -> Any:
+    """Of float32 the square is exact in float64, so that the result is rounded once."""
+    wide = np.float64(x)
+    return wide * wide * wide
 
 
 @inline
@@ -143,6 +153,9 @@ class Div(Binary):
         return gx, -gx * (x / y) if node.needs[1] else None
 
 
+_cubes = each(_cube)
+
+
 class Pow(Binary):
     """input to the power of other."""
 
@@ -158,6 +171,23 @@ class Pow(Binary):
                 out[...] = xp.where(y < 0, inverse, xp.power(x, xp.maximum(y, 0)))
             else:
                 xp.power(x, y, out=out)
+
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        return super().cpu_takes(arrays, params) and not arrays[1].shape
+
+    @staticmethod
+    def cpu(out: Array, x: Array, y: Array) -> None:
+        """One power of all numbers; of negative ones a whole power takes NumPy 45 ns, but of positive ones 1 ns."""
+        power = float(y)
+        if power == 3 and x.dtype == np.float32 and x.size >= SMALL:
+            _cubes(out, x)
+            return
+        is_long = power.is_integer() and power not in (-1, 0, 1, 2)
+        with quiet():
+            np.power(np.abs(x) if is_long else x, y, out=out)
+            if is_long and power % 2 == 1:
+                np.copysign(out, x, out=out)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:

@@ -11,7 +11,7 @@ from minidl.device import CudaKernels
 from minidl.device.dtypes import promote
 from minidl.errors import DTypeError, ShapeError
 from minidl.ops.each import SMALL
-from minidl.ops.line_loops import copy_runs
+from minidl.ops.line_loops import join_parts
 from minidl.ops.views import expand, reshape, select
 
 __all__ = ["cat", "repeat", "stack"]
@@ -51,10 +51,7 @@ class Concat(Op):
 
     @staticmethod
     def cpu(out: Array, *xs: Array, dim: int) -> None:
-        start = 0
-        for x in xs:
-            copy_runs(out, start, x, 0, dim, x.shape[dim])
-            start += x.shape[dim]
+        join_parts(out, dim, xs, tuple([(0, x.shape[dim]) for x in xs]))
 
     @classmethod
     def cuda_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
@@ -101,8 +98,8 @@ class Stack(Op):
 
     @staticmethod
     def cpu(out: Array, *xs: Array, dim: int) -> None:
-        for i, x in enumerate(xs):
-            copy_runs(out, i, x[(slice(None),) * dim + (None,)], 0, dim, 1)
+        new = (slice(None),) * dim + (None,)
+        join_parts(out, dim, [x[new] for x in xs], ((0, 1),) * len(xs))
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
@@ -134,7 +131,7 @@ class Part(Op):
 
     @staticmethod
     def cpu(out: Array, x: Array, *, dim: int, start: int, length: int) -> None:
-        copy_runs(out, 0, x, start, dim, length)
+        join_parts(out, dim, (x,), ((start, length),))
 
     @staticmethod
     def cuda(out: Array, x: Array, *, dim: int, start: int, length: int) -> None:

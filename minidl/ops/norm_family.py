@@ -6,11 +6,11 @@ import math
 
 from minidl.core import Tensor
 from minidl.errors import ArgumentError, ShapeError
-from minidl.ops.avg_pool import avg_pool3d
+from minidl.ops.avg_pool import avg_pool2d
 from minidl.ops.batch_norm import batch_norm
 from minidl.ops.normalize import group_norm
 from minidl.ops.pad import pad
-from minidl.ops.views import reshape, squeeze
+from minidl.ops.views import flatten, reshape, squeeze, transpose, unsqueeze
 
 __all__ = ["instance_norm", "local_response_norm"]
 
@@ -66,8 +66,7 @@ def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: flo
         raise ArgumentError(f"local_response_norm: size must be 1 or more, got {size}")
     if not input.numel():
         return input
-    n, c = input.shape[:2]
-    squares = reshape(input * input, n, 1, c, math.prod(input.shape[2:]), 1)
-    squares = pad(squares, (0, 0, 0, 0, size // 2, (size - 1) // 2))
-    means = squeeze(avg_pool3d(squares, (size, 1, 1), 1), 1)
+    squares = pad(flatten(input * input, 2), (0, 0, size // 2, (size - 1) // 2))
+    images = unsqueeze(transpose(squares, 1, 2), 3)  # channels are pixels, and lie as those of a channels-last image
+    means = transpose(squeeze(avg_pool2d(images, (size, 1), 1), 3), 1, 2)
     return input / (reshape(means, input.shape) * alpha + k) ** beta

@@ -24,10 +24,10 @@ from minidl.device.layout import channels_last_view
 from minidl.device.lines import move_line
 from minidl.device.mixed_lines import mix_lines, sum_lines
 from minidl.device.pointers import pointer_to
+from minidl.device.sampled_places import cubic_weights
 from minidl.device.tapped_lines import mix_taps
 from minidl.device.turn import contiguous
 from minidl.device.vectors import lanes_of
-from minidl.ops.grid_sample import cubic_weights
 
 FLOATS = ("float32", "float64")
 Axis = tuple[int, int, str, "float | None"]  # old and new length, rule, scale

@@ -38,11 +38,14 @@ def add_rows(out: Array, g: Array, index: Array, dim: int, skipped: int = -1) ->
 
 @kernel("T[::1], const T[::1], const int64[::1], intp, intp", T=FLOATS)
 def _pick(begin: int, end: int, out: Array, x: Array, index: Array, length: int, rows: int) -> None:
+    """One unit is a row that is picked."""
+    a, k = begin // len(index), begin % len(index)
     for unit in range(begin, end):
-        a, at = unit // len(index), index[unit % len(index)]
-        if at < 0:
-            at += rows
-        move_line(out, unit * length, x, (a * rows + at) * length, length)
+        at = index[k]
+        move_line(out, unit * length, x, (a * rows + (at if at >= 0 else at + rows)) * length, length)
+        k += 1
+        if k == len(index):
+            a, k = a + 1, 0
 
 
 @kernel("T[::1], const T[::1], const int64[::1], intp, intp, intp, intp", T=FLOATS)

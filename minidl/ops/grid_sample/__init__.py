@@ -15,6 +15,7 @@ import numpy as np
 
 from minidl.core import AlikeOp, Array, Grads, Node, Spec, Tensor, is_recording, recording
 from minidl.core.walk import walk_back
+from minidl.device.sampled_places import cubic_weights
 from minidl.errors import ArgumentError, ShapeError
 from minidl.ops.grid_sample import cpu
 from minidl.ops.grid_sample.affine import affine_grid
@@ -198,16 +199,6 @@ def _neighbours(p: Tensor, mode: str) -> list[tuple[Tensor, Tensor]]:
     if mode == "bilinear":
         return [(low, 1 - share), (low + 1, share)]
     return [(low + i, w) for i, w in zip((-1, 0, 1, 2), cubic_weights(share), strict=True)]
-
-
-def cubic_weights(t: Any, a: float = -0.75) -> tuple[Any, Any, Any, Any]:
-    """The weights of the four nearest pixels for a place `t` between the two middle ones.
-
-    Source: Keys, IEEE Trans. ASSP 29 (1981), with PyTorch's slope -3/4.
-    """
-
-    u = 1 - t
-    return a * t * u * u, ((a + 2) * t - (a + 3)) * t * t + 1, ((a + 2) * u - (a + 3)) * u * u + 1, a * u * t * t
 
 
 def _product(factors: list[Tensor]) -> Tensor:

@@ -23,31 +23,29 @@ from minidl.device.layout import channels_last_view
 from minidl.device.mixed_lines import add_scaled_line, sum_lines
 from minidl.device.pointers import pointer_to
 from minidl.device.row_sums import row_product
-from minidl.device.tapped_lines import add_tap_products, mix_taps
-from minidl.device.turn import contiguous, copy_into
-from minidl.device.vectors import lanes
-from minidl.ops.grid_sample.look_up import (
+from minidl.device.sampled_places import (
     BORDER,
     CHANNELS,
     CUBIC,
     DIMS,
     LENGTHS,
     LINEAR,
-    MOST,
     NEAREST,
     NEIGHBOURS,
     PLACES,
     REFLECTION,
     ZEROS,
-    join,
-    look_up,
-)  # fmt: skip
+    sample_places,
+)
+from minidl.device.tapped_lines import add_tap_products, mix_taps
+from minidl.device.turn import contiguous, copy_into
+from minidl.device.vectors import lanes, lanes_of
+from minidl.ops.grid_sample.look_up import CHUNK, MOST, join, look_up
 
 PADDINGS = {"zeros": ZEROS, "border": BORDER, "reflection": REFLECTION}
 MODES = {"nearest": NEAREST, "bilinear": LINEAR, "bicubic": CUBIC}
 NARROW = 4  # channels for which a vector would mostly be empty
 GROUPS = 4  # of images or their channels, for threads to share out
-CHUNK = 256
 FLOATS = ("float32", "float64")
 
 
@@ -55,8 +53,11 @@ def sample(out: Array, x: Array, grid: Array, *, mode: str, padding_mode: str, a
     """out (N, C, *places) from x (N, C, *space) and grid (N, *places, dims)."""
     is_last = not out.flags.c_contiguous
     shape, chunks = _shape(x, grid, mode, padding_mode, align_corners)
-    run = _sample_lines if is_last else _sample_planes
-    parallel(run, len(x) * chunks, *_flat(is_last, out, x), contiguous(grid).reshape(-1), shape)
+    flat, channels = (*_flat(is_last, out, x), contiguous(grid).reshape(-1), shape), x.shape[1]
+    if x.ndim == 4 and (not is_last or channels < lanes_of(x.dtype)):
+        parallel(_sample_images, len(x) * chunks, *flat, channels if is_last else 1)
+    else:
+        parallel(_sample_lines if is_last else _sample_planes, len(x) * chunks, *flat)
 
 
 def sample_back(
@@ -133,6 +134,21 @@ def _collect(where: Array, shares: Array, places: Array, weights: Array, i: int,
             where[found], shares[found] = place, weights[t * count + i]
             found += 1
     return found
+
+
+@kernel("T[::1], const T[::1], const T[::1], const int64[::1], intp", T=FLOATS)
+def _sample_images(begin: int, end: int, out: Array, x: Array, grid: Array, shape: Array, apart: int) -> None:
+    """One unit is a chunk of the places of an image, whose pixels lie so many numbers apart: channels-last if not 1."""
+    sizes = pointer_to(shape, 0)
+    all_places, channels, image = sizes[PLACES], sizes[CHANNELS], sizes[LENGTHS + 1] * sizes[LENGTHS + 2]
+    step_out, step_x, chunks = all_places, image, (all_places + CHUNK - 1) // CHUNK
+    if apart != 1:
+        step_out, step_x = 1, 1
+    for unit in range(begin, end):
+        n, first = unit // chunks, unit % chunks * CHUNK
+        to, at, count = n * all_places * channels + first * apart, n * image * channels, min(CHUNK, all_places - first)
+        source = pointer_to(grid, 2 * (n * all_places + first))
+        sample_places(out, to, step_out, apart, x, at, step_x, apart, source, count, sizes)
 
 
 @kernel("T[::1], const T[::1], const T[::1], const int64[::1]", T=FLOATS)

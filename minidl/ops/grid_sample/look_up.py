@@ -16,14 +16,23 @@ import numpy as np
 from minidl.core import Array
 from minidl.device.inline import inline, separate
 from minidl.device.pointers import pointer_to, put, taken
+from minidl.device.sampled_places import (
+    ALIGNED,
+    CUBIC,
+    DIMS,
+    FAR,
+    LENGTHS,
+    LINEAR,
+    NEAREST,
+    NEIGHBOURS,
+    PADDING,
+    REFLECTION,
+    ZEROS,
+)
 from minidl.device.scalar_math import typed
 
-ZEROS, BORDER, REFLECTION = range(3)
-NEAREST, LINEAR, CUBIC = 1, 2, 4  # neighbours along a dimension
 MOST = 4
-# What `shape` holds, by position; lengths are those of depth, height and width.
-DIMS, LENGTHS, CHANNELS, PLACES, NEIGHBOURS, PADDING, ALIGNED = 0, 1, 4, 5, 6, 7, 8
-FAR = 2.0**30  # beyond it places are not counted in whole numbers of 32 bits
+CHUNK = 256  # places, at most
 
 
 @inline
@@ -46,7 +55,7 @@ def _clipped(p: Any, last: Any) -> Any:
 
 @inline
 def _cubic_weights(t: Any) -> Any:
-    """The weights of the four nearest pixels for a place `t` between the two middle ones."""
+    """`cubic_weights` for kernels."""
     a, one = typed(-0.75, t), typed(1, t)
     u, b, c = one - t, typed(1.25, t), typed(2.25, t)
     return a * t * u * u, (b * t - c) * t * t + one, (b * u - c) * u * u + one, a * u * t * t
@@ -75,7 +84,11 @@ def _pixel_of(p: Any, length: int) -> Any:
 def look_up(
     pixels: Array, weights: Array, slopes: Array, grid: Any, count: int, d: int, shape: Any, needs_slopes: bool
 ) -> None:
-    """Dimension d of `count` places from the pointer `grid` on: (neighbours, count) pixels, weights and slopes."""
+    """Dimension d of `count` places from the pointer `grid` on: (neighbours, count) pixels, weights and slopes.
+
+    They begin d * MOST * CHUNK numbers from the first, whatever the count: those of the depth that images lack are
+    written once and serve all chunks.
+    """
     number = weights.dtype.type
     zero, one, half = number(0), number(1), number(0.5)
     dims, neighbours, padding, aligned = shape[DIMS], shape[NEIGHBOURS], shape[PADDING], shape[ALIGNED] != 0
@@ -84,7 +97,7 @@ def look_up(
     last, far = n - one, number(FAR)
     start, span = (zero, last) if aligned else (-half, n)
     speed = (last if aligned else n) * half
-    axis, first = 2 - d, d * MOST * count
+    axis, first = 2 - d, d * MOST * CHUNK
     pixel = pointer_to(pixels, first)
     # Places lie in the first row of weights, and how fast they move in that of slopes, until both are known.
     p, move = pointer_to(weights, first), pointer_to(slopes, first)
@@ -174,7 +187,7 @@ def join(
     for a in range(each if shape[DIMS] == 3 else 1):
         for b in range(each):
             for c in range(each):
-                z, y, x = a * count, (MOST + b) * count, (2 * MOST + c) * count
+                z, y, x = a * count, MOST * CHUNK + b * count, 2 * MOST * CHUNK + c * count
                 whole = (pointer_to(places, taps * count), pointer_to(pixels, z), pointer_to(pixels, y),
                          pointer_to(pixels, x))  # fmt: skip
                 for i in range(count):

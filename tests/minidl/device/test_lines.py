@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from minidl.device import kernel, numba_status
-from minidl.device.lines import add_line, clear_line, fetch_line, first_aligned, move_line, repeat_number
+from minidl.device.lines import add_line, clear_line, fetch_line, first_aligned, move_line, move_lines, repeat_number
 
 pytestmark = [
     pytest.mark.numba,
@@ -43,3 +43,22 @@ def test_lines_are_slices(count: int, dtype: Any, compiled: bool) -> None:
     (place,) = np.flatnonzero(room)
     assert (room.ctypes.data + place * room.itemsize) % 64 == 0
     assert place * room.itemsize < 64
+
+
+@kernel("T[::1], const T[::1], intp, intp", T=("float32", "float64"))
+def _run_many(begin: int, end: int, target: Any, source: Any, lines: int, count: int) -> None:
+    move_lines(target, 1, 45, source, 2, 41, lines, count)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 8, 13, 16, 17, 32, 40])
+@pytest.mark.parametrize("lines", [0, 1, 5])
+def test_many_lines_are_parts_of_matrices(lines: int, count: int, dtype: Any, compiled: bool) -> None:
+    """What lies between the lines is left as it was."""
+    target, source = np.zeros(300, dtype), np.arange(1, 301, dtype=dtype)
+    expected = target.copy()
+    for line in range(lines):
+        expected[1 + 45 * line :][:count] = source[2 + 41 * line :][:count]
+    (_run_many if compiled else _run_many.py_func)(0, 1, target, source, lines, count)
+    np.testing.assert_array_equal(target, expected)

@@ -77,6 +77,7 @@ OF_IMAGES = {
     "shrinks": lambda x: minidl.hardshrink(x, 2) + minidl.softshrink(x, 1) * 8 + minidl.threshold(x, -1, 5) * 64,
     "prelu": lambda x: minidl.prelu(x, minidl.arange(x.shape[1]) * 0.25 - 0.5) + minidl.prelu(x, minidl.tensor([0.5])),
     "clamp": lambda x: minidl.clamp(x, -3, 2),
+    "pow": lambda x: x**3 + x**4,
     "add": lambda x: x + x.flip(0), "sub": lambda x: x - x[:1], "mul": lambda x: x * x[..., :1], "div": lambda x: x / 4,
     "mul by channels": lambda x: x * x[:1, :, :1, :1],
     "maximum": lambda x: minidl.maximum(x, x.flip(3)), "minimum": lambda x: minidl.minimum(x, x[0]),
@@ -245,3 +246,18 @@ def test_every_compiled_kernel_is_compared_or_says_why_not() -> None:
     ours = [op for op in registry.ops.values() if op.__module__.startswith("minidl.")]
     compiled = {op.name for op in ours if op.cpu is not None and not issubclass(op, UpdateOp)}
     assert compiled - compared == set.union(*ROUNDED.values())
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("power", [-3, -2, -1, 0, 1, 2, 3, 4, 5])
+def test_whole_powers_of_negative_numbers(power: int, dtype: Any) -> None:
+    """Of powers of two every result is exact; zeros and infinities keep the signs that NumPy gives them."""
+    numbers = np.ldexp(1.0, np.arange(-20, 21))
+    x = np.tile(np.concatenate([numbers, -numbers, [0.0, -0.0, np.inf, -np.inf, np.nan]]), 100).astype(dtype)
+    with np.errstate(all="ignore"):
+        expected = np.power(x, dtype(power))
+    for stretch in (slice(None), slice(86)):
+        found = (minidl.tensor(x[stretch]) ** power).numpy()
+        np.testing.assert_array_equal(found, expected[stretch])
+        number = ~np.isnan(found)
+        np.testing.assert_array_equal(np.signbit(found[number]), np.signbit(expected[stretch][number]))

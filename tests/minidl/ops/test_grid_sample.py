@@ -72,6 +72,24 @@ def test_the_definition_gives_the_same(way) -> None:
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("is_last", [False, True])
+@pytest.mark.parametrize("way", [*WAYS, *CUBIC_WAYS])
+def test_a_short_chunk_of_places_leaves_the_next_image_alone(way, is_last) -> None:
+    """Two images of 272 places, 16 more than a chunk, and sums that are exact: one thread takes all chunks in turn."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(-8, 8, (2, 3, 9, 9)).astype(np.float32)
+    x = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2) if is_last else x
+    grid, g = rng.integers(-9, 9, (2, 17, 16, 2)).astype(np.float32) / 8, np.ones((2, 3, 17, 16), np.float32)
+    before = get_num_threads()
+    set_num_threads(1)
+    try:
+        found = results(minidl, x, grid, g, *way)
+    finally:
+        set_num_threads(before)
+    for ours, theirs in zip(found, results(torch, x, grid, g, *way), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
 def test_places_that_are_no_numbers_read_no_pixel() -> None:
     grid = minidl.tensor(np.array([np.nan, np.inf, -np.inf, 1e30, -1e30, 0.0]).repeat(2).reshape(1, 1, 6, 2))
     found = minidl.nn.functional.grid_sample(minidl.ones(1, 4, 3, 3).double(), grid).numpy()
@@ -121,3 +139,21 @@ def test_embedding_is_pytorchs(options, compiled) -> None:
     assert {"embedding", "embedding_grad"} <= set(names)
     for ours, theirs in zip(*found, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("is_last", [False, True])
+@pytest.mark.parametrize("mode", ["bilinear", "nearest", "bicubic"])
+def test_bits_do_not_depend_on_threads(mode, is_last) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((3, 5, 23, 31)).astype(np.float32)
+    x = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2) if is_last else x
+    grid = minidl.tensor(rng.uniform(-1.3, 1.3, (3, 65, 67, 2)).astype(np.float32))
+    before, found = get_num_threads(), []
+    try:
+        for threads in (1, 2, 5):
+            set_num_threads(threads)
+            found.append(minidl.nn.functional.grid_sample(minidl.Tensor.of(x), grid, mode, "reflection").numpy())
+    finally:
+        set_num_threads(before)
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[0], found[2])

@@ -73,3 +73,25 @@ def test_whole_numbers_and_single_parts_pass() -> None:
 def test_lengths_below_zero_are_refused() -> None:
     with pytest.raises(ShapeError, match=r"split: sizes must be 0 or more, got \[3, -1\]"):
         minidl.split(minidl.zeros(2), [3, -1])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shapes", [[(3, 5, 40, 40), (3, 1, 40, 40), (3, 18, 40, 40)], [(2, 9000, 3, 1), (2, 0, 3, 1)]])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_joined_in_any_layout(threads: int, shapes: Any, dtype: Any) -> None:
+    """Channels first, last, and one of each: narrow lines, lines longer than a unit of work, and empty ones."""
+    rng = np.random.default_rng(0)
+    first = [rng.standard_normal(s).astype(dtype) for s in shapes]
+    last = [np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2) for x in first]
+    before = minidl.get_num_threads()
+    minidl.set_num_threads(threads)
+    try:
+        for xs in (first, last, [first[0], *last[1:]]):
+            found = minidl.cat([minidl.Tensor.of(x) for x in xs], 1)
+            np.testing.assert_array_equal(found.numpy(), np.concatenate(first, 1))
+        for dim in range(5):
+            pair = [first[0], last[0]]
+            found = minidl.stack([minidl.Tensor.of(x) for x in pair], dim)
+            np.testing.assert_array_equal(found.numpy(), np.stack(pair, dim))
+    finally:
+        minidl.set_num_threads(before)
