@@ -51,11 +51,18 @@ class Layout(NamedTuple):
 
 
 @inline
-def unit_of(unit: int, length: int, places: int) -> Any:
-    """The image of a unit, the place in it where the unit begins, and how many places it has."""
+def unit_of(unit: int, is_apart: bool, length: int, places: int, classes: int) -> Any:
+    """Where the places of a unit begin and how many they are; where their classes begin, and the steps between them.
+
+    Returns:
+        The first place of all images; its first class; from class to class; from place to place; the places.
+    """
     pieces = (length + places - 1) // places
-    first = unit % pieces * places
-    return unit // pieces, first, min(places, length - first)
+    image, first = unit // pieces, unit % pieces * places
+    count, start = min(places, length - first), image * length + first
+    if is_apart:
+        return start, image * classes * length + first, length, 1, count
+    return start, start * classes, 1, classes, count
 
 
 @kernel(
@@ -76,11 +83,8 @@ def cross_entropies(
     block = np.empty(1 if is_apart else classes if classes >= MANY else classes * PLACES, x.dtype)
     most, sums = np.empty(PLACES, x.dtype), np.empty(PLACES, x.dtype)
     for unit in range(begin, end):
-        image, first, count = unit_of(unit, length, places)
-        start = image * length + first
-        at, step, stride = start * classes, 1, classes
+        start, at, step, stride, count = unit_of(unit, is_apart, length, places, classes)
         if is_apart:
-            at, step, stride = image * classes * length + first, length, 1
             tops(most, x, at, length, classes, count)
             exponential_totals(sums, x, at, length, most, classes, count)
         elif classes >= MANY:
@@ -145,17 +149,14 @@ def cross_entropy_slopes(
     even, factor = np.empty(PLACES, x.dtype), np.empty(PLACES, x.dtype)
     total_weight, kept = weight.sum(), x.dtype.type(1) - smoothing
     for unit in range(begin, end):
-        image, first, count = unit_of(unit, length, places)
-        start = image * length + first
+        start, at, step, stride, count = unit_of(unit, is_apart, length, places, classes)
         for i in range(count):
             t = target[start + i]
             hit[i] = zero if t == ignored else g[(start + i) * of_place] * weight[t] * kept
             even[i] = zero if t == ignored else g[(start + i) * of_place] * smoothing / classes
             factor[i] = hit[i] + even[i] * total_weight
-        at, step, stride = start * classes, 1, classes
         highest, levels = top[start : start + count], level[start : start + count]
         if is_apart:
-            at, step, stride = image * classes * length + first, length, 1
             for k in range(classes):
                 a, into = x[at + k * step : at + k * step + count], gx[at + k * step : at + k * step + count]
                 for i in range(count):
@@ -190,11 +191,7 @@ def picked_losses(
     """loss = -weight[t] * x[t] of each place."""
     classes, sums, zero = len(weight), np.empty(PLACES, x.dtype), x.dtype.type(0)
     for unit in range(begin, end):
-        image, first, count = unit_of(unit, length, places)
-        start = image * length + first
-        at, step, stride = start * classes, 1, classes
-        if is_apart:
-            at, step, stride = image * classes * length + first, length, 1
+        start, at, step, stride, count = unit_of(unit, is_apart, length, places, classes)
         weights, wrong = 0.0, 0
         for i in range(count):
             t = target[start + i]
@@ -219,11 +216,8 @@ def picked_slopes(
     """-weight[t] * g at class t of each place, zeros elsewhere; `of_place` is 0 where one g is for all."""
     classes = len(weight)
     for unit in range(begin, end):
-        image, first, count = unit_of(unit, length, places)
-        start = image * length + first
-        at, step, stride = start * classes, 1, classes
+        start, at, step, stride, count = unit_of(unit, is_apart, length, places, classes)
         if is_apart:
-            at, step, stride = image * classes * length + first, length, 1
             for k in range(classes):
                 clear_line(gx, at + k * length, g, 0, count)
         else:

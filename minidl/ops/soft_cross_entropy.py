@@ -146,9 +146,7 @@ def _losses(
     most, sums = np.empty(PLACES, x.dtype), np.empty(PLACES, x.dtype)
     masses, along = np.empty(PLACES, x.dtype), np.empty(PLACES, x.dtype)
     for unit in range(begin, end):
-        image, first, count = unit_of(unit, length, places)
-        start = image * length + first
-        at = image * classes * length + first if is_apart else start * classes
+        start, at, _, _, count = unit_of(unit, is_apart, length, places, classes)
         for i in range(count):
             masses[i], along[i] = zero, zero
         if is_apart:
@@ -211,9 +209,7 @@ def _slopes(
     block, wanted, made = np.empty(size, x.dtype), np.empty(size, x.dtype), np.empty(size, x.dtype)
     given = np.empty(PLACES, x.dtype)
     for unit in range(begin, end):
-        image, first, count = unit_of(unit, length, places)
-        start = image * length + first
-        at = image * classes * length + first if is_apart else start * classes
+        start, at, _, _, count = unit_of(unit, is_apart, length, places, classes)
         highest, levels, masses = top[start : start + count], level[start : start + count], mass[start : start + count]
         for i in range(count):
             given[i] = g[(start + i) * of_place]
