@@ -102,20 +102,26 @@ def _shape(x: Array, grid: Array, mode: str, padding_mode: str, align_corners: b
 
 
 @inline
-def _begin(pixels: Array, of_axis: Array) -> None:
-    """The dimension that images lack beside volumes: its one pixel counts for all places."""
-    for i in range(CHUNK):
-        pixels[i] = 0
-    for i in range(CHUNK):
-        of_axis[i] = 1
+def _tables(like: Array, taps: int) -> Any:
+    """For a chunk of places: their pixels and taps, and the shares and slopes of each dimension and the weights."""
+    pixels, places = np.empty(3 * MOST * CHUNK, np.int32), np.empty(taps * CHUNK, np.int32)
+    of_axis, slopes = np.empty(3 * MOST * CHUNK, like.dtype), np.empty(3 * MOST * CHUNK, like.dtype)
+    for i in range(CHUNK):  # the dimension that images lack beside volumes: its one pixel counts for all places
+        pixels[i], of_axis[i] = 0, 1
+    return pixels, places, of_axis, slopes, np.empty(taps * CHUNK, like.dtype)
 
 
 @inline
-def _look_up_all(
-    pixels: Array, of_axis: Array, slopes: Array, grid: Any, count: int, shape: Any, needs_slopes: bool
-) -> None:
+def _looked_up(
+    pixels: Array, places: Array, of_axis: Array, slopes: Array, weights: Array, grid: Array, first: int, count: int,
+    step: int, shape: Any, needs_slopes: bool,
+) -> int:  # fmt: skip
+    """Look `count` places up from number `first` of all images on, `step` from pixel to pixel; gives the taps of each."""
+    source = pointer_to(grid, first * shape[DIMS])
     for d in range(3 - shape[DIMS], 3):
-        look_up(pixels, of_axis, slopes, grid, count, d, shape, needs_slopes)
+        look_up(pixels, of_axis, slopes, source, count, d, shape, needs_slopes)
+    taps: int = join(places, weights, pixels, of_axis, slopes, count, -1, step, shape)
+    return taps
 
 
 @inline
@@ -157,16 +163,13 @@ def _sample_planes(begin: int, end: int, out: Array, x: Array, grid: Array, shap
     sizes = pointer_to(shape, 0)
     most, all_places, channels = _taps(sizes), sizes[PLACES], sizes[CHANNELS]
     image = sizes[LENGTHS] * sizes[LENGTHS + 1] * sizes[LENGTHS + 2]
-    pixels, places = np.empty(3 * MOST * CHUNK, np.int32), np.empty(most * CHUNK, np.int32)
-    of_axis, slopes = np.empty(3 * MOST * CHUNK, x.dtype), np.empty(3 * MOST * CHUNK, x.dtype)
-    weights, chunks = np.empty(most * CHUNK, x.dtype), (all_places + CHUNK - 1) // CHUNK
-    _begin(pixels, of_axis)
+    pixels, places, of_axis, slopes, weights = _tables(x, most)
+    chunks = (all_places + CHUNK - 1) // CHUNK
     for unit in range(begin, end):
         n, first = unit // chunks, unit % chunks * CHUNK
         count = min(CHUNK, all_places - first)
-        source = pointer_to(grid, (n * all_places + first) * sizes[DIMS])
-        _look_up_all(pixels, of_axis, slopes, source, count, sizes, False)
-        taps = join(places, weights, pixels, of_axis, slopes, count, -1, 1, sizes)
+        taps = _looked_up(pixels, places, of_axis, slopes, weights, grid, n * all_places + first, count,
+                          1, sizes, False)  # fmt: skip
         for plane in range(n * channels, (n + 1) * channels):
             line = pointer_to(x, plane * image)
             mix_taps(out, plane * all_places + first, line, places, weights, taps, count)
@@ -178,18 +181,15 @@ def _sample_lines(begin: int, end: int, out: Array, x: Array, grid: Array, shape
     sizes = pointer_to(shape, 0)
     most, all_places, channels = _taps(sizes), sizes[PLACES], sizes[CHANNELS]
     image = sizes[LENGTHS] * sizes[LENGTHS + 1] * sizes[LENGTHS + 2] * channels
-    pixels, places = np.empty(3 * MOST * CHUNK, np.int32), np.empty(most * CHUNK, np.int32)
-    of_axis, slopes = np.empty(3 * MOST * CHUNK, x.dtype), np.empty(3 * MOST * CHUNK, x.dtype)
-    weights, chunks = np.empty(most * CHUNK, x.dtype), (all_places + CHUNK - 1) // CHUNK
+    pixels, places, of_axis, slopes, weights = _tables(x, most)
+    chunks = (all_places + CHUNK - 1) // CHUNK
     where, shares, room = np.empty(most, np.int64), np.empty(most, x.dtype), np.empty(CHUNK, x.dtype)
     is_few = channels < lanes(x)
-    _begin(pixels, of_axis)
     for unit in range(begin, end):
         n, first = unit // chunks, unit % chunks * CHUNK
         count, to = min(CHUNK, all_places - first), (n * all_places + first) * channels
-        source = pointer_to(grid, (n * all_places + first) * sizes[DIMS])
-        _look_up_all(pixels, of_axis, slopes, source, count, sizes, False)
-        taps = join(places, weights, pixels, of_axis, slopes, count, -1, channels if is_few else 1, sizes)
+        taps = _looked_up(pixels, places, of_axis, slopes, weights, grid, n * all_places + first, count,
+                          channels if is_few else 1, sizes, False)  # fmt: skip
         if is_few:
             for c in range(channels):
                 mix_taps(room, 0, pointer_to(x, n * image + c), places, weights, taps, count)
@@ -207,19 +207,17 @@ def _sample_planes_back(begin: int, end: int, gx: Array, g: Array, grid: Array, 
     sizes = pointer_to(shape, 0)
     most, all_places, channels = _taps(sizes), sizes[PLACES], sizes[CHANNELS]
     image = sizes[LENGTHS] * sizes[LENGTHS + 1] * sizes[LENGTHS + 2]
-    pixels, places = np.empty(3 * MOST * CHUNK, np.int32), np.empty(most * CHUNK, np.int32)
-    of_axis, slopes = np.empty(3 * MOST * CHUNK, g.dtype), np.empty(3 * MOST * CHUNK, g.dtype)
-    weights, groups = np.empty(most * CHUNK, g.dtype), (channels + group - 1) // group
-    _begin(pixels, of_axis)
+    pixels, places, of_axis, slopes, weights = _tables(g, most)
+    groups = (channels + group - 1) // group
     for unit in range(begin, end):
         n, channel = unit // groups, unit % groups * group
         planes = range(n * channels + channel, n * channels + min(channel + group, channels))
         gx[planes.start * image : planes.stop * image] = 0
         for first in range(0, all_places, CHUNK):
             count = min(CHUNK, all_places - first)
-            source = pointer_to(grid, (n * all_places + first) * sizes[DIMS])
-            _look_up_all(pixels, of_axis, slopes, source, count, sizes, False)
-            taps = join(places, weights, pixels, of_axis, slopes, count, -1, 1, sizes)
+            taps = _looked_up(
+                pixels, places, of_axis, slopes, weights, grid, n * all_places + first, count, 1, sizes, False
+            )
             for plane in planes:
                 target, slope = pointer_to(gx, plane * image), pointer_to(g, plane * all_places + first)
                 for t in range(taps):
@@ -235,10 +233,8 @@ def _sample_lines_back(begin: int, end: int, gx: Array, g: Array, grid: Array, s
     sizes = pointer_to(shape, 0)
     most, all_places, channels = _taps(sizes), sizes[PLACES], sizes[CHANNELS]
     image = sizes[LENGTHS] * sizes[LENGTHS + 1] * sizes[LENGTHS + 2]
-    pixels, places = np.empty(3 * MOST * CHUNK, np.int32), np.empty(most * CHUNK, np.int32)
-    of_axis, slopes = np.empty(3 * MOST * CHUNK, g.dtype), np.empty(3 * MOST * CHUNK, g.dtype)
-    weights, groups = np.empty(most * CHUNK, g.dtype), (channels + group - 1) // group
-    _begin(pixels, of_axis)
+    pixels, places, of_axis, slopes, weights = _tables(g, most)
+    groups = (channels + group - 1) // group
     for unit in range(begin, end):
         n, channel = unit // groups, unit % groups * group
         size = min(group, channels - channel)
@@ -247,9 +243,9 @@ def _sample_lines_back(begin: int, end: int, gx: Array, g: Array, grid: Array, s
                 gx[j] = 0
         for first in range(0, all_places, CHUNK):
             count = min(CHUNK, all_places - first)
-            source = pointer_to(grid, (n * all_places + first) * sizes[DIMS])
-            _look_up_all(pixels, of_axis, slopes, source, count, sizes, False)
-            taps = join(places, weights, pixels, of_axis, slopes, count, -1, 1, sizes)
+            taps = _looked_up(
+                pixels, places, of_axis, slopes, weights, grid, n * all_places + first, count, 1, sizes, False
+            )
             for i in range(count):
                 at = (n * all_places + first + i) * channels + channel
                 for t in range(taps):
@@ -284,17 +280,14 @@ def _planes_places_back(begin: int, end: int, ggrid: Array, g: Array, x: Array, 
     sizes = pointer_to(shape, 0)
     most, all_places, channels = _taps(sizes), sizes[PLACES], sizes[CHANNELS]
     image = sizes[LENGTHS] * sizes[LENGTHS + 1] * sizes[LENGTHS + 2]
-    pixels, places = np.empty(3 * MOST * CHUNK, np.int32), np.empty(most * CHUNK, np.int32)
-    of_axis, slopes = np.empty(3 * MOST * CHUNK, x.dtype), np.empty(3 * MOST * CHUNK, x.dtype)
-    weights, chunks = np.empty(most * CHUNK, x.dtype), (all_places + CHUNK - 1) // CHUNK
+    pixels, places, of_axis, slopes, weights = _tables(x, most)
+    chunks = (all_places + CHUNK - 1) // CHUNK
     products = np.empty(most * CHUNK, x.dtype)
-    _begin(pixels, of_axis)
     for unit in range(begin, end):
         n, first = unit // chunks, unit % chunks * CHUNK
         count = min(CHUNK, all_places - first)
-        source = pointer_to(grid, (n * all_places + first) * sizes[DIMS])
-        _look_up_all(pixels, of_axis, slopes, source, count, sizes, True)
-        taps = join(places, weights, pixels, of_axis, slopes, count, -1, 1, sizes)
+        taps = _looked_up(pixels, places, of_axis, slopes, weights, grid, n * all_places + first, count,
+                          1, sizes, True)  # fmt: skip
         products[: taps * count] = 0
         for plane in range(n * channels, (n + 1) * channels):
             line = pointer_to(x, plane * image)
@@ -309,18 +302,15 @@ def _lines_places_back(begin: int, end: int, ggrid: Array, g: Array, x: Array, g
     sizes = pointer_to(shape, 0)
     most, all_places, channels = _taps(sizes), sizes[PLACES], sizes[CHANNELS]
     image = sizes[LENGTHS] * sizes[LENGTHS + 1] * sizes[LENGTHS + 2] * channels
-    pixels, places = np.empty(3 * MOST * CHUNK, np.int32), np.empty(most * CHUNK, np.int32)
-    of_axis, slopes = np.empty(3 * MOST * CHUNK, x.dtype), np.empty(3 * MOST * CHUNK, x.dtype)
-    weights, chunks = np.empty(most * CHUNK, x.dtype), (all_places + CHUNK - 1) // CHUNK
+    pixels, places, of_axis, slopes, weights = _tables(x, most)
+    chunks = (all_places + CHUNK - 1) // CHUNK
     products, room, zero = np.empty(most * CHUNK, x.dtype), np.empty(CHUNK, x.dtype), x.dtype.type(0)
     is_few = channels < lanes(x)
-    _begin(pixels, of_axis)
     for unit in range(begin, end):
         n, first = unit // chunks, unit % chunks * CHUNK
         count, at = min(CHUNK, all_places - first), (n * all_places + first) * channels
-        source = pointer_to(grid, (n * all_places + first) * sizes[DIMS])
-        _look_up_all(pixels, of_axis, slopes, source, count, sizes, True)
-        taps = join(places, weights, pixels, of_axis, slopes, count, -1, channels if is_few else 1, sizes)
+        taps = _looked_up(pixels, places, of_axis, slopes, weights, grid, n * all_places + first, count,
+                          channels if is_few else 1, sizes, True)  # fmt: skip
         if is_few:
             products[: taps * count] = 0
             for c in range(channels):
