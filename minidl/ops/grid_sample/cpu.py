@@ -116,7 +116,7 @@ def _looked_up(
     pixels: Array, places: Array, of_axis: Array, slopes: Array, weights: Array, grid: Array, first: int, count: int,
     step: int, shape: Any, needs_slopes: bool,
 ) -> int:  # fmt: skip
-    """Look `count` places up from number `first` of all images on, `step` from pixel to pixel; gives the taps of each."""
+    """Look `count` places up from number `first` of all images on, pixels `step` apart; gives the taps of each."""
     source = pointer_to(grid, first * shape[DIMS])
     for d in range(3 - shape[DIMS], 3):
         look_up(pixels, of_axis, slopes, source, count, d, shape, needs_slopes)
