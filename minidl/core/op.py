@@ -15,7 +15,7 @@ from minidl.core import defer, registry
 from minidl.core.defer import window
 from minidl.core.origin import Origin, refresh
 from minidl.core.spec import Spec, spec_of
-from minidl.core.tape import OUT, Grads, Node, Source, is_recording, launch, recording
+from minidl.core.tape import OUT, Grads, Node, Run, Source, is_recording, launch, recording
 from minidl.core.tensor import Tensor
 from minidl.core.versions import note_change
 from minidl.core.way import overrides, way_of
@@ -61,6 +61,9 @@ class Op:
     reference: ClassVar[Callable[..., None]]
     # (out, *arrays, **params) -> None: Numba, on C-contiguous arrays that `cpu_takes` accepts.
     cpu: ClassVar[Callable[..., None] | None] = None
+    # (out, *arrays, **params) -> Run: finds all that follows from parameters, types and shapes, and gives the kernel
+    # for arrays like these, which it does not keep. An op gives it instead of `cpu` where finding takes long.
+    bind: ClassVar[Callable[..., Run] | None] = None
     # The arguments that `cpu` takes channels-last, as C-contiguous (N, *space, C): names of `infer`'s, or "out" for
     # its results.
     images: ClassVar[tuple[str, ...]] = ()
@@ -79,6 +82,10 @@ class Op:
     updates: ClassVar[int] = 0
 
     def __init_subclass__(cls) -> None:
+        if "bind" in cls.__dict__:
+            cls.cpu = staticmethod(functools.partial(_bound_and_run, cls))
+        elif "cpu" in cls.__dict__:
+            cls.bind = None
         if "name" not in cls.__dict__:
             return  # an abstract family, not an op
         registry.ops[cls.name] = cls
@@ -124,12 +131,11 @@ class Op:
     def run(cls, inputs: tuple[Tensor, ...], params: dict[str, Any]) -> Any:
         """Run this op now and put the step on the tape."""
         arrays = tuple(map(_array_of, inputs))
-        specs, outs, several, types, places, own, stand_in = way_of(cls, arrays, params)
+        specs, outs, several, types, places, kernel, stand_in = way_of(cls, arrays, params)
         if types is not None:
             return cls._run_in(types, inputs, params, specs)
         out = tuple(map(fresh, places))
         given = out if several else out[0]
-        kernel: Any = own or cls.cpu
         if stand_in is None:
             launch(cls, kernel, given, arrays, params)
         else:
@@ -180,6 +186,11 @@ class Op:
         if OUT in cls.sources:  # the node keeps these results, and must not be reached from them
             return tuple([t.linked_to(node, slot) for slot, t in enumerate(results)])
         return tuple([t.link(node, slot) for slot, t in enumerate(results)])
+
+
+def _bound_and_run(op: type[Op], out: Any, /, *arrays: Array, **params: Any) -> None:
+    """`cpu` of an op that gives `bind`."""
+    op.bind(out, *arrays, **params)(out, *arrays)  # type: ignore[misc]
 
 
 def _planned(op: type[Op], *given: tuple[tuple[int, ...], DType], **params: Any) -> Plan:
@@ -271,7 +282,7 @@ class UpdateOp(Op):
             arrays = tuple(map(in_float32, given))
             way = way_of(cls, arrays, params)
         out, rest = arrays[: cls.updates], arrays[cls.updates :]
-        launch(cls, way.kernel or cls.cpu, out if cls.updates > 1 else out[0], rest, params)  # type: ignore[arg-type]
+        launch(cls, way.run, out if cls.updates > 1 else out[0], rest, params)
         if arrays is not given:
             round_back(out, given)
         for array in given[: cls.updates]:

@@ -28,23 +28,24 @@ if TYPE_CHECKING:
     from minidl.core.tensor import Tensor
 
 Grads: TypeAlias = "tuple[Tensor | None, ...]"
-Kernel: TypeAlias = Callable[..., None]
+Kernel: TypeAlias = Callable[..., None]  # (out, *arrays, **params)
+Run: TypeAlias = Callable[..., None]  # (out, *arrays): a kernel that has its parameters
 # Where a saved value comes from: an input's position, a slice for a variable number of inputs, or the result.
 Source: TypeAlias = int | slice | None
 OUT: Final = None
 
 
 class Call(NamedTuple):
-    """One run of one kernel: `kernel(out, *inputs, **params)`."""
+    """One run of one kernel, which knows its parameters: `kernel(out, *inputs)`."""
 
     op: type[Op]
-    kernel: Kernel
+    kernel: Run
     out: Any  # one array, or a tuple of them
     inputs: tuple[Array, ...]
     params: dict[str, Any]
 
     def run(self) -> None:
-        self.kernel(self.out, *self.inputs, **self.params)
+        self.kernel(self.out, *self.inputs)
 
 
 _launcher: ContextVar[Callable[[Call], None] | None] = ContextVar("launcher", default=None)
@@ -52,11 +53,11 @@ _recording: ContextVar[bool] = ContextVar("recording", default=True)
 _noting: ContextVar[Callable[[Node], None] | None] = ContextVar("noting", default=None)
 
 
-def launch(op: type[Op], kernel: Kernel, out: Any, inputs: tuple[Array, ...], params: dict[str, Any]) -> None:
+def launch(op: type[Op], kernel: Run, out: Any, inputs: tuple[Array, ...], params: dict[str, Any]) -> None:
     """Run one kernel, by way of the innermost `launching` block. No kernel runs anywhere else."""
     through = _launcher.get()
     if through is None:
-        kernel(out, *inputs, **params)
+        kernel(out, *inputs)
     else:
         through(Call(op, kernel, out, inputs, params))
 

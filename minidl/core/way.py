@@ -19,7 +19,7 @@ import numpy as np
 from minidl.core import registry
 from minidl.core.companion import tell_companion
 from minidl.core.spec import Spec, spec_of
-from minidl.core.tape import OUT, Kernel
+from minidl.core.tape import OUT, Kernel, Run
 from minidl.device import CPU, Array, Device, device_of, empty, numba_enabled
 from minidl.device.background import compiles_in_background
 from minidl.device.dtypes import DType
@@ -44,8 +44,8 @@ class Way(NamedTuple):
     several: bool  # whether the results are a tuple; of one, it may be
     types: tuple[DType, ...] | None  # in which kernels take the inputs, None for those they have; then nothing follows
     places: tuple[Place, ...]  # of results; none for an op that changes its inputs
-    kernel: Kernel | None  # None for the op's own, `cpu`, on the arrays as they are
-    stand_in: Kernel | None  # what runs while the kernel is being compiled, if the user does not want to wait
+    run: Run  # the kernel, which knows the parameters and all that follows from types and shapes
+    stand_in: Run | None  # what runs while the kernel is being compiled, if the user does not want to wait
 
 
 _ways: dict[tuple[Any, ...], Way] = {}
@@ -75,14 +75,15 @@ def _new_way(op: type[Op], arrays: tuple[Array, ...], params: dict[str, Any]) ->
     specs = tuple(map(spec_of, arrays))
     outs, several, types = op.plan(*specs, **params)
     if types is not None:
-        return Way(specs, outs, several, types, (), None, None)
+        return Way(specs, outs, several, types, (), op.run, None)  # in those types it is another call
     tell_companion(op, arrays, params)
     device = common_device(op.name, arrays)
     kernel = select_kernel(op, device, arrays, params)
     places = () if op.updates else _places(op, outs, device, kernel, arrays)
     results = arrays[: op.updates] if op.updates else tuple(map(fresh, places))
-    stand_in = functools.partial(op.reference, device.xp) if compiles_in_background() else None
-    return Way(specs, outs, several, None, places, _shortest(op, kernel, results, arrays[op.updates :]), stand_in)
+    run = _bound(op, kernel, results, arrays[op.updates :], params)
+    stand_in = functools.partial(op.reference, device.xp, **params) if compiles_in_background() else None
+    return Way(specs, outs, several, None, places, run, stand_in)
 
 
 def common_device(name: str, arrays: tuple[Array, ...]) -> Device:
@@ -159,29 +160,44 @@ def _last(ndim: int) -> Order:
     return last_order(ndim) if ndim > 2 else None
 
 
-def _shortest(op: type[Op], kernel: Kernel, results: tuple[Array, ...], arrays: tuple[Array, ...]) -> Kernel | None:
-    """What does the same as `kernel` without looking, for arrays that lie like these; None for the op's own kernel."""
+def _bound(
+    op: type[Op], kernel: Kernel, results: tuple[Array, ...], arrays: tuple[Array, ...], params: dict[str, Any]
+) -> Run:
+    """What does the same as `kernel` with these parameters, without looking, for arrays that lie like these."""
     how, everything = getattr(kernel, "func", None), (*results, *arrays)
-    orders: list[Order] = [None] * len(everything)
-    if kernel == op.cpu:
-        return None
     if how is _on_contiguous_cuda:
-        return op.cuda if _are_straight(everything) else kernel
-    if how is _on_images:
+        straight: Any = op.cuda
+        return functools.partial(straight if _are_straight(everything) else kernel, **params)
+    if how is _on_contiguous:
+        orders: list[Order] = [None] * len(everything)
+    elif how is _on_images:
         seen = [OUT in op.image_sources] * len(results) + [i in op.image_sources for i in range(len(arrays))]
         orders = [_last(a.ndim) if is_image else None for a, is_image in zip(everything, seen, strict=True)]
     elif how is _in_one_order:
         order = _one_order(results, arrays)
-        if any(a.ndim not in (0, len(order or ())) for a in everything):
-            return None if _are_straight(everything) else kernel
         orders = [order if a.ndim else None for a in everything]
-    elif how is not _on_contiguous:
-        return kernel
-    if not _are_straight([a if o is None else a.transpose(o) for a, o in zip(everything, orders, strict=True)]):
-        return kernel
-    if not any(orders):
-        return None
-    return functools.partial(_turned, op, tuple(orders[: len(results)]), tuple(orders[len(results) :]))
+        if any(a.ndim not in (0, len(order or ())) for a in everything) and not _are_straight(everything):
+            return functools.partial(kernel, **params)
+    elif kernel == op.cpu:
+        return _of_op(op, results, arrays, params)
+    else:
+        return functools.partial(kernel, **params)
+    shown = [a if o is None else a.transpose(o) for a, o in zip(everything, orders, strict=True)]
+    outs, given, count = tuple(shown[: len(results)]), shown[len(results) :], len(results)
+    if not _are_straight(outs):
+        return functools.partial(kernel, **params)
+    run = _of_op(op, outs, [a if a.flags.c_contiguous else empty(CPU, a.shape, a.dtype) for a in given], params)
+    if not _are_straight(given):
+        return functools.partial(_copied, run, tuple(orders[:count]), tuple(orders[count:]))
+    return functools.partial(_turned, run, tuple(orders[:count]), tuple(orders[count:])) if any(orders) else run
+
+
+def _of_op(op: type[Op], results: tuple[Array, ...], arrays: Sequence[Array], params: dict[str, Any]) -> Run:
+    """The op's own kernel for arrays like these, as it wants them."""
+    if op.bind is None:
+        own: Any = op.cpu
+        return functools.partial(own, **params) if params else own
+    return op.bind(results if len(results) > 1 else results[0], *arrays, **params)
 
 
 def _are_straight(arrays: Sequence[Array]) -> bool:
@@ -225,16 +241,27 @@ def _on_images(op: type[Op], out: Any, /, *arrays: Array, **params: Any) -> None
     _run(op, results, given, params, several=type(out) is tuple)
 
 
-def _turned(
-    op: type[Op], results: tuple[Order, ...], inputs: tuple[Order, ...], out: Any, /, *arrays: Array, **params: Any
-) -> None:
+def _turned(run: Run, results: tuple[Order, ...], inputs: tuple[Order, ...], out: Any, /, *arrays: Array) -> None:
     """Run a kernel on arrays that are C-contiguous when their dimensions are taken in these orders."""
+    run(
+        _in_orders(out, results),
+        *[a if order is None else a.transpose(order) for a, order in zip(arrays, inputs, strict=True)],
+    )
+
+
+def _copied(run: Run, results: tuple[Order, ...], inputs: tuple[Order, ...], out: Any, /, *arrays: Array) -> None:
+    """The same where some inputs have to be copied for that."""
+    run(
+        _in_orders(out, results),
+        *[contiguous(a if order is None else a.transpose(order)) for a, order in zip(arrays, inputs, strict=True)],
+    )
+
+
+def _in_orders(out: Any, orders: tuple[Order, ...]) -> Any:
+    """A result, or a tuple of them, in these orders of dimensions."""
     if type(out) is tuple:
-        out = tuple([a if order is None else a.transpose(order) for a, order in zip(out, results, strict=True)])
-    elif results[0] is not None:
-        out = out.transpose(results[0])
-    given = [a if order is None else a.transpose(order) for a, order in zip(arrays, inputs, strict=True)]
-    op.cpu(out, *given, **params)  # type: ignore[misc]
+        return tuple([a if order is None else a.transpose(order) for a, order in zip(out, orders, strict=True)])
+    return out if orders[0] is None else out.transpose(orders[0])
 
 
 def _run(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import math
 import re
 import sys
 import threading
@@ -48,6 +49,9 @@ class Kernel(Helper):
         self._compiled: dict[Choice, Callable[..., Any]] = {}
         # By dtype.char, of one array or of several: 20 times faster to ask than the name.
         self._by_codes: dict[str | tuple[str, ...], Callable[..., Any]] = {}
+        self.seconds_per_byte = (
+            math.inf
+        )  # what one thread took when it last ran, for ranges that are new (`threads.py`)
         if len(self._argument_names) != 2 + len(self.signature.parameters):
             raise KernelError(
                 f"kernel {self.name}: it takes {len(self._argument_names)} arguments, "

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import atexit
 import itertools
-import math
 import os
 import queue
 import threading
@@ -73,18 +72,96 @@ def parallel(
     if n <= 0:
         return
     if size is None:
-        size = 0
-        for a in args:
-            if type(a) is np.ndarray:
-                size += a.nbytes
+        size = bytes_of(args)
     if block is None:
-        block = -(-n // max(1, min(_BLOCKS, size // _BLOCK_BYTES)))
+        block = _block_for(n, size)
     if not isinstance(kernel, Kernel):
         _pool.do(_Job(kernel, n, block, args))
     elif n <= block and not scratch_size:  # nothing to share out
         kernel.run(0, 0, 0, 0, 0, 0, n, *args)
     else:
-        _pool.run(kernel, n, block, args, scratch_size, size)
+        key = (kernel, n, block, scratch_size, size)
+        blocks = _known.get(key)
+        if blocks is None:
+            if len(_known) >= _MOST_KINDS:
+                _known.clear()
+            blocks = _known[key] = Blocks(kernel, n, block=block, scratch_size=scratch_size, size=size)
+        blocks(*args)
+
+
+def bytes_of(args: tuple[Any, ...]) -> int:
+    """Bytes of the arrays among `args`."""
+    size = 0
+    for a in args:
+        if type(a) is np.ndarray:
+            size += a.nbytes
+    return size
+
+
+def _block_for(n: int, size: int) -> int:
+    return -(-n // max(1, min(_BLOCKS, size // _BLOCK_BYTES)))
+
+
+class Blocks:
+    """`parallel` for whoever knows the range and the size of the arrays beforehand: `Blocks(...)(*args)`.
+
+    It knows how long the kernel took before, and calls for help if that pays. Two things it leaves to `parallel`: the
+    range must not be empty, and `args` are not looked at for their size.
+
+    Args:
+        kernel: a compiled kernel.
+        n, block, scratch_size: as for `parallel`.
+        size: bytes that the kernel works on.
+
+    Attributes:
+        seconds: what one thread takes for all of it; None if it never ran.
+    """
+
+    __slots__ = ("_apart", "_count", "_is_alone", "block", "kernel", "n", "seconds", "size")
+
+    def __init__(self, kernel: Kernel, n: int, *, size: int, block: int | None = None, scratch_size: int = 0) -> None:
+        self.kernel, self.n, self.size = kernel, n, size
+        self.block = _block_for(n, size) if block is None else block
+        self._count = min(block_count(n, self.block), 1 + crew.MOST_WORKERS)
+        self._apart = -(-scratch_size // _LINE) * _LINE  # numbers from one thread's scratch memory to the next
+        self._is_alone = self._count == 1 and not scratch_size
+        self.seconds: float | None = None
+
+    def __call__(self, *args: Any) -> None:
+        """Run the kernel, with help if it is worth it and there are threads to help."""
+        kernel, pool = self.kernel, _pool
+        if self._is_alone:
+            kernel.run(0, 0, 0, 0, 0, 0, self.n, *args)
+            return
+        known = self.seconds
+        helpers = min(pool.threads, self._count) - 1
+        if helpers:
+            expected = kernel.seconds_per_byte * self.size if known is None else known
+            if expected < _WORTH_S or _here.is_busy or not pool.lock.acquire(blocking=False):
+                helpers = 0
+        started = time.perf_counter()
+        try:
+            if helpers:
+                pool.wake(helpers, expected > _WORTH_WAKING_S)
+            share, apart = crew.share.address or crew.get_ready(), self._apart
+            if apart:
+                memory, room = lend((1 + helpers) * apart, _first_type(args))
+                try:
+                    kernel.run(share, pool.address, helpers, self.block, apart, 0, self.n, *args, room)
+                finally:
+                    give_back(memory)
+            else:
+                kernel.run(share, pool.address, helpers, self.block, 0, 0, self.n, *args)
+        finally:
+            if helpers:
+                pool.lock.release()
+        took = (time.perf_counter() - started) * (1 + helpers)
+        # When the system takes the core away for a while, a call looks long: not to be believed at once.
+        self.seconds = took if known is None else min(took, _DOUBT * known)
+        kernel.seconds_per_byte = took / max(self.size, 1)
+
+
+_known: dict[tuple[Kernel, int, int, int, int], Blocks] = {}  # those that `parallel` was asked for
 
 
 def block_count(n: int, block: int) -> int:
@@ -234,48 +311,17 @@ class _Pool:
         self.board = crew.new_board()
         self.address = self.board.ctypes.data
         self.workers: list[_Worker] = []
-        # What one thread takes for a kernel, by range and bytes.
-        self.seconds: dict[tuple[Kernel, int, int], float] = {}
-        self.seconds_per_byte: dict[Kernel, float] = {}  # when it last ran, for ranges that are new
 
     @property
     def may_watch(self) -> bool:
         """Whether waiting workers may keep their cores busy: there is one for each."""
         return self.threads <= _CORES
 
-    def run(self, kernel: Kernel, n: int, block: int, args: tuple[Any, ...], scratch_size: int, size: int) -> None:
-        """Run a kernel on arrays of `size` bytes, with help if it is worth it and there are threads to help."""
-        work = (kernel, n, size)
-        known = self.seconds.get(work)
-        expected = self.seconds_per_byte.get(kernel, math.inf) * size if known is None else known
-        helpers = min(self.threads, -(-n // block), 1 + crew.MOST_WORKERS) - 1
-        if helpers and (expected < _WORTH_S or _here.is_busy or not self.lock.acquire(blocking=False)):
-            helpers = 0
-        share = crew.share.address or crew.get_ready()
-        started = time.perf_counter()
-        try:
-            if helpers:
-                for worker in self.workers[:helpers] if len(self.workers) >= helpers else self._hire(helpers):
-                    if worker.is_asleep and expected > _WORTH_WAKING_S:
-                        worker.wake()
-            if scratch_size:
-                apart = -(-scratch_size // _LINE) * _LINE
-                memory, room = lend((1 + helpers) * apart, _first_type(args))
-                try:
-                    kernel.run(share, self.address, helpers, block, apart, 0, n, *args, room)
-                finally:
-                    give_back(memory)
-            else:
-                kernel.run(share, self.address, helpers, block, 0, 0, n, *args)
-        finally:
-            if helpers:
-                self.lock.release()
-        took = (time.perf_counter() - started) * (1 + helpers)
-        # When the system takes the core away for a while, a call looks long: not to be believed at once.
-        self.seconds[work] = took if known is None else min(took, _DOUBT * known)
-        self.seconds_per_byte[kernel] = took / max(size, 1)
-        if len(self.seconds) > _MOST_KINDS:
-            self.seconds.clear()
+    def wake(self, helpers: int, is_worth_it: bool) -> None:
+        """See that there are so many workers; those that sleep are woken if the work is long enough for that."""
+        for worker in self.workers[:helpers] if len(self.workers) >= helpers else self._hire(helpers):
+            if is_worth_it and worker.is_asleep:
+                worker.wake()
 
     def _enter(self) -> bool:
         """Whether the workers are free for this thread, which then has the lock."""

@@ -133,7 +133,7 @@ class Step(UpdateOp):
             settle(given[:changed])
             flat = tuple(map(in_float32, given)) if is_narrow(given[0].dtype) else given
             run = select_kernel(cls, common_device(cls.name, flat[:: len(part[0])]), flat[:changed], settings)
-            launch(cls, run, flat[:changed], flat[changed:], settings)
+            launch(cls, functools.partial(run, **settings), flat[:changed], flat[changed:], settings)
             if flat is not given:
                 round_back(flat, given[:changed])
             note_changes(given[:changed], cls.name)

@@ -77,15 +77,15 @@ def test_thousands_of_short_calls_with_gaps_lose_nothing() -> None:
 def test_a_call_that_the_system_held_up_does_not_pass_for_long_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else help would be called for work of a microsecond, and waiting for it would look like work again."""
     out = np.zeros(64, np.int64)
+    blocks = threads.Blocks(add_one, 64, block=1, size=out.nbytes)
     for _ in range(2):
-        parallel(add_one, 64, out, 1, block=1)
-    work = (add_one, 64, out.nbytes)
-    before = threads._pool.seconds[work]
+        blocks(out, 1)
+    before = blocks.seconds
     clock = iter([0.0, 1.0])
     with monkeypatch.context() as patch:
         patch.setattr(threads.time, "perf_counter", lambda: next(clock))
-        parallel(add_one, 64, out, 1, block=1)
-    assert threads._pool.seconds[work] <= 1.25 * before
+        blocks(out, 1)
+    assert blocks.seconds <= 1.25 * before
 
 
 @pytest.mark.usefixtures("every_call_gets_help")
