@@ -14,7 +14,6 @@ from __future__ import annotations
 import functools
 import weakref
 from collections.abc import Callable, Hashable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,8 +22,7 @@ import numpy as np
 from minidl.core import versions
 from minidl.device import Array, numba_enabled
 from minidl.device.digest import Seal
-from minidl.device.dtypes import DType
-from minidl.device.scratch import scratch
+from minidl.device.scratch import lend
 from minidl.device.vectors import aligned_empty
 
 
@@ -58,34 +56,37 @@ def remembered(what: Hashable, arrays: tuple[Array, ...], make: Callable[[], tup
     return memory.made  # type: ignore[no-any-return]
 
 
-def prepared(what: Hashable, weight: Array, size: int, fill: Callable[[Array], None]) -> AbstractContextManager[Array]:
-    """At least `size` numbers that `fill` writes, which depend on `what` and `weight` alone; for reading, inside only.
+class Prepared:
+    """Numbers that `fill(room, weight)` makes of a weight, and of `what` alone beside it; for reading.
 
-    While the weight keeps changing this is scratch memory.
+    While the weight keeps changing they lie in scratch memory.
+
+    Args:
+        what: equal for those that would make the same.
+        size: how many numbers.
     """
-    memory = _memory_of(what, (weight,))
-    if memory is None:
-        return _Filled(size, weight.dtype, fill)
-    if memory.made is None:
-        room = aligned_empty(size, weight.dtype)
-        fill(room)
-        memory.made = room
-    return nullcontext(memory.made)
+
+    __slots__ = ("_fill", "_size", "_what")
+
+    def __init__(self, what: Hashable, size: int, fill: Callable[[Array, Array], None]) -> None:
+        self._what = _numbers.setdefault(what, len(_numbers))  # soon hashed
+        self._size, self._fill = size, fill
+
+    def of(self, weight: Array) -> tuple[Array, Array | None]:
+        """At least `size` numbers, and the memory that was lent for them, to `give_back` when they have been read."""
+        memory = _memory_of(self._what, (weight,))
+        if memory is None:
+            lent, room = lend(self._size, weight.dtype)
+            self._fill(room, weight)
+            return room, lent
+        if memory.made is None:
+            room = aligned_empty(self._size, weight.dtype)
+            self._fill(room, weight)
+            memory.made = room
+        return memory.made, None
 
 
-class _Filled(scratch):
-    """Scratch memory that is filled at the beginning."""
-
-    __slots__ = ("_fill",)
-
-    def __init__(self, size: int, dtype: DType, fill: Callable[[Array], None]) -> None:
-        super().__init__(size, dtype)
-        self._fill = fill
-
-    def __enter__(self) -> Array:
-        room = super().__enter__()
-        self._fill(room)
-        return room
+_numbers: dict[Hashable, int] = {}  # of what is prepared
 
 
 def _memory_of(what: Hashable, arrays: tuple[Array, ...]) -> _Memory | None:
@@ -99,16 +100,15 @@ def _memory_of(what: Hashable, arrays: tuple[Array, ...]) -> _Memory | None:
         return None
     if known.latest != versions.latest:
         ticks = _ticks(arrays)
-        if ticks != known.ticks:  # an op has changed them since
-            _memories[key] = _Memory(ticks, known.watch, versions.latest)
-            return None
         known.latest = versions.latest
+        if ticks != known.ticks:  # an op has changed them since
+            known.ticks, known.seal, known.made = ticks, None, None
+            return None
     loose = [a for a in arrays if id(a) not in _fixed]
     if known.seal is None:
         known.seal = Seal(loose)
     elif loose and not known.seal.holds(loose):  # somebody has written to their memory
-        _memories[key] = _Memory(known.ticks, known.watch, known.latest)
-        return _memory_of(what, arrays)
+        known.seal, known.made = Seal(loose), None
     return known
 
 

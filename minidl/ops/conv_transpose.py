@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from minidl.core import Array, Grads, Node, Spec, Tensor
+from minidl.core import Array, Grads, Node, Run, Spec, Tensor
 from minidl.errors import ShapeError
 from minidl.ops.activation import ReluGrad
-from minidl.ops.conv import ConvGradInput, Convolution, back_gradients, check_operands, convolve_back, on_gpu
+from minidl.ops.conv import ConvGradInput, Convolution, back_gradients, backward, check_operands, on_gpu
 from minidl.ops.conv.epilogue import Epilogue
 from minidl.ops.windows import Sizes, sizes
 
@@ -46,11 +46,11 @@ class ConvTranspose(Convolution):
             xp.maximum(out, 0, out=out)
 
     @classmethod
-    def cpu(
+    def bind(
         cls, out: Array, x: Array, weight: Array, bias: Array | None = None,
         *, image: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
-    ) -> None:  # fmt: skip
-        convolve_back(out, x, weight, Epilogue(bias, cls.activation), stride, padding, dilation, groups)
+    ) -> Run:  # fmt: skip
+        return backward(out, x, weight, Epilogue(cls.activation), stride, padding, dilation, groups)
 
     @classmethod
     def cuda(

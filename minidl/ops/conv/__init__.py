@@ -19,7 +19,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from minidl.core import Array, Grads, Node, Op, Spec, Tensor
+from minidl.core import Array, Grads, Node, Op, Run, Spec, Tensor
 from minidl.device.dtypes import promote
 from minidl.errors import ShapeError
 from minidl.ops.conv import (
@@ -34,7 +34,7 @@ from minidl.ops.conv import (
     winograd_weights,
 )
 from minidl.ops.conv.choice import algorithm, conv_algorithms, has_kernel, set_conv_algorithm, set_conv_precision
-from minidl.ops.conv.epilogue import Epilogue
+from minidl.ops.conv.epilogue import Epilogue, clear, nothing
 from minidl.ops.pad import pad
 from minidl.ops.views import basic_slice
 from minidl.ops.windows import Sizes, sizes, window_count
@@ -93,11 +93,11 @@ class Conv(Convolution):
             out += bias.reshape(-1, *[1] * (out.ndim - 2))
 
     @staticmethod
-    def cpu(
+    def bind(
         out: Array, x: Array, weight: Array, bias: Array | None = None,
         *, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
-    ) -> None:  # fmt: skip
-        convolve(out, x, weight, Epilogue(bias), stride, padding, dilation, groups)
+    ) -> Run:  # fmt: skip
+        return forward(out, x, weight, Epilogue(), stride, padding, dilation, groups)
 
     @staticmethod
     def cuda(
@@ -112,19 +112,20 @@ class Conv(Convolution):
         return gradients(node, x, weight, g, node.params)
 
 
-def convolve(
+def forward(
     out: Array, x: Array, weight: Array, epilogue: Epilogue, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int
-) -> None:
-    """Run the chosen algorithm on images (N, *space, C)."""
+) -> Run:
+    """The chosen algorithm for images like these, (N, *space, C): run(out, x, weight, bias=None, residual=None)."""
+    if not out.size:
+        return nothing
     chosen = algorithm("forward", len(x), weight.shape, out.shape[1:-1], stride, dilation, groups)
     if chosen == "direct":
-        direct.convolve(out, x, weight, epilogue, stride, padding, dilation)
-    elif chosen == "winograd":
-        winograd.convolve(out, x, weight, epilogue, stride, padding, dilation)
-    elif chosen == "depthwise":
-        depthwise.convolve(out, x, weight, epilogue, stride, padding, dilation)
-    else:
-        implicit.convolve(out, x, weight, epilogue, stride, padding, dilation, groups)
+        return direct.forward(out, x, weight, epilogue, stride, padding, dilation)
+    if chosen == "winograd":
+        return winograd.forward(out, x, weight, epilogue, stride, padding, dilation)
+    if chosen == "depthwise":
+        return depthwise.forward(out, x, weight, epilogue, stride, padding, dilation)
+    return implicit.forward(out, x, weight, epilogue, stride, padding, dilation, groups)
 
 
 def gradients(node: Node, x: Tensor, weight: Tensor, g: Tensor, params: dict[str, Any]) -> Grads:
@@ -158,11 +159,11 @@ class ConvGradInput(Convolution):
         im2col.convolve_back(xp, out, g, weight, stride, padding, dilation, groups)
 
     @staticmethod
-    def cpu(
+    def bind(
         out: Array, g: Array, weight: Array,
         *, image: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
-    ) -> None:  # fmt: skip
-        convolve_back(out, g, weight, Epilogue(), stride, padding, dilation, groups)
+    ) -> Run:  # fmt: skip
+        return backward(out, g, weight, Epilogue(), stride, padding, dilation, groups)
 
     @staticmethod
     def cuda(
@@ -178,19 +179,20 @@ class ConvGradInput(Convolution):
         return back_gradients(node, windows, weight, g, params)
 
 
-def convolve_back(
+def backward(
     out: Array, g: Array, weight: Array, epilogue: Epilogue, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int
-) -> None:
-    """Run the chosen algorithm for the adjoint in the image, on images (N, *space, C)."""
+) -> Run:
+    """The same for the adjoint in the image: run(out, g, weight, bias=None, residual=None)."""
+    if not out.size:
+        return nothing
     chosen = algorithm("input", len(g), weight.shape, g.shape[1:-1], stride, dilation, groups)
     if chosen == "direct":
-        direct.convolve_back(out, g, weight, epilogue, padding, dilation)
-    elif chosen == "winograd":
-        winograd.convolve_back(out, g, weight, epilogue, stride, padding, dilation)
-    elif chosen == "depthwise":
-        depthwise.convolve_back(out, g, weight, epilogue, stride, padding, dilation)
-    else:
-        implicit.convolve_back(out, g, weight, epilogue, stride, padding, dilation, groups)
+        return direct.backward(out, g, weight, epilogue, padding, dilation)
+    if chosen == "winograd":
+        return winograd.backward(out, g, weight, epilogue, stride, padding, dilation)
+    if chosen == "depthwise":
+        return depthwise.backward(out, g, weight, epilogue, stride, padding, dilation)
+    return implicit.backward(out, g, weight, epilogue, stride, padding, dilation, groups)
 
 
 def back_gradients(node: Node, windows: Tensor, weight: Tensor, g: Tensor, params: dict[str, Any]) -> Grads:
@@ -221,19 +223,20 @@ class ConvGradWeight(Convolution):
         im2col.weight_gradient(xp, out, x, g, stride, padding, dilation, groups)
 
     @staticmethod
-    def cpu(
+    def bind(
         out: Array, x: Array, g: Array,
         *, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
-    ) -> None:  # fmt: skip
+    ) -> Run:  # fmt: skip
+        if not g.size:
+            return clear
         chosen = algorithm("weight", len(x), out.shape, g.shape[1:-1], stride, dilation, groups)
         if chosen == "direct":
-            direct_weights.weight_gradient(out, x, g, stride, padding, dilation)
-        elif chosen == "winograd":
-            winograd_weights.weight_gradient(out, x, g, stride, padding, dilation)
-        elif chosen == "depthwise":
-            depthwise.weight_gradient(out, x, g, stride, padding, dilation)
-        else:
-            implicit_weights.weight_gradient(out, x, g, stride, padding, dilation, groups)
+            return direct_weights.weight_gradient(out, x, g, stride, padding, dilation)
+        if chosen == "winograd":
+            return winograd_weights.weight_gradient(out, x, g, stride, padding, dilation)
+        if chosen == "depthwise":
+            return depthwise.weight_gradient(out, x, g, stride, padding, dilation)
+        return implicit_weights.weight_gradient(out, x, g, stride, padding, dilation, groups)
 
     @staticmethod
     def cuda(

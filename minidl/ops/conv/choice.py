@@ -25,10 +25,10 @@ import numpy as np
 from minidl.device import numba_status
 from minidl.device.channel_tiles import MEMBERS
 from minidl.device.determinism import is_batch_invariant
-from minidl.device.settings import changed
+from minidl.device.settings import changed, on_change
 from minidl.device.vectors import lanes_of
 from minidl.errors import KernelError
-from minidl.ops.conv.times import Factors, factors, on_change
+from minidl.ops.conv.times import Factors, factors
 from minidl.ops.conv.winograd_way import Way, backward_way, forward_way
 from minidl.ops.windows import Sizes, sizes, window_count
 
@@ -179,7 +179,7 @@ def _taken(work: Work, algorithm: str, precision: str) -> str:
     return algorithm if can.get(algorithm) else "implicit"
 
 
-on_change.append(_taken.cache_clear)
+on_change(_taken.cache_clear)
 
 
 def conv_algorithms(

@@ -25,63 +25,80 @@ import math
 
 import numpy as np
 
-from minidl.core import Array
-from minidl.core.remember import prepared
-from minidl.device import CPU, empty, parallel
+from minidl.core import Array, Run
+from minidl.core.remember import Prepared
+from minidl.device import CPU, empty
+from minidl.device.scratch import give_back
+from minidl.device.threads import Blocks
 from minidl.device.vectors import lanes_of
 from minidl.ops.conv.depthwise_plan import Plan, plan
 from minidl.ops.conv.depthwise_slides import SLIDES
 from minidl.ops.conv.depthwise_sums import DOTS
-from minidl.ops.conv.epilogue import Epilogue
+from minidl.ops.conv.epilogue import Epilogue, lifts_of
 from minidl.ops.windows import Sizes
 
 PIECES = 16  # of the weight gradient, each with sums of its own
 
 
-def convolve(
+def forward(
     out: Array, x: Array, weight: Array, epilogue: Epilogue, stride: Sizes, padding: Sizes, dilation: Sizes
-) -> None:
+) -> Run:
     """x (N, *space, C) with weight (K, C / groups, *kernel) to out (N, *windows, K).
 
     A group has one channel and any number of filters, or as many filters as channels (`MEMBERS`).
     """
     share = len(weight) // x.shape[-1]
-    _run(False, out, x if share == 1 else np.repeat(x, share, -1), weight, epilogue, (stride, padding, dilation))
+    if share == 1:
+        return _bound(False, out, x, weight, epilogue, (stride, padding, dilation))
+    run_each = _bound(False, out, np.repeat(x, share, -1), weight, epilogue, (stride, padding, dilation))
+
+    def run(out: Array, x: Array, weight: Array, bias: Array | None = None, residual: Array | None = None) -> None:
+        run_each(out, np.repeat(x, share, -1), weight, bias, residual)
+
+    return run
 
 
-def convolve_back(
+def backward(
     out: Array, g: Array, weight: Array, epilogue: Epilogue, stride: Sizes, padding: Sizes, dilation: Sizes
-) -> None:
-    """The adjoint of `convolve` in its image."""
+) -> Run:
+    """The adjoint of `forward` in its image."""
     share = len(weight) // out.shape[-1]
     if share == 1:
-        _run(True, out, g, weight, epilogue, (stride, padding, dilation))
-        return
-    each = empty(CPU, (*out.shape[:-1], len(weight)), out.dtype)
-    _run(True, each, g, weight, Epilogue(), (stride, padding, dilation))
-    each.reshape(*out.shape, share).sum(-1, out=out)
-    epilogue.apply(out)
+        return _bound(True, out, g, weight, epilogue, (stride, padding, dilation))
+    shape = (*out.shape[:-1], len(weight))
+    run_each = _bound(True, empty(CPU, shape, out.dtype), g, weight, Epilogue(), (stride, padding, dilation))
+
+    def run(out: Array, g: Array, weight: Array, bias: Array | None = None, residual: Array | None = None) -> None:
+        each = empty(CPU, shape, out.dtype)
+        run_each(each, g, weight)
+        each.reshape(*out.shape, share).sum(-1, out=out)
+        epilogue.apply(out, bias, residual)
+
+    return run
 
 
-def weight_gradient(out: Array, x: Array, g: Array, stride: Sizes, padding: Sizes, dilation: Sizes) -> None:
-    """The adjoint of `convolve` in its weight: out (K, C / groups, *kernel)."""
-    if not g.size:
-        out[...] = 0
-        return
-    share, line, members = len(out) // x.shape[-1], lanes_of(out.dtype), out.shape[1]
-    x, g = _filled_up(x if share == 1 else np.repeat(x, share, -1)), _filled_up(g)
-    cut = plan("weight", x.shape, g.shape, out.shape[2:], stride, padding, dilation, out.dtype, members)
-    pieces, taps = min(PIECES, cut.calls, cut.units), len(cut.order)
-    sums = empty(CPU, (pieces, len(cut.starts), taps, members, line), out.dtype)
-    parallel(DOTS[cut.form], pieces, sums.reshape(-1), x.reshape(-1), g.reshape(-1), cut.sizes, cut.phases,
-             cut.starts, cut.units, block=1)  # fmt: skip
-    taps_last = sums.sum(0).reshape(len(cut.starts), -1, line).swapaxes(1, 2)
-    flat = out.reshape(len(out), -1) if members == 1 else empty(CPU, (len(out), taps * members), out.dtype)
-    whole = len(out) // line
-    flat[: whole * line].reshape(whole, line, flat.shape[1])[...] = taps_last[:whole]
-    flat[max(0, len(out) - line) :] = taps_last[-1, : len(out)]
-    if members > 1:
-        _take_out_of_rings(out, flat)
+def weight_gradient(out: Array, x: Array, g: Array, stride: Sizes, padding: Sizes, dilation: Sizes) -> Run:
+    """The adjoint of `forward` in its weight: out (K, C / groups, *kernel)."""
+    dtype, members, filters = out.dtype, out.shape[1], len(out)
+    share, line = filters // x.shape[-1], lanes_of(dtype)
+    filled = [(*a.shape[:-1], max(filters, line)) for a in (x, g)]
+    cut = plan("weight", *filled, out.shape[2:], stride, padding, dilation, dtype, members)
+    pieces, vectors, whole = min(PIECES, cut.calls, cut.units), len(cut.starts), filters // line
+    taps = len(cut.order)
+    dots = Blocks(DOTS[cut.form], pieces, size=x.nbytes + g.nbytes, block=1)
+
+    def run(out: Array, x: Array, g: Array) -> None:
+        x, g = _filled_up(x if share == 1 else np.repeat(x, share, -1)), _filled_up(g)
+        sums = empty(CPU, (pieces, vectors, taps, members, line), dtype)
+        dots(sums.reshape(-1), x.reshape(-1), g.reshape(-1), cut.sizes, cut.phases, cut.starts, cut.units)
+        taps_last = sums.sum(0).reshape(vectors, -1, line).swapaxes(1, 2)
+        flat = out.reshape(filters, -1) if members == 1 else empty(CPU, (filters, taps * members), dtype)
+        flat[: whole * line].reshape(whole, line, flat.shape[1])[...] = taps_last[:whole]
+        flat[max(0, filters - line) :] = taps_last[-1, :filters]
+        if members > 1:
+            _take_out_of_rings(out, flat)
+
+    return run
 
 
 def _take_out_of_rings(out: Array, flat: Array) -> None:
@@ -93,29 +110,45 @@ def _take_out_of_rings(out: Array, flat: Array) -> None:
     by_group[:, (channel + further) % members, channel] = rings.transpose(0, 1, 3, 2)
 
 
-def _run(
+def _bound(
     is_back: bool, out: Array, x: Array, weight: Array, epilogue: Epilogue, steps: tuple[Sizes, Sizes, Sizes]
-) -> None:
-    if not out.size:
-        return
-    channels = x.shape[-1]
-    if channels < lanes_of(x.dtype):
-        wider = empty(CPU, (*out.shape[:-1], lanes_of(x.dtype)), out.dtype)
-        residual = None if epilogue.residual is None else _filled_up(epilogue.residual)
-        _run(is_back, wider, _filled_up(x), weight, epilogue._replace(residual=residual), steps)
+) -> Run:
+    channels, members, dtype = x.shape[-1], weight.shape[1], out.dtype
+    if channels < lanes_of(dtype):
+        return _bound_filled_up(is_back, out, x, weight, epilogue, steps)
+    cut = plan("input" if is_back else "forward", x.shape, out.shape, weight.shape[2:], *steps, dtype, members)
+    size = len(cut.starts) * lanes_of(dtype) * len(cut.order) * members
+
+    def pack(room: Array, weight: Array) -> None:
+        _pack(room[:size], cut, _by_lane(weight, is_back))
+
+    weights = Prepared(("depthwise", is_back, cut.order.tobytes()), size, pack)
+    lift, adds, floor = lifts_of(channels, dtype), epilogue.has_residual, epilogue.floor
+    slide = Blocks(SLIDES[cut.form], cut.units, size=out.nbytes + x.nbytes, block=-(-cut.units // cut.calls))
+
+    def run(out: Array, x: Array, weight: Array, bias: Array | None = None, residual: Array | None = None) -> None:
+        packed, lent = weights.of(weight)
+        start = lift(bias) if residual is None else residual + lift(bias)
+        slide(out.reshape(-1), x.reshape(-1), packed, start.reshape(-1), adds, floor, cut.sizes, cut.phases, cut.starts)
+        if lent is not None:
+            give_back(lent)
+
+    return run
+
+
+def _bound_filled_up(
+    is_back: bool, out: Array, x: Array, weight: Array, epilogue: Epilogue, steps: tuple[Sizes, Sizes, Sizes]
+) -> Run:
+    """The same where a pixel has fewer channels than a vector."""
+    shape, channels = (*out.shape[:-1], lanes_of(x.dtype)), x.shape[-1]
+    run_wider = _bound(is_back, empty(CPU, shape, out.dtype), _filled_up(x), weight, epilogue, steps)
+
+    def run(out: Array, x: Array, weight: Array, bias: Array | None = None, residual: Array | None = None) -> None:
+        wider = empty(CPU, shape, out.dtype)
+        run_wider(wider, _filled_up(x), weight, bias, None if residual is None else _filled_up(residual))
         out[...] = wider[..., :channels]
-        return
-    members = weight.shape[1]
-    cut = plan("input" if is_back else "forward", x.shape, out.shape, weight.shape[2:], *steps, out.dtype, members)
-    start = epilogue.lift(channels, out.dtype)
-    if epilogue.residual is not None:
-        start = epilogue.residual + start
-    size = len(cut.starts) * lanes_of(weight.dtype) * len(cut.order) * members
-    form = ("depthwise", is_back, cut.order.tobytes())
-    with prepared(form, weight, size, lambda room: _pack(room[:size], cut, _by_lane(weight, is_back))) as w:
-        parallel(SLIDES[cut.form], cut.units, out.reshape(-1), x.reshape(-1), w, start.reshape(-1),
-                 epilogue.residual is not None, epilogue.floor, cut.sizes, cut.phases, cut.starts,
-                 block=-(-cut.units // cut.calls))  # fmt: skip
+
+    return run
 
 
 def _by_lane(weight: Array, is_back: bool) -> Array:

@@ -25,15 +25,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minidl.core import Array
-from minidl.core.remember import prepared
-from minidl.device import kernel, parallel
+from minidl.core import Array, Run
+from minidl.core.remember import Prepared
+from minidl.device import kernel
 from minidl.device.dtypes import DType
 from minidl.device.inline import inline, separate
 from minidl.device.lines import clear_line, move_line
+from minidl.device.scratch import give_back
+from minidl.device.threads import Blocks
 from minidl.device.vectors import lanes, lanes_of
 from minidl.device.window_tiles import channels_tile, filters_tile, windows_1, windows_2
-from minidl.ops.conv.epilogue import Epilogue
+from minidl.ops.conv.epilogue import Epilogue, flat_residuals_of, lifts_of
 from minidl.ops.conv.volumes import in_three, volumes
 from minidl.ops.windows import Sizes
 
@@ -49,18 +51,6 @@ BAND_BYTES = 48 << 10  # of the rows of an image that a block reads
 ITEMS = 16  # blocks at least, where there are so many rows
 BLOCKS = 32
 SLACK = 16  # windows behind a short row, which are computed and not kept
-
-
-def convolve(
-    out: Array, x: Array, weight: Array, epilogue: Epilogue, stride: Sizes, padding: Sizes, dilation: Sizes
-) -> None:
-    """The convolution of x (N, *space, C) with weight (K, C, *kernel) to out (N, *windows, K), all C-contiguous."""
-    _run(False, out, x, weight, epilogue, stride, padding, dilation)
-
-
-def convolve_back(out: Array, g: Array, weight: Array, epilogue: Epilogue, padding: Sizes, dilation: Sizes) -> None:
-    """Its adjoint in the image for stride 1: g (N, *windows, K) to out (N, *space, C)."""
-    _run(True, out, g, weight, epilogue, (1,) * len(padding), padding, dilation)
 
 
 class Band(NamedTuple):
@@ -140,25 +130,44 @@ def plan(
     return Plan(sizes, table, strips, source, images * windows[0] * band.blocks, room)
 
 
-def _run(
+def forward(
+    out: Array, x: Array, weight: Array, epilogue: Epilogue, stride: Sizes, padding: Sizes, dilation: Sizes
+) -> Run:
+    """The convolution of x (N, *space, C) with weight (K, C, *kernel) to out (N, *windows, K), all C-contiguous."""
+    return _bound(False, out, x, weight, epilogue, stride, padding, dilation)
+
+
+def backward(out: Array, g: Array, weight: Array, epilogue: Epilogue, padding: Sizes, dilation: Sizes) -> Run:
+    """Its adjoint in the image for stride 1: g (N, *windows, K) to out (N, *space, C)."""
+    return _bound(True, out, g, weight, epilogue, (1,) * len(padding), padding, dilation)
+
+
+def _bound(
     is_back: bool, out: Array, x: Array, weight: Array, epilogue: Epilogue, stride: Sizes, padding: Sizes,
     dilation: Sizes,
-) -> None:  # fmt: skip
-    if not out.size:
-        return
-    cut = plan(is_back, x.shape, out.shape, weight.shape[2:], stride, padding, dilation, out.dtype,
+) -> Run:  # fmt: skip
+    dtype = out.dtype
+    cut = plan(is_back, x.shape, out.shape, weight.shape[2:], stride, padding, dilation, dtype,
                epilogue.activation == "relu", epilogue.is_more)  # fmt: skip
-    lift = epilogue.lift(out.shape[-1] + lanes_of(out.dtype), out.dtype)
 
-    def pack(room: Array) -> None:
-        numbers = np.zeros(weight.size + 1, out.dtype)
+    def pack(room: Array, weight: Array) -> None:
+        numbers = np.zeros(weight.size + 1, dtype)
         seen = _seen(weight, is_back)
         numbers[1:].reshape(seen.shape)[...] = seen
         numbers.take(cut.source, out=room[: cut.source.size], mode="clip")
 
-    with prepared(("direct", is_back), weight, cut.source.size, pack) as packed:
-        parallel(_slide, cut.items, out.reshape(-1), x.reshape(-1), packed, lift, epilogue.added(out.dtype), cut.table,
-                 cut.strips, cut.sizes, block=-(-cut.items // BLOCKS), scratch_size=cut.room)  # fmt: skip
+    weights = Prepared(("direct", is_back), cut.source.size, pack)
+    lift, flat = lifts_of(out.shape[-1] + lanes_of(dtype), dtype), flat_residuals_of(dtype)
+    slide = Blocks(_slide, cut.items, size=out.nbytes + x.nbytes, block=-(-cut.items // BLOCKS), scratch_size=cut.room)
+
+    def run(out: Array, x: Array, weight: Array, bias: Array | None = None, residual: Array | None = None) -> None:
+        packed, lent = weights.of(weight)
+        slide(out.reshape(-1), x.reshape(-1), packed, lift(bias), flat(residual), cut.table, cut.strips,
+              cut.sizes)  # fmt: skip
+        if lent is not None:
+            give_back(lent)
+
+    return run
 
 
 def _seen(weight: Array, is_back: bool) -> Array:

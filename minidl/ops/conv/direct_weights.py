@@ -16,12 +16,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minidl.core import Array
-from minidl.device import kernel, parallel
+from minidl.core import Array, Run
+from minidl.device import kernel
 from minidl.device.dtypes import DType
 from minidl.device.inline import separate
 from minidl.device.lines import move_line
 from minidl.device.scratch import scratch
+from minidl.device.threads import Blocks
 from minidl.device.vectors import lanes, lanes_of
 from minidl.device.window_tiles import outer_tile
 from minidl.ops.conv.direct import (
@@ -109,18 +110,20 @@ def plan(x: Sizes, g: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilat
     return Plan(sizes, numbers, vectors, pieces, sums.size, place.reshape(-1), room)
 
 
-def weight_gradient(out: Array, x: Array, g: Array, stride: Sizes, padding: Sizes, dilation: Sizes) -> None:
+def weight_gradient(out: Array, x: Array, g: Array, stride: Sizes, padding: Sizes, dilation: Sizes) -> Run:
     """The adjoint of a convolution in its weight: out (K, C, *kernel) from x (N, *space, C) and g (N, *windows, K)."""
-    if not g.size:
-        out[...] = 0
-        return
-    cut = plan(x.shape, g.shape, out.shape[2:], stride, padding, dilation, out.dtype)
-    with scratch(cut.pieces * cut.total, out.dtype) as sums:
-        parallel(_sum_windows, cut.pieces, sums, x.reshape(-1), g.reshape(-1), cut.numbers, cut.vectors, cut.sizes,
-                 block=1, scratch_size=cut.room)  # fmt: skip
-        with np.errstate(over="ignore", invalid="ignore"):  # lanes behind the last filter hold what lay in memory
-            total = sums[: cut.pieces * cut.total].reshape(cut.pieces, -1).sum(0)
-    out.reshape(-1)[...] = total.take(cut.place)
+    cut, dtype = plan(x.shape, g.shape, out.shape[2:], stride, padding, dilation, out.dtype), out.dtype
+    count = cut.pieces * cut.total
+    add_up = Blocks(_sum_windows, cut.pieces, size=x.nbytes + g.nbytes, block=1, scratch_size=cut.room)
+
+    def run(out: Array, x: Array, g: Array) -> None:
+        with scratch(count, dtype) as sums:
+            add_up(sums, x.reshape(-1), g.reshape(-1), cut.numbers, cut.vectors, cut.sizes)
+            with np.errstate(over="ignore", invalid="ignore"):  # lanes behind the last filter hold what lay in memory
+                total = sums[:count].reshape(cut.pieces, -1).sum(0)
+        out.reshape(-1)[...] = total.take(cut.place)
+
+    return run
 
 
 def _filled_up(table: Array, step: int) -> Array:

@@ -24,17 +24,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minidl.core import Array
-from minidl.core.remember import prepared
-from minidl.device import kernel, parallel
+from minidl.core import Array, Run
+from minidl.core.remember import Prepared
+from minidl.device import kernel
 from minidl.device.dtypes import DType
 from minidl.device.gathered import SPARE_ROWS, panel_of_runs, tile_rows
 from minidl.device.lines import fetch_line, move_line
 from minidl.device.microkernel import panel_columns, panel_count
+from minidl.device.scratch import give_back
+from minidl.device.threads import Blocks
 from minidl.device.transpose import transpose
 from minidl.device.vectors import lanes
 from minidl.ops.conv import pointwise
-from minidl.ops.conv.epilogue import Epilogue
+from minidl.ops.conv.epilogue import Epilogue, flat_residuals_of, lifts_of
 from minidl.ops.conv.groups import joined_groups, joined_weight
 from minidl.ops.conv.pointwise import is_pointwise
 from minidl.ops.conv.regions import (
@@ -113,54 +115,51 @@ def chunk_of(windows: int, bytes_each: int) -> int:
     return -(-min(MOST, max(FEWEST, min(CHUNK_BYTES // bytes_each, windows // UNITS))) // 24) * 24
 
 
-def convolve(
+def forward(
     out: Array, x: Array, weight: Array, epilogue: Epilogue, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int
-) -> None:
+) -> Run:
     """The convolution of x (N, *space, C) with weight (K, C / groups, *kernel) to out (N, *windows, K)."""
-    if not out.size:
-        return
     if is_pointwise(weight.shape, stride, padding, groups):
-        pointwise.convolve(out, x, weight, epilogue)
-        return
-    if (joined := joined_groups(weight, groups)) > 1:
-        weight, groups = joined_weight(weight, groups, joined), groups // joined
-    taps = math.prod(weight.shape[2:])
-    cut = plan(False, x.shape, out.shape, weight.shape[2:], stride, padding, dilation, groups, out.dtype)
-    _run(cut, out, x, weight, epilogue, weight.shape[1] * taps, taps)
+        return pointwise.forward(out, x, weight, epilogue)
+    return _bound(False, out, x, weight, epilogue, (stride, padding, dilation), groups)
 
 
-def convolve_back(
+def backward(
     out: Array, g: Array, weight: Array, epilogue: Epilogue, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int
-) -> None:
+) -> Run:
     """The adjoint: g (N, *windows, K) spread over an image (N, *space, C)."""
-    if not out.size:
-        return
     if is_pointwise(weight.shape, stride, padding, groups):
-        pointwise.convolve_back(out, g, weight, epilogue)
-        return
-    if (joined := joined_groups(weight, groups)) > 1:
-        weight, groups = joined_weight(weight, groups, joined), groups // joined
-    taps = math.prod(weight.shape[2:])
-    cut = plan(True, g.shape, out.shape, weight.shape[2:], stride, padding, dilation, groups, out.dtype)
-    _run(cut, out, g, weight, epilogue, taps, weight.shape[1] * taps)
+        return pointwise.backward(out, g, weight, epilogue)
+    return _bound(True, out, g, weight, epilogue, (stride, padding, dilation), groups)
 
 
-def _run(
-    cut: Plan, out: Array, x: Array, weight: Array, epilogue: Epilogue, filter_step: int, channel_step: int
-) -> None:
-    lift = epilogue.lift(out.shape[-1] + panel_columns(out.dtype), out.dtype)
+def _bound(
+    is_back: bool, out: Array, x: Array, weight: Array, epilogue: Epilogue, steps: tuple[Sizes, Sizes, Sizes],
+    groups: int,
+) -> Run:  # fmt: skip
+    dtype, joined, taps = out.dtype, joined_groups(weight, groups), math.prod(weight.shape[2:])
+    cut = plan(is_back, x.shape, out.shape, weight.shape[2:], *steps, groups // joined, dtype)
+    apart = joined * weight.shape[1] * taps, taps  # numbers from first dimension to first dimension, and second
+    pack = Blocks(_pack, cut.panels, size=cut.weights * dtype.itemsize,
+                  block=-(-cut.panels // calls_for(PACK_COST * cut.weights, BLOCKS)))  # fmt: skip
 
-    def pack(room: Array) -> None:
-        block = -(-cut.panels // calls_for(PACK_COST * cut.weights, BLOCKS))
-        parallel(_pack, cut.panels, room, weight.reshape(-1), cut.sizes, cut.order, filter_step, channel_step,
-                 block=block)  # fmt: skip
+    def fill(room: Array, weight: Array) -> None:
+        whole = weight if joined == 1 else joined_weight(weight, groups, joined)
+        pack(room, whole.reshape(-1), cut.sizes, cut.order, *(apart[::-1] if is_back else apart))
 
-    with prepared(("implicit", cut.form), weight, cut.weights, pack) as packed:
-        parallel(
-            _slide, cut.units.total, out.reshape(-1), cut.ground.of(x).reshape(-1), packed, lift,
-            epilogue.added(out.dtype), epilogue.residual is not None, epilogue.floor, cut.sizes, cut.units.regions,
-            block=cut.block,
-        )  # fmt: skip
+    weights = Prepared(("implicit", joined, cut.form), cut.weights, fill)
+    lift, flat = lifts_of(out.shape[-1] + panel_columns(dtype), dtype), flat_residuals_of(dtype)
+    slide = Blocks(_slide, cut.units.total, size=out.nbytes + x.nbytes, block=cut.block)
+    ground, adds, floor = cut.ground, epilogue.has_residual, epilogue.floor
+
+    def run(out: Array, x: Array, weight: Array, bias: Array | None = None, residual: Array | None = None) -> None:
+        packed, lent = weights.of(weight)
+        slide(out.reshape(-1), ground.of(x).reshape(-1), packed, lift(bias), flat(residual), adds, floor, cut.sizes,
+              cut.units.regions)  # fmt: skip
+        if lent is not None:
+            give_back(lent)
+
+    return run
 
 
 @kernel("T[::1], const T[::1], const int64[::1], const int64[::1], intp, intp", T=("float32", "float64"))

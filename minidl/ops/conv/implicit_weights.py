@@ -21,13 +21,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minidl.core import Array
-from minidl.device import CPU, empty, inline, kernel, parallel
+from minidl.core import Array, Run
+from minidl.device import CPU, empty, inline, kernel
 from minidl.device.dtypes import DType
 from minidl.device.gather import gather_rows
 from minidl.device.lines import add_line, move_line
 from minidl.device.microkernel import panel_columns, panel_count
 from minidl.device.outer import SPARE_COLUMNS, add_outer
+from minidl.device.threads import Blocks
 from minidl.device.transpose import transpose
 from minidl.device.vectors import lanes
 from minidl.ops.conv import pointwise
@@ -116,28 +117,38 @@ def cost_of(calls: int, windows: int, rows: int, filters: int) -> Callable[[tupl
     return cost
 
 
-def weight_gradient(
-    out: Array, x: Array, g: Array, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int
-) -> None:
+def weight_gradient(out: Array, x: Array, g: Array, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int) -> Run:
     """out (K, C / groups, *kernel) from x (N, *space, C) and g (N, *windows, K)."""
-    if not g.size:
-        out[...] = 0
-        return
     if is_pointwise(out.shape, stride, padding, groups) and pointwise.fills_panels(out):
-        pointwise.weight_gradient(out, x, g)
-        return
+        return pointwise.weight_gradient(out, x, g)
     if (joined := joined_groups(out, groups)) > 1:
-        wide = empty(CPU, (len(out), joined * out.shape[1], *out.shape[2:]), out.dtype)
-        weight_gradient(wide, x, g, stride, padding, dilation, groups // joined)
+        return _of_joined_groups(out, x, g, (stride, padding, dilation), groups, joined)
+    dtype = out.dtype
+    cut = plan(x.shape, g.shape, out.shape[2:], stride, padding, dilation, groups, dtype)
+    add_up = Blocks(_sum_windows, cut.items, size=x.nbytes + g.nbytes, block=-(-cut.items // ITEMS))
+    collect = Blocks(_collect, cut.blocks, size=cut.sums * dtype.itemsize,
+                     block=-(-cut.blocks // calls_for(COLLECT_COST * cut.sums, ITEMS)))  # fmt: skip
+
+    def run(out: Array, x: Array, g: Array) -> None:
+        sums = empty(CPU, (cut.sums,), dtype)
+        add_up(sums, cut.ground.of(x).reshape(-1), g.reshape(-1), cut.sizes, cut.regions)
+        collect(out.reshape(-1), sums, cut.sizes)
+
+    return run
+
+
+def _of_joined_groups(
+    out: Array, x: Array, g: Array, steps: tuple[Sizes, Sizes, Sizes], groups: int, joined: int
+) -> Run:
+    shape = (len(out), joined * out.shape[1], *out.shape[2:])
+    run_wide = weight_gradient(empty(CPU, shape, out.dtype), x, g, *steps, groups // joined)
+
+    def run(out: Array, x: Array, g: Array) -> None:
+        wide = empty(CPU, shape, out.dtype)
+        run_wide(wide, x, g)
         own_weights(wide, groups, joined, out)
-        return
-    cut = plan(x.shape, g.shape, out.shape[2:], stride, padding, dilation, groups, out.dtype)
-    sums = empty(CPU, (cut.sums,), out.dtype)
-    block = -(-cut.items // ITEMS)
-    parallel(_sum_windows, cut.items, sums, cut.ground.of(x).reshape(-1), g.reshape(-1), cut.sizes, cut.regions,
-             block=block)  # fmt: skip
-    block = -(-cut.blocks // calls_for(COLLECT_COST * cut.sums, ITEMS))
-    parallel(_collect, cut.blocks, out.reshape(-1), sums, cut.sizes, block=block)
+
+    return run
 
 
 @inline

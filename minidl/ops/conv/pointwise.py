@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import math
 
-from minidl.core import Array
+from minidl.core import Array, Run
 from minidl.device import CPU, empty
 from minidl.device.microkernel import panel_columns
 from minidl.ops.conv.epilogue import Epilogue
@@ -28,29 +28,44 @@ def is_pointwise(weight: Sizes, stride: Sizes, padding: Sizes, groups: int) -> b
     return groups == 1 and math.prod(weight[2:]) == 1 and max(stride) == 1 and not any(padding)
 
 
-def convolve(out: Array, x: Array, weight: Array, epilogue: Epilogue) -> None:
+def forward(out: Array, x: Array, weight: Array, epilogue: Epilogue) -> Run:
     """x (N, *space, C) with weight (K, C, 1, ...) to out (N, *space, K)."""
-    _multiply(out, x, weight.reshape(weight.shape[:2]).T, epilogue)
+    activation = RELU if epilogue.activation == "relu" else NONE
+
+    def run(out: Array, x: Array, weight: Array, bias: Array | None = None, residual: Array | None = None) -> None:
+        _multiply(out, x, weight.reshape(weight.shape[:2]).T, bias, activation, residual)
+
+    return run
 
 
-def convolve_back(out: Array, g: Array, weight: Array, epilogue: Epilogue) -> None:
-    """The adjoint of `convolve` in its image: out (N, *space, C)."""
-    _multiply(out, g, weight.reshape(weight.shape[:2]), epilogue)
+def backward(out: Array, g: Array, weight: Array, epilogue: Epilogue) -> Run:
+    """The adjoint of `forward` in its image: out (N, *space, C)."""
+    activation = RELU if epilogue.activation == "relu" else NONE
+
+    def run(out: Array, g: Array, weight: Array, bias: Array | None = None, residual: Array | None = None) -> None:
+        _multiply(out, g, weight.reshape(weight.shape[:2]), bias, activation, residual)
+
+    return run
 
 
-def weight_gradient(out: Array, x: Array, g: Array) -> None:
-    """The adjoint of `convolve` in its weight: out (K, C, 1, ...).
+def weight_gradient(out: Array, x: Array, g: Array) -> Run:
+    """The adjoint of `forward` in its weight: out (K, C, 1, ...).
 
     Columns come in panels: whichever of filters and channels fills them better is taken for the columns (24 to 96
     channels, 16 images of 24²: 1.1 to 0.5 ms).
     """
-    pixels, slopes, gradient = x.reshape(-1, x.shape[-1]), g.reshape(-1, g.shape[-1]), out.reshape(out.shape[:2])
-    if _room_for(len(out), out) < _room_for(x.shape[-1], out):
-        turned = empty(CPU, gradient.T.shape, out.dtype)
-        product(turned, pixels.T, slopes)
-        gradient[...] = turned.T
-    else:
-        product(gradient, slopes.T, pixels)
+    (filters, channels), is_turned = out.shape[:2], _room_for(len(out), out) < _room_for(x.shape[-1], out)
+
+    def run(out: Array, x: Array, g: Array) -> None:
+        pixels, slopes, gradient = x.reshape(-1, channels), g.reshape(-1, filters), out.reshape(filters, channels)
+        if is_turned:
+            turned = empty(CPU, (channels, filters), out.dtype)
+            product(turned, pixels.T, slopes)
+            gradient[...] = turned.T
+        else:
+            product(gradient, slopes.T, pixels)
+
+    return run
 
 
 def fills_panels(weight: Array) -> bool:
@@ -64,7 +79,6 @@ def _room_for(columns: int, array: Array) -> float:
     return -(-columns // panel) * panel / columns
 
 
-def _multiply(out: Array, x: Array, y: Array, epilogue: Epilogue) -> None:
-    added = None if epilogue.residual is None else epilogue.residual.reshape(-1, out.shape[-1])
-    activation = RELU if epilogue.activation == "relu" else NONE
-    product(out.reshape(-1, out.shape[-1]), x.reshape(-1, x.shape[-1]), y, epilogue.bias, activation, added=added)
+def _multiply(out: Array, x: Array, y: Array, bias: Array | None, activation: int, residual: Array | None) -> None:
+    added = None if residual is None else residual.reshape(-1, out.shape[-1])
+    product(out.reshape(-1, out.shape[-1]), x.reshape(-1, x.shape[-1]), y, bias, activation, added=added)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from minidl.core import Array, Grads, Node, Op, Spec, Tensor
-from minidl.device import device_of, kernel, parallel
+from minidl.core import Array, Grads, Node, Op, Run, Spec, Tensor
+from minidl.device import device_of, kernel
 from minidl.device.inline import Inline
+from minidl.device.threads import Blocks
 from minidl.errors import ShapeError
 from minidl.ops.activation import ReluGrad
 from minidl.ops.batch_norm.activation import ACTIVATIONS, FORMULAS, Activation, activate
-from minidl.ops.conv import Conv, Convolution, convolve, gradients, on_gpu
+from minidl.ops.conv import Conv, Convolution, forward, gradients, on_gpu
 from minidl.ops.conv.epilogue import Epilogue
 from minidl.ops.windows import Sizes
 
@@ -51,11 +52,12 @@ class ConvThen(Convolution):
             xp.maximum(out, 0, out=out)
 
     @classmethod
-    def cpu(
+    def bind(
         cls, out: Array, x: Array, weight: Array, bias: Array, residual: Array | None = None,
         *, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
-    ) -> None:  # fmt: skip
-        convolve(out, x, weight, Epilogue(bias, cls.activation, residual), stride, padding, dilation, groups)
+    ) -> Run:  # fmt: skip
+        epilogue = Epilogue(cls.activation, residual is not None)
+        return forward(out, x, weight, epilogue, stride, padding, dilation, groups)
 
     @classmethod
     def cuda(
@@ -97,13 +99,20 @@ class ConvThenActivated(ConvThen):
         activate(xp, out, activation)
 
     @classmethod
-    def cpu(  # type: ignore[override]
+    def bind(  # type: ignore[override]
         cls, out: Array, x: Array, weight: Array, bias: Array, residual: Array | None = None,
         *, activation: Activation, **how: Any,
-    ) -> None:  # fmt: skip
-        super().cpu(out, x, weight, bias, residual, **how)
+    ) -> Run:  # fmt: skip
         kind, level = activation
-        parallel(_IN_PLACE[kind], out.size, out.reshape(-1), level)
+        convolve = super().bind(out, x, weight, bias, residual, **how)
+        activate = Blocks(_IN_PLACE[kind], max(1, out.size), size=out.nbytes)
+
+        def run(out: Array, *given: Array) -> None:
+            convolve(out, *given)
+            if out.size:
+                activate(out.reshape(-1), level)
+
+        return run
 
     @classmethod
     def cuda(  # type: ignore[override]

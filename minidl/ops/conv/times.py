@@ -10,15 +10,14 @@ import functools
 import json
 import os
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 from minidl.device import cache
 from minidl.device.machine import cpu_name
+from minidl.device.settings import changed
 from minidl.errors import KernelError
 
 Factors = dict[str, dict[str, float]]
-on_change: list[Callable[[], None]] = []  # who remembers what followed from the factors
 FORMAT = 3  # of the file; another one when the estimates change
 
 
@@ -72,5 +71,4 @@ def forget() -> bool:
 
 def _forget_known() -> None:
     factors.cache_clear()
-    for forget_choices in on_change:
-        forget_choices()
+    changed()

@@ -32,19 +32,22 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
-from minidl.core import Array
-from minidl.core.remember import prepared
-from minidl.device import Kernel, kernel, parallel
+from minidl.core import Array, Run
+from minidl.core.remember import Prepared
+from minidl.device import Kernel, kernel
 from minidl.device.dtypes import DType
 from minidl.device.patches import gathered_transform
+from minidl.device.scratch import give_back
+from minidl.device.threads import Blocks
 from minidl.device.vectors import lanes, lanes_of
 from minidl.device.whole_tiles import product, strip_width
 from minidl.ops.conv import winograd_many
-from minidl.ops.conv.epilogue import Epilogue
+from minidl.ops.conv.epilogue import Epilogue, flat_residuals_of, lifts_of
 from minidl.ops.conv.volumes import volumes
 from minidl.ops.conv.winograd_form import FORMS, Form
 from minidl.ops.conv.winograd_tiles import patches_of, room_for, rounded, writer_of
@@ -68,20 +71,6 @@ STEP_PARTS = 4  # parts of the filters for each position, if the work goes by st
 BLOCKS = 32  # pieces of the work on weights
 WEIGHTS = 256  # strips times channels in one, at least: 0.02 ms of work
 SIZE, SHARE, PARTS, TOTAL = CUT, CUT + 2, CUT + 3, CUT + 4  # in the table of sizes
-
-
-def convolve(
-    out: Array, x: Array, weight: Array, epilogue: Epilogue, stride: Sizes, padding: Sizes, dilation: Sizes
-) -> None:
-    """The convolution of x (N, *space, C) with weight (K, C, *kernel) to out (N, *windows, K), all C-contiguous."""
-    _run(False, out, x, weight, epilogue, stride, padding, dilation)
-
-
-def convolve_back(
-    out: Array, g: Array, weight: Array, epilogue: Epilogue, stride: Sizes, padding: Sizes, dilation: Sizes
-) -> None:
-    """Its adjoint in the image: g (N, *windows, K) to out (N, *space, C)."""
-    _run(True, out, g, weight, epilogue, stride, padding, dilation)
 
 
 class Cut(NamedTuple):
@@ -155,39 +144,64 @@ def plan(
     return Plan(way, work, way.sizes(x, out, (*work[:-1], total)), weights, steps, (positions + 1) * slot + 4 * line)
 
 
-def _run(
+def forward(
+    out: Array, x: Array, weight: Array, epilogue: Epilogue, stride: Sizes, padding: Sizes, dilation: Sizes
+) -> Run:
+    """The convolution of x (N, *space, C) with weight (K, C, *kernel) to out (N, *windows, K), all C-contiguous."""
+    return _bound(False, out, x, weight, epilogue, stride, padding, dilation)
+
+
+def backward(
+    out: Array, g: Array, weight: Array, epilogue: Epilogue, stride: Sizes, padding: Sizes, dilation: Sizes
+) -> Run:
+    """Its adjoint in the image: g (N, *windows, K) to out (N, *space, C)."""
+    return _bound(True, out, g, weight, epilogue, stride, padding, dilation)
+
+
+def _bound(
     is_back: bool, out: Array, x: Array, weight: Array, epilogue: Epilogue, stride: Sizes, padding: Sizes,
     dilation: Sizes,
-) -> None:  # fmt: skip
-    if not out.size:
-        return
-    way, work, sizes, weights, steps, room = plan(
-        is_back, x.shape, out.shape, weight.shape, stride, padding, dilation, out.dtype
+) -> Run:  # fmt: skip
+    dtype, is_more, floor = out.dtype, epilogue.is_more, epilogue.floor
+    way, work, sizes, count, steps, room = plan(
+        is_back, x.shape, out.shape, weight.shape, stride, padding, dilation, dtype
     )
-    lift = epilogue.lift(rounded(out.shape[-1], lanes_of(out.dtype)), out.dtype)
-    with prepared(
-        ("winograd", is_back, work.share, way), weight, weights,
-        lambda transformed: transform_weights(transformed, weight, sizes, way, steps),
-    ) as transformed:  # fmt: skip
-        given = (out.reshape(-1), x.reshape(-1), transformed, lift, epilogue.added(out.dtype), epilogue.is_more,
-                 epilogue.floor, sizes)  # fmt: skip
-        if work.by_steps:
-            winograd_many.convolve(way.form, *given)
-        else:
-            parallel(_convolve_tiles[way.form], work.blocks * work.parts, *given, block=1, scratch_size=room)
+    weights = Prepared(("winograd", is_back, work.share, way), count, transformer(sizes, way, steps, dtype))
+    lift, flat = lifts_of(rounded(out.shape[-1], lanes_of(dtype)), dtype), flat_residuals_of(dtype)
+    if work.by_steps:
+        convolve = winograd_many.bound(way.form, sizes, dtype)
+    else:
+        convolve = Blocks(_convolve_tiles[way.form], work.blocks * work.parts, size=out.nbytes + x.nbytes, block=1,
+                          scratch_size=room)  # fmt: skip
+
+    def run(out: Array, x: Array, weight: Array, bias: Array | None = None, residual: Array | None = None) -> None:
+        transformed, lent = weights.of(weight)
+        convolve(out.reshape(-1), x.reshape(-1), transformed, lift(bias), flat(residual), is_more, floor, sizes)
+        if lent is not None:
+            give_back(lent)
+
+    return run
 
 
-def transform_weights(transformed: Array, weight: Array, sizes: Array, way: Way, steps: Array) -> None:
-    """G w Gᵀ of all pairs of channels, as `product` wants it: [position][strip of filters][piece, channel][filter].
+def transformer(sizes: Array, way: Way, steps: Array, dtype: DType) -> Callable[[Array, Array], None]:
+    """What writes G w Gᵀ of all pairs of channels as `product` wants it: [position][strip of filters][piece,
+    channel][filter].
 
     `steps` are the vectors in a part, and the numbers of the weight from filter to filter and from channel to channel.
     """
-    line = lanes_of(weight.dtype)
+    line, pairs = lanes_of(dtype), int(sizes[PIECES] * sizes[CHANNELS])
     strips = _strips(int(sizes[PHASES]) * -(-int(sizes[FILTERS]) // line), int(steps[0]))
-    units = len(strips) * int(sizes[PIECES] * sizes[CHANNELS])
+    units, numbers = len(strips) * pairs, pairs * int(sizes[FILTERS]) * way.form.positions
     block = max(WEIGHTS, -(-units // BLOCKS))
-    given = (transformed, weight.reshape(-1), strips, sizes, way.tap_table, steps)
-    parallel(_transform_weights[way.form], units, *given, block=block)
+    transform, taps = (
+        Blocks(_transform_weights[way.form], units, size=numbers * dtype.itemsize, block=block),
+        way.tap_table,
+    )
+
+    def fill(transformed: Array, weight: Array) -> None:
+        transform(transformed, weight.reshape(-1), strips, sizes, taps, steps)
+
+    return fill
 
 
 @functools.lru_cache(maxsize=512)

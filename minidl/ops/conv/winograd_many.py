@@ -10,10 +10,13 @@ The same for the gradient of the weights: `winograd_wide.py`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from minidl.core import Array
 from minidl.device import Kernel, kernel, parallel
+from minidl.device.dtypes import DType
 from minidl.device.scratch import scratch
 from minidl.device.vectors import lanes, lanes_of
 from minidl.device.whole_tiles import product
@@ -25,29 +28,32 @@ CHUNK_BYTES = 24 << 20  # of patches and products
 GROUP = 8  # tiles that a thread transforms at a time
 
 
-def convolve(
-    form: Form, out: Array, x: Array, weight: Array, lift: Array, residual: Array, is_more: bool, floor: float,
-    sizes: Array,
-) -> None:  # fmt: skip
-    """As `winograd.convolve_tiles`, all of it: flat arrays, with transformed weights."""
+def bound(form: Form, sizes: Array, dtype: DType) -> Callable[..., None]:
+    """As `winograd.convolve_tiles`, all of it: what is called with flat arrays, with transformed weights."""
     channels, filters, pieces, phases = (int(sizes[i]) for i in (CHANNELS, FILTERS, PIECES, PHASES))
     share, parts, total = (int(n) for n in sizes[CUT + 2 : CUT + 5])
-    line, positions = lanes_of(out.dtype), form.positions
+    line, positions = lanes_of(dtype), form.positions
     pitch, wide = room_for(channels, pieces, line), phases * rounded(filters, line)
-    chunks = -(-total * positions * (pitch + wide) * out.itemsize // CHUNK_BYTES)
+    chunks = -(-total * positions * (pitch + wide) * dtype.itemsize // CHUNK_BYTES)
     chunk = rounded(-(-total // chunks), GROUP)
     slot, wide_slot = chunk * pitch + 2 * line, chunk * wide + 2 * line
-    room = scratch(4 * line + positions * slot, out.dtype)
-    with room as patches, scratch(positions * wide_slot, out.dtype) as products:
-        patches[:line] = 0  # what stands for pixels outside
-        for first in range(0, total, chunk):
-            count = min(chunk, total - first)
-            cut = np.array((first, count, slot, wide_slot, share, parts, pitch, wide), np.int64)
-            groups = -(-count // GROUP)
-            parallel(_fill[form], groups, patches, x, sizes, cut, block=1)
-            parallel(_multiply, positions * parts, products, patches, weight, sizes, cut, block=1)
-            parallel(_write[form], groups, out, products, lift, residual, is_more, floor, sizes, cut, block=1,
-                     scratch_size=2 * line)  # fmt: skip
+    cuts = [np.array((first, min(chunk, total - first), slot, wide_slot, share, parts, pitch, wide), np.int64)
+            for first in range(0, total, chunk)]  # fmt: skip
+
+    def convolve(
+        out: Array, x: Array, weight: Array, lift: Array, residual: Array, is_more: bool, floor: float, sizes: Array
+    ) -> None:
+        room = scratch(4 * line + positions * slot, dtype)
+        with room as patches, scratch(positions * wide_slot, dtype) as products:
+            patches[:line] = 0  # what stands for pixels outside
+            for cut in cuts:
+                groups = -(-int(cut[1]) // GROUP)
+                parallel(_fill[form], groups, patches, x, sizes, cut, block=1)
+                parallel(_multiply, positions * parts, products, patches, weight, sizes, cut, block=1)
+                parallel(_write[form], groups, out, products, lift, residual, is_more, floor, sizes, cut, block=1,
+                         scratch_size=2 * line)  # fmt: skip
+
+    return convolve
 
 
 def _filler_of(form: Form) -> Kernel:

@@ -16,11 +16,12 @@ import functools
 import math
 from typing import NamedTuple
 
-from minidl.core import Array
-from minidl.device import Kernel, kernel, parallel
+from minidl.core import Array, Run
+from minidl.device import Kernel, kernel
 from minidl.device.dtypes import DType
 from minidl.device.patches import patch_transform
-from minidl.device.scratch import scratch
+from minidl.device.scratch import give_back, lend
+from minidl.device.threads import Blocks
 from minidl.device.vectors import lanes, lanes_of
 from minidl.device.whole_tiles import product_turned
 from minidl.ops.conv import winograd_wide
@@ -83,24 +84,26 @@ def plan(x: Sizes, g: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilat
     return Plan(way, total, pitch, work, way.sizes(x, g, (*work, total)))
 
 
-def weight_gradient(out: Array, x: Array, g: Array, stride: Sizes, padding: Sizes, dilation: Sizes) -> None:
+def weight_gradient(out: Array, x: Array, g: Array, stride: Sizes, padding: Sizes, dilation: Sizes) -> Run:
     """The adjoint of a convolution in its weight: out (K, C, *kernel) from x (N, *space, C) and g (N, *windows, K)."""
-    if not g.size:
-        out[...] = 0
-        return
-    line, filters = lanes_of(out.dtype), len(out)
-    way, total, pitch, work, sizes = plan(x.shape, g.shape, out.shape[2:], stride, padding, dilation, out.dtype)
-    form = way.form
-    given = (out.reshape(-1), x.reshape(-1), g.reshape(-1), sizes, way.tap_table)
-    if form.positions * filters * pitch * out.itemsize > WIDE_BYTES and total >= WIDE_TILES:
-        winograd_wide.weight_gradient(form, *given, pitch, total)
-        return
+    dtype, line, filters = out.dtype, lanes_of(out.dtype), len(out)
+    way, total, pitch, work, sizes = plan(x.shape, g.shape, out.shape[2:], stride, padding, dilation, dtype)
+    form, taps = way.form, way.tap_table
+    if form.positions * filters * pitch * dtype.itemsize > WIDE_BYTES and total >= WIDE_TILES:
+        return winograd_wide.weight_gradient(form, sizes, taps, pitch, total, dtype)
     wide = min(work.share, -(-filters // line)) * line
     room = form.positions * (work.tiles * (pitch + wide) + wide * pitch + 6 * line) + 4 * line
-    with scratch(work.parts * form.window * filters * pitch, out.dtype) as sums:
-        parallel(_sum_tiles[form], work.blocks * work.parts, sums, *given[1:4], pitch, block=1, scratch_size=room)
-        parallel(_collect, filters, given[0], sums, sizes, way.tap_table, pitch, math.prod(out.shape[2:]), form.window,
-                 block=-(-filters // BLOCKS))  # fmt: skip
+    count, area, window = work.parts * form.window * filters * pitch, math.prod(out.shape[2:]), form.window
+    add_up = Blocks(_sum_tiles[form], work.blocks * work.parts, size=x.nbytes + g.nbytes, block=1, scratch_size=room)
+    collect = Blocks(_collect, filters, size=count * dtype.itemsize, block=-(-filters // BLOCKS))
+
+    def run(out: Array, x: Array, g: Array) -> None:
+        lent, sums = lend(count, dtype)
+        add_up(sums, x.reshape(-1), g.reshape(-1), sizes, pitch)
+        collect(out.reshape(-1), sums, sizes, taps, pitch, area, window)
+        give_back(lent)
+
+    return run
 
 
 def _summer_of(form: Form) -> Kernel:

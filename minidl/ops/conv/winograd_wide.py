@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from minidl.core import Array
+from minidl.core import Array, Run
 from minidl.device import Kernel, kernel, parallel
+from minidl.device.dtypes import DType
 from minidl.device.patches import patch_transform
 from minidl.device.scratch import scratch
 from minidl.device.vectors import lanes, lanes_of
@@ -29,27 +30,31 @@ FILL_TILES = 16  # that a thread transforms at a time
 ROWS = 128  # filters of a product that a thread takes at a time
 
 
-def weight_gradient(
-    form: Form, out: Array, x: Array, g: Array, sizes: Array, taps: Array, pitch: int, total: int
-) -> None:
-    """As `winograd_weights.weight_gradient`: flat arrays, a tile's patches in `pitch` numbers, `total` tiles."""
-    filters, channels, line = int(sizes[FILTERS]), int(sizes[CHANNELS]), lanes_of(out.dtype)
+def weight_gradient(form: Form, sizes: Array, taps: Array, pitch: int, total: int, dtype: DType) -> Run:
+    """As `winograd_weights.weight_gradient`: a tile's patches in `pitch` numbers, `total` tiles."""
+    filters, channels, line = int(sizes[FILTERS]), int(sizes[CHANNELS]), lanes_of(dtype)
     wide, positions = rounded(filters, line), form.positions
-    chunks = -(-total * positions * (pitch + wide) * out.itemsize // CHUNK_BYTES)
+    chunks = -(-total * positions * (pitch + wide) * dtype.itemsize // CHUNK_BYTES)
     chunk = rounded(-(-total // chunks), FILL_TILES)
     slots = (chunk * pitch + 2 * line, chunk * wide + 2 * line, wide * pitch + 2 * line)
     parts = -(-wide // ROWS)
     at_slopes = 4 * line + positions * slots[0]
-    room = scratch(at_slopes + positions * slots[1], out.dtype)
-    with room as transformed, scratch(positions * slots[2], out.dtype) as sums:
-        transformed[:line] = 0  # what stands for pixels outside
-        for first in range(0, total, chunk):
-            count = min(chunk, total - first)
-            cut = np.array((first, count, parts, pitch, *slots, at_slopes), np.int64)
-            parallel(_fill[form], -(-count // FILL_TILES), transformed, x, g, sizes, cut, block=1)
-            parallel(_multiply, positions * parts, sums, transformed, sizes, cut, block=1)
-        parallel(_collect[form], filters, out, sums, sizes, taps, pitch, slots[2], out.size // (filters * channels),
-                 block=-(-filters // 32), scratch_size=form.window * pitch)  # fmt: skip
+    cuts = [np.array((first, min(chunk, total - first), parts, pitch, *slots, at_slopes), np.int64)
+            for first in range(0, total, chunk)]  # fmt: skip
+
+    def run(out: Array, x: Array, g: Array) -> None:
+        room = scratch(at_slopes + positions * slots[1], dtype)
+        with room as transformed, scratch(positions * slots[2], dtype) as sums:
+            transformed[:line] = 0  # what stands for pixels outside
+            for cut in cuts:
+                tiles = -(-int(cut[1]) // FILL_TILES)
+                parallel(_fill[form], tiles, transformed, x.reshape(-1), g.reshape(-1), sizes, cut, block=1)
+                parallel(_multiply, positions * parts, sums, transformed, sizes, cut, block=1)
+            parallel(_collect[form], filters, out.reshape(-1), sums, sizes, taps, pitch, slots[2],
+                     out.size // (filters * channels), block=-(-filters // 32),
+                     scratch_size=form.window * pitch)  # fmt: skip
+
+    return run
 
 
 def _filler_of(form: Form) -> Kernel:

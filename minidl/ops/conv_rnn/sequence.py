@@ -26,11 +26,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from minidl.core import Array, Grads, Node, Op, Spec, Tensor, is_recording
+from minidl.core import Array, Grads, Node, Op, Run, Spec, Tensor, is_recording
 from minidl.device import CPU, empty
 from minidl.device.dtypes import promote
 from minidl.errors import ShapeError
-from minidl.ops.conv import Conv, ConvGradInput, ConvGradWeight, convolve, convolve_back, im2col
+from minidl.ops.conv import Conv, ConvGradInput, ConvGradWeight, backward, forward, im2col
 from minidl.ops.conv.epilogue import Epilogue
 from minidl.ops.conv_rnn.pixels import Gates
 from minidl.ops.rnn.sweep import one_type, or_zeros
@@ -147,9 +147,10 @@ class ConvSequence(_Sweep):
         shape = (*x.shape[:-1], len(weight_ih))
         of_x = saved[0] if saved[0].shape == shape else empty(CPU, shape, x.dtype)  # the gates may take its place
         of_h = empty(CPU, (len(lengths), *shape[1:]), x.dtype)
-        _convolve(of_x, x, weight_ih, bias_ih)
+        _convolution(of_x, x, weight_ih)(of_x, x, weight_ih, bias_ih)
+        convolve = _convolution(of_h, states[0], weight_hh)
         for t in _order(len(x) // len(lengths), reverse=reverse):
-            _convolve(of_h, states[0], weight_hh, bias_hh)
+            convolve(of_h, states[0], weight_hh, bias_hh)
             cell.gates.advance(t, output, states, saved, of_x, of_h, lengths)
 
     @classmethod
@@ -239,9 +240,10 @@ class ConvSequenceGrad(_Sweep):
         if not g.size:
             return
         batch, spread = len(lengths), empty(CPU, g_h.shape, g_h.dtype)
+        convolve_back = _adjoint(spread, slopes[-1][:batch], weight)
         for t in _order(len(g) // batch, reverse=not reverse):
             cls.cell.gates.retreat(t, slopes, carried, g, (gates, kept), start, lengths, reverse=reverse)
-            _convolve_back(spread, slopes[-1][t * batch : (t + 1) * batch], weight)
+            convolve_back(spread, slopes[-1][t * batch : (t + 1) * batch], weight)
             np.add(carried[0], spread, out=carried[0])
 
 
@@ -296,14 +298,14 @@ def _padding(weight: Sizes) -> Sizes:
     return tuple(k // 2 for k in weight[2:])
 
 
-def _convolve(out: Array, x: Array, weight: Array, bias: Array) -> None:
+def _convolution(out: Array, x: Array, weight: Array) -> Run:
     ones = (1,) * (x.ndim - 2)
-    convolve(out, x, weight, Epilogue(bias), ones, _padding(weight.shape), ones, 1)
+    return forward(out, x, weight, Epilogue(), ones, _padding(weight.shape), ones, 1)
 
 
-def _convolve_back(out: Array, g: Array, weight: Array) -> None:
+def _adjoint(out: Array, g: Array, weight: Array) -> Run:
     ones = (1,) * (g.ndim - 2)
-    convolve_back(out, g, weight, Epilogue(), ones, _padding(weight.shape), ones, 1)
+    return backward(out, g, weight, Epilogue(), ones, _padding(weight.shape), ones, 1)
 
 
 def _convolved(xp: Any, x: Array, weight: Array, bias: Array) -> Array:

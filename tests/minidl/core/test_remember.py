@@ -11,7 +11,7 @@ import pytest
 import minidl
 from minidl import nn
 from minidl.core import remember
-from minidl.core.remember import prepared, remembered
+from minidl.core.remember import Prepared, remembered
 from minidl.device import numba_status
 from minidl.device.digest import Seal
 
@@ -122,17 +122,18 @@ def test_what_was_made_goes_with_the_weight() -> None:
 def test_prepared_memory_is_filled_at_every_change_and_only_then() -> None:
     filled, x = [], minidl.randn(6)
 
-    def fill(room: Any) -> None:
+    def fill(room: Any, weight: Any) -> None:
         filled.append(1)
-        room[:6] = x.array + 1
+        room[:6] = weight + 1
 
-    for expected in (1, 2, 2, 2):
-        with prepared("more", x.array, 6, fill) as room:
-            np.testing.assert_array_equal(room[:6], x.array + 1)
-        assert len(filled) == expected
-    x.mul_(2)
-    with prepared("more", x.array, 6, fill) as room:
+    more = Prepared("more", 6, fill)
+    for expected, is_lent in ((1, True), (2, False), (2, False), (2, False)):
+        room, lent = more.of(x.array)
         np.testing.assert_array_equal(room[:6], x.array + 1)
+        assert (len(filled), lent is not None) == (expected, is_lent)
+    x.mul_(2)
+    room, _ = more.of(x.array)
+    np.testing.assert_array_equal(room[:6], x.array + 1)
     assert len(filled) == 3
 
 

@@ -58,16 +58,17 @@ def test_bias_residual_and_relu_are_as_one_after_the_other(shape) -> None:
     plain = np.moveaxis(plain, 1, -1)
     residual = whole(*plain.shape, seed=3)
     is_small = has_lanes(channels, filters, groups)
-    run = depthwise.convolve if is_small else lambda *args: implicit.convolve(*args, groups)
-    for epilogue, wanted in [
-        (Epilogue(), plain),
-        (Epilogue(bias), plain + bias),
-        (Epilogue(bias, "relu"), np.maximum(plain + bias, 0)),
-        (Epilogue(None, "none", residual), plain + residual),
-        (Epilogue(bias, "relu", residual), np.maximum(plain + bias + residual, 0)),
+    bind = depthwise.forward if is_small else lambda *args: implicit.forward(*args, groups)
+    for activation, given, wanted in [
+        ("none", (None, None), plain),
+        ("none", (bias, None), plain + bias),
+        ("relu", (bias, None), np.maximum(plain + bias, 0)),
+        ("none", (None, residual), plain + residual),
+        ("relu", (bias, residual), np.maximum(plain + bias + residual, 0)),
     ]:
         out, room = guarded(*plain.shape)
-        run(out, x, weight, epilogue, stride, padding, dilation)
+        epilogue = Epilogue(activation, given[1] is not None)
+        bind(out, x, weight, epilogue, stride, padding, dilation)(out, x, weight, *given)
         np.testing.assert_array_equal(out, wanted)
         assert np.isnan(room[:100]).all()
         assert np.isnan(room[-100:]).all()
@@ -87,14 +88,12 @@ def test_gradients_write_nothing_beside_them(shape) -> None:
     plain = np.empty_like(first(x), order="C")
     im2col.convolve_back(np, plain, first(g), weight, *steps, groups)
     plain, bias = np.moveaxis(plain, 1, -1), whole(image[-1], seed=3)
-    run = (
-        depthwise.convolve_back
-        if has_lanes(channels, filters, groups)
-        else lambda *args: implicit.convolve_back(*args, groups)
+    bind = (
+        depthwise.backward if has_lanes(channels, filters, groups) else lambda *args: implicit.backward(*args, groups)
     )
-    for epilogue, wanted in [(Epilogue(), plain), (Epilogue(bias, "relu"), np.maximum(plain + bias, 0))]:
+    for activation, lift, wanted in [("none", None, plain), ("relu", bias, np.maximum(plain + bias, 0))]:
         out, room = guarded(*image)
-        run(out, g, weight, epilogue, *steps)
+        bind(out, g, weight, Epilogue(activation), *steps)(out, g, weight, lift)
         np.testing.assert_array_equal(out, wanted)
         assert np.isnan(room[:100]).all()
         assert np.isnan(room[-100:]).all()
@@ -102,9 +101,9 @@ def test_gradients_write_nothing_beside_them(shape) -> None:
     sums = np.empty_like(weight)
     im2col.weight_gradient(np, sums, first(x), first(g), *steps, groups)
     if has_lanes(channels, filters, groups):
-        depthwise.weight_gradient(slopes, x, g, *steps)
+        depthwise.weight_gradient(slopes, x, g, *steps)(slopes, x, g)
     else:
-        implicit_weights.weight_gradient(slopes, x, g, *steps, groups)
+        implicit_weights.weight_gradient(slopes, x, g, *steps, groups)(slopes, x, g)
     np.testing.assert_array_equal(slopes, sums)
     assert np.isnan(around[:100]).all()
     assert np.isnan(around[-100:]).all()
@@ -117,9 +116,9 @@ def test_a_relu_keeps_a_nan() -> None:
         out = np.empty((1, 3, 3, 16), np.float32)
         weight, steps = np.ones((16, channels, 3, 3), np.float32), ((1, 1), (0, 0), (1, 1))
         if channels == 1:
-            depthwise.convolve(out, x, weight, Epilogue(None, "relu"), *steps)
+            depthwise.forward(out, x, weight, Epilogue("relu"), *steps)(out, x, weight)
             assert np.isnan(out[..., 3]).all()
             assert not np.isnan(np.delete(out, 3, -1)).any()
         else:
-            implicit.convolve(out, x, weight, Epilogue(None, "relu"), *steps, 1)
+            implicit.forward(out, x, weight, Epilogue("relu"), *steps, 1)(out, x, weight)
             assert np.isnan(out).all()

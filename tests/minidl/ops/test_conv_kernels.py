@@ -297,10 +297,10 @@ def test_an_epilogue_equals_its_steps(activation, has_residual, channels, filter
     sums = torch.nn.functional.conv2d(*(torch.tensor(a) for a in (x.transpose(0, 3, 1, 2), w, bias)), padding=1)
     wanted = sums.numpy().transpose(0, 2, 3, 1) + (residual if has_residual else 0)
     wanted = np.maximum(wanted, 0) if activation == "relu" else wanted  # NumPy's maximum keeps NaN
-    epilogue = Epilogue(bias, activation, residual if has_residual else None)
+    epilogue, given = Epilogue(activation, has_residual), (x, w, bias, residual if has_residual else None)
     for name, call in {
-        "winograd": lambda out: winograd.convolve(out, x, w, epilogue, (1, 1), (1, 1), (1, 1)),
-        "direct": lambda out: direct_conv.convolve(out, x, w, epilogue, (1, 1), (1, 1), (1, 1)),
+        "winograd": lambda out: winograd.forward(out, x, w, epilogue, (1, 1), (1, 1), (1, 1))(out, *given),
+        "direct": lambda out: direct_conv.forward(out, x, w, epilogue, (1, 1), (1, 1), (1, 1))(out, *given),
     }.items():
         if name == "direct" and min(channels, filters) > 8:
             continue
