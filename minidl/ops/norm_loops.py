@@ -14,13 +14,17 @@ images of 32 channels, 128² (16.8 MB): statistics 1.2 ms, which is what one rea
 from __future__ import annotations
 
 import functools
-from typing import Any
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from minidl.core import Array
-from minidl.device import block_count, inline, kernel, parallel
+from minidl.device import block_count, inline, kernel
+from minidl.device.dtypes import DType
 from minidl.device.inline import Inline
+from minidl.device.threads import Blocks
 from minidl.ops.batch_norm.activation import FORMULAS, Activation
 
 BLOCK_BYTES = 65536
@@ -29,76 +33,94 @@ FLOATS = ("float32", "float64")
 MEAN, SCALE, SHIFT = 0, 1, 2  # rows of an image's `affine`
 
 
-def row_width(x: Array) -> int:
-    """The length of a row: channels times a number that divides the pixels of an image."""
-    return _row_width(int(x.shape[1]), int(x.shape[2]))
+class Rows(NamedTuple):
+    """How images (images, pixels, channels) are cut into rows, and rows into blocks."""
+
+    images: int
+    pixels: int
+    channels: int
+    width: int  # of a row: channels times a number that divides the pixels of an image
+    each: int  # rows of an image
+    block: int  # rows of a block
+    blocks: int  # of an image
+    size: int  # bytes
 
 
 @functools.lru_cache(maxsize=1024)
-def _row_width(pixels: int, channels: int) -> int:
+def rows_of(images: int, pixels: int, channels: int, dtype: DType) -> Rows:
+    """The rows of so many images."""
     least = -(-WIDTH // channels)
     enough = [fold for fold in range(least, 4 * least) if pixels % fold == 0]
-    return channels * (enough or [fold for fold in range(least, 0, -1) if pixels % fold == 0])[0]
+    width = channels * (enough or [fold for fold in range(least, 0, -1) if pixels % fold == 0])[0]
+    each, block = pixels * channels // width, max(1, BLOCK_BYTES // (width * dtype.itemsize))
+    size = images * pixels * channels * dtype.itemsize
+    return Rows(images, pixels, channels, width, each, block, block_count(each, block), size)
 
 
-def moments(x: Array, mean: Array, var: Array) -> None:
-    """Write mean and (biased) variance of each group of the channels of each image, (images, groups)."""
-    parts, rows, each = _parts(x)
-    parallel(_moments_of_blocks, len(parts), parts, x.reshape(-1), rows, each)
-    parallel(merge_moments, len(x), mean, var, parts, x.shape[2], each, rows)
+def moments(rows: Rows) -> Callable[[Array, Array, Array], None]:
+    """What writes mean and (biased) variance of each group of the channels of each image, (images, groups), for x."""
+    shape = (rows.images * rows.blocks, 2, rows.width)
+    of_blocks = Blocks(_moments_of_blocks, shape[0], size=rows.size)
+    merge = Blocks(merge_moments, rows.images, size=8 * math.prod(shape))
+
+    def run(x: Array, mean: Array, var: Array) -> None:
+        parts = np.empty(shape)
+        of_blocks(parts, x, rows.block, rows.each)
+        merge(mean, var, parts, rows.channels, rows.each, rows.block)
+
+    return run
 
 
-def apply_affine(y: Array, x: Array, affine: Array, residual: Array | None, activation: Activation) -> None:
-    """y = act((x - mean) * scale + shift [+ residual])."""
-    rows, (kind, level) = x.size // affine.shape[2], activation
-    each = rows // len(x)
-    if residual is None:
-        parallel(_APPLY[kind], rows, y.reshape(-1), x.reshape(-1), affine, each, level)
-    else:
-        parallel(_APPLY_AND_ADD[kind], rows, y.reshape(-1), x.reshape(-1), residual.reshape(-1), affine, each, level)
+def apply_affine(rows: Rows, activation: Activation, *, adds: bool) -> Callable[..., None]:
+    """What makes y = act((x - mean) * scale + shift [+ residual]) for (y, x, [residual,] affine)."""
+    kind, level = activation
+    apply = Blocks((_APPLY_AND_ADD if adds else _APPLY)[kind], rows.images * rows.each, size=(2 + adds) * rows.size)
+    return lambda *arrays: apply(*arrays, rows.each, level)
 
 
-def sums(g: Array, x: Array, affine: Array, kept: Array, activation: Activation) -> Array:
-    """Sums of g and of g * (x - mean) for blocks of each image, (images, blocks, 2, width), in float64.
+def sums(rows: Rows, activation: Activation) -> Callable[[Array, Array, Array, Array], Array]:
+    """What gives the sums of g and of g * (x - mean) for blocks of each image, (images, blocks, 2, width), in float64.
 
-    g counts as the activation lets it through. Where that was, is found by computing its argument from x again; what
-    takes long to find is written to `kept`.
+    It takes (kept, g, x, affine). g counts as the activation lets it through. Where that was, is found by computing its
+    argument from x again; what takes long to find is written to `kept`.
     """
-    (parts, rows, each), (kind, level) = _parts(x), activation
-    flat = g.reshape(-1), x.reshape(-1)
-    if FORMULAS[kind].is_long:
-        parallel(_SUMS_KEPT[kind], len(parts), parts, kept.reshape(-1), *flat, affine, rows, each, level)
-    else:
-        parallel(_SUMS[kind], len(parts), parts, *flat, affine, rows, each, level)
-    return parts.reshape(len(x), -1, *parts.shape[1:])
+    kind, level = activation
+    shape, is_long = (rows.images * rows.blocks, 2, rows.width), FORMULAS[kind].is_long
+    of_blocks = Blocks((_SUMS_KEPT if is_long else _SUMS)[kind], shape[0], size=2 * rows.size)
+
+    def run(kept: Array, g: Array, x: Array, affine: Array) -> Array:
+        parts = np.empty(shape)
+        of_blocks(parts, *((kept, g, x) if is_long else (g, x)), affine, rows.block, rows.each, level)
+        return parts.reshape(rows.images, rows.blocks, 2, rows.width)
+
+    return run
 
 
-def sums_through(g: Array, x: Array, affine: Array, kept: Array, y: Array) -> Array:
-    """The same under a ReLU whose result is y; what it lets through of g is written to `kept`."""
-    parts, rows, each = _parts(x)
-    flat = kept.reshape(-1), y.reshape(-1), g.reshape(-1), x.reshape(-1)
-    parallel(_sums_through, len(parts), parts, *flat, affine, rows, each)
-    return parts.reshape(len(x), -1, *parts.shape[1:])
+def sums_through(rows: Rows) -> Callable[[Array, Array, Array, Array, Array], Array]:
+    """The same under a ReLU whose result is y, of (kept, y, g, x, affine); what it lets through is kept."""
+    shape = (rows.images * rows.blocks, 2, rows.width)
+    of_blocks = Blocks(_sums_through, shape[0], size=4 * rows.size)
+
+    def run(kept: Array, y: Array, g: Array, x: Array, affine: Array) -> Array:
+        parts = np.empty(shape)
+        of_blocks(parts, kept, y, g, x, affine, rows.block, rows.each)
+        return parts.reshape(rows.images, rows.blocks, 2, rows.width)
+
+    return run
 
 
-def input_gradient(gx: Array, g: Array, x: Array, affine: Array, lanes: Array, activation: Activation) -> None:
-    """gx = g * scale + (x - mean) * slope + lift, where g counts as in `sums`, which has kept it in gx if it was long.
+def input_gradient(rows: Rows, activation: Activation) -> Callable[[Array, Array, Array, Array, Array], None]:
+    """What makes gx = g * scale + (x - mean) * slope + lift of (gx, g, x, affine, lanes).
 
-    `lanes` has slope and lift of each lane, (images, 2, width).
+    g counts as in `sums`, which has kept it in gx if it was long; `lanes` has slope and lift of each lane, (images, 2,
+    width).
     """
-    rows, (kind, level) = x.size // affine.shape[2], activation
-    each = rows // len(x)
+    kind, level = activation
     if FORMULAS[kind].is_long:
-        parallel(_gradient_of_kept, rows, gx.reshape(-1), x.reshape(-1), affine, lanes, each)
-    else:
-        parallel(_GRADIENT[kind], rows, gx.reshape(-1), g.reshape(-1), x.reshape(-1), affine, lanes, each, level)
-
-
-def _parts(x: Array) -> tuple[Array, int, int]:
-    """Room for the sums of each block of each image, the rows of a block, and those of an image."""
-    width = row_width(x)
-    each, rows = x.shape[1] * x.shape[2] // width, max(1, BLOCK_BYTES // (width * x.itemsize))
-    return np.empty((len(x) * block_count(each, rows), 2, width)), rows, each
+        of_kept = Blocks(_gradient_of_kept, rows.images * rows.each, size=2 * rows.size)
+        return lambda gx, g, x, affine, lanes: of_kept(gx, x, affine, lanes, rows.each)
+    gradient = Blocks(_GRADIENT[kind], rows.images * rows.each, size=3 * rows.size)
+    return lambda gx, g, x, affine, lanes: gradient(gx, g, x, affine, lanes, rows.each, level)
 
 
 @inline

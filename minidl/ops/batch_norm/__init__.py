@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from minidl.core import AlikeOp, Array, Grads, Node, Spec, Tensor, UpdateOp, is_recording
+from minidl.core import AlikeOp, Array, Grads, Node, Run, Spec, Tensor, UpdateOp, is_recording
 from minidl.core.remember import remembered
 from minidl.device.dtypes import accumulator, in_float32
 from minidl.errors import ShapeError
@@ -49,8 +49,8 @@ class BatchMoments(AlikeOp):
         var[...] = xp.mean(xp.square(x - centre, dtype=wide), axis=dims)
 
     @staticmethod
-    def cpu(out: tuple[Array, Array], x: Array) -> None:
-        cpu.moments(x, *out)
+    def bind(out: tuple[Array, Array], x: Array) -> Run:
+        return cpu.moments(x)
 
     @staticmethod
     def cuda(out: tuple[Array, Array], x: Array) -> None:
@@ -88,11 +88,11 @@ class BatchNormalize(AlikeOp):
         activate(xp, out, activation)
 
     @staticmethod
-    def cpu(
+    def bind(
         out: Array, x: Array, weight: Array, bias: Array, mean: Array, var: Array,
         residual: Array | None = None, *, eps: float, activation: Activation,
-    ) -> None:  # fmt: skip
-        cpu.normalized(out, x, weight, bias, mean, var, eps, residual, activation)
+    ) -> Run:  # fmt: skip
+        return cpu.normalized(out, x, residual, eps, activation)
 
     @staticmethod
     def cuda(
@@ -161,11 +161,11 @@ class BatchNormalizeGrad(AlikeOp):
         _reference_gradients(xp, out, g, x, weight, mean, var, eps)
 
     @staticmethod
-    def cpu(
+    def bind(
         out: tuple[Array, Array, Array], g: Array, x: Array, weight: Array, bias: Array, mean: Array, var: Array,
         *, eps: float, activation: Activation,
-    ) -> None:  # fmt: skip
-        cpu.gradients(out, g, x, weight, bias, mean, var, eps, activation)
+    ) -> Run:  # fmt: skip
+        return cpu.gradients(out[0], g, x, eps, activation)
 
     @staticmethod
     def cuda(
@@ -196,11 +196,11 @@ class BatchNormalizeAddReluGrad(AlikeOp):
         _reference_gradients(xp, out[:3], out[3], x, weight, mean, var, eps)
 
     @staticmethod
-    def cpu(
+    def bind(
         out: tuple[Array, Array, Array, Array], g: Array, x: Array, weight: Array, bias: Array, mean: Array, var: Array,
         y: Array, *, eps: float,
-    ) -> None:  # fmt: skip
-        cpu.gradients_under_relu(out, g, x, y, weight, bias, mean, var, eps)
+    ) -> Run:  # fmt: skip
+        return cpu.gradients_under_relu(out[0], g, x, y, eps)
 
     @staticmethod
     def cuda(
@@ -275,10 +275,10 @@ class BatchScale(AlikeOp):
         activate(xp, out, activation)
 
     @staticmethod
-    def cpu(
+    def bind(
         out: Array, x: Array, scale: Array, shift: Array, residual: Array | None = None, *, activation: Activation
-    ) -> None:
-        cpu.scaled(out, x, scale, shift, residual, activation)
+    ) -> Run:
+        return cpu.scaled(out, x, residual, activation)
 
     @staticmethod
     def cuda(

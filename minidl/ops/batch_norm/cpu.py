@@ -2,76 +2,102 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
-from minidl.core import Array
+from minidl.core import Array, Run
 from minidl.device import kernel
-from minidl.device.layout import channels_last_view, is_channels_last
+from minidl.device.layout import is_channels_last, last_order
 from minidl.device.turn import contiguous
 from minidl.ops import norm_loops
 from minidl.ops.activation import ReluGrad
 from minidl.ops.batch_norm import planes
 from minidl.ops.batch_norm.activation import NONE, Activation
-from minidl.ops.norm_loops import FLOATS, MEAN, SCALE, SHIFT, row_width
+from minidl.ops.norm_loops import FLOATS, MEAN, SCALE, SHIFT, Rows, rows_of
 
 
-def moments(x: Array, mean: Array, var: Array) -> None:
-    """Write mean and (biased) variance of each channel of x, (N, C, ...)."""
-    if _is_apart(x):
-        planes.moments(x, mean, var)
+def moments(x: Array) -> Run:
+    """What writes mean and (biased) variance of each channel of x, (N, C, ...), to out."""
+    flat = _flat(x, _is_apart(x))
+    write = planes.moments(planes.planes_of(x)) if _is_apart(x) else norm_loops.moments(_rows(x))
+
+    def run(out: tuple[Array, Array], x: Array) -> None:
+        mean, var = out
+        write(flat(x), mean.reshape(1, -1), var.reshape(1, -1))
+
+    return run
+
+
+def scaled(y: Array, x: Array, residual: Array | None, activation: Activation) -> Run:
+    """What makes y = act(x * scale + shift [+ residual]), of (y, x, scale, shift, residual)."""
+    apply, width, channels, dtype = _applied(y, x, residual, activation), _width(y), y.shape[1], y.dtype
+
+    def run(y: Array, x: Array, scale: Array, shift: Array, residual: Array | None = None) -> None:
+        affine = np.empty((1, 3, width // channels, channels), dtype)
+        affine[0, MEAN], affine[0, SCALE], affine[0, SHIFT] = 0, scale, shift
+        apply(y, x, affine.reshape(1, 3, width), residual)
+
+    return run
+
+
+def normalized(y: Array, x: Array, residual: Array | None, eps: float, activation: Activation) -> Run:
+    """What makes y = act((x - mean) / sqrt(var + eps) * weight + bias [+ residual]), of (y, x, weight, bias, mean, var,
+    residual)."""
+    apply, affine_of = _applied(y, x, residual, activation), _normal_affines(y, eps)
+
+    def run(
+        y: Array, x: Array, weight: Array, bias: Array, mean: Array, var: Array, residual: Array | None = None
+    ) -> None:
+        apply(y, x, affine_of(weight, bias, mean, var), residual)
+
+    return run
+
+
+def gradients(gx: Array, g: Array, x: Array, eps: float, activation: Activation) -> Run:
+    """What writes the gradients of x, weight and bias; g counts as the activation lets it through."""
+    is_apart, affine_of, finish = _is_apart(gx), _normal_affines(gx, eps), _finished(gx, eps)
+    flat_gx, flat_g, flat_x = (_flat(a, is_apart) for a in (gx, g, x))
+    if is_apart:
+        sums, descend = planes.sums(planes.planes_of(gx), activation), planes.input_gradient(planes.planes_of(gx))
     else:
-        norm_loops.moments(_one(x), mean.reshape(1, -1), var.reshape(1, -1))
+        sums, descend = norm_loops.sums(_rows(gx), activation), norm_loops.input_gradient(_rows(gx), activation)
+
+    def run(
+        out: tuple[Array, Array, Array], g: Array, x: Array, weight: Array, bias: Array, mean: Array, var: Array
+    ) -> None:
+        gx, gw, gb = out
+        gx, g, x, affine = flat_gx(gx), flat_g(g), flat_x(x), affine_of(weight, bias, mean, var)
+        descend(gx, g, x, affine, finish(gw, gb, sums(gx, g, x, affine), weight, var))
+
+    return run
 
 
-def scaled(y: Array, x: Array, scale: Array, shift: Array, residual: Array | None, activation: Activation) -> None:
-    """y = act(x * scale + shift [+ residual])."""
-    width = len(scale) if _is_apart(y) else row_width(_one(y))
-    affine = np.empty((1, 3, width // len(scale), len(scale)), x.dtype)
-    affine[0, MEAN], affine[0, SCALE], affine[0, SHIFT] = 0, scale, shift
-    _applied(y, x, affine.reshape(1, 3, width), residual, activation)
-
-
-def normalized(
-    y: Array, x: Array, weight: Array, bias: Array, mean: Array, var: Array, eps: float, residual: Array | None,
-    activation: Activation,
-) -> None:  # fmt: skip
-    """y = act((x - mean) / sqrt(var + eps) * weight + bias [+ residual])."""
-    _applied(y, x, _normal_affine_of(y, weight, bias, mean, var, eps), residual, activation)
-
-
-def gradients(
-    out: tuple[Array, Array, Array], g: Array, x: Array, weight: Array, bias: Array, mean: Array, var: Array,
-    eps: float, activation: Activation,
-) -> None:  # fmt: skip
-    """Write the gradients of x, weight and bias; g counts as the activation lets it through."""
-    gx = out[0]
-    affine = _normal_affine_of(gx, weight, bias, mean, var, eps)
-    if _is_apart(gx):
-        x = contiguous(x)
-        parts = planes.sums(contiguous(g), x, affine, gx, activation)
-        planes.input_gradient(gx, x, affine, _finished(out, parts, x.size // len(weight), weight, var, eps))
-    else:
-        gx, g, x = _one(gx), _one(g), _one(x)
-        parts = norm_loops.sums(g, x, affine, gx, activation)
-        lanes = _finished(out, parts, x.shape[1], weight, var, eps)
-        norm_loops.input_gradient(gx, g, x, affine, lanes, activation)
-
-
-def gradients_under_relu(
-    out: tuple[Array, Array, Array, Array], g: Array, x: Array, y: Array, weight: Array, bias: Array, mean: Array,
-    var: Array, eps: float,
-) -> None:  # fmt: skip
+def gradients_under_relu(gx: Array, g: Array, x: Array, y: Array, eps: float) -> Run:
     """The same under a ReLU whose result is y; the fourth is what it lets through of g."""
-    gx, gw, gb, kept = out
     if _is_apart(gx):
-        ReluGrad.cpu(kept, contiguous(g), contiguous(y))
-        gradients((gx, gw, gb), kept, x, weight, bias, mean, var, eps, NONE)
-    else:
-        affine = _normal_affine_of(gx, weight, bias, mean, var, eps)
-        gx, kept, g, x, y = (_one(a) for a in (gx, kept, g, x, y))
-        parts = norm_loops.sums_through(g, x, affine, kept, y)
-        lanes = _finished((gx, gw, gb), parts, x.shape[1], weight, var, eps)
-        norm_loops.input_gradient(gx, kept, x, affine, lanes, NONE)
+        plain = gradients(gx, gx, x, eps, NONE)
+
+        def run_apart(out: tuple[Array, ...], g: Array, x: Array, *given: Array) -> None:
+            *numbers, y = given
+            ReluGrad.cpu(out[3], contiguous(g), contiguous(y))
+            plain(out[:3], out[3], x, *numbers)
+
+        return run_apart
+    flat_gx, flat_g, flat_x, flat_y = (_flat(a, False) for a in (gx, g, x, y))
+    affine_of, finish = _normal_affines(gx, eps), _finished(gx, eps)
+    sums, descend = norm_loops.sums_through(_rows(gx)), norm_loops.input_gradient(_rows(gx), NONE)
+
+    def run(
+        out: tuple[Array, Array, Array, Array], g: Array, x: Array, weight: Array, bias: Array, mean: Array, var: Array,
+        y: Array,
+    ) -> None:  # fmt: skip
+        gx, gw, gb, kept = out
+        gx, kept, x, affine = flat_gx(gx), flat_gx(kept), flat_x(x), affine_of(weight, bias, mean, var)
+        parts = sums(kept, flat_y(y), flat_g(g), x, affine)
+        descend(gx, kept, x, affine, finish(gw, gb, parts, weight, var))
+
+    return run
 
 
 def _is_apart(x: Array) -> bool:
@@ -79,33 +105,68 @@ def _is_apart(x: Array) -> bool:
     return x.ndim > 2 and x.flags.c_contiguous and not is_channels_last(x)
 
 
-def _one(x: Array) -> Array:
+def _rows(x: Array) -> Rows:
     """The whole batch as one image whose channels lie side by side."""
-    return contiguous(channels_last_view(x)).reshape(1, -1, x.shape[1])
+    return rows_of(1, x.size // x.shape[1], x.shape[1], x.dtype)
 
 
-def _applied(y: Array, x: Array, affine: Array, residual: Array | None, activation: Activation) -> None:
-    if _is_apart(y):
-        residual = None if residual is None else contiguous(residual)
-        planes.apply_affine(y, contiguous(x), affine, residual, activation)
+def _width(x: Array) -> int:
+    """How many lanes have numbers of their own: those of a row, or one for each channel."""
+    return x.shape[1] if _is_apart(x) else _rows(x).width
+
+
+def _flat(like: Array, is_apart: bool) -> Callable[[Array], Array]:
+    """What gives an array like this in one dimension, its channels apart or side by side; copied if it lies otherwise."""
+    order = None if is_apart or like.ndim < 3 else last_order(like.ndim)
+    if not (like if order is None else like.transpose(order)).flags.c_contiguous:
+        return lambda a: contiguous(a if order is None else a.transpose(order)).reshape(-1)
+    return _in_one if order is None else lambda a: a.transpose(order).reshape(-1)
+
+
+def _in_one(array: Array) -> Array:
+    return array.reshape(-1)
+
+
+def _applied(y: Array, x: Array, residual: Array | None, activation: Activation) -> Callable[..., None]:
+    """What applies an affine map, of (y, x, affine, residual)."""
+    is_apart, adds = _is_apart(y), residual is not None
+    flat_y, flat_x = _flat(y, is_apart), _flat(x, is_apart)
+    if is_apart:
+        apply = planes.apply_affine(planes.planes_of(y), activation, adds=adds)
     else:
-        norm_loops.apply_affine(_one(y), _one(x), affine, None if residual is None else _one(residual), activation)
+        apply = norm_loops.apply_affine(_rows(y), activation, adds=adds)
+    if residual is None:
+        return lambda y, x, affine, residual: apply(flat_y(y), flat_x(x), affine)
+    flat_residual = _flat(residual, is_apart)
+    return lambda y, x, affine, residual: apply(flat_y(y), flat_x(x), flat_residual(residual), affine)
 
 
-def _normal_affine_of(like: Array, weight: Array, bias: Array, mean: Array, var: Array, eps: float) -> Array:
+def _normal_affines(like: Array, eps: float) -> Callable[[Array, Array, Array, Array], Array]:
     """What makes (x - mean) / sqrt(var + eps) * weight + bias, for each lane of a row, or for each channel."""
-    affine = np.empty((1, 3, len(mean) if _is_apart(like) else row_width(_one(like))), like.dtype)
-    _normal_affine(0, 1, affine, *map(contiguous, (weight, bias, mean, var)), eps)
-    return affine
+    shape, dtype = (1, 3, _width(like)), like.dtype
+
+    def affine_of(weight: Array, bias: Array, mean: Array, var: Array) -> Array:
+        affine = np.empty(shape, dtype)
+        _normal_affine(0, 1, affine, _straight(weight), _straight(bias), mean, var, eps)
+        return affine
+
+    return affine_of
 
 
-def _finished(
-    out: tuple[Array, Array, Array], parts: Array, count: int, weight: Array, var: Array, eps: float
-) -> Array:
-    """Write the gradients of weight and bias; the slope and the lift of each lane for that of x."""
-    lanes = np.empty((1, 2, parts.shape[3]), out[0].dtype)
-    _finish(0, 1, lanes, out[1], out[2], parts, contiguous(weight), contiguous(var), eps, count)
-    return lanes
+def _straight(array: Array) -> Array:
+    return array if array.flags.c_contiguous else contiguous(array)
+
+
+def _finished(like: Array, eps: float) -> Callable[[Array, Array, Array, Array, Array], Array]:
+    """What writes the gradients of weight and bias, and gives the slope and the lift of each lane for that of x."""
+    shape, count, dtype = (1, 2, _width(like)), like.size // like.shape[1], like.dtype
+
+    def finish(gw: Array, gb: Array, parts: Array, weight: Array, var: Array) -> Array:
+        lanes = np.empty(shape, dtype)
+        _finish(0, 1, lanes, gw, gb, parts, _straight(weight), var, eps, count)
+        return lanes
+
+    return finish
 
 
 @kernel("T[:, :, ::1], const T[::1], const T[::1], const T[::1], const T[::1], float64", T=FLOATS)

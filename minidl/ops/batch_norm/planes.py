@@ -7,50 +7,81 @@ block of rows.
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from minidl.core import Array
-from minidl.device import kernel, parallel
+from minidl.device import kernel
 from minidl.device.inline import Inline
 from minidl.device.row_sums import row_product, row_sum
+from minidl.device.threads import Blocks
 from minidl.ops.batch_norm.activation import FORMULAS, Activation
 from minidl.ops.norm_loops import FLOATS, MEAN, SCALE, SHIFT, merge_moments
 
 RUN = 1024  # numbers that are summed in the type of the array
 
 
-def moments(x: Array, mean: Array, var: Array) -> None:
-    """Write mean and (biased) variance of each channel."""
-    pixels = x[0, 0].size
-    parts = np.empty((len(x), 2, x.shape[1]))
-    parallel(_moments, mean.size * len(x), parts, x.reshape(-1), pixels)
-    merge_moments(0, 1, mean.reshape(1, -1), var.reshape(1, -1), parts, mean.size, len(x) * pixels, pixels)
+class Planes(NamedTuple):
+    """So many images of so many channels, each of so many pixels."""
+
+    images: int
+    channels: int
+    pixels: int
+    size: int  # bytes
 
 
-def apply_affine(y: Array, x: Array, affine: Array, residual: Array | None, activation: Activation) -> None:
-    """y = act((x - mean) * scale + shift [+ residual]); `affine` (1, 3, C)."""
+def planes_of(x: Array) -> Planes:
+    """Those of x (N, C, *space)."""
+    return Planes(len(x), x.shape[1], math.prod(x.shape[2:]), x.nbytes)
+
+
+def moments(planes: Planes) -> Callable[[Array, Array, Array], None]:
+    """What writes mean and (biased) variance of each channel, (1, C), for x."""
+    images, channels, pixels, size = planes
+    of_planes = Blocks(_moments, images * channels, size=size)
+
+    def run(x: Array, mean: Array, var: Array) -> None:
+        parts = np.empty((images, 2, channels))
+        of_planes(parts, x, pixels)
+        merge_moments(0, 1, mean, var, parts, channels, images * pixels, pixels)
+
+    return run
+
+
+def apply_affine(planes: Planes, activation: Activation, *, adds: bool) -> Callable[..., None]:
+    """What makes y = act((x - mean) * scale + shift [+ residual]) for (y, x, [residual,] affine); affine (1, 3, C)."""
     kind, level = activation
-    planes, pixels = len(x) * x.shape[1], x[0, 0].size
-    if residual is None:
-        parallel(_APPLY[kind], planes, y.reshape(-1), x.reshape(-1), affine, pixels, level)
-    else:
-        parallel(_ADD[kind], planes, y.reshape(-1), x.reshape(-1), residual.reshape(-1), affine, pixels, level)
+    count = planes.images * planes.channels
+    apply = Blocks((_ADD if adds else _APPLY)[kind], count, size=(2 + adds) * planes.size)
+    return lambda *arrays: apply(*arrays, planes.pixels, level)
 
 
-def sums(g: Array, x: Array, affine: Array, kept: Array, activation: Activation) -> Array:
-    """Sums of g and of g * (x - mean) for each plane, (1, N, 2, C); what the activation lets through goes to `kept`."""
+def sums(planes: Planes, activation: Activation) -> Callable[[Array, Array, Array, Array], Array]:
+    """What gives the sums of g and of g * (x - mean) for each plane, (1, N, 2, C), of (kept, g, x, affine).
+
+    What the activation lets through of g is kept.
+    """
     kind, level = activation
-    parts = np.empty((len(x), 2, x.shape[1]))
-    flat = (a.reshape(-1) for a in (kept, g, x))
-    parallel(_SUMS[kind], len(x) * x.shape[1], parts, *flat, affine, x[0, 0].size, level)
-    return parts[None]
+    of_planes = Blocks(_SUMS[kind], planes.images * planes.channels, size=3 * planes.size)
+
+    def run(kept: Array, g: Array, x: Array, affine: Array) -> Array:
+        parts = np.empty((planes.images, 2, planes.channels))
+        of_planes(parts, kept, g, x, affine, planes.pixels, level)
+        return parts[None]
+
+    return run
 
 
-def input_gradient(gx: Array, x: Array, affine: Array, lanes: Array) -> None:
-    """gx = gx * scale + (x - mean) * slope + lift; `lanes` has slope and lift of each channel, (1, 2, C)."""
-    parallel(_gradients, len(x) * x.shape[1], gx.reshape(-1), x.reshape(-1), affine, lanes, x[0, 0].size)
+def input_gradient(planes: Planes) -> Callable[[Array, Array, Array, Array, Array], None]:
+    """What makes gx = gx * scale + (x - mean) * slope + lift of (gx, g, x, affine, lanes).
+
+    `sums` has kept g in gx; `lanes` has slope and lift of each channel, (1, 2, C).
+    """
+    gradient = Blocks(_gradients, planes.images * planes.channels, size=3 * planes.size)
+    return lambda gx, g, x, affine, lanes: gradient(gx, x, affine, lanes, planes.pixels)
 
 
 @kernel("float64[:, :, ::1], const T[::1], intp", T=FLOATS)

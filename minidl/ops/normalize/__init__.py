@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.core import AlikeOp, Array, Grads, Node, Spec, Tensor, is_recording
+from minidl.core import AlikeOp, Array, Grads, Node, Run, Spec, Tensor, is_recording
 from minidl.device import block_count, parallel
 from minidl.device.dtypes import accumulator
 from minidl.device.layout import is_channels_last
@@ -178,8 +178,8 @@ class GroupMoments(AlikeOp):
         rstd[...] = 1 / xp.sqrt(rows.var(axis=2) + eps)
 
     @staticmethod
-    def cpu(out: tuple[Array, Array], x: Array, *, groups: int, eps: float) -> None:
-        images.moments(_pixels(x), *out, eps)
+    def bind(out: tuple[Array, Array], x: Array, *, groups: int, eps: float) -> Run:
+        return images.moments(x, eps)
 
 
 class GroupNormalize(AlikeOp):
@@ -206,18 +206,11 @@ class GroupNormalize(AlikeOp):
         activate(xp, out, activation)
 
     @staticmethod
-    def cpu(
-        out: Array,
-        x: Array,
-        weight: Array,
-        bias: Array,
-        mean: Array,
-        rstd: Array,
-        *,
-        eps: float,
-        activation: Activation,
-    ) -> None:
-        images.normalized(_pixels(out), _pixels(x), weight, bias, mean, rstd, activation)
+    def bind(
+        out: Array, x: Array, weight: Array, bias: Array, mean: Array, rstd: Array,
+        *, eps: float, activation: Activation,
+    ) -> Run:  # fmt: skip
+        return images.normalized(x, activation)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
@@ -260,17 +253,11 @@ class GroupNormalizeGrad(AlikeOp):
         gx[...] = straight.reshape(gx.shape)
 
     @staticmethod
-    def cpu(
+    def bind(
         out: tuple[Array, Array, Array], g: Array, x: Array, weight: Array, bias: Array, mean: Array, rstd: Array,
         *, activation: Activation,
-    ) -> None:  # fmt: skip
-        gx, gw, gb = out
-        images.gradients((_pixels(gx), gw, gb), _pixels(g), _pixels(x), weight, bias, mean, rstd, activation)
-
-
-def _pixels(image: Array) -> Array:
-    """(N, *space, C) as (N, pixels, C)."""
-    return image.reshape(len(image), -1, image.shape[-1])
+    ) -> Run:  # fmt: skip
+        return images.gradients(x, activation)
 
 
 def _spread(xp: Any, values: Array, shape: tuple[int, int], groups: int) -> Array:

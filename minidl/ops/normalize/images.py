@@ -7,45 +7,78 @@ Memory decides: 12 bytes a number forward in float32, 20 backward.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import numpy as np
 
-from minidl.core import Array
-from minidl.device import kernel, parallel
+from minidl.core import Array, Run
+from minidl.device import kernel
+from minidl.device.threads import Blocks
 from minidl.ops import norm_loops
 from minidl.ops.batch_norm.activation import Activation
-from minidl.ops.norm_loops import FLOATS, MEAN, SCALE, SHIFT, row_width
+from minidl.ops.norm_loops import FLOATS, MEAN, SCALE, SHIFT, Rows, rows_of
 
 
-def moments(x: Array, mean: Array, rstd: Array, eps: float) -> None:
-    """Write mean and 1 / sqrt(var + eps) of each group, (N, groups); x is (N, pixels, C)."""
-    norm_loops.moments(x, mean, rstd)
-    _to_rstd(0, rstd.size, rstd.reshape(-1), eps)
+def moments(x: Array, eps: float) -> Run:
+    """What writes mean and 1 / sqrt(var + eps) of each group, (N, groups), to out, for x (N, *space, C)."""
+    write = norm_loops.moments(_rows(x))
+
+    def run(out: tuple[Array, Array], x: Array) -> None:
+        mean, rstd = out
+        write(x.reshape(-1), mean, rstd)
+        _to_rstd(0, rstd.size, rstd.reshape(-1), eps)
+
+    return run
 
 
-def normalized(
-    y: Array, x: Array, weight: Array, bias: Array, mean: Array, rstd: Array, activation: Activation
-) -> None:
-    """y = act((x - mean) * rstd * weight + bias); x and y (N, pixels, C)."""
-    norm_loops.apply_affine(y, x, _affine_of(x, weight, bias, mean, rstd), None, activation)
+def normalized(x: Array, activation: Activation) -> Run:
+    """What makes y = act((x - mean) * rstd * weight + bias), of (y, x, weight, bias, mean, rstd); y like x."""
+    apply, affine_of = norm_loops.apply_affine(_rows(x), activation, adds=False), _affines(x)
+
+    def run(y: Array, x: Array, weight: Array, bias: Array, mean: Array, rstd: Array) -> None:
+        apply(y.reshape(-1), x.reshape(-1), affine_of(weight, bias, mean, rstd))
+
+    return run
 
 
-def gradients(
-    out: tuple[Array, Array, Array], g: Array, x: Array, weight: Array, bias: Array, mean: Array, rstd: Array,
-    activation: Activation,
-) -> None:  # fmt: skip
-    """Write the gradients of x (N, pixels, C), weight and bias; g counts as the activation lets it through."""
-    gx, gw, gb = out
-    affine = _affine_of(x, weight, bias, mean, rstd)
-    parts = norm_loops.sums(g, x, affine, gx, activation)
-    lanes = np.empty((len(x), 2, affine.shape[2]), x.dtype)
-    _finish(0, 1, lanes, gw, gb, parts, weight, rstd, x.shape[1])
-    norm_loops.input_gradient(gx, g, x, affine, lanes, activation)
+def gradients(x: Array, activation: Activation) -> Run:
+    """What writes the gradients of x (N, *space, C), weight and bias; g counts as the activation lets it through."""
+    rows = _rows(x)
+    sums, descend, affine_of = (
+        norm_loops.sums(rows, activation),
+        norm_loops.input_gradient(rows, activation),
+        _affines(x),
+    )
+    shape, dtype = (rows.images, 2, rows.width), x.dtype
+
+    def run(
+        out: tuple[Array, Array, Array], g: Array, x: Array, weight: Array, bias: Array, mean: Array, rstd: Array
+    ) -> None:
+        gx, gw, gb = out
+        gx, g, x, affine = gx.reshape(-1), g.reshape(-1), x.reshape(-1), affine_of(weight, bias, mean, rstd)
+        lanes = np.empty(shape, dtype)
+        _finish(0, 1, lanes, gw, gb, sums(gx, g, x, affine), weight, rstd, rows.pixels)
+        descend(gx, g, x, affine, lanes)
+
+    return run
 
 
-def _affine_of(x: Array, weight: Array, bias: Array, mean: Array, rstd: Array) -> Array:
-    affine = np.empty((len(x), 3, row_width(x)), x.dtype)
-    parallel(_affine, len(x), affine, weight, bias, mean, rstd)
-    return affine
+def _rows(x: Array) -> Rows:
+    return rows_of(len(x), math.prod(x.shape[1:-1]), x.shape[-1], x.dtype)
+
+
+def _affines(x: Array) -> Callable[[Array, Array, Array, Array], Array]:
+    """What makes the numbers of each lane of each image."""
+    rows, dtype = _rows(x), x.dtype
+    write = Blocks(_affine, rows.images, size=12 * rows.images * rows.width)
+
+    def affine_of(weight: Array, bias: Array, mean: Array, rstd: Array) -> Array:
+        affine = np.empty((rows.images, 3, rows.width), dtype)
+        write(affine, weight, bias, mean, rstd)
+        return affine
+
+    return affine_of
 
 
 @kernel("T[::1], float64", T=FLOATS)
