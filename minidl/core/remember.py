@@ -33,7 +33,8 @@ class _Memory:
     ticks: tuple[int, ...]
     watch: tuple[weakref.ref[Any], ...]
     latest: int  # the last change of anything when this was looked at
-    seal: Seal | None = None  # over those arrays that somebody may change
+    loose: tuple[int, ...] = ()  # which of the arrays somebody may change
+    seal: Seal | None = None  # over those
     made: Any = None
 
 
@@ -104,11 +105,12 @@ def _memory_of(what: Hashable, arrays: tuple[Array, ...]) -> _Memory | None:
         if ticks != known.ticks:  # an op has changed them since
             known.ticks, known.seal, known.made = ticks, None, None
             return None
-    loose = [a for a in arrays if id(a) not in _fixed]
     if known.seal is None:
-        known.seal = Seal(loose)
-    elif loose and not known.seal.holds(loose):  # somebody has written to their memory
-        known.seal, known.made = Seal(loose), None
+        known.loose = tuple([i for i, a in enumerate(arrays) if id(a) not in _fixed])
+        known.seal = Seal([arrays[i] for i in known.loose])
+    elif known.loose and not known.seal.holds([arrays[i] for i in known.loose]):  # somebody has written to their memory
+        known.seal, known.made = None, None
+        return _memory_of(what, arrays)
     return known
 
 

@@ -22,7 +22,7 @@ from minidl.device.compile import kernel
 from minidl.device.device import Array
 from minidl.device.layout import dense_order
 from minidl.device.pointers import words_at
-from minidl.device.threads import parallel
+from minidl.device.threads import Blocks
 
 _LANES = 64
 _PIECE = 1 << 20  # bytes
@@ -37,23 +37,27 @@ class Seal:
     It does not keep the arrays; they must live, and lie where they lie, when it is asked.
     """
 
-    __slots__ = ("_loose", "_pieces", "_size", "_was")
+    __slots__ = ("_loose", "_mix", "_pieces", "_was")
 
     def __init__(self, arrays: Sequence[Array]) -> None:
         whole = [_is_whole(a) for a in arrays]
         pieces = [piece for a, is_whole in zip(arrays, whole, strict=True) if is_whole for piece in _pieces(a)]
         self._pieces = np.array(pieces, np.int64).reshape(-1, 2)
-        self._size = int(self._pieces[:, 1].sum())
+        count, size = len(pieces), int(self._pieces[:, 1].sum())
+        self._mix = Blocks(_mix, count, size=size, block=1 if size > _PIECE else count) if count else None
         self._was = self._mixed()
         self._loose = {i: arrays[i].tobytes() for i, is_whole in enumerate(whole) if not is_whole}
 
     def holds(self, arrays: Sequence[Array]) -> bool:
         """Whether the same arrays hold the same numbers."""
-        return self._mixed() == self._was and all(arrays[i].tobytes() == was for i, was in self._loose.items())
+        if self._mixed() != self._was:
+            return False
+        return not self._loose or all(arrays[i].tobytes() == was for i, was in self._loose.items())
 
     def _mixed(self) -> bytes:
         mixed = np.empty((len(self._pieces), _LANES), np.uint64)
-        parallel(_mix, len(mixed), mixed, self._pieces, block=1 if self._size > _PIECE else len(mixed), size=self._size)
+        if self._mix is not None:
+            self._mix(mixed, self._pieces)
         return mixed.tobytes()
 
 

@@ -116,7 +116,7 @@ def _width(x: Array) -> int:
 
 
 def _flat(like: Array, is_apart: bool) -> Callable[[Array], Array]:
-    """What gives an array like this in one dimension, its channels apart or side by side; copied if it lies otherwise."""
+    """What gives an array like this in one dimension, channels apart or side by side; copied if it lies otherwise."""
     order = None if is_apart or like.ndim < 3 else last_order(like.ndim)
     if not (like if order is None else like.transpose(order)).flags.c_contiguous:
         return lambda a: contiguous(a if order is None else a.transpose(order)).reshape(-1)
