@@ -17,7 +17,7 @@ from minidl.core.origin import Origin, refresh
 from minidl.core.spec import Spec, spec_of
 from minidl.core.tape import OUT, Grads, Node, Run, Source, is_recording, launch, recording
 from minidl.core.tensor import Tensor
-from minidl.core.versions import note_change
+from minidl.core.versions import note_changes
 from minidl.core.way import overrides, way_of
 from minidl.device import Array
 from minidl.device.background import run_or
@@ -197,7 +197,8 @@ def _planned(op: type[Op], *given: tuple[tuple[int, ...], DType], **params: Any)
     specs = tuple(itertools.starmap(Spec, given))
     outs = op.infer(*specs, **params)
     several, types = type(outs) is tuple, op.computes_in(*specs)
-    return outs if several else (outs,), several, None if types == tuple([s.dtype for s in specs]) else types
+    made = outs if several else () if outs is None else (outs,)
+    return made, several, None if types == tuple([s.dtype for s in specs]) else types
 
 
 def _source(rule: CodeType, saved: str) -> Source:
@@ -260,7 +261,8 @@ class ViewOp(Op):
 class UpdateOp(Op):
     """An op that changes its first `updates` inputs in place: optimiser steps, running statistics. Never taped.
 
-    Kernels get those inputs as `out` (a tuple if there are several) and the others after it.
+    Kernels get those inputs as `out` (a tuple if there are several) and the others after it. `infer` gives None, or the
+    specs of what it makes besides, a tuple: kernels get that in `out` behind what they change.
     """
 
     updates: ClassVar[int] = 1
@@ -274,16 +276,18 @@ class UpdateOp(Op):
         return super().cuda_takes(arrays, params) and all(a.flags.c_contiguous for a in arrays[: cls.updates])
 
     @classmethod
-    def apply(cls, *inputs: Tensor, **params: Any) -> None:
+    def apply(cls, *inputs: Tensor, **params: Any) -> Any:
+        """Run it now; the tuple of what it makes, if it makes anything."""
         given = tuple(map(_array_of, inputs))
         defer.settle(given[: cls.updates])
         way, arrays = way_of(cls, given, params), given
         if way.types is not None:
             arrays = tuple(map(in_float32, given))
             way = way_of(cls, arrays, params)
-        out, rest = arrays[: cls.updates], arrays[cls.updates :]
-        launch(cls, way.run, out if cls.updates > 1 else out[0], rest, params)
+        made = tuple(map(fresh, way.places))
+        out, rest = arrays[: cls.updates] + made, arrays[cls.updates :]
+        launch(cls, way.run, out if len(out) > 1 else out[0], rest, params)
         if arrays is not given:
-            round_back(out, given)
-        for array in given[: cls.updates]:
-            note_change(array, cls.name)
+            round_back(out[: cls.updates], given)
+        note_changes(given[: cls.updates], cls.name)
+        return tuple(map(_tensor_of, made)) or None

@@ -43,7 +43,7 @@ class Way(NamedTuple):
     outs: tuple[Spec, ...]
     several: bool  # whether the results are a tuple; of one, it may be
     types: tuple[DType, ...] | None  # in which kernels take the inputs, None for those they have; then nothing follows
-    places: tuple[Place, ...]  # of results; none for an op that changes its inputs
+    places: tuple[Place, ...]  # of results that are made
     run: Run  # the kernel, which knows the parameters and all that follows from types and shapes
     stand_in: Run | None  # what runs while the kernel is being compiled, if the user does not want to wait
 
@@ -79,8 +79,8 @@ def _new_way(op: type[Op], arrays: tuple[Array, ...], params: dict[str, Any]) ->
     tell_companion(op, arrays, params)
     device = common_device(op.name, arrays)
     kernel = select_kernel(op, device, arrays, params)
-    places = () if op.updates else _places(op, outs, device, kernel, arrays)
-    results = arrays[: op.updates] if op.updates else tuple(map(fresh, places))
+    places = _places(op, outs, device, kernel, arrays) if outs else ()
+    results = arrays[: op.updates] + tuple(map(fresh, places))
     run = _bound(op, kernel, results, arrays[op.updates :], params)
     stand_in = functools.partial(op.reference, device.xp, **params) if compiles_in_background() else None
     return Way(specs, outs, several, None, places, run, stand_in)

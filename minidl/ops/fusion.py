@@ -20,12 +20,19 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from minidl.core import Array, Op, Tensor, Waiting, absorbs, waiting
+import numpy as np
+
+from minidl.core import Array, Op, Tensor, Waiting, absorbs, is_recording, waiting
 from minidl.core.remember import remembered
 from minidl.device.determinism import is_batch_invariant
 from minidl.device.dtypes import DType, is_narrow
 from minidl.ops.attention.pieces import ScaledProduct, WeightsOfProduct, attention_of
-from minidl.ops.batch_norm import BatchNormalize, BatchNormalizeAddRelu, BatchScale
+from minidl.ops.batch_norm import (
+    BatchNormalize,
+    BatchNormalizeAddRelu,
+    BatchNormalizeAtRest,
+    BatchNormalizeAtRestAddRelu,
+)
 from minidl.ops.batch_norm.activation import ACTIVATIONS, RELU, Activation, activation_of
 from minidl.ops.conv.then import ConvThen, ConvThenActivated, ConvThenRelu
 from minidl.ops.conv_transpose import ConvTranspose, ConvTransposeRelu
@@ -38,11 +45,16 @@ __all__: list[str] = []
 Inputs = tuple[Tensor, ...]
 LEAST_ROWS = 8  # a batch of fewer than 1 in so many features is scaled instead of the weights
 # How many inputs each op that waits for more has without a residual.
-_PLAIN = {BatchNormalize: 5, BatchScale: 3, ConvThen: 3, GroupNormalize: 5}
+_PLAIN = {BatchNormalize: 5, BatchNormalizeAtRest: 5, ConvThen: 3, GroupNormalize: 5}
+# What a norm with a residual under a ReLU becomes.
+_ADD_RELU: dict[type[Op] | None, type[Op]] = {
+    BatchNormalize: BatchNormalizeAddRelu,
+    BatchNormalizeAtRest: BatchNormalizeAtRestAddRelu,
+}
 
 
 @absorbs("add", "batch_normalize")
-@absorbs("add", "batch_scale")
+@absorbs("add", "batch_normalize_at_rest")
 @absorbs("add", "conv_then")
 def add_residual(waits: Waiting, position: int, inputs: Inputs, params: dict[str, Any]) -> Tensor | None:
     """f(x) + residual as one op, which waits for a ReLU yet."""
@@ -56,21 +68,16 @@ def _after_norm(name: str) -> None:
     """Let activation `name` join the norm before it."""
 
     @absorbs(name, "batch_normalize")
-    @absorbs(name, "batch_scale")
+    @absorbs(name, "batch_normalize_at_rest")
     @absorbs(name, "group_normalize")
     def norm_then(waits: Waiting, position: int, inputs: Inputs, params: dict[str, Any]) -> Tensor | None:
         """activation(norm(x) [+ residual]) as one op; group and instance norm take no residual."""
-        activation = activation_of(name, params)
-        if activation is None or not _tells_its_slope(waits, activation):
+        activation, is_added = activation_of(name, params), _is_added(waits)
+        if activation is None or (
+            is_added and activation != RELU
+        ):  # what it is given is not kept; a ReLU's result tells
             return None
-        op = BatchNormalizeAddRelu if waits.op is BatchNormalize and _is_added(waits) else waits.op
-        return _activated(op, waits, activation)
-
-
-def _tells_its_slope(waits: Waiting, activation: Activation) -> bool:
-    """Whether a backward pass can tell what the activation was given, which is not kept; of a ReLU the result tells."""
-    is_kept = _is_added(waits) or (waits.op is BatchScale and waits.requires_grad)
-    return activation == RELU or not is_kept
+        return _activated(_ADD_RELU[waits.op] if is_added else waits.op, waits, activation)
 
 
 def _after_conv(name: str) -> None:
@@ -170,19 +177,23 @@ def weights_then_values(waits: Waiting, position: int, inputs: Inputs, params: d
     return None if position else attention_of(waits.inputs, inputs[1], waits.params)
 
 
-@absorbs("batch_scale", "conv")
+@absorbs("batch_normalize_at_rest", "conv")
 def conv_then_scale(waits: Waiting, position: int, inputs: Inputs, params: dict[str, Any]) -> Tensor | None:
     """conv(x, weight) * scale + shift as a convolution by scaled weights; where gradients are wanted, as it is."""
-    return _scaled(ConvThen, waits, _biased(waits), inputs, filters=0)
+    return _scaled(ConvThen, waits, _biased(waits), inputs, params["eps"], filters=0)
 
 
-@absorbs("batch_scale", "conv_transpose")
+@absorbs("batch_normalize_at_rest", "conv_transpose")
 def transpose_then_scale(waits: Waiting, position: int, inputs: Inputs, params: dict[str, Any]) -> Tensor | None:
     """The same for its adjoint, whose weight is (C, K / groups, *kernel)."""
-    return None if waits.params["groups"] > 1 else _scaled(ConvTranspose, waits, _biased(waits), inputs, filters=1)
+    return (
+        None
+        if waits.params["groups"] > 1
+        else _scaled(ConvTranspose, waits, _biased(waits), inputs, params["eps"], filters=1)
+    )
 
 
-@absorbs("batch_scale", "linear")
+@absorbs("batch_normalize_at_rest", "linear")
 def linear_then_scale(waits: Waiting, position: int, inputs: Inputs, params: dict[str, Any]) -> Tensor | None:
     """The same for a linear map of rows, whose features are the channels.
 
@@ -191,25 +202,26 @@ def linear_then_scale(waits: Waiting, position: int, inputs: Inputs, params: dic
     weight = waits.inputs[1]
     if waits.ndim != 2 or (LEAST_ROWS * waits.shape[0] < weight.shape[1] and not is_batch_invariant()):
         return None
-    return _scaled(Linear, waits, _biased(waits), inputs, filters=0)
+    return _scaled(Linear, waits, _biased(waits), inputs, params["eps"], filters=0)
 
 
-def _scaled(op: type[Op], waits: Waiting, given: Inputs, inputs: Inputs, filters: int) -> Tensor | None:
+def _scaled(op: type[Op], waits: Waiting, given: Inputs, inputs: Inputs, eps: float, filters: int) -> Tensor | None:
     """`op` on `given` (image, weight, bias), by weights that are scaled along the dimension `filters`."""
-    first, scale, shift, *residual = inputs
-    if first is not waits or residual or waits.requires_grad or any(t.requires_grad for t in inputs):
+    first, *norm = inputs
+    if first is not waits or waits.requires_grad or (is_recording() and any(t.requires_grad for t in norm)):
         return None
     if is_narrow(waits.dtype):
         return None  # scaled weights would be rounded once more
     x, weight, bias = given
-    arrays = (weight.array, bias.array, scale.array, shift.array)
-    scaled, moved = remembered(("scaled", filters), arrays, lambda: _scaled_weights(*arrays, filters))
+    arrays = (weight.array, bias.array, *[t.array for t in norm])
+    scaled, moved = remembered(("scaled", filters, eps), arrays, lambda: _scaled_weights(arrays, eps, filters))
     return waiting(op, waits.spec, (x, Tensor.of(scaled), Tensor.of(moved)), waits.params)
 
 
-def _scaled_weights(weight: Array, bias: Array, scale: Array, shift: Array, filters: int) -> tuple[Array, Array]:
-    factor = scale.reshape(-1, *[1] * (weight.ndim - 1 - filters))
-    return weight * factor, bias * scale + shift
+def _scaled_weights(arrays: tuple[Array, ...], eps: float, filters: int) -> tuple[Array, Array]:
+    weight, bias, scale, shift, mean, var = arrays
+    factor = (scale / np.sqrt(var.astype(np.float64) + eps)).astype(weight.dtype)
+    return weight * factor.reshape(-1, *[1] * (weight.ndim - 1 - filters)), (bias - mean) * factor + shift
 
 
 def _then(waits: Waiting) -> Waiting:

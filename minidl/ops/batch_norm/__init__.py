@@ -9,12 +9,13 @@ SiLU, not to compute them again, gained nothing: a step of an MBConv net took 11
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from minidl.core import AlikeOp, Array, Grads, Node, Run, Spec, Tensor, UpdateOp, is_recording
-from minidl.core.remember import remembered
-from minidl.device.dtypes import accumulator, in_float32
+from minidl.device.dtypes import accumulator
 from minidl.errors import ShapeError
 from minidl.ops.batch_norm import cpu, on_gpu
 from minidl.ops.batch_norm.activation import NONE, Activation, activate, held_back, passed
@@ -242,96 +243,105 @@ def _by_channel(ndim: int) -> tuple[int, ...]:
     return (1, -1, *[1] * (ndim - 2))
 
 
-class BatchScale(AlikeOp):
-    """act(x * scale + shift) for each channel, in one pass over memory: batch-norm by running statistics."""
+class BatchNormalizeAtRest(BatchNormalize):
+    """The same by running statistics, which do not depend on x."""
 
-    name = "batch_scale"
-    saves = ("x", "scale", "out")
-    strided = True
-    defers = True
+    name = "batch_normalize_at_rest"
 
-    @staticmethod
-    def infer(x: Spec, scale: Spec, shift: Spec, residual: Spec | None = None, *, activation: Activation) -> Spec:
-        if residual is not None and residual != x:
-            raise ShapeError(f"batch_norm: residual must be like input {x.shape}, got {residual.shape}")
-        return x
+    @classmethod
+    def vjp(cls, node: Node, g: Tensor) -> Grads:
+        x, weight, bias, mean, var, *result = node.saved
+        eps, activation = node.params["eps"], node.params["activation"]
+        if result:
+            g, activation = passed(g, result[0].detach(), activation), NONE
+        residual = (g,) if len(node.specs) > 5 else ()
+        if not is_recording() and not any(node.needs[3:5]):
+            found = BatchNormalizeAtRestGrad.apply(g, x, weight, bias, mean, var, eps=eps, activation=activation)
+            return *found, None, None, *residual
+        dims, shape = _all_but_channels(x.ndim), _by_channel(x.ndim)
+        centred, rstd = x - mean.reshape(shape), rsqrt(var + eps)
+        scale = weight * rstd
+        if activation != NONE:
+            g = passed(g, centred * scale.reshape(shape) + bias.reshape(shape), activation)
+        gb, along = sum_(g, dims), sum_(g * centred, dims)
+        return g * scale.reshape(shape), along * rstd, gb, -gb * scale, along * scale * rstd * rstd * -0.5, *residual
+
+
+class BatchNormalizeAtRestAddRelu(BatchNormalizeAtRest):
+    """The same with a residual under a ReLU."""
+
+    name = "batch_normalize_at_rest_add_relu"
+    saves = ("x", "weight", "bias", "mean", "var", "out")
+
+
+class BatchNormalizeAtRestGrad(BatchNormalizeGrad):
+    """The gradients of x, weight and bias where mean and variance do not depend on x."""
+
+    name = "batch_normalize_at_rest_grad"
 
     @staticmethod
     def reference(
-        xp: Any,
-        out: Array,
-        x: Array,
-        scale: Array,
-        shift: Array,
-        residual: Array | None = None,
-        *,
-        activation: Activation,
-    ) -> None:
-        shape = _by_channel(x.ndim)
-        xp.multiply(x, scale.reshape(shape), out=out)
-        out += shift.reshape(shape)
-        if residual is not None:
-            out += residual
-        activate(xp, out, activation)
+        xp: Any, out: tuple[Array, ...], g: Array, x: Array, weight: Array, bias: Array, mean: Array, var: Array,
+        *, eps: float, activation: Activation,
+    ) -> None:  # fmt: skip
+        BatchNormalizeGrad.reference(xp, out, g, x, weight, bias, mean, var, eps=eps, activation=activation)
+        if activation != NONE:
+            y = xp.empty(x.shape, x.dtype)
+            BatchNormalize.reference(xp, y, x, weight, bias, mean, var, eps=eps, activation=NONE)
+            g = held_back(xp, g, y, activation)
+        xp.multiply(g, _scale(weight, var, eps).reshape(_by_channel(x.ndim)), out=out[0])
 
     @staticmethod
     def bind(
-        out: Array, x: Array, scale: Array, shift: Array, residual: Array | None = None, *, activation: Activation
-    ) -> Run:
-        return cpu.scaled(out, x, residual, activation)
-
-    @staticmethod
-    def cuda(
-        out: Array, x: Array, scale: Array, shift: Array, residual: Array | None = None, *, activation: Activation
-    ) -> None:
-        on_gpu.scaled(out, x, scale, shift, residual, activation)
-
-    @staticmethod
-    def vjp(node: Node, g: Tensor) -> Grads:
-        x, scale, y = node.saved
-        dims, shape = _all_but_channels(x.ndim), _by_channel(x.ndim)
-        g = passed(g, y.detach(), node.params["activation"])
-        gx = g * scale.reshape(shape) if node.needs[0] else None
-        gscale = sum_(g * x, dims) if node.needs[1] else None
-        gshift = sum_(g, dims) if node.needs[2] else None
-        return gx, gscale, gshift, *((g,) if len(node.specs) > 3 else ())
-
-
-class MoveTowards(UpdateOp):
-    """running += momentum * (new - running), for the mean and the variance at once."""
-
-    name = "move_towards_"
-    updates = 2
-
-    @staticmethod
-    def infer(mean: Spec, var: Spec, new_mean: Spec, new_var: Spec, *, momentum: float, correction: float) -> None:
-        if mean.shape != new_mean.shape or var.shape != new_var.shape:
-            raise ShapeError(
-                f"batch_norm: running statistics must be {new_mean.shape}, got {mean.shape} and {var.shape}"
-            )
-
-    @staticmethod
-    def reference(
-        xp: Any, out: tuple[Array, Array], mean: Array, var: Array, *, momentum: float, correction: float
-    ) -> None:
-        for running, new in zip(out, (mean, var * correction), strict=True):
-            running += momentum * (new - running)
-
-    @classmethod
-    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
-        return super().cpu_takes(arrays, params) and all(a.dtype == arrays[0].dtype for a in arrays)
-
-    @staticmethod
-    def cpu(out: tuple[Array, Array], mean: Array, var: Array, *, momentum: float, correction: float) -> None:
-        cpu.move_towards(0, mean.size, *out, mean, var, momentum, correction)
+        out: tuple[Array, Array, Array], g: Array, x: Array, weight: Array, bias: Array, mean: Array, var: Array,
+        *, eps: float, activation: Activation,
+    ) -> Run:  # fmt: skip
+        return cpu.gradients(out[0], g, x, eps, activation, is_at_rest=True)
 
     @classmethod
     def cuda_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
-        return super().cuda_takes(arrays, params) and all(a.dtype == arrays[0].dtype for a in arrays)
+        return False
+
+
+class TrackedMoments(UpdateOp):
+    """Mean and variance of each channel of x; running += momentum * (new - running) for those of all batches."""
+
+    name = "tracked_moments_"
+    updates = 2
 
     @staticmethod
-    def cuda(out: tuple[Array, Array], mean: Array, var: Array, *, momentum: float, correction: float) -> None:
-        on_gpu.move_towards(*out, mean, var, momentum, correction)
+    def infer(
+        running_mean: Spec, running_var: Spec, x: Spec, *, momentum: float, correction: float
+    ) -> tuple[Spec, Spec]:
+        return BatchMoments.infer(x)
+
+    @staticmethod
+    def reference(
+        xp: Any, out: tuple[Array, Array, Array, Array], x: Array, *, momentum: float, correction: float
+    ) -> None:
+        *running, mean, var = out
+        BatchMoments.reference(xp, (mean, var), x)
+        for moved, new in zip(running, (mean, var * correction), strict=True):
+            moved += momentum * (new - moved)
+
+    @classmethod
+    def cpu_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        return super().cpu_takes(arrays, params) and all(a.dtype == arrays[0].dtype and a.size for a in arrays)
+
+    strided = True
+
+    @staticmethod
+    def bind(out: tuple[Array, Array, Array, Array], x: Array, *, momentum: float, correction: float) -> Run:
+        return cpu.tracked_moments(x, momentum, correction)
+
+    @classmethod
+    def cuda_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
+        return super().cuda_takes(arrays, params) and all(a.dtype == arrays[0].dtype and a.size for a in arrays)
+
+    @staticmethod
+    def cuda(out: tuple[Array, Array, Array, Array], x: Array, *, momentum: float, correction: float) -> None:
+        on_gpu.moments(*out[2:], x)
+        on_gpu.move_towards(*out, momentum, correction)
 
 
 def batch_norm(
@@ -362,54 +372,44 @@ def batch_norm(
     tensor([[-0.999995],
             [ 0.999995]])
     """
-    _check(input, running_mean, running_var, weight, bias, training)
-    weight = _of_channels(input, weight, 1.0)
-    bias = _of_channels(input, bias, 0.0)
-    if running_mean is not None and running_var is not None and not training:
-        scale, shift = _at_rest(weight, bias, running_mean, running_var, eps)
-        at_rest: Tensor = BatchScale.apply(input, scale, shift, activation=NONE)
-        return at_rest
-    mean, var = BatchMoments.apply(input.detach())
-    if running_mean is not None and running_var is not None and input.numel():  # an empty batch has no statistics
-        count = input.numel() // max(input.shape[1], 1)
-        correction = count / max(count - 1, 1)
-        MoveTowards.apply(running_mean, running_var, mean, var, momentum=float(momentum), correction=correction)
-    result: Tensor = BatchNormalize.apply(input, weight, bias, mean, var, eps=float(eps), activation=NONE)
+    shapes = [None if t is None else t.shape for t in (running_mean, running_var, weight, bias)]
+    channels = _checked(input.shape, *shapes, training)
+    weight = _filled(input, channels, 1.0) if weight is None else weight
+    bias = _filled(input, channels, 0.0) if bias is None else bias
+    if running_mean is None or running_var is None or (training and not input.numel()):  # which has no statistics
+        mean, var = BatchMoments.apply(input.detach())
+    elif training:
+        count = input.numel() // channels
+        mean, var = TrackedMoments.apply(
+            running_mean, running_var, input, momentum=float(momentum), correction=count / max(count - 1, 1)
+        )
+    else:
+        mean, var = running_mean, running_var
+    kind = BatchNormalizeAtRest if mean is running_mean else BatchNormalize
+    result: Tensor = kind.apply(input, weight, bias, mean, var, eps=float(eps), activation=NONE)
     return result
 
 
-def _at_rest(weight: Tensor, bias: Tensor, mean: Tensor, var: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """What a channel is multiplied by and moved by; off the tape in one go, for six ops take 60 us."""
-    if is_recording() and any(t.requires_grad for t in (weight, bias, mean, var)):
-        weight, bias, mean, var = (t.to(accumulator(t.dtype)) for t in (weight, bias, mean, var))
-        scale = weight * rsqrt(var + eps)
-        return scale, bias - mean * scale
-    arrays = (weight.array, bias.array, mean.array, var.array)
-    factor, shift = remembered(("batch_norm at rest", eps), arrays, lambda: _factor_and_shift(arrays, eps))
-    return Tensor.of(factor), Tensor.of(shift)
+Shape = tuple[int, ...]
 
 
-def _factor_and_shift(arrays: tuple[Array, ...], eps: float) -> tuple[Array, Array]:
-    weight, bias, mean, var = map(in_float32, arrays)
-    factor = _scale(weight, var, eps).astype(weight.dtype)
-    return factor, bias - mean * factor
-
-
-def _check(
-    input: Tensor, running_mean: Tensor | None, running_var: Tensor | None, weight: Tensor | None, bias: Tensor | None,
+@functools.lru_cache(maxsize=1024)
+def _checked(
+    input: Shape, running_mean: Shape | None, running_var: Shape | None, weight: Shape | None, bias: Shape | None,
     training: bool,
-) -> None:  # fmt: skip
-    if input.ndim < 2:
-        raise ShapeError(f"batch_norm: input must be (N, C, ...), got {input.shape}")
-    channels = input.shape[1]
-    for name, t in (("running_mean", running_mean), ("running_var", running_var), ("weight", weight), ("bias", bias)):
-        if t is not None and t.shape != (channels,):
-            raise ShapeError(f"batch_norm: input {input.shape} has {channels} channels, but {name} has shape {t.shape}")
-    if training and 0 < input.numel() < 2 * channels:
-        raise ShapeError(f"batch_norm: needs more than one value per channel to train, got input {input.shape}")
+) -> int:  # fmt: skip
+    """The number of channels, after all shapes were found to fit."""
+    if len(input) < 2:
+        raise ShapeError(f"batch_norm: input must be (N, C, ...), got {input}")
+    channels = input[1]
+    for name, shape in (("running_mean", running_mean), ("running_var", running_var), ("weight", weight),
+                        ("bias", bias)):  # fmt: skip
+        if shape is not None and shape != (channels,):
+            raise ShapeError(f"batch_norm: input {input} has {channels} channels, but {name} has shape {shape}")
+    if training and 0 < math.prod(input) < 2 * channels:
+        raise ShapeError(f"batch_norm: needs more than one value per channel to train, got input {input}")
+    return channels
 
 
-def _of_channels(input: Tensor, given: Tensor | None, value: float) -> Tensor:
-    if given is not None:
-        return given
-    return Tensor.of(input.device.xp.full(input.shape[1], value, input.dtype))
+def _filled(input: Tensor, channels: int, value: float) -> Tensor:
+    return Tensor.of(input.device.xp.full(channels, value, input.dtype))

@@ -70,18 +70,6 @@ extern "C" __global__ void normalize(
     }
 }
 
-extern "C" __global__ void scale(
-    INDEX count, REAL *out, const REAL *x, const REAL *factor, const REAL *shift, const REAL *residual, INDEX kind,
-    REAL level, INDEX channels, INDEX plane)
-{
-    const INDEX step = (INDEX)gridDim.x * blockDim.x;
-    for (INDEX i = (INDEX)blockIdx.x * blockDim.x + threadIdx.x; i < count; i += step) {
-        const INDEX c = i / plane % channels;
-        const REAL value = x[i] * factor[c] + shift[c];
-        out[i] = activated(kind, residual ? value + residual[i] : value, level);
-    }
-}
-
 // What the activation lets through of g: told by its result y where there was a residual, else by what it was given.
 __device__ inline REAL let_through(
     INDEX i, INDEX c, const REAL *g, const REAL *x, const REAL *y, const REAL *weight, const REAL *bias,

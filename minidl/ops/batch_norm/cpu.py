@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -29,14 +30,13 @@ def moments(x: Array) -> Run:
     return run
 
 
-def scaled(y: Array, x: Array, residual: Array | None, activation: Activation) -> Run:
-    """What makes y = act(x * scale + shift [+ residual]), of (y, x, scale, shift, residual)."""
-    apply, width, channels, dtype = _applied(y, x, residual, activation), _width(y), y.shape[1], y.dtype
+def tracked_moments(x: Array, momentum: float, correction: float) -> Run:
+    """The same, which moves running statistics a step towards them: out is those two, then mean and variance."""
+    write = moments(x)
 
-    def run(y: Array, x: Array, scale: Array, shift: Array, residual: Array | None = None) -> None:
-        affine = np.empty((1, 3, width // channels, channels), dtype)
-        affine[0, MEAN], affine[0, SCALE], affine[0, SHIFT] = 0, scale, shift
-        apply(y, x, affine.reshape(1, 3, width), residual)
+    def run(out: tuple[Array, Array, Array, Array], x: Array) -> None:
+        write(out[2:], x)
+        _move_towards(0, len(out[0]), *out, momentum, correction)
 
     return run
 
@@ -54,9 +54,12 @@ def normalized(y: Array, x: Array, residual: Array | None, eps: float, activatio
     return run
 
 
-def gradients(gx: Array, g: Array, x: Array, eps: float, activation: Activation) -> Run:
-    """What writes the gradients of x, weight and bias; g counts as the activation lets it through."""
-    is_apart, affine_of, finish = _is_apart(gx), _normal_affines(gx, eps), _finished(gx, eps)
+def gradients(gx: Array, g: Array, x: Array, eps: float, activation: Activation, *, is_at_rest: bool = False) -> Run:
+    """What writes the gradients of x, weight and bias; g counts as the activation lets it through.
+
+    At rest, mean and variance do not depend on x.
+    """
+    is_apart, affine_of, finish = _is_apart(gx), _normal_affines(gx, eps), _finished(gx, eps, is_at_rest)
     flat_gx, flat_g, flat_x = (_flat(a, is_apart) for a in (gx, g, x))
     if is_apart:
         sums, descend = planes.sums(planes.planes_of(gx), activation), planes.input_gradient(planes.planes_of(gx))
@@ -147,7 +150,7 @@ def _normal_affines(like: Array, eps: float) -> Callable[[Array, Array, Array, A
 
     def affine_of(weight: Array, bias: Array, mean: Array, var: Array) -> Array:
         affine = np.empty(shape, dtype)
-        _normal_affine(0, 1, affine, _straight(weight), _straight(bias), mean, var, eps)
+        _normal_affine(0, 1, affine, *map(_straight, (weight, bias, mean, var)), eps)
         return affine
 
     return affine_of
@@ -157,13 +160,17 @@ def _straight(array: Array) -> Array:
     return array if array.flags.c_contiguous else contiguous(array)
 
 
-def _finished(like: Array, eps: float) -> Callable[[Array, Array, Array, Array, Array], Array]:
-    """What writes the gradients of weight and bias, and gives the slope and the lift of each lane for that of x."""
-    shape, count, dtype = (1, 2, _width(like)), like.size // like.shape[1], like.dtype
+def _finished(like: Array, eps: float, is_at_rest: bool = False) -> Callable[..., Array]:
+    """What writes the gradients of weight and bias, and gives the slope and the lift of each lane for that of x.
+
+    It takes (gw, gb, parts, weight, var).
+    """
+    shape, dtype = (1, 2, _width(like)), like.dtype
+    count = math.inf if is_at_rest else like.size // like.shape[1]
 
     def finish(gw: Array, gb: Array, parts: Array, weight: Array, var: Array) -> Array:
         lanes = np.empty(shape, dtype)
-        _finish(0, 1, lanes, gw, gb, parts, _straight(weight), var, eps, count)
+        _finish(0, 1, lanes, gw, gb, parts, _straight(weight), _straight(var), eps, count)
         return lanes
 
     return finish
@@ -181,13 +188,16 @@ def _normal_affine(
 
 
 @kernel(
-    "T[:, :, ::1], T[::1], T[::1], const float64[:, :, :, ::1], const T[::1], const T[::1], float64, intp", T=FLOATS
+    "T[:, :, ::1], T[::1], T[::1], const float64[:, :, :, ::1], const T[::1], const T[::1], float64, float64", T=FLOATS
 )  # fmt: skip
 def _finish(
     begin: int, end: int, lanes: Array, gw: Array, gb: Array, parts: Array, weight: Array, var: Array, eps: float,
-    count: int,
+    count: float,
 ) -> None:  # fmt: skip
-    """Sums of blocks of g and of g * (x - mean) to gx = g * scale + (x - mean) * slope + lift, for each lane."""
+    """Sums of blocks of g and of g * (x - mean) to gx = g * scale + (x - mean) * slope + lift, for each lane.
+
+    `count` numbers of a channel share in its mean and variance; infinitely many if one has no part in them.
+    """
     channels, width = len(gw), parts.shape[3]
     plain, along = np.zeros(width), np.zeros(width)
     for block in range(parts.shape[1]):
@@ -207,7 +217,7 @@ def _finish(
 
 
 @kernel("T[::1], T[::1], const T[::1], const T[::1], T, T", T=FLOATS)
-def move_towards(
+def _move_towards(
     begin: int, end: int, running_mean: Array, running_var: Array, mean: Array, var: Array, momentum: float,
     correction: float,
 ) -> None:  # fmt: skip

@@ -36,11 +36,6 @@ def normalized(
     CUDA.launch("normalize", x.size, out, x, weight, bias, mean, var, residual, eps, *last)
 
 
-def scaled(out: Array, x: Array, factor: Array, shift: Array, residual: Array | None, activation: Activation) -> None:
-    """act(x * factor + shift [+ residual])."""
-    CUDA.launch("scale", x.size, out, x, factor, shift, residual, *_numbers(activation), *_sizes(x)[:2])
-
-
 def gradients(
     out: tuple[Array, ...], g: Array, x: Array, weight: Array, bias: Array, mean: Array, var: Array, eps: float,
     activation: Activation = NONE, y: Array | None = None,

@@ -16,8 +16,7 @@ from minidl.ops.batch_norm import (
     BatchNormalize,
     BatchNormalizeAddReluGrad,
     BatchNormalizeGrad,
-    BatchScale,
-    MoveTowards,
+    TrackedMoments,
 )
 from minidl.ops.batch_norm.activation import FORMULAS, NONE, RELU
 from minidl.ops.normalize import Normalize, NormalizeGrad
@@ -31,18 +30,17 @@ SHAPES = [(5, 3), (2, 3, 7), (3, 4, 5, 6), (2, 2, 3, 2, 2), (4, 2, 70, 70)]  # t
 def results(shape: tuple[int, ...], activation: Any, dtype: Any, device: str) -> list[np.ndarray[Any, Any]]:
     rng = np.random.default_rng(0)
     x, g, residual = (minidl.tensor(rng.standard_normal(shape).astype(dtype)).to(device) for _ in range(3))
-    weight, bias, scale, shift = (minidl.tensor(rng.standard_normal(shape[1]).astype(dtype)).to(device) for _ in "wbss")
+    weight, bias = (minidl.tensor(rng.standard_normal(shape[1]).astype(dtype)).to(device) for _ in "wb")
     running = [minidl.tensor(rng.uniform(1, 2, shape[1]).astype(dtype)).to(device) for _ in range(2)]
     with minidl.use_numba(False):
         mean, var = BatchMoments.apply(x)
-        MoveTowards.apply(*running, mean, var, momentum=0.1, correction=1.5)
+        tracked = TrackedMoments.apply(*running, x, momentum=0.1, correction=1.5)
         given = (x, weight, bias, mean, var)
         y: Tensor = BatchNormalize.apply(*given, residual, eps=1e-3, activation=RELU)
         found = [
-            mean, var, *running, y,
+            mean, var, *tracked, *running, y,
             BatchNormalize.apply(*given, eps=1e-3, activation=activation),
-            BatchScale.apply(x, scale, shift, activation=activation),
-            BatchScale.apply(x, scale, shift, residual, activation=NONE),
+            BatchNormalize.apply(*given, residual, eps=1e-3, activation=NONE),
             *BatchNormalizeGrad.apply(g, *given, eps=1e-3, activation=activation),
             *BatchNormalizeAddReluGrad.apply(g, *given, y, eps=1e-3),
         ]  # fmt: skip
