@@ -20,6 +20,7 @@ from minidl.errors import KernelError
 
 # Their versions are in the key of every kernel, and so is Python's.
 _VERSIONED = sys.stdlib_module_names | {"llvmlite", "numba", "numpy"}
+_LOAD_GLOBAL, _IMPORT_NAME = dis.opmap["LOAD_GLOBAL"], dis.opmap["IMPORT_NAME"]
 
 
 class Helper(ABC):
@@ -143,10 +144,21 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
 
 @functools.cache  # many kernels call the same helpers, and reading their instructions is most of the work
 def _named_in(code: CodeType) -> tuple[frozenset[str], frozenset[str]]:
-    """The globals that `code` reads, and the modules that it imports."""
-    instructions = list(dis.get_instructions(code))
-    read = frozenset(i.argval for i in instructions if i.opname == "LOAD_GLOBAL")
-    return read, frozenset(i.argval for i in instructions if i.opname == "IMPORT_NAME")
+    """The globals that `code` reads, and the modules that it imports.
+
+    Read from the pairs (instruction, number) that the code is made of: `dis` takes ten times as long to say more.
+    """
+    read, imported, number = set(), set(), 0
+    for instruction, byte in zip(code.co_code[::2], code.co_code[1::2], strict=True):
+        number = number << 8 | byte
+        if instruction == dis.EXTENDED_ARG:  # the next one's number begins with this one
+            continue
+        if instruction == _LOAD_GLOBAL:
+            read.add(code.co_names[number >> 1])  # the last bit says whether it is to be called
+        elif instruction == _IMPORT_NAME:
+            imported.add(code.co_names[number])
+        number = 0
+    return frozenset(read), frozenset(imported)
 
 
 def _refuse_unversioned_imports(code: CodeType, function: FunctionType) -> None:

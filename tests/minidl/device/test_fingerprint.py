@@ -1,5 +1,6 @@
 """The fingerprint of a kernel changes with all the code it is made of, and with nothing else."""
 
+import dis
 import importlib
 import math
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 
 import minidl.errors
 from minidl.device import by_dtype, inline, intrinsic
-from minidl.device.fingerprint import fingerprint
+from minidl.device.fingerprint import _named_in, fingerprint
 from minidl.errors import KernelError
 
 
@@ -87,6 +88,18 @@ def test_what_an_intrinsic_calls_counts() -> None:
     assert fingerprint(calling(2)) != fingerprint(calling(3))
 
 
+def test_names_are_read_as_dis_reads_them() -> None:
+    """Of long functions too, with more than 256 names."""
+    long = "def many():\n    import os.path\n" + "".join(f"    g{i} = h{i}(f{i}.a{i})\n" for i in range(300))
+    space: dict[str, Any] = {}
+    exec(long, space)
+    functions = [space["many"], fingerprint, subprocess.run, textwrap.wrap, *vars(importlib).values()]
+    for code in [f.__code__ for f in functions if isinstance(f, FunctionType)]:
+        found = list(dis.get_instructions(code))
+        read = {i.argval for i in found if i.opname == "LOAD_GLOBAL"}
+        assert _named_in(code) == (read, {i.argval for i in found if i.opname == "IMPORT_NAME"})
+
+
 def test_recursion_ends() -> None:
     recursive = function("def f(x): return g(x - 1) if x else 0")
     recursive.__globals__["g"] = inline(recursive)
@@ -123,7 +136,7 @@ def test_a_change_in_another_file_counts(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_it_is_the_same_in_every_process() -> None:
     script = """
-        from minidl.device.fingerprint import fingerprint
+        from minidl.device.fingerprint import _named_in, fingerprint
         def f(x): return x in {"a", "b", "c", "d"}, x in (1, 2), {"k": 1}
         print(fingerprint(f).hex())
     """
