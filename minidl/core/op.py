@@ -197,7 +197,7 @@ def _planned(op: type[Op], *given: tuple[tuple[int, ...], DType], **params: Any)
     specs = tuple(itertools.starmap(Spec, given))
     outs = op.infer(*specs, **params)
     several, types = type(outs) is tuple, op.computes_in(*specs)
-    made = outs if several else () if outs is None else (outs,)
+    made = outs if several else () if op.updates else (outs,)
     return made, several, None if types == tuple([s.dtype for s in specs]) else types
 
 
@@ -261,8 +261,8 @@ class ViewOp(Op):
 class UpdateOp(Op):
     """An op that changes its first `updates` inputs in place: optimiser steps, running statistics. Never taped.
 
-    Kernels get those inputs as `out` (a tuple if there are several) and the others after it. `infer` gives None, or the
-    specs of what it makes besides, a tuple: kernels get that in `out` behind what they change.
+    Kernels get those inputs as `out` (a tuple if there are several) and the others after it. If `infer` gives a tuple,
+    those are the specs of what it makes besides: kernels get that in `out`, behind what they change.
     """
 
     updates: ClassVar[int] = 1

@@ -79,7 +79,8 @@ class _Walk:
         self.users = _count_users(starts)
         self.ready: list[Vertex] = [v for v in dict.fromkeys(map(_vertex, starts)) if not self.users[v]]
         for edge, grad in zip(starts, grads, strict=True):
-            self.put(edge, grad, (grad,))
+            below, slot = edge if isinstance(edge, tuple) else (edge, 0)
+            self.put(below, slot, grad, (grad,))
 
     def run(self) -> None:
         while self.ready:
@@ -104,33 +105,32 @@ class _Walk:
                     found = node.hooks.on_leaving(node.name(), found, grads)
                 if not self.retain_graph:
                     node.keep(None)
-        users = self.users
+        users, pending, ready = self.users, self.pending, self.ready
         for edge, grad in zip(node.edges, found, strict=True):
             if edge is None:
                 continue
+            below: Vertex
+            below, slot = edge if type(edge) is tuple else (edge, 0)  # type: ignore[assignment]
             if grad is not None:
-                self.put(edge, grad, grads or ())
-            below = edge[0] if isinstance(edge, tuple) else edge
+                if below not in pending and type(below) is Node and len(below.outs) == 1:
+                    pending[below] = [grad]  # the usual case
+                else:
+                    self.put(below, slot, grad, grads or ())
             users[below] -= 1
             if not users[below]:
-                self.ready.append(below)
+                ready.append(below)
 
-    def put(self, edge: Edge, grad: Tensor, incoming: Sequence[Tensor | None]) -> None:
-        """Add `grad` to what waits at `edge`.
+    def put(self, below: Vertex, slot: int, grad: Tensor, incoming: Sequence[Tensor | None]) -> None:
+        """Add `grad` to what waits for result `slot` of a node, or for a leaf.
 
         A leaf's `.grad` may be changed in place later (clipping, the next backward), so it never keeps memory that
         somebody else may hold: that of an `incoming` gradient.
         """
-        if isinstance(edge, tuple):
-            node, slot = edge
-            waiting = self.pending.get(node)
-            if waiting is None:
-                waiting = self.pending[node] = [None] * len(node.outs)
-        else:
-            slot = 0
-            waiting = self.pending.setdefault(edge, [None])
-            if self.accumulate and _is_shared(grad, incoming):
-                grad = grad.clone()
+        waiting = self.pending.get(below)
+        if waiting is None:
+            waiting = self.pending[below] = [None] * (len(below.outs) if type(below) is Node else 1)
+        if self.accumulate and type(below) is not Node and _is_shared(grad, incoming):
+            grad = grad.clone()
         present = waiting[slot]
         waiting[slot] = grad if present is None else present + grad
 
@@ -155,7 +155,11 @@ class _Walk:
 
 def _is_shared(grad: Tensor, incoming: Sequence[Tensor | None]) -> bool:
     """Whether `grad` has the memory of one of these."""
-    return id(memory_of(grad.array)) in [id(memory_of(g.array)) for g in incoming if g is not None]
+    memory = memory_of(grad.array)
+    for g in incoming:  # noqa: SIM110 - a generator for `any` takes three times as long
+        if g is not None and memory_of(g.array) is memory:
+            return True
+    return False
 
 
 def _vertex(edge: Edge) -> Vertex:
@@ -227,9 +231,12 @@ def _input_gradients(node: Node, grads: Waiting) -> Grads:
     if node.in_float32:
         grads = list(map(in_float32, grads))
     found = node.op.vjp(node, grads[0] if len(grads) == 1 else tuple(grads))
-    return tuple(
-        [gx if gx is None or gx.spec == spec else _fitted(gx, spec) for gx, spec in zip(found, node.specs, strict=True)]
-    )
+    for gx, (shape, dtype) in zip(found, node.specs, strict=True):
+        if gx is not None and (gx.array.shape != shape or gx.array.dtype != dtype):
+            break
+    else:
+        return found  # the usual case
+    return tuple([None if gx is None else _fitted(gx, spec) for gx, spec in zip(found, node.specs, strict=True)])
 
 
 def _fitted(grad: Tensor, spec: Spec) -> Tensor:
