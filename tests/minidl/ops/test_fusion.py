@@ -203,6 +203,38 @@ def test_activations_that_are_taken_along_do_not_run_alone(name) -> None:
     assert names == ["conv", "batch_normalize"]
 
 
+@pytest.mark.parametrize("layout", [None, "channels last"])
+@pytest.mark.parametrize("has_residual", [False, True])
+@pytest.mark.parametrize("name", NORM_ACTIVATIONS)
+def test_a_norm_at_rest_can_be_trained_through(name, has_residual, layout) -> None:
+    """Fine-tuning by frozen statistics; the gradient of a gradient too."""
+    rng = np.random.default_rng(3)
+    x, residual = rng.standard_normal((2, 2, 5, 6, 4))
+    scale, shift, mean, var = rng.uniform(0.5, 2, (4, 6))[:, :5] - np.array([0, 1, 1, 0])[:, None]
+    g = rng.standard_normal(x.shape)
+
+    def gradients(lib, lay):
+        class Net(lib.nn.Module):
+            def forward(self, x, residual, scale, shift):
+                y = lib.nn.functional.batch_norm(x, lib.tensor(mean), lib.tensor(var), scale, shift, eps=0.1)
+                return getattr(lib.nn, name)()(y + residual if has_residual else y)
+
+        given = [lib.tensor(a.copy()).requires_grad_() for a in (x, residual, scale, shift)]
+        y = Net()(lay(given[0]), lay(given[1]), *given[2:])
+        first = lib.autograd.grad((y * lib.tensor(g)).sum(), [given[0], *given[2:]], create_graph=True)
+        plain = Net()(lay(given[0]), lay(given[1]), *given[2:])
+        (plain * lib.tensor(g)).sum().backward(retain_graph=True)
+        sum(f.square().sum() for f in first).backward()
+        return [t.detach().numpy() for t in (y, *first)] + [t.grad.numpy() for t in given if t.grad is not None]
+
+    def laid_out(t):
+        return t if layout is None else t + minidl.Tensor.of(LAYOUTS[layout](np.zeros_like(t.array)))
+
+    found = gradients(minidl, laid_out)
+    for ours, theirs in zip(found, gradients(torch, lambda t: t), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9)
+
+
 @pytest.mark.parametrize("name", NORM_ACTIVATIONS[1:])
 @pytest.mark.parametrize("parts", ["conv", "conv and norm", "conv and shortcut"])
 @pytest.mark.parametrize("compiled", [True, False])
