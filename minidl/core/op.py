@@ -45,8 +45,8 @@ class Op:
     # Which of those only the gradients of some inputs need: {saved: names of these inputs}. What no gradient needs is
     # not kept, and may be changed in place.
     saves_for: ClassVar[Mapping[str, tuple[str, ...]]] = {}
-    # The same as positions for each of `saves`, or None; made from `saves_for`.
-    uses: ClassVar[tuple[tuple[int, ...] | None, ...]] = ()
+    # What is saved, as its source and the positions in `saves_for`, or None; made from both.
+    keeps: ClassVar[tuple[tuple[Source, tuple[int, ...] | None], ...]] = ()
     # Of several results saved as "out", those that are needed; all if empty. The others are None.
     saves_results: ClassVar[tuple[int, ...]] = ()
     # `saves` as positions, OUT for the result; made from `saves`.
@@ -90,11 +90,9 @@ class Op:
             return  # an abstract family, not an op
         registry.ops[cls.name] = cls
         cls.sources = tuple(_source(cls.infer.__code__, saved) for saved in cls.saves)
-        if cls.saves_for:
-            positions = cls.infer.__code__.co_varnames.index
-            cls.uses = tuple(
-                [tuple(map(positions, cls.saves_for[s])) if s in cls.saves_for else None for s in cls.saves]
-            )
+        position, users = cls.infer.__code__.co_varnames.index, cls.saves_for
+        uses = [tuple(map(position, users[saved])) if saved in users else None for saved in cls.saves]
+        cls.keeps = tuple(zip(cls.sources, uses, strict=True))
         cls.image_sources = tuple(_source(cls.infer.__code__, image) for image in cls.images)
         cls.plan = staticmethod(functools.lru_cache(maxsize=1024)(functools.partial(_planned, cls)))
 

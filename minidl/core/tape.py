@@ -245,14 +245,20 @@ def _kept(
     """
     if op.saves_results:
         results = tuple([t if i in op.saves_results else None for i, t in enumerate(results)])  # type: ignore[misc]
-    if not op.uses:
-        return tuple([results if source is OUT else _picked(inputs, source) for source in op.sources])
     saved: list[Any] = []
-    for source, users in zip(op.sources, op.uses, strict=True):
+    for source, users in op.keeps:
         if users is not None and not any(map(needs.__getitem__, users)):
             saved.append(None)
+        elif source is OUT:
+            saved.append(results)
+        elif type(source) is slice:
+            saved.append(inputs[source])
+        elif source >= len(inputs):
+            saved.append(None)
         else:
-            saved.append(results if source is OUT else _picked(inputs, source))
+            value = inputs[source]
+            node = value.node
+            saved.append(value if node is None or not node.op.recomputes else recipe_or_value(value, node))
     return tuple(saved)
 
 
@@ -281,15 +287,6 @@ def _made_again(recipe: Recipe) -> Tensor:
 
 def _is_no_tensor(value: Any) -> bool:
     return value is None or isinstance(value, tuple)
-
-
-def _picked(inputs: tuple[Tensor, ...], source: int | slice) -> Any:
-    if isinstance(source, slice):
-        return inputs[source]
-    if source >= len(inputs):
-        return None
-    value = inputs[source]
-    return value if value.node is None or not value.node.op.recomputes else recipe_or_value(value, value.node)
 
 
 # Where a gradient goes: result `slot` of a node, or a leaf tensor.

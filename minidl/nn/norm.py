@@ -91,7 +91,7 @@ class _BatchNorm(_Affine):
             init.zeros_(self.num_batches_tracked)
 
     def forward(self, input: Tensor) -> Tensor:
-        if input.ndim not in self.ranks:
+        if len(input.shape) not in self.ranks:
             raise ShapeError(f"{type(self).__name__}: input must be {self.takes}, got {input.shape}")
         return F.batch_norm(
             input,

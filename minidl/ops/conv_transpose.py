@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from minidl.core import Array, Grads, Node, Run, Spec, Tensor
 from minidl.errors import ShapeError
 from minidl.ops.activation import ReluGrad
-from minidl.ops.conv import ConvGradInput, Convolution, back_gradients, backward, check_operands, on_gpu
+from minidl.ops.conv import ConvGradInput, Convolution, back_gradients, backward, bias_gradient, check_operands, on_gpu
 from minidl.ops.conv.epilogue import Epilogue
 from minidl.ops.windows import Sizes, sizes
 
@@ -66,7 +66,7 @@ class ConvTranspose(Convolution):
         if result:
             g = ReluGrad.apply(g, result[0].detach())
         params = {name: value for name, value in node.params.items() if name != "image"}
-        gb = g.sum([d for d in range(g.ndim) if d != 1]) if node.needs[2:] == (True,) else None
+        gb = bias_gradient(g) if node.needs[2:] == (True,) else None
         return (*back_gradients(node, x, weight, g, params), gb)[: len(node.needs)]
 
 
@@ -129,7 +129,7 @@ def _conv_transpose(
 ) -> Tensor:  # fmt: skip
     name = f"conv_transpose{dims}d"
     (groups,) = sizes(name, "groups", groups, 1, least=1)
-    check_operands(name, dims, input, weight)
+    check_operands(name, dims, input.shape, weight.shape)
     if input.ndim == dims + 1:
         one = input.unsqueeze(0)
         return _conv_transpose(dims, one, weight, bias, stride, padding, output_padding, groups, dilation).squeeze(0)

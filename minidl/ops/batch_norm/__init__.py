@@ -372,14 +372,14 @@ def batch_norm(
     tensor([[-0.999995],
             [ 0.999995]])
     """
-    shapes = [None if t is None else t.shape for t in (running_mean, running_var, weight, bias)]
-    channels = _checked(input.shape, *shapes, training)
+    channels, count = _checked(
+        input.shape, *[None if t is None else t.shape for t in (running_mean, running_var, weight, bias)], training
+    )
     weight = _filled(input, channels, 1.0) if weight is None else weight
     bias = _filled(input, channels, 0.0) if bias is None else bias
-    if running_mean is None or running_var is None or (training and not input.numel()):  # which has no statistics
+    if running_mean is None or running_var is None or (training and not count):  # which has no statistics
         mean, var = BatchMoments.apply(input.detach())
     elif training:
-        count = input.numel() // channels
         mean, var = TrackedMoments.apply(
             running_mean, running_var, input, momentum=float(momentum), correction=count / max(count - 1, 1)
         )
@@ -397,8 +397,8 @@ Shape = tuple[int, ...]
 def _checked(
     input: Shape, running_mean: Shape | None, running_var: Shape | None, weight: Shape | None, bias: Shape | None,
     training: bool,
-) -> int:  # fmt: skip
-    """The number of channels, after all shapes were found to fit."""
+) -> tuple[int, int]:  # fmt: skip
+    """The number of channels and of values in each, after all shapes were found to fit."""
     if len(input) < 2:
         raise ShapeError(f"batch_norm: input must be (N, C, ...), got {input}")
     channels = input[1]
@@ -406,9 +406,10 @@ def _checked(
                         ("bias", bias)):  # fmt: skip
         if shape is not None and shape != (channels,):
             raise ShapeError(f"batch_norm: input {input} has {channels} channels, but {name} has shape {shape}")
-    if training and 0 < math.prod(input) < 2 * channels:
+    count = math.prod(input) // max(channels, 1)
+    if training and count == 1:
         raise ShapeError(f"batch_norm: needs more than one value per channel to train, got input {input}")
-    return channels
+    return channels, count
 
 
 def _filled(input: Tensor, channels: int, value: float) -> Tensor:

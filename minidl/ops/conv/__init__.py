@@ -15,6 +15,7 @@ The reference (`im2col.py`) lays every window out as a column of a matrix and le
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -36,6 +37,7 @@ from minidl.ops.conv import (
 from minidl.ops.conv.choice import algorithm, conv_algorithms, has_kernel, set_conv_algorithm, set_conv_precision
 from minidl.ops.conv.epilogue import Epilogue, clear, nothing
 from minidl.ops.pad import pad
+from minidl.ops.reduce import Sum
 from minidl.ops.views import basic_slice
 from minidl.ops.windows import Sizes, sizes, window_count
 
@@ -135,7 +137,13 @@ def gradients(node: Node, x: Tensor, weight: Tensor, g: Tensor, params: dict[str
     gw = ConvGradWeight.apply(x, g, kernel=kernel, **params) if needs[1] else None
     if len(needs) == 2:
         return gx, gw
-    return gx, gw, g.sum([d for d in range(g.ndim) if d != 1]) if needs[2] else None
+    return gx, gw, bias_gradient(g) if needs[2] else None
+
+
+def bias_gradient(g: Tensor) -> Tensor:
+    """The sum over all but the filters."""
+    result: Tensor = Sum.apply(g, dims=(0, *range(2, g.ndim)), keepdim=False)
+    return result
 
 
 class ConvGradInput(Convolution):
@@ -301,36 +309,51 @@ def conv3d(
 def _conv(
     dims: int, input: Tensor, weight: Tensor, bias: Tensor | None, stride: Any, padding: Any, dilation: Any, groups: int
 ) -> Tensor:
+    try:
+        settings = _settings(dims, input.shape, weight.shape, stride, padding, dilation, groups)
+    except TypeError:  # a list, say, which cannot be looked up
+        settings = _settings.__wrapped__(dims, input.shape, weight.shape, stride, padding, dilation, groups)
+    if len(input.shape) == dims + 1:
+        return _conv(dims, input.unsqueeze(0), weight, bias, stride, padding, dilation, groups).squeeze(0)
+    params, border = settings
+    if border:
+        input = pad(input, border)
+    tensors = (input, weight) if bias is None else (input, weight, bias)
+    result: Tensor = Conv.apply(*tensors, **params)
+    return result
+
+
+@functools.lru_cache(maxsize=1024)
+def _settings(
+    dims: int, input: Sizes, weight: Sizes, stride: Any, padding: Any, dilation: Any, groups: Any
+) -> tuple[dict[str, Any], list[int]]:
+    """The parameters of the op, after all was found to fit, and what is to be padded before: (0, 1) and so on."""
     name = f"conv{dims}d"
     (groups,) = sizes(name, "groups", groups, 1, least=1)
     check_operands(name, dims, input, weight)
-    if input.ndim == dims + 1:
-        return _conv(dims, input.unsqueeze(0), weight, bias, stride, padding, dilation, groups).squeeze(0)
     stride = sizes(name, "stride", stride, dims, least=1)
     dilation = sizes(name, "dilation", dilation, dims, least=1)
+    border: list[int] = []
     if padding == "same":
         if any(s != 1 for s in stride):
             raise ShapeError(f"{name}: padding 'same' needs stride 1, got {stride}; give the padding in pixels")
-        spans = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
+        spans = [d * (k - 1) for d, k in zip(dilation, weight[2:], strict=True)]
         if any(span % 2 for span in spans):  # an even kernel: one pixel more behind than before
-            input = pad(input, [n for span in reversed(spans) for n in (0, span % 2)])
+            border = [n for span in reversed(spans) for n in (0, span % 2)]
         padding = tuple(span // 2 for span in spans)
     elif isinstance(padding, str) and padding != "valid":
         raise ShapeError(f"{name}: padding must be whole numbers, 'same' or 'valid', got {padding!r}")
     else:
         padding = sizes(name, "padding", 0 if padding == "valid" else padding, dims, least=0)
-    tensors = (input, weight) if bias is None else (input, weight, bias)
-    result: Tensor = Conv.apply(*tensors, stride=stride, padding=padding, dilation=dilation, groups=groups)
-    return result
+    return {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}, border
 
 
-def check_operands(name: str, dims: int, input: Tensor, weight: Tensor) -> None:
+def check_operands(name: str, dims: int, input: Sizes, weight: Sizes) -> None:
     """Raise a ShapeError unless both have `dims` spatial dimensions, and pixels and weights in them."""
-    if input.ndim not in (dims + 1, dims + 2) or weight.ndim != dims + 2:
+    if len(input) not in (dims + 1, dims + 2) or len(weight) != dims + 2:
         letters = ", ".join("DHW"[3 - dims :])
         raise ShapeError(
-            f"{name}: input must be (N, C, {letters}) and weight have {dims + 2} dimensions, "
-            f"got {input.shape} and {weight.shape}"
+            f"{name}: input must be (N, C, {letters}) and weight have {dims + 2} dimensions, got {input} and {weight}"
         )
-    if not math.prod(weight.shape) or not math.prod(input.shape[-dims:]):
-        raise ShapeError(f"{name}: input {input.shape} and weight {weight.shape} must not be empty; only N may be 0")
+    if not math.prod(weight) or not math.prod(input[-dims:]):
+        raise ShapeError(f"{name}: input {input} and weight {weight} must not be empty; only N may be 0")
