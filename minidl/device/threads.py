@@ -105,8 +105,7 @@ def _block_for(n: int, size: int) -> int:
 class Blocks:
     """`parallel` for whoever knows the range and the size of the arrays beforehand: `Blocks(...)(*args)`.
 
-    It knows how long the kernel took before, and calls for help if that pays. Two things it leaves to `parallel`: the
-    range must not be empty, and `args` are not looked at for their size.
+    It knows how long the kernel took before, and calls for help if that pays.
 
     Args:
         kernel: a compiled kernel.
@@ -121,17 +120,18 @@ class Blocks:
 
     def __init__(self, kernel: Kernel, n: int, *, size: int, block: int | None = None, scratch_size: int = 0) -> None:
         self.kernel, self.n, self.size = kernel, n, size
-        self.block = _block_for(n, size) if block is None else block
+        self.block = max(1, _block_for(n, size) if block is None else block)
         self._count = min(block_count(n, self.block), 1 + crew.MOST_WORKERS)
         self._apart = -(-scratch_size // _LINE) * _LINE  # numbers from one thread's scratch memory to the next
-        self._is_alone = self._count == 1 and not scratch_size
+        self._is_alone = self._count == 0 or (self._count == 1 and not scratch_size)
         self.seconds: float | None = None
 
     def __call__(self, *args: Any) -> None:
         """Run the kernel, with help if it is worth it and there are threads to help."""
         kernel, pool = self.kernel, _pool
         if self._is_alone:
-            kernel.run(0, 0, 0, 0, 0, 0, self.n, *args)
+            if self.n > 0:
+                kernel.run(0, 0, 0, 0, 0, 0, self.n, *args)
             return
         known = self.seconds
         helpers = min(pool.threads, self._count) - 1

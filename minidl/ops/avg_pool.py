@@ -12,14 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from minidl.core import Array, Grads, Node, Op, Spec, Tensor
-from minidl.device import Kernel, parallel
+from minidl.core import Array, Grads, Node, Op, Run, Spec, Tensor
+from minidl.device import Kernel
 from minidl.device.dtypes import is_floating
+from minidl.device.threads import Blocks
 from minidl.errors import DTypeError, ShapeError
 from minidl.ops.max_pool import pool_sizes, pool_windows
 from minidl.ops.reduce import mean
 from minidl.ops.window_loops import geometry, mean_of_windows, pixels_seen, shares, spread_means, windows_seeing
-from minidl.ops.windows import Sizes, sizes, taps
+from minidl.ops.windows import Sizes, found_once, sizes, taps
 
 __all__ = [
     "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d",
@@ -46,8 +47,8 @@ class AvgPool(Op):
         out /= xp.asarray(_counts(image, windows, kernel, stride, padding, count_padding, divisor), out.dtype)
 
     @staticmethod
-    def cpu(out: Array, x: Array, **params: Any) -> None:
-        _run(mean_of_windows, pixels_seen, out, x, **params)
+    def bind(out: Array, x: Array, **params: Any) -> Run:
+        return _sliding(mean_of_windows, pixels_seen, out, x, **params)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
@@ -76,8 +77,8 @@ class AvgPoolAdjoint(Op):
             out[(..., *tap.pixels)] += share[(..., *tap.windows)]
 
     @staticmethod
-    def cpu(out: Array, g: Array, **params: Any) -> None:
-        _run(spread_means, windows_seeing, out, g, **params)
+    def bind(out: Array, g: Array, **params: Any) -> Run:
+        return _sliding(spread_means, windows_seeing, out, g, **params)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
@@ -102,8 +103,8 @@ class AdaptiveAvgPool(Op):
         out /= xp.asarray(_shared(image, windows), out.dtype)
 
     @staticmethod
-    def cpu(out: Array, x: Array, *, image: Sizes, windows: Sizes) -> None:
-        _loop(mean_of_windows, out, x, _shared(image, windows), pixels_seen(image, windows), image, windows)
+    def bind(out: Array, x: Array, *, image: Sizes, windows: Sizes) -> Run:
+        return _loop(mean_of_windows, out, x, _shared(image, windows), pixels_seen(image, windows), image, windows)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
@@ -128,8 +129,8 @@ class AdaptiveAvgPoolAdjoint(Op):
             out[(..., *pixels)] += share[(..., *window)].reshape(*g.shape[: -len(image)], *[1] * len(image))
 
     @staticmethod
-    def cpu(out: Array, g: Array, *, image: Sizes, windows: Sizes) -> None:
-        _loop(spread_means, out, g, _shared(image, windows), windows_seeing(image, windows), image, windows)
+    def bind(out: Array, g: Array, *, image: Sizes, windows: Sizes) -> Run:
+        return _loop(spread_means, out, g, _shared(image, windows), windows_seeing(image, windows), image, windows)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
@@ -143,22 +144,21 @@ def _shared(image: Sizes, windows: Sizes) -> Array:
     return functools.reduce(np.multiply.outer, lines)
 
 
-def _run(
+def _sliding(
     loop: Kernel, table: Callable[..., Array], out: Array, given: Array, *, image: Sizes, windows: Sizes,
     kernel: Sizes, stride: Sizes, padding: Sizes, count_padding: bool, divisor: int | None,
-) -> None:  # fmt: skip
+) -> Run:  # fmt: skip
     counts = _counts(image, windows, kernel, stride, padding, count_padding, divisor)
     lines = table(image, windows, kernel, stride, padding, (1,) * len(image))
-    _loop(loop, out, given, counts, lines, image, windows)
+    return _loop(loop, out, given, counts, lines, image, windows)
 
 
 def _loop(
     loop: Kernel, out: Array, given: Array, counts: Array, table: Array, image: Sizes, windows: Sizes
-) -> None:  # fmt: skip
-    rows, sizes = math.prod(out.shape[:-2]), counts.astype(out.dtype).reshape(-1)
-    parallel(
-        loop, rows, out.reshape(-1), given.reshape(-1), sizes, table, geometry(image, windows), out.shape[-1]
-    )  # fmt: skip
+) -> Run:  # fmt: skip
+    sizes, shape, channels = counts.astype(out.dtype).reshape(-1), geometry(image, windows), out.shape[-1]
+    go = Blocks(loop, math.prod(out.shape[:-2]), size=out.nbytes + given.nbytes)
+    return lambda out, given: go(out.reshape(-1), given.reshape(-1), sizes, table, shape, channels)
 
 
 @functools.lru_cache(maxsize=256)
@@ -220,20 +220,27 @@ def _avg_pool(
     dims: int, input: Tensor, kernel_size: Any, stride: Any, padding: Any, ceil_mode: bool, count_padding: bool,
     divisor: int | None,
 ) -> Tensor:  # fmt: skip
-    name = f"avg_pool{dims}d"
     if not is_floating(input.dtype):
-        raise DTypeError(f"{name}: input must be floating, got {input.dtype}; use input.float()")
+        raise DTypeError(f"avg_pool{dims}d: input must be floating, got {input.dtype}; use input.float()")
+    params = _settings(dims, input.shape, kernel_size, stride, padding, ceil_mode, count_padding, divisor)
+    batch = input if len(input.shape) == dims + 2 else input.unsqueeze(0)
+    result: Tensor = AvgPool.apply(batch, **params)
+    return result if batch is input else result.squeeze(0)
+
+
+@found_once
+def _settings(
+    dims: int, input: Sizes, kernel_size: Any, stride: Any, padding: Any, ceil_mode: bool, count_padding: bool,
+    divisor: int | None,
+) -> dict[str, Any]:  # fmt: skip
+    """The parameters of the op, after all was found to fit."""
+    name, image = f"avg_pool{dims}d", input[-dims:]
     if divisor == 0:
         raise ShapeError(f"{name}: divisor_override must not be 0")
     kernel, steps, borders = pool_sizes(name, dims, input, kernel_size, stride, padding)
-    image = input.shape[-dims:]
     windows = pool_windows(name, image, kernel, steps, borders, (1,) * dims, ceil_mode)
-    batch = input if input.ndim == dims + 2 else input.unsqueeze(0)
-    result: Tensor = AvgPool.apply(
-        batch, image=image, windows=windows, kernel=kernel, stride=steps, padding=borders, count_padding=count_padding,
-        divisor=divisor,
-    )  # fmt: skip
-    return result if batch is input else result.squeeze(0)
+    return {"image": image, "windows": windows, "kernel": kernel, "stride": steps, "padding": borders,
+            "count_padding": count_padding, "divisor": divisor}  # fmt: skip
 
 
 def adaptive_avg_pool1d(input: Tensor, output_size: Any) -> Tensor:

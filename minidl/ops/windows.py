@@ -8,12 +8,13 @@ from __future__ import annotations
 import functools
 import itertools
 import operator
-from collections.abc import Iterator
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from minidl.errors import ShapeError
 
 Sizes: TypeAlias = tuple[int, ...]
+Found = TypeVar("Found")
 
 
 class Tap(NamedTuple):
@@ -85,6 +86,20 @@ def window_count(
             )
         counts.append(room // s + 1)
     return tuple(counts)
+
+
+def found_once(rule: Callable[..., Found]) -> Callable[..., Found]:
+    """`rule` with its results remembered, where its arguments can be looked up; a list cannot, and is no error."""
+    remembered = functools.lru_cache(maxsize=1024, typed=True)(rule)  # 1.0 is no size, though it equals 1
+
+    @functools.wraps(rule)
+    def found(*args: Any) -> Found:
+        try:
+            return remembered(*args)
+        except TypeError:
+            return rule(*args)
+
+    return found
 
 
 def sizes(op: str, argument: str, value: Any, dims: int, *, least: int) -> Sizes:

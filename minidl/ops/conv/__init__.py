@@ -15,7 +15,6 @@ The reference (`im2col.py`) lays every window out as a column of a matrix and le
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -39,7 +38,7 @@ from minidl.ops.conv.epilogue import Epilogue, clear, nothing
 from minidl.ops.pad import pad
 from minidl.ops.reduce import Sum
 from minidl.ops.views import basic_slice
-from minidl.ops.windows import Sizes, sizes, window_count
+from minidl.ops.windows import Sizes, found_once, sizes, window_count
 
 __all__ = ["conv1d", "conv2d", "conv3d", "conv_algorithms", "set_conv_algorithm", "set_conv_precision"]
 
@@ -309,13 +308,9 @@ def conv3d(
 def _conv(
     dims: int, input: Tensor, weight: Tensor, bias: Tensor | None, stride: Any, padding: Any, dilation: Any, groups: int
 ) -> Tensor:
-    try:
-        settings = _settings(dims, input.shape, weight.shape, stride, padding, dilation, groups)
-    except TypeError:  # a list, say, which cannot be looked up
-        settings = _settings.__wrapped__(dims, input.shape, weight.shape, stride, padding, dilation, groups)
+    params, border = _settings(dims, input.shape, weight.shape, stride, padding, dilation, groups)
     if len(input.shape) == dims + 1:
         return _conv(dims, input.unsqueeze(0), weight, bias, stride, padding, dilation, groups).squeeze(0)
-    params, border = settings
     if border:
         input = pad(input, border)
     tensors = (input, weight) if bias is None else (input, weight, bias)
@@ -323,7 +318,7 @@ def _conv(
     return result
 
 
-@functools.lru_cache(maxsize=1024)
+@found_once
 def _settings(
     dims: int, input: Sizes, weight: Sizes, stride: Any, padding: Any, dilation: Any, groups: Any
 ) -> tuple[dict[str, Any], list[int]]:

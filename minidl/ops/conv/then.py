@@ -105,12 +105,11 @@ class ConvThenActivated(ConvThen):
     ) -> Run:  # fmt: skip
         kind, level = activation
         convolve = super().bind(out, x, weight, bias, residual, **how)
-        activate = Blocks(_IN_PLACE[kind], max(1, out.size), size=out.nbytes)
+        activate = Blocks(_IN_PLACE[kind], out.size, size=out.nbytes)
 
         def run(out: Array, *given: Array) -> None:
             convolve(out, *given)
-            if out.size:
-                activate(out.reshape(-1), level)
+            activate(out.reshape(-1), level)
 
         return run
 

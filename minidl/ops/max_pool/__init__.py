@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from minidl.core import Array, Grads, Node, Op, Spec, Tensor
-from minidl.device import CudaKernels, parallel
+from minidl.core import Array, Grads, Node, Op, Run, Spec, Tensor
+from minidl.device import CudaKernels
 from minidl.device.dtypes import DEFAULT_INT, DType
+from minidl.device.threads import Blocks
 from minidl.errors import ShapeError
 from minidl.ops.window_loops import geometry, max_of_windows, pixels_seen, shares, spread_maxima, windows_seeing
-from minidl.ops.windows import Sizes, sizes, taps, window_count
+from minidl.ops.windows import Sizes, found_once, sizes, taps, window_count
 
 __all__ = ["max_pool1d", "max_pool2d", "max_pool3d"]
 
@@ -60,14 +61,13 @@ class MaxPool(Op):
             xp.copyto(place[at], pixels[tap.pixels], where=wins)
 
     @staticmethod
-    def cpu(
+    def bind(
         out: tuple[Array, Array], x: Array,
         *, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, windows: Sizes,
-    ) -> None:  # fmt: skip
-        best, place = out
+    ) -> Run:  # fmt: skip
         image = x.shape[1:-1]
         seen = pixels_seen(image, windows, kernel, stride, padding, dilation)
-        _maxima(best, place, x, seen, geometry(image, windows, dilation))
+        return _maxima(out[0], x, seen, geometry(image, windows, dilation))
 
     @classmethod
     def cuda_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
@@ -109,10 +109,14 @@ class MaxPoolSpread(Op):
         out[...] = xp.bincount(flat, weights=g.reshape(-1), minlength=out.size).reshape(out.shape)
 
     @staticmethod
-    def cpu(out: Array, g: Array, place: Array, *, image: Sizes, windows: Sizes, **window: Sizes) -> None:
-        seeing, shape = windows_seeing(image, windows, **window), geometry(image, windows)
-        rows, flat = math.prod(out.shape[:-2]), (out.reshape(-1), g.reshape(-1), place.reshape(-1))
-        parallel(spread_maxima, rows, *flat, seeing, shape, out.shape[-1])
+    def bind(out: Array, g: Array, place: Array, *, image: Sizes, windows: Sizes, **window: Sizes) -> Run:
+        seeing, shape, channels = windows_seeing(image, windows, **window), geometry(image, windows), out.shape[-1]
+        spread = Blocks(spread_maxima, math.prod(out.shape[:-2]), size=out.nbytes + g.nbytes + place.nbytes)
+
+        def run(out: Array, g: Array, place: Array) -> None:
+            spread(out.reshape(-1), g.reshape(-1), place.reshape(-1), seeing, shape, channels)
+
+        return run
 
     @classmethod
     def cuda_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
@@ -182,9 +186,9 @@ class AdaptiveMaxPool(Op):
             place[(..., *window)] = here[won]
 
     @staticmethod
-    def cpu(out: tuple[Array, Array], x: Array, *, windows: Sizes) -> None:
+    def bind(out: tuple[Array, Array], x: Array, *, windows: Sizes) -> Run:
         image = x.shape[1:-1]
-        _maxima(*out, x, pixels_seen(image, windows), geometry(image, windows))
+        return _maxima(out[0], x, pixels_seen(image, windows), geometry(image, windows))
 
     @staticmethod
     def vjp(node: Node, g: Any) -> Grads:
@@ -193,9 +197,14 @@ class AdaptiveMaxPool(Op):
         return (MaxPoolSpread.apply(g[0], place, image=image, **node.params),)
 
 
-def _maxima(best: Array, place: Array, x: Array, seen: Array, shape: Array) -> None:
-    rows, flat = math.prod(best.shape[:-2]), (best.reshape(-1), place.reshape(-1), x.reshape(-1))
-    parallel(max_of_windows, rows, *flat, seen, shape, x.shape[-1])
+def _maxima(best: Array, x: Array, seen: Array, shape: Array) -> Run:
+    channels, find = x.shape[-1], Blocks(max_of_windows, math.prod(best.shape[:-2]), size=x.nbytes + 2 * best.nbytes)
+
+    def run(out: tuple[Array, Array], x: Array) -> None:
+        best, place = out
+        find(best.reshape(-1), place.reshape(-1), x.reshape(-1), seen, shape, channels)
+
+    return run
 
 
 def place_type(image: Sizes) -> DType:
@@ -248,19 +257,26 @@ def max_pool3d(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any
 def _max_pool(
     dims: int, input: Tensor, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool, indices: bool
 ) -> Any:
-    name = f"max_pool{dims}d"
-    spread = sizes(name, "dilation", dilation, dims, least=1)
-    kernel_sizes, steps, borders = pool_sizes(name, dims, input, kernel_size, stride, padding, spread)
-    windows = pool_windows(name, input.shape[-dims:], kernel_sizes, steps, borders, spread, ceil_mode)
-    if max(spread) > 1 or 0 in input.shape[-dims:]:
-        _check_all_see_pixels(name, input.shape[-dims:], windows, kernel_sizes, steps, borders, spread)
-    batch = input if input.ndim == dims + 2 else input.unsqueeze(0)
-    values, places = MaxPool.apply(
-        batch, kernel=kernel_sizes, stride=steps, padding=borders, dilation=spread, windows=windows
-    )
-    if input.ndim == dims + 1:
+    params = _settings(dims, input.shape, kernel_size, stride, padding, dilation, ceil_mode)
+    batch = input if len(input.shape) == dims + 2 else input.unsqueeze(0)
+    values, places = MaxPool.apply(batch, **params)
+    if batch is not input:
         values, places = values.squeeze(0), places.squeeze(0)
     return (values, places.to(DEFAULT_INT)) if indices else values
+
+
+@found_once
+def _settings(
+    dims: int, input: Sizes, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
+) -> dict[str, Sizes]:
+    """The parameters of the op, after all was found to fit."""
+    name, image = f"max_pool{dims}d", input[-dims:]
+    spread = sizes(name, "dilation", dilation, dims, least=1)
+    kernel, steps, borders = pool_sizes(name, dims, input, kernel_size, stride, padding, spread)
+    windows = pool_windows(name, image, kernel, steps, borders, spread, ceil_mode)
+    if max(spread) > 1 or 0 in image:
+        _check_all_see_pixels(name, image, windows, kernel, steps, borders, spread)
+    return {"kernel": kernel, "stride": steps, "padding": borders, "dilation": spread, "windows": windows}
 
 
 def _check_all_see_pixels(
@@ -274,15 +290,15 @@ def _check_all_see_pixels(
 
 
 def pool_sizes(
-    name: str, dims: int, input: Tensor, kernel_size: Any, stride: Any, padding: Any, dilation: Sizes = (1, 1, 1)
+    name: str, dims: int, input: Sizes, kernel_size: Any, stride: Any, padding: Any, dilation: Sizes = (1, 1, 1)
 ) -> tuple[Sizes, Sizes, Sizes]:
     """Kernel, stride and padding of a pooling op for each dimension.
 
     Raises:
         ShapeError: if one is no size, the input has another rank, or the padding is wider than half of the window.
     """
-    if input.ndim not in (dims + 1, dims + 2):
-        raise ShapeError(f"{name}: input must be (N, C, {', '.join('DHW'[3 - dims :])}), got {input.shape}")
+    if len(input) not in (dims + 1, dims + 2):
+        raise ShapeError(f"{name}: input must be (N, C, {', '.join('DHW'[3 - dims :])}), got {input}")
     kernel_sizes = sizes(name, "kernel_size", kernel_size, dims, least=1)
     steps = kernel_sizes if stride is None or stride in ([], ()) else sizes(name, "stride", stride, dims, least=1)
     borders = sizes(name, "padding", padding, dims, least=0)
