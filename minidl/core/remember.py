@@ -22,7 +22,7 @@ import numpy as np
 from minidl.core import versions
 from minidl.device import Array, numba_enabled
 from minidl.device.digest import Seal
-from minidl.device.scratch import lend
+from minidl.device.scratch import Piece, lend
 from minidl.device.vectors import aligned_empty
 
 
@@ -73,7 +73,7 @@ class Prepared:
         self._what = _numbers.setdefault(what, len(_numbers))  # soon hashed
         self._size, self._fill = size, fill
 
-    def of(self, weight: Array) -> tuple[Array, Array | None]:
+    def of(self, weight: Array) -> tuple[Array, Piece | None]:
         """At least `size` numbers, and the memory that was lent for them, to `give_back` when they have been read."""
         memory = _memory_of(self._what, (weight,))
         if memory is None:

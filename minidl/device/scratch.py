@@ -8,7 +8,8 @@ lent before (one core of a Zen 3).
 from __future__ import annotations
 
 import threading
-from operator import attrgetter
+from bisect import bisect_left, insort
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,8 +19,25 @@ from minidl.device.memory import poison, poison_now
 from minidl.device.vectors import CACHE_LINE, aligned_empty
 
 KEPT = 4  # pieces of memory that a thread keeps
-_kept = threading.local()
-_bytes_of = attrgetter("nbytes")
+
+
+class Piece(NamedTuple):
+    """Memory that is lent as a whole. Small pieces come before large ones, by its first two numbers."""
+
+    size: int  # bytes
+    address: int
+    memory: Array
+    views: dict[DType, Array]  # the same as numbers, of all types that were asked for
+
+
+class _Kept(threading.local):
+    """The idle pieces of a thread, small ones first."""
+
+    def __init__(self) -> None:
+        self.pieces: list[Piece] = []
+
+
+_kept = _Kept()
 
 
 class scratch:
@@ -30,42 +48,42 @@ class scratch:
     (True, dtype('float32'))
     """
 
-    __slots__ = ("_dtype", "_memory", "_size")
+    __slots__ = ("_dtype", "_piece", "_size")
 
     def __init__(self, size: int, dtype: DType) -> None:
         self._size, self._dtype = size, dtype
 
     def __enter__(self) -> Array:
-        self._memory, lent = lend(self._size, self._dtype)
+        self._piece, lent = lend(self._size, self._dtype)
         return lent
 
     def __exit__(self, *error: object) -> None:
-        give_back(self._memory)
+        give_back(self._piece)
 
 
-def lend(size: int, dtype: DType) -> tuple[Array, Array]:
-    """Memory that `give_back` takes, and the same as at least `size` numbers."""
-    memory = take(size * dtype.itemsize)
-    numbers = memory.view(dtype)
+def lend(size: int, dtype: DType) -> tuple[Piece, Array]:
+    """A piece of memory that `give_back` takes, and the same as at least `size` numbers.
+
+    It is the smallest of this thread's that is large enough, or a new one.
+    """
+    kept, size = _kept.pieces, size * dtype.itemsize
+    at = bisect_left(kept, (size,))
+    piece = kept.pop(at) if at < len(kept) else _new_piece(size)
+    numbers = piece.views.get(dtype)
+    if numbers is None:
+        numbers = piece.views[dtype] = piece.memory.view(dtype)
     if poison_now() is not None:
         poison(numbers)
-    return memory, numbers
+    return piece, numbers
 
 
-def take(size: int) -> Array:
-    """At least `size` bytes: the smallest piece of this thread's that is large enough, or a new one."""
-    kept: list[Array] = _kept.__dict__.setdefault("pieces", [])
-    for i, piece in enumerate(kept):
-        if piece.nbytes >= size:
-            return kept.pop(i)
-    if len(kept) == KEPT:
-        kept.pop(0)  # the smallest, which is of little use
-    return aligned_empty(-(-size // CACHE_LINE) * (CACHE_LINE // 8), np.dtype(np.float64))
+def give_back(piece: Piece) -> None:
+    """Keep a piece for the next who asks."""
+    insort(_kept.pieces, piece)
 
 
-def give_back(memory: Array) -> None:
-    """Keep memory that `take` gave for the next who asks."""
-    kept: list[Array] = _kept.__dict__.setdefault("pieces", [])
-    kept.append(memory)
-    if len(kept) > 1:
-        kept.sort(key=_bytes_of)
+def _new_piece(size: int) -> Piece:
+    if len(_kept.pieces) >= KEPT:
+        _kept.pieces.pop(0)  # the smallest, which is of little use
+    memory = aligned_empty(-(-size // CACHE_LINE) * (CACHE_LINE // 8), np.dtype(np.float64))
+    return Piece(memory.nbytes, memory.ctypes.data, memory, {})

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import itertools
 import mmap
 import threading
+import weakref
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,8 +14,8 @@ import numpy as np
 import pytest
 
 import minidl
-from minidl.device import CPU, empty
-from minidl.device.memory import LEAST_BYTES, PAGE, SEGMENT_BYTES, Arena, release_memory
+from minidl.device import CPU, empty, memory
+from minidl.device.memory import LEAST_BYTES, PAGE, SEGMENT_BYTES, Arena, fresh, place_of, release_memory
 from minidl.device.vectors import CACHE_LINE
 
 FLOAT, BYTES = np.dtype(np.float32), np.dtype(np.uint8)
@@ -56,7 +59,10 @@ def test_idle_neighbours_grow_together_and_the_smallest_range_that_fits_is_taken
     assert len(arena.segments) == 1
 
 
-def test_ranges_never_overlap_and_none_is_lost() -> None:
+@pytest.mark.parametrize("words", [memory._MOST_WORDS, 2000])
+def test_ranges_never_overlap_and_none_is_lost(words: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor when what is remembered is forgotten, each time 2000 words are full."""
+    monkeypatch.setattr(memory, "_MOST_WORDS", words)
     arena, draw = Arena(), np.random.default_rng(0)
     alive: list[np.ndarray] = []
     for _ in range(3000):
@@ -135,6 +141,57 @@ def test_a_step_done_again_asks_for_no_more_memory() -> None:
             layers.pop()
             arena.array((1_000_000 * (1 + len(layers)),), BYTES, 1_000_000 * (1 + len(layers)))
     assert sum(map(len, arena.segments.values())) <= SEGMENT_BYTES
+
+
+def test_where_ranges_lie_in_a_step_done_again_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    arena = Arena()
+
+    def step() -> list[int]:
+        layers = [arena.array((n,), BYTES, n) for n in (900_000, 500_000, 900_000, 300_000)]
+        places = [address(a) for a in layers]
+        while layers:
+            layers.pop()
+            places.append(address(arena.array((700_000,), BYTES, 700_000)))
+        return places
+
+    before = [step() for _ in range(2)][1]
+    monkeypatch.setattr(arena, "find", None)
+    assert step() == before
+
+
+def test_a_released_segment_is_gone_at_once() -> None:
+    """It does not wait for the garbage collector: nothing that is remembered refers to it."""
+    arena = Arena()
+    for _ in range(3):
+        kept = [arena.array((n,), BYTES, n) for n in (900_000, 500_000)]
+        kept.clear()
+    segment = weakref.ref(arena.segments[0])
+    gc.disable()
+    try:
+        arena.release()
+        assert segment() is None
+    finally:
+        gc.enable()
+
+
+def test_arrays_that_die_in_the_garbage_collector_give_their_memory_back() -> None:
+    arena = Arena()
+    for _ in range(16):
+        cycle: list[object] = [arena.array((SEGMENT_BYTES // 8,), BYTES, SEGMENT_BYTES // 8)]
+        cycle.append(cycle)
+    del cycle
+    gc.collect()
+    arena.release()
+    assert not arena.segments
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 5), (40, 30, 50), (2, 1, 3), (2, 0, 3), ()])
+def test_dimensions_lie_in_the_order_asked_for(shape: tuple[int, ...]) -> None:
+    for order in itertools.permutations(range(len(shape))):
+        array = fresh(place_of(CPU, shape, FLOAT, order))
+        back = sorted(range(len(shape)), key=order.__getitem__)
+        like = np.empty([shape[d] for d in order], FLOAT).transpose(back)
+        assert (array.shape, array.strides) == (shape, like.strides)
 
 
 def test_two_threads_never_share_a_block() -> None:
