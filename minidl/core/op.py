@@ -183,7 +183,9 @@ class Op:
         node = Node(cls, inputs, params, specs, outs, results)
         if OUT in cls.sources:  # the node keeps these results, and must not be reached from them
             return tuple([t.linked_to(node, slot) for slot, t in enumerate(results)])
-        return tuple([t.link(node, slot) for slot, t in enumerate(results)])
+        for slot, t in enumerate(results):
+            t.link(node, slot)
+        return results
 
 
 def _bound_and_run(op: type[Op], out: Any, /, *arrays: Array, **params: Any) -> None:

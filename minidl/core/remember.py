@@ -97,10 +97,12 @@ def _memory_of(what: Hashable, arrays: tuple[Array, ...]) -> _Memory | None:
     if known is None:
         if numba_enabled() and all(type(a) is np.ndarray for a in arrays):
             forget = functools.partial(_memories.pop, key)  # no function of ours: those go before the last arrays do
-            _memories[key] = _Memory(_ticks(arrays), tuple([weakref.ref(a, forget) for a in arrays]), versions.latest)
+            _memories[key] = _Memory(
+                versions.last_changes(arrays), tuple([weakref.ref(a, forget) for a in arrays]), versions.latest
+            )
         return None
     if known.latest != versions.latest:
-        ticks = _ticks(arrays)
+        ticks = versions.last_changes(arrays)
         known.latest = versions.latest
         if ticks != known.ticks:  # an op has changed them since
             known.ticks, known.seal, known.made = ticks, None, None
@@ -112,8 +114,3 @@ def _memory_of(what: Hashable, arrays: tuple[Array, ...]) -> _Memory | None:
         known.seal, known.made = None, None
         return _memory_of(what, arrays)
     return known
-
-
-def _ticks(arrays: tuple[Array, ...]) -> tuple[int, ...]:
-    """When an op changed each of them last."""
-    return tuple(map(versions.last_change, arrays))

@@ -141,9 +141,10 @@ class Node:
         self.number = versions.tick()
         self.op, self.params, self.specs, self.outs = op, params, specs, outs
         self.needs: tuple[bool, ...] = tuple(map(_needs, inputs))
-        self.edges: tuple[Edge | None, ...] = tuple(
-            [None if not t.requires_grad else t if t.node is None else (t.node, t.slot) for t in inputs]
-        )
+        edges: list[Edge | None] = []  # a comprehension is one more call
+        for t in inputs:
+            edges.append(None if not t.requires_grad else t if t.node is None else (t.node, t.slot))
+        self.edges = tuple(edges)
         self.hooks: NodeHooks | None = None
         self.in_float32 = False  # whether the gradient is computed in float32, from 16-bit floats
         self._saved: Any = _kept(op, inputs, results, self.needs) if op.sources else ()
@@ -229,11 +230,15 @@ def check_unchanged(node: Node, saved: Iterable[tuple[str, Tensor | None]], unti
 
 def _is_changed(saved: tuple[Any, ...], since: int) -> bool:
     """Whether the memory of a saved value was changed after the tick `since`."""
+    tensors: list[Tensor | None] = []
     for value in saved:
-        for t in value.inputs if type(value) is Recipe else value if type(value) is tuple else (value,):
-            if t is not None and versions.last_change(t.array) > since:
-                return True
-    return False
+        if type(value) is tuple:
+            tensors += value
+        elif type(value) is Recipe:
+            tensors += value.inputs
+        else:
+            tensors.append(value)
+    return max(versions.last_changes([t.array for t in tensors if t is not None]), default=0) > since
 
 
 def _kept(

@@ -62,12 +62,15 @@ def note_changes(arrays: Iterable[Array], op: str) -> None:
     latest = max(latest, now)
 
 
-def last_change(array: Array) -> int:
-    """The tick of the last change of the memory of `array`; 0 if there was none."""
-    base = array.base
-    memory = array if base is None or type(base) is mmap else memory_of(array)  # most lie in the arena
-    change = _changes.get(id(memory))
-    return 0 if change is None else change.tick
+def last_changes(arrays: Iterable[Array]) -> tuple[int, ...]:
+    """The tick of the last change of the memory of each array; 0 if there was none."""
+    ticks = []
+    for array in arrays:
+        base = array.base
+        memory = array if base is None or type(base) is mmap else memory_of(array)  # most lie in the arena
+        change = _changes.get(id(memory))
+        ticks.append(0 if change is None else change.tick)
+    return tuple(ticks)
 
 
 def change_of(array: Array) -> Change | None:

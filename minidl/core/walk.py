@@ -79,8 +79,10 @@ class _Walk:
         self.users = _count_users(starts)
         self.ready: list[Vertex] = [v for v in dict.fromkeys(map(_vertex, starts)) if not self.users[v]]
         for edge, grad in zip(starts, grads, strict=True):
-            below, slot = edge if isinstance(edge, tuple) else (edge, 0)
-            self.put(below, slot, grad, (grad,))
+            if isinstance(edge, tuple):
+                self.put(*edge, grad)
+            else:
+                self.put(edge, 0, grad.clone() if accumulate else grad)  # the caller has the memory of this one
 
     def run(self) -> None:
         while self.ready:
@@ -106,31 +108,37 @@ class _Walk:
                 if not self.retain_graph:
                     node.keep(None)
         users, pending, ready = self.users, self.pending, self.ready
+        held: set[int] | None = None  # the memory of what arrived here, once it is asked for
         for edge, grad in zip(node.edges, found, strict=True):
             if edge is None:
                 continue
             below: Vertex
-            below, slot = edge if type(edge) is tuple else (edge, 0)  # type: ignore[assignment]
+            if type(edge) is tuple:
+                below, slot = edge
+                is_single = len(below.outs) == 1
+            else:
+                below, slot, is_single = edge, 0, True  # type: ignore[assignment]
+                # A leaf's `.grad` may be changed in place later (clipping, the next backward), so it never keeps memory
+                # that somebody else may hold: that of a gradient that came in here.
+                if grad is not None and self.accumulate:
+                    if held is None:
+                        held = {id(memory_of(g.array)) for g in grads or () if g is not None}
+                    if id(memory_of(grad.array)) in held:
+                        grad = grad.clone()
             if grad is not None:
-                if below not in pending and type(below) is Node and len(below.outs) == 1:
+                if is_single and below not in pending:
                     pending[below] = [grad]  # the usual case
                 else:
-                    self.put(below, slot, grad, grads or ())
-            users[below] -= 1
-            if not users[below]:
+                    self.put(below, slot, grad)
+            left = users[below] = users[below] - 1
+            if not left:
                 ready.append(below)
 
-    def put(self, below: Vertex, slot: int, grad: Tensor, incoming: Sequence[Tensor | None]) -> None:
-        """Add `grad` to what waits for result `slot` of a node, or for a leaf.
-
-        A leaf's `.grad` may be changed in place later (clipping, the next backward), so it never keeps memory that
-        somebody else may hold: that of an `incoming` gradient.
-        """
+    def put(self, below: Vertex, slot: int, grad: Tensor) -> None:
+        """Add `grad` to what waits for result `slot` of a node, or for a leaf."""
         waiting = self.pending.get(below)
         if waiting is None:
             waiting = self.pending[below] = [None] * (len(below.outs) if type(below) is Node else 1)
-        if self.accumulate and type(below) is not Node and _is_shared(grad, incoming):
-            grad = grad.clone()
         present = waiting[slot]
         waiting[slot] = grad if present is None else present + grad
 
@@ -151,15 +159,6 @@ class _Walk:
             registry.call("add_", leaf.grad, grad)
         for hook in () if hooks is None else hooks.after:
             hook(leaf)
-
-
-def _is_shared(grad: Tensor, incoming: Sequence[Tensor | None]) -> bool:
-    """Whether `grad` has the memory of one of these."""
-    memory = memory_of(grad.array)
-    for g in incoming:  # noqa: SIM110 - a generator for `any` takes three times as long
-        if g is not None and memory_of(g.array) is memory:
-            return True
-    return False
 
 
 def _vertex(edge: Edge) -> Vertex:

@@ -279,7 +279,7 @@ def getitem(input: Tensor, index: Any) -> Tensor:
     (tensor([2., 4.]), tensor([3., 4.]))
     """
     entries = index if isinstance(index, tuple) else (index,)
-    if not any(_is_pick(e) for e in entries):
+    if not any(map(_is_pick, entries)):
         return basic_slice(input, entries)
     template, picks = _split(input, entries)
     result: Tensor = Index.apply(input, *picks, template=template)

@@ -237,7 +237,9 @@ def reshape(input: Tensor, *shape: int | Sequence[int]) -> Tensor:
         raise ShapeError(f"reshape: a tensor of shape {input.shape} ({numel} elements) cannot take shape {wanted}")
     if free and known == 0:
         raise ShapeError(f"reshape: -1 in {wanted} is ambiguous for a tensor without elements; give the length")
-    result: Tensor = Reshape.apply(input, shape=tuple([numel // known if n == -1 else n for n in wanted]))
+    if free:
+        wanted = tuple([numel // known if n == -1 else n for n in wanted])
+    result: Tensor = Reshape.apply(input, shape=wanted)
     return result
 
 
@@ -386,7 +388,7 @@ def basic_slice(input: Tensor, index: tuple[Any, ...]) -> Tensor:
 
 
 def _frozen(index: tuple[Any, ...], shape: tuple[int, ...]) -> tuple[Entry, ...]:
-    used = sum(e is not None and e is not Ellipsis for e in index)
+    used = len([e for e in index if e is not None and e is not Ellipsis])
     if used > len(shape):
         raise ShapeError(f"index: {used} indices for a tensor of {len(shape)} dimensions")
     gaps = [place for place, e in enumerate(index) if e is Ellipsis]
