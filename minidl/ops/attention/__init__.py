@@ -7,11 +7,12 @@ who want to see them, or to drop some.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from minidl.core import AlikeOp, Array, Grads, Node, Spec, Tensor, is_recording
+from minidl.core import AlikeOp, Array, Grads, Node, Run, Spec, Tensor, is_recording
 from minidl.device.dtypes import is_floating
 from minidl.errors import ArgumentError, ShapeError
 from minidl.ops.arranging import repeat_interleave
@@ -61,14 +62,11 @@ class Attention(AlikeOp):
         xp.matmul(weights / total, v, out=result)
 
     @staticmethod
-    def cpu(
+    def bind(
         out: tuple[Array, Array], q: Array, k: Array, v: Array, mask: Array | None = None,
         *, scale: float, is_causal: bool, is_safe: bool,
-    ) -> None:  # fmt: skip
-        result, level = _straight(out)
-        wide = None if mask is None else np.broadcast_to(mask, (*q.shape[:-1], k.shape[-2]))
-        cpu.forward(result, level, q, k, v, wide, scale=scale, is_causal=is_causal, is_safe=is_safe)
-        _hand_over(out, (result, level))
+    ) -> Run:  # fmt: skip
+        return _handing_over(cpu.forward, out, q, k, v, mask, scale=scale, is_causal=is_causal, is_safe=is_safe)
 
     @staticmethod
     def vjp(node: Node, g: Any) -> Grads:
@@ -115,15 +113,11 @@ class AttentionGrad(AlikeOp):
         xp.matmul(weights.swapaxes(-1, -2), g, out=gv)
 
     @staticmethod
-    def cpu(
+    def bind(
         grads: tuple[Array, Array, Array], g: Array, q: Array, k: Array, v: Array, out: Array, level: Array,
         mask: Array | None = None, *, scale: float, is_causal: bool,
-    ) -> None:  # fmt: skip
-        found = _straight(grads)
-        wide = None if mask is None else np.broadcast_to(mask, (*q.shape[:-1], k.shape[-2]))
-        level, out = np.ascontiguousarray(level), np.ascontiguousarray(out)
-        cpu.backward(found, g, q, k, v, out, level, wide, scale=scale, is_causal=is_causal)
-        _hand_over(grads, found)
+    ) -> Run:  # fmt: skip
+        return _handing_over(cpu.backward, grads, g, q, k, v, out, level, mask, scale=scale, is_causal=is_causal)
 
 
 def _scores(xp: Any, q: Array, k: Array, mask: Array | None, scale: float, is_causal: bool) -> Array:
@@ -135,15 +129,25 @@ def _scores(xp: Any, q: Array, k: Array, mask: Array | None, scale: float, is_ca
     return scores
 
 
+def _handing_over(bind: Callable[..., Run], results: Any, *arrays: Array | None, **how: Any) -> Run:
+    """What `bind` gives, which writes C-contiguous results; stand-ins for those that are not are copied."""
+    run = bind(_straight(results), *arrays, **how)
+    if all(a.flags.c_contiguous for a in results):
+        return run
+
+    def handing_over(results: tuple[Array, ...], *arrays: Array) -> None:
+        written = _straight(results)
+        run(written, *arrays)
+        for result, array in zip(results, written, strict=True):
+            if array is not result:
+                result[...] = array
+
+    return handing_over
+
+
 def _straight(results: tuple[Array, ...]) -> tuple[Array, ...]:
     """Those results that are C-contiguous, and stand-ins for the others."""
     return tuple([a if a.flags.c_contiguous else np.empty(a.shape, a.dtype) for a in results])
-
-
-def _hand_over(results: tuple[Array, ...], written: tuple[Array, ...]) -> None:
-    for result, array in zip(results, written, strict=True):
-        if array is not result:
-            result[...] = array
 
 
 def _later_keys(q: Tensor, k: Tensor) -> Tensor:

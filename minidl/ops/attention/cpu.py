@@ -16,66 +16,83 @@ Sources: Dao et al., NeurIPS 2022 (FlashAttention); Milakov and Gimelshein, arXi
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import numpy as np
 
-from minidl.core import Array
-from minidl.device import inline, kernel, parallel
+from minidl.core import Array, Run
+from minidl.device import inline, kernel
 from minidl.device.inline import separate
 from minidl.device.microkernel import gemm_taps, panel_columns, tile_rows
-from minidl.device.pointers import cells, pointers_at
+from minidl.device.pointers import cell_of, pointers_in
 from minidl.device.row_sums import row_max, row_product, row_sum
 from minidl.device.scalar_math import exp, exp_below, log
+from minidl.device.threads import Blocks
 from minidl.device.transpose import transpose
 from minidl.device.turned_tiles import pack_columns, pack_rows, turned_rows, turned_tile
 from minidl.device.vectors import lanes
-from minidl.ops.matmul.cpu import matrix_places
+from minidl.ops.matmul.plan import matrix_places
 
 QUERIES, KEYS = 96, 256  # in a block, in a chunk
 FLOATS = ("float32", "float64")
-_FORWARD, _BACKWARD = (0,) * 6, (0,) * 10  # arrays that kernels get pointers to
+Shapes = tuple[tuple[int, ...] | None, ...]
 
 
 def forward(
-    out: Array, level: Array, q: Array, k: Array, v: Array, mask: Array | None, *, scale: float, is_causal: bool,
-    is_safe: bool,
-) -> None:  # fmt: skip
-    """out (..., L, Ev) and level (..., L), the logarithm of each query's sum of exponentials.
+    out: tuple[Array, Array], q: Array, k: Array, v: Array, mask: Array | None = None,
+    *, scale: float, is_causal: bool, is_safe: bool,
+) -> Run:  # fmt: skip
+    """What attends in arrays that lie like these: run(out, q, k, v, mask=None).
+
+    out is the result (..., L, Ev), and (..., L), the logarithm of each query's sum of exponentials: C-contiguous.
 
     Args:
         q, k, v: (..., L, E), (..., S, E), (..., S, Ev), of any strides.
-        mask: (..., L, S), added to the scores; of any strides.
+        mask: added to the scores, broadcasts to (..., L, S); of any strides.
         is_safe: a query for which no key counts gets zeros, not NaN.
     """
-    rows = [_in_rows(a) for a in (q, k, v, out if mask is None else mask)]
-    how = (is_causal, is_safe, mask is not None)
-    places, shape = _layout(*[item for a in (out, *rows) for item in (a.shape, a.strides)], out.itemsize, how)
-    table, keep = cells([out, level, *rows], len(_FORWARD))
-    count, blocks, width = places.shape[1], -(-q.shape[-2] // QUERIES), panel_columns(out.dtype)
+    factor, copied = np.array((scale,), out[0].dtype), _to_be_copied(q, k, v, mask)
+    places, shape = _layout(out[0], q, k, v, mask, copied, (is_causal, is_safe, mask is not None))
+    count, blocks, width = places.shape[1], -(-q.shape[-2] // QUERIES), panel_columns(factor.dtype)
     memory = _chunk(k.shape[-2], width) * (q.shape[-1] + _up(v.shape[-1], width) + QUERIES) + 2 * width
-    parallel(attend, count * blocks, np.array((scale,), out.dtype), table, places, shape, scratch_size=memory,
-             size=_work(q, k))  # fmt: skip
-    del keep
+    call = Blocks(attend, count * blocks, scratch_size=memory, size=_work(q, k))
+
+    def run(out: tuple[Array, Array], q: Array, k: Array, v: Array, mask: Array | None = None) -> None:
+        if copied is not None:
+            q, k, v, mask = _in_rows((q, k, v, mask), copied)
+        to = cell_of(out[0])
+        call(factor, to, cell_of(out[1]), cell_of(q), cell_of(k), cell_of(v), to if mask is None else cell_of(mask),
+             places, shape)  # fmt: skip
+
+    return run
 
 
 def backward(
     grads: tuple[Array, Array, Array], g: Array, q: Array, k: Array, v: Array, out: Array, level: Array,
-    mask: Array | None, *, scale: float, is_causal: bool,
-) -> None:  # fmt: skip
-    """The gradients of q, k and v, C-contiguous, given that of out."""
-    rows = [_in_rows(a) for a in (q, k, v, out if mask is None else mask)]
-    g = np.ascontiguousarray(g)
-    how = (is_causal, False, mask is not None)
-    places, shape = _layout(*[item for a in (out, *rows) for item in (a.shape, a.strides)], out.itemsize, how)
-    table, keep = cells([*grads, g, out, level, *rows], len(_BACKWARD))
-    width, e, ev = panel_columns(out.dtype), q.shape[-1], v.shape[-1]
+    mask: Array | None = None, *, scale: float, is_causal: bool,
+) -> Run:  # fmt: skip
+    """What makes the gradients of q, k and v, C-contiguous, given that of out: run(grads, g, q, k, v, out, ...)."""
+    factor, copied = np.array((scale,), g.dtype), _to_be_copied(q, k, v, mask)
+    places, shape = _layout(out, q, k, v, mask, copied, (is_causal, False, mask is not None))
+    width, e, ev = panel_columns(factor.dtype), q.shape[-1], v.shape[-1]
     memory = _chunk(k.shape[-2], width) * (e + ev + _up(e, width) + 2 * QUERIES)
     memory += QUERIES * (_up(e, width) + _up(ev, width) + tile_rows(2)) + 4 * width
-    parallel(attend_back, places.shape[1], np.array((scale,), out.dtype), table, places, shape,
-             scratch_size=memory, size=2 * _work(q, k))  # fmt: skip
-    del keep
+    call = Blocks(attend_back, places.shape[1], scratch_size=memory, size=2 * _work(q, k))
+    are_straight = g.flags.c_contiguous and out.flags.c_contiguous and level.flags.c_contiguous
+
+    def run(
+        grads: tuple[Array, Array, Array], g: Array, q: Array, k: Array, v: Array, out: Array, level: Array,
+        mask: Array | None = None,
+    ) -> None:  # fmt: skip
+        if copied is not None:
+            q, k, v, mask = _in_rows((q, k, v, mask), copied)
+        if not are_straight:
+            g, out, level = map(np.ascontiguousarray, (g, out, level))
+        to = cell_of(out)
+        call(factor, *map(cell_of, grads), cell_of(g), to, cell_of(level), cell_of(q), cell_of(k), cell_of(v),
+             to if mask is None else cell_of(mask), places, shape)  # fmt: skip
+
+    return run
 
 
 def _work(q: Array, k: Array) -> int:
@@ -83,9 +100,25 @@ def _work(q: Array, k: Array) -> int:
     return int(q.nbytes // max(q.shape[-1], 1) * k.shape[-2])
 
 
-def _in_rows(a: Array) -> Array:
-    """The array itself if each of its rows lies in one piece, else a copy."""
-    return a if a.strides[-1] == a.itemsize or a.shape[-1] == 1 else np.ascontiguousarray(a)
+def _to_be_copied(q: Array, k: Array, v: Array, mask: Array | None) -> Shapes | None:
+    """The shapes of those whose rows do not each lie in one piece; None if there are none."""
+    shapes = [None if _is_in_rows(a) else a.shape for a in (q, k, v)]
+    shapes.append(None if mask is None or _is_in_rows(mask := _widened(mask, q, k)) else mask.shape)
+    return tuple(shapes) if any(shapes) else None
+
+
+def _is_in_rows(a: Array) -> bool:
+    return bool(a.strides[-1] == a.itemsize or a.shape[-1] == 1)
+
+
+def _widened(mask: Array, q: Array, k: Array) -> Array:
+    return np.broadcast_to(mask, (*q.shape[:-1], k.shape[-2]))
+
+
+def _in_rows(arrays: tuple[Array | None, ...], copied: Shapes) -> Any:
+    """The arrays, or copies in the shapes that are given."""
+    return [a if a is None or shape is None else np.ascontiguousarray(np.broadcast_to(a, shape))
+            for a, shape in zip(arrays, copied, strict=True)]  # fmt: skip
 
 
 def _up(n: int, width: int) -> int:
@@ -96,27 +129,30 @@ def _chunk(keys: int, width: int) -> int:
     return min(KEYS, _up(keys, width))
 
 
-@functools.lru_cache(maxsize=256)
 def _layout(
-    out: tuple[int, ...], out_strides: tuple[int, ...], q: tuple[int, ...], q_strides: tuple[int, ...],
-    k: tuple[int, ...], k_strides: tuple[int, ...], v: tuple[int, ...], v_strides: tuple[int, ...],
-    mask: tuple[int, ...], mask_strides: tuple[int, ...], item: int, how: tuple[bool, ...],
-) -> tuple[Array, Array]:  # fmt: skip
+    out: Array, q: Array, k: Array, v: Array, mask: Array | None, copied: Shapes | None, how: tuple[bool, ...]
+) -> tuple[Array, Array]:
     """Where the matrices of q, k, v and mask begin; lengths, steps from row to row, and `how`."""
-    strides = (q_strides, k_strides, v_strides, mask_strides)
-    places = np.stack([matrix_places(out[:-2], s[:-2], t[:-2], item)
-                       for s, t in zip((q, k, v, mask), strides, strict=True)])  # fmt: skip
-    return places, np.array((q[-2], k[-2], q[-1], v[-1], *[t[-2] // item for t in strides], *how), np.int64)
+    seen = [q, k, v, out if mask is None else _widened(mask, q, k)]
+    if copied is not None:
+        seen = [a if shape is None else np.empty(shape, a.dtype) for a, shape in zip(seen, copied, strict=True)]
+    item = out.itemsize
+    places = np.stack([matrix_places(out.shape[:-2], a.shape[:-2], a.strides[:-2], item) for a in seen])
+    steps = [a.strides[-2] // item for a in seen]
+    return places, np.array((q.shape[-2], k.shape[-2], q.shape[-1], v.shape[-1], *steps, *how), np.int64)
 
 
 # What `shape` holds for the kernels, by position.
 _L, _S, _E, _EV, _Q_ROW, _K_ROW, _V_ROW, _MASK_ROW, _CAUSAL, _SAFE, _MASKED = range(11)
 
 
-@kernel("const T[::1], const intp[:, ::1], const int64[:, ::1], const int64[::1], T[::1]", T=FLOATS)
-def attend(begin: int, end: int, scale: Array, table: Array, places: Array, shape: Array, memory: Array) -> None:
+@kernel("const T[::1], intp, intp, intp, intp, intp, intp, const int64[:, ::1], const int64[::1], T[::1]", T=FLOATS)
+def attend(
+    begin: int, end: int, scale: Array, out_cell: int, level_cell: int, q_cell: int, k_cell: int, v_cell: int,
+    mask_cell: int, places: Array, shape: Array, memory: Array,
+) -> None:  # fmt: skip
     """(Matrix, block of queries) begin to end."""
-    out, level, q, k, v, mask = pointers_at(table, 0, scale, _FORWARD)
+    out, level, q, k, v, mask = pointers_in((out_cell, level_cell, q_cell, k_cell, v_cell, mask_cell), scale)
     width, queries, ev = 2 * lanes(memory), shape[_L], shape[_EV]
     chunk = min(KEYS, -(-shape[_S] // width) * width)
     values = chunk * shape[_E]
@@ -163,10 +199,18 @@ def attend(begin: int, end: int, scale: Array, table: Array, places: Array, shap
                 out[j] *= share
 
 
-@kernel("const T[::1], const intp[:, ::1], const int64[:, ::1], const int64[::1], T[::1]", T=FLOATS)
-def attend_back(begin: int, end: int, scale: Array, table: Array, places: Array, shape: Array, memory: Array) -> None:
+@kernel(
+    "const T[::1], intp, intp, intp, intp, intp, intp, intp, intp, intp, intp, const int64[:, ::1], const int64[::1], "
+    "T[::1]",
+    T=FLOATS,
+)
+def attend_back(
+    begin: int, end: int, scale: Array, gq_cell: int, gk_cell: int, gv_cell: int, g_cell: int, out_cell: int,
+    level_cell: int, q_cell: int, k_cell: int, v_cell: int, mask_cell: int, places: Array, shape: Array, memory: Array,
+) -> None:  # fmt: skip
     """Matrices begin to end."""
-    gq, gk, gv, g, out, level, q, k, v, mask = pointers_at(table, 0, scale, _BACKWARD)
+    gq, gk, gv, g, out = pointers_in((gq_cell, gk_cell, gv_cell, g_cell, out_cell), scale)
+    level, q, k, v, mask = pointers_in((level_cell, q_cell, k_cell, v_cell, mask_cell), scale)
     width, queries, keys_, e, ev = 2 * lanes(memory), shape[_L], shape[_S], shape[_E], shape[_EV]
     chunk = min(KEYS, -(-keys_ // width) * width)
     wide_e, wide_ev = -(-e // width) * width, -(-ev // width) * width
