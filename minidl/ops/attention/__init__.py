@@ -68,7 +68,7 @@ class Attention(AlikeOp):
         if is_safe:
             total = xp.where(total == 0, 1, total)
         level[...] = (top + xp.log(total))[..., 0]
-        result[...] = xp.matmul(weights / total, v)
+        _multiply(xp, result, weights / total, v)
 
     @staticmethod
     def bind(
@@ -120,9 +120,9 @@ class AttentionGrad(AlikeOp):
         slopes = xp.matmul(g, v.swapaxes(-1, -2))
         slopes -= (g * out).sum(axis=-1, keepdims=True)
         slopes *= weights * scale
-        gq[...] = xp.matmul(slopes, k)
-        gk[...] = xp.matmul(slopes.swapaxes(-1, -2), q)
-        gv[...] = xp.matmul(weights.swapaxes(-1, -2), g)
+        _multiply(xp, gq, slopes, k)
+        _multiply(xp, gk, slopes.swapaxes(-1, -2), q)
+        _multiply(xp, gv, weights.swapaxes(-1, -2), g)
 
     @staticmethod
     def bind(
@@ -147,6 +147,14 @@ def _joined(t: Tensor, heads: Heads) -> Tensor:
         return t
     t = permute(t, *((0, 2, 1, 3) if heads[1] else (2, 0, 1, 3)))
     return reshape(t, *t.shape[:2], t.shape[2] * t.shape[3])
+
+
+def _multiply(xp: Any, out: Array, x: Array, y: Array) -> None:
+    """out = x times y, also where out is of several heads."""
+    if out.flags.c_contiguous:
+        xp.matmul(x, y, out=out)
+    else:
+        out[...] = xp.matmul(x, y)
 
 
 def _scores(xp: Any, q: Array, k: Array, mask: Array | None, scale: float, is_causal: bool) -> Array:

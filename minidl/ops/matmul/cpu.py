@@ -82,6 +82,7 @@ def product(
     Leading dimensions broadcast.
 
     Args:
+        bias: C-contiguous, or None.
         activation: its number in `finish.py`.
         kept: C-contiguous and like `out`, to be filled with what the activation is given; or None.
         added: C-contiguous and like `out`, or None.
@@ -124,39 +125,44 @@ def _bound(out: Form, x: Form, y: Form, dtype: DType, is_invariant: bool, how: H
         make = _units(plan, dtype)
         if plan.cut.pieces > 1:
             return _in_pieces(make, plan, dtype)
-    zeros, plain, biased = _zeros(dtype), plan.numbers(False), plan.numbers(True)
+    zeros, plain, biased, memory = _zeros(dtype), plan.numbers(False), plan.numbers(True), _no_memory(plan, dtype)
 
     def run(
         out: Array, x: Array, y: Array, bias: Array | None = None, kept: Array | None = None, added: Array | None = None
     ) -> None:
         to = cell_of(out)
         make(zeros if bias is None else bias, to, cell_of(x), cell_of(y), to if kept is None else cell_of(kept),
-             to if added is None else cell_of(added), to, plain if bias is None else biased)  # fmt: skip
+             to if added is None else cell_of(added), to, plain if bias is None else biased, *memory)  # fmt: skip
 
     return run
 
 
 def _units(plan: Plan, dtype: DType) -> Callable[..., None]:
     """The kernel `blocks` for all units, with its memory, and with panels of B that are packed first if so planned."""
-    work = Blocks(blocks, plan.units, block=plan.block, scratch_size=plan.scratch, size=plan.size)
-    none = np.empty(0, dtype)
-    call: Callable[..., None] = work if plan.scratch else lambda *given: work(*given, none)
+    call = Blocks(blocks, plan.units, block=plan.block, scratch_size=plan.scratch, size=plan.size)
     if not plan.packed:
         return call
     pack = Blocks(panels, plan.panels, size=plan.packed * dtype.itemsize)
 
-    def packed(start: Array, out: int, x: int, y: int, kept: int, added: int, _: int, numbers: Array) -> None:
+    def packed(
+        start: Array, out: int, x: int, y: int, kept: int, added: int, _: int, numbers: Array, *memory: Array
+    ) -> None:
         """(To keep the panels of a weight that does not change takes a look at its numbers, which costs as much.)"""
         with scratch(plan.packed, dtype) as room:
             pack(room, y, numbers)
-            call(start, out, x, y, kept, added, cell_of(room), numbers)
+            call(start, out, x, y, kept, added, cell_of(room), numbers, *memory)
 
     return packed
 
 
+def _no_memory(plan: Plan, dtype: DType) -> tuple[Array, ...]:
+    """What `blocks` gets last where it needs no memory; else `Blocks` lends it some."""
+    return () if plan.scratch or plan.cut is None else (np.empty(0, dtype),)
+
+
 def _in_pieces(make: Callable[..., None], plan: Plan, dtype: DType) -> Run:
     """The sums of each piece go to memory of their own, and are added up."""
-    zeros, plain, room = _zeros(dtype), plan.plain(), plan.sums
+    zeros, plain, room, memory = _zeros(dtype), plan.plain(), plan.sums, _no_memory(plan, dtype)
     collected = {has_bias: plan.numbers(has_bias, places=plan.ends) for has_bias in (False, True)}
     add_up = Blocks(collect, plan.lines, size=room * dtype.itemsize)
 
@@ -166,7 +172,7 @@ def _in_pieces(make: Callable[..., None], plan: Plan, dtype: DType) -> Run:
         to = cell_of(out)
         with scratch(room, dtype) as sums:
             of_sums = cell_of(sums)
-            make(zeros, of_sums, cell_of(x), cell_of(y), of_sums, of_sums, of_sums, plain)
+            make(zeros, of_sums, cell_of(x), cell_of(y), of_sums, of_sums, of_sums, plain, *memory)
             add_up(zeros if bias is None else bias, to, to if kept is None else cell_of(kept),
                    to if added is None else cell_of(added), sums, collected[bias is not None])  # fmt: skip
 
