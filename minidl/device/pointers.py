@@ -9,6 +9,10 @@ made by `cells` instead, one row for each role (weight, gradient, ...) and one c
 
 A tuple in the place of `roles` says by its length how many rows there are: its type is known when a kernel is compiled.
 The arrays of one column must not overlap; LLVM is told so, and turns the loop into vector instructions.
+
+A kernel that takes a few arrays, whatever their shapes, gets the cell of each as a number, which costs a call 70 ns:
+
+    out, x = pointers_in((out_cell, x_cell), like)    # from call(..., cell_of(out), cell_of(x))
 """
 
 from __future__ import annotations
@@ -16,7 +20,8 @@ from __future__ import annotations
 import ctypes
 import functools
 import struct
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,6 +59,47 @@ def _array_objects_are_cells() -> bool:
     if type(two[0]).__basicsize__ < _DATA_AT + ctypes.sizeof(ctypes.c_void_p):
         return False
     return all(ctypes.c_void_p.from_address(id(a) + _DATA_AT).value == a.ctypes.data for a in two)
+
+
+_places: dict[int, np.ndarray[Any, Any]] = {}
+
+
+def _place_of(array: np.ndarray[Any, Any]) -> int:
+    """Another cell for an array that is none, which lives as long as the array."""
+    key = id(array)
+    if key not in _places:
+        weakref.finalize(array, _places.pop, key)
+    place = _places[key] = np.array([array.ctypes.data], np.intp)
+    return int(place.ctypes.data) - _DATA_AT
+
+
+# (array) -> what `pointers_in` takes, as long as the array lives.
+cell_of: Callable[[np.ndarray[Any, Any]], int] = id if _array_objects_are_cells() else _place_of
+
+
+def _emit_pointers_in(typing_context: Any, cells: Any, like: Any) -> Any:
+    from llvmlite import ir
+    from numba import types
+    from numba.core import cgutils
+
+    pointer = types.CPointer(like.dtype)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        place = context.get_value_type(pointer).as_pointer()
+        found = []
+        for cell in cgutils.unpack_tuple(builder, args[0], len(cells)):
+            at = builder.add(cell, ir.Constant(cell.type, _DATA_AT))
+            found.append(builder.load(builder.inttoptr(at, place)))
+        return context.make_tuple(builder, signature.return_type, found)
+
+    return types.UniTuple(pointer, len(cells))(types.UniTuple(types.intp, len(cells)), like), generate
+
+
+@intrinsic(_emit_pointers_in)
+def pointers_in(cells: tuple[int, ...], like: Any) -> Any:
+    """The pointers, to numbers of the type of `like`, that stand in cells that `cell_of` gave."""
+    kind = ctypes.POINTER(np.ctypeslib.as_ctypes_type(like.dtype))
+    return tuple([ctypes.cast(ctypes.c_void_p.from_address(int(cell) + _DATA_AT), kind) for cell in cells])
 
 
 def _emit_pointers(typing_context: Any, table: Any, column: Any, like: Any, roles: Any) -> Any:

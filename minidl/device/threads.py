@@ -123,15 +123,15 @@ class Blocks:
         self.block = max(1, _block_for(n, size) if block is None else block)
         self._count = min(block_count(n, self.block), 1 + crew.MOST_WORKERS)
         self._apart = -(-scratch_size // _LINE) * _LINE  # numbers from one thread's scratch memory to the next
-        self._is_alone = self._count == 0 or (self._count == 1 and not scratch_size)
+        self._is_alone = self._count <= 1
         self.seconds: float | None = None
 
     def __call__(self, *args: Any) -> None:
         """Run the kernel, with help if it is worth it and there are threads to help."""
         kernel, pool = self.kernel, _pool
         if self._is_alone:
-            if self.n > 0:
-                kernel.run(0, 0, 0, 0, 0, 0, self.n, *args)
+            if self._count:
+                self._run_alone(args)
             return
         known = self.seconds
         helpers = min(pool.threads, self._count) - 1
@@ -159,6 +159,17 @@ class Blocks:
         # When the system takes the core away for a while, a call looks long: not to be believed at once.
         self.seconds = took if known is None else min(took, _DOUBT * known)
         kernel.seconds_per_byte = took / max(self.size, 1)
+
+    def _run_alone(self, args: tuple[Any, ...]) -> None:
+        """There is nothing to share out."""
+        if self._apart:
+            memory, room = lend(self._apart, _first_type(args))
+            try:
+                self.kernel.run(0, 0, 0, 0, 0, 0, self.n, *args, room)
+            finally:
+                give_back(memory)
+        else:
+            self.kernel.run(0, 0, 0, 0, 0, 0, self.n, *args)
 
 
 _known: dict[tuple[Kernel, int, int, int, int], Blocks] = {}  # those that `parallel` was asked for

@@ -11,6 +11,7 @@ from minidl.device.dtypes import is_floating
 from minidl.errors import ArgumentError, ShapeError
 from minidl.nn.random_functions import dropout
 from minidl.ops import attention_weights, cat, linear, matmul, mean, scaled_dot_product_attention_by, where
+from minidl.ops.attention import attention_of_heads
 
 __all__ = ["multi_head_attention_forward", "scaled_dot_product_attention"]
 
@@ -96,7 +97,9 @@ def many_heads(
                          f"num_heads {num_heads}; got {query.shape}")  # fmt: skip
     batch, length = q.shape[1 - along], q.shape[along]
     q, k, v = _projected(q, k, v, in_proj_weight, in_proj_bias, separate)
-    mask = _joined_masks(attn_mask, key_padding_mask, (batch, length, k.shape[along]), q, num_heads, single)
+    mask = None
+    if attn_mask is not None or key_padding_mask is not None:
+        mask = _joined_masks(attn_mask, key_padding_mask, (batch, length, k.shape[along]), q, num_heads, single)
     more = (batch, 1) if batch_first else (1, batch)
     if bias_k is not None and bias_v is not None:
         k, v = (cat([x, b.expand(*more, x.shape[2])], along) for x, b in ((k, bias_k), (v, bias_v)))
@@ -104,15 +107,22 @@ def many_heads(
         k, v = (cat([x, x.new_zeros((*more, x.shape[2]))], along) for x in (k, v))
     if mask is not None and mask.shape[-1] < k.shape[along]:
         mask = cat([mask, mask.new_zeros((*mask.shape[:-1], k.shape[along] - mask.shape[-1]))], -1)
-    apart, joined = ((0, 2, 1, 3), (0, 2, 1, 3)) if batch_first else ((1, 2, 0, 3), (2, 0, 1, 3))
-    heads = [x.reshape(*x.shape[:2], num_heads, x.shape[2] // num_heads).permute(*apart) for x in (q, k, v)]
-    if need_weights or dropout_p:
-        weights = dropout(attention_weights(heads[0], heads[1], mask), dropout_p, True)
-        found = matmul(weights, heads[2])
-    else:
-        found = scaled_dot_product_attention_by(None, heads[0], heads[1], heads[2], mask)
-    result = linear(found.permute(*joined).reshape(*q.shape), out_proj_weight, out_proj_bias)
-    shown = (mean(weights, 1) if average_attn_weights else weights) if need_weights else None
+    found = weights = None
+    if not need_weights and not dropout_p:
+        found = attention_of_heads(q, k, v, mask, num_heads, along)
+    if found is None:
+        apart, joined = ((0, 2, 1, 3), (0, 2, 1, 3)) if batch_first else ((1, 2, 0, 3), (2, 0, 1, 3))
+        heads = [x.reshape(*x.shape[:2], num_heads, x.shape[2] // num_heads).permute(*apart) for x in (q, k, v)]
+        if need_weights or dropout_p:
+            weights = dropout(attention_weights(heads[0], heads[1], mask), dropout_p, True)
+            found = matmul(weights, heads[2])
+        else:
+            found = scaled_dot_product_attention_by(None, heads[0], heads[1], heads[2], mask)
+        found = found.permute(*joined).reshape(*q.shape)
+    result = linear(found, out_proj_weight, out_proj_bias)
+    shown = None
+    if need_weights and weights is not None:
+        shown = mean(weights, 1) if average_attn_weights else weights
     if single:
         return result.squeeze(1 - along), None if shown is None else shown.squeeze(0)
     return result, shown
@@ -129,7 +139,9 @@ def _projected(
     q: Tensor, k: Tensor, v: Tensor, weight: Tensor | None, bias: Tensor | None, separate: Any
 ) -> tuple[Tensor, ...]:
     if q is k is v and weight is not None and separate is None and not is_recording():
-        return tuple(linear(q, weight, bias).chunk(3, -1))
+        together = linear(q, weight, bias).array
+        size = together.shape[-1] // 3
+        return tuple([Tensor.of(together[..., at : at + size]) for at in (0, size, 2 * size)])
     weights = separate if separate is not None else weight.chunk(3, 0)  # type: ignore[union-attr]
     biases = (None, None, None) if bias is None else bias.chunk(3, 0)
     return tuple(linear(x, w, b) for x, w, b in zip((q, k, v), weights, biases, strict=True))

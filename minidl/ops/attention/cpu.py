@@ -16,76 +16,122 @@ Sources: Dao et al., NeurIPS 2022 (FlashAttention); Milakov and Gimelshein, arXi
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import numpy as np
 
-from minidl.core import Array
-from minidl.device import inline, kernel, parallel
+from minidl.core import Array, Run
+from minidl.device import inline, kernel
 from minidl.device.inline import separate
 from minidl.device.microkernel import gemm_taps, panel_columns, tile_rows
-from minidl.device.pointers import cells, pointers_at
+from minidl.device.pointers import cell_of, pointers_in
 from minidl.device.row_sums import row_max, row_product, row_sum
 from minidl.device.scalar_math import exp, exp_below, log
+from minidl.device.threads import Blocks
 from minidl.device.transpose import transpose
 from minidl.device.turned_tiles import pack_columns, pack_rows, turned_rows, turned_tile
 from minidl.device.vectors import lanes
-from minidl.ops.matmul.cpu import matrix_places
+from minidl.ops.matmul.plan import matrix_places
 
 QUERIES, KEYS = 96, 256  # in a block, in a chunk
 FLOATS = ("float32", "float64")
-_FORWARD, _BACKWARD = (0,) * 6, (0,) * 10  # arrays that kernels get pointers to
+Shapes = tuple[tuple[int, ...] | None, ...]
+Heads = tuple[int, int] | None  # how many, and the dimension of the places; None for one head in the last two
+
+
+def cut(a: Array, heads: Heads) -> Array:
+    """The heads of (N, L, H E) or (L, N, H E) side by side, (N, H, L, E); what has one head is as it is."""
+    if heads is None:
+        return a
+    count, along = heads
+    apart: Array = a.reshape(*a.shape[:2], count, a.shape[2] // count)
+    return apart.transpose((0, 2, 1, 3) if along else (1, 2, 0, 3))
 
 
 def forward(
-    out: Array, level: Array, q: Array, k: Array, v: Array, mask: Array | None, *, scale: float, is_causal: bool,
-    is_safe: bool,
-) -> None:  # fmt: skip
-    """out (..., L, Ev) and level (..., L), the logarithm of each query's sum of exponentials.
+    out: tuple[Array, Array], q: Array, k: Array, v: Array, mask: Array | None = None,
+    *, scale: float, is_causal: bool, is_safe: bool, heads: Heads,
+) -> Run:  # fmt: skip
+    """What attends in arrays that lie like these: run(out, q, k, v, mask=None).
+
+    out is the result (..., L, Ev), and (..., L), the logarithm of each query's sum of exponentials: C-contiguous.
 
     Args:
         q, k, v: (..., L, E), (..., S, E), (..., S, Ev), of any strides.
-        mask: (..., L, S), added to the scores; of any strides.
+        mask: added to the scores, broadcasts to (..., L, S); of any strides.
         is_safe: a query for which no key counts gets zeros, not NaN.
     """
-    rows = [_in_rows(a) for a in (q, k, v, out if mask is None else mask)]
-    how = (is_causal, is_safe, mask is not None)
-    places, shape = _layout(*[item for a in (out, *rows) for item in (a.shape, a.strides)], out.itemsize, how)
-    table, keep = cells([out, level, *rows], len(_FORWARD))
-    count, blocks, width = places.shape[1], -(-q.shape[-2] // QUERIES), panel_columns(out.dtype)
-    memory = _chunk(k.shape[-2], width) * (q.shape[-1] + _up(v.shape[-1], width) + QUERIES) + 2 * width
-    parallel(attend, count * blocks, np.array((scale,), out.dtype), table, places, shape, scratch_size=memory,
-             size=_work(q, k))  # fmt: skip
-    del keep
+    copied, seen = _seen((q, k, v), mask, heads)
+    factor, shown = np.array((scale,), q.dtype), cut(out[0], heads)
+    places, shape = _layout([*seen, shown], (is_causal, is_safe, mask is not None))
+    (queries, e), (keys, ev), width = seen[0].shape[-2:], seen[2].shape[-2:], panel_columns(q.dtype)
+    memory = _chunk(keys, width) * (e + _up(ev, width) + QUERIES) + 2 * width
+    call = Blocks(attend, places.shape[1] * -(-queries // QUERIES), scratch_size=memory, size=_work(seen[0], keys))
+
+    def run(out: tuple[Array, Array], q: Array, k: Array, v: Array, mask: Array | None = None) -> None:
+        if copied is not None:
+            q, k, v, mask = _in_rows((q, k, v, mask), copied)
+        to = cell_of(out[0])
+        call(factor, to, cell_of(out[1]), cell_of(q), cell_of(k), cell_of(v), to if mask is None else cell_of(mask),
+             places, shape)  # fmt: skip
+
+    return run
 
 
 def backward(
     grads: tuple[Array, Array, Array], g: Array, q: Array, k: Array, v: Array, out: Array, level: Array,
-    mask: Array | None, *, scale: float, is_causal: bool,
-) -> None:  # fmt: skip
-    """The gradients of q, k and v, C-contiguous, given that of out."""
-    rows = [_in_rows(a) for a in (q, k, v, out if mask is None else mask)]
-    g = np.ascontiguousarray(g)
-    how = (is_causal, False, mask is not None)
-    places, shape = _layout(*[item for a in (out, *rows) for item in (a.shape, a.strides)], out.itemsize, how)
-    table, keep = cells([*grads, g, out, level, *rows], len(_BACKWARD))
-    width, e, ev = panel_columns(out.dtype), q.shape[-1], v.shape[-1]
-    memory = _chunk(k.shape[-2], width) * (e + ev + _up(e, width) + 2 * QUERIES)
+    mask: Array | None = None, *, scale: float, is_causal: bool, heads: Heads,
+) -> Run:  # fmt: skip
+    """What makes the gradients of q, k and v, C-contiguous, given that of out: run(grads, g, q, k, v, out, ...)."""
+    copied, (*rows, seen_out, seen_g, seen_mask) = _seen((q, k, v, out, g), mask, heads)
+    factor, shown = np.array((scale,), q.dtype), [cut(a, heads) for a in grads]
+    places, shape = _layout([*rows, seen_mask, seen_out, seen_g, *shown], (is_causal, False, mask is not None))
+    width, e, (keys, ev) = panel_columns(q.dtype), rows[0].shape[-1], rows[2].shape[-2:]
+    memory = _chunk(keys, width) * (e + ev + _up(e, width) + 2 * QUERIES)
     memory += QUERIES * (_up(e, width) + _up(ev, width) + tile_rows(2)) + 4 * width
-    parallel(attend_back, places.shape[1], np.array((scale,), out.dtype), table, places, shape,
-             scratch_size=memory, size=2 * _work(q, k))  # fmt: skip
-    del keep
+    call = Blocks(attend_back, places.shape[1], scratch_size=memory, size=2 * _work(rows[0], keys))
+
+    def run(
+        grads: tuple[Array, Array, Array], g: Array, q: Array, k: Array, v: Array, out: Array, level: Array,
+        mask: Array | None = None,
+    ) -> None:  # fmt: skip
+        if copied is not None:
+            q, k, v, out, g, mask = _in_rows((q, k, v, out, g, mask), copied)
+        level, to = np.ascontiguousarray(level), cell_of(out)
+        call(factor, *map(cell_of, grads), cell_of(g), to, cell_of(level), cell_of(q), cell_of(k), cell_of(v),
+             to if mask is None else cell_of(mask), places, shape)  # fmt: skip
+
+    return run
 
 
-def _work(q: Array, k: Array) -> int:
+def _work(q: Array, keys: int) -> int:
     """What stands for bytes where `parallel` asks whether threads are worth calling: those of the weights."""
-    return int(q.nbytes // max(q.shape[-1], 1) * k.shape[-2])
+    return int(q.nbytes // max(q.shape[-1], 1) * keys)
 
 
-def _in_rows(a: Array) -> Array:
-    """The array itself if each of its rows lies in one piece, else a copy."""
-    return a if a.strides[-1] == a.itemsize or a.shape[-1] == 1 else np.ascontiguousarray(a)
+def _seen(arrays: tuple[Array, ...], mask: Array | None, heads: Heads) -> tuple[Shapes | None, list[Array]]:
+    """How kernels see q, k and others, and the mask (q if there is none).
+
+    First the shapes of those whose rows do not each lie in one piece, and which are copied therefore, if there are any;
+    then all of them, or arrays that lie as their copies will, cut into heads.
+    """
+    shapes = [None if _is_in_rows(a) else a.shape for a in arrays]
+    given = [a if shape is None else np.empty(shape, a.dtype) for a, shape in zip(arrays, shapes, strict=True)]
+    seen = [cut(a, heads) for a in given]
+    wide = seen[0] if mask is None else np.broadcast_to(mask, (*seen[0].shape[:-1], seen[1].shape[-2]))
+    shapes.append(None if mask is None or _is_in_rows(wide) else wide.shape)
+    seen.append(wide if shapes[-1] is None else np.empty(wide.shape, wide.dtype))
+    return tuple(shapes) if any(shapes) else None, seen
+
+
+def _is_in_rows(a: Array) -> bool:
+    return bool(a.strides[-1] == a.itemsize or a.shape[-1] == 1)
+
+
+def _in_rows(arrays: tuple[Array | None, ...], copied: Shapes) -> Any:
+    """The arrays, or copies in the shapes that are given."""
+    return [a if a is None or shape is None else np.ascontiguousarray(np.broadcast_to(a, shape))
+            for a, shape in zip(arrays, copied, strict=True)]  # fmt: skip
 
 
 def _up(n: int, width: int) -> int:
@@ -96,28 +142,27 @@ def _chunk(keys: int, width: int) -> int:
     return min(KEYS, _up(keys, width))
 
 
-@functools.lru_cache(maxsize=256)
-def _layout(
-    out: tuple[int, ...], out_strides: tuple[int, ...], q: tuple[int, ...], q_strides: tuple[int, ...],
-    k: tuple[int, ...], k_strides: tuple[int, ...], v: tuple[int, ...], v_strides: tuple[int, ...],
-    mask: tuple[int, ...], mask_strides: tuple[int, ...], item: int, how: tuple[bool, ...],
-) -> tuple[Array, Array]:  # fmt: skip
-    """Where the matrices of q, k, v and mask begin; lengths, steps from row to row, and `how`."""
-    strides = (q_strides, k_strides, v_strides, mask_strides)
-    places = np.stack([matrix_places(out[:-2], s[:-2], t[:-2], item)
-                       for s, t in zip((q, k, v, mask), strides, strict=True)])  # fmt: skip
-    return places, np.array((q[-2], k[-2], q[-1], v[-1], *[t[-2] // item for t in strides], *how), np.int64)
+def _layout(arrays: list[Array], how: tuple[bool, ...]) -> tuple[Array, Array]:
+    """Where the matrices of all these begin; lengths, `how`, and the steps from row to row of each."""
+    (q, _, v), item = arrays[:3], arrays[0].itemsize
+    places = np.stack([matrix_places(q.shape[:-2], a.shape[:-2], a.strides[:-2], item) for a in arrays])
+    steps = [a.strides[-2] // item for a in arrays]
+    return places, np.array((q.shape[-2], v.shape[-2], q.shape[-1], v.shape[-1], *how, *steps), np.int64)
 
 
-# What `shape` holds for the kernels, by position.
-_L, _S, _E, _EV, _Q_ROW, _K_ROW, _V_ROW, _MASK_ROW, _CAUSAL, _SAFE, _MASKED = range(11)
+# What `shape` holds for the kernels, by position, and the rows of `places`: the step of each stands in `shape` too.
+_L, _S, _E, _EV, _CAUSAL, _SAFE, _MASKED, _STEP = range(8)
+_Q, _K, _V, _MASK, _OUT, _G, _GQ, _GK, _GV = range(9)
 
 
-@kernel("const T[::1], const intp[:, ::1], const int64[:, ::1], const int64[::1], T[::1]", T=FLOATS)
-def attend(begin: int, end: int, scale: Array, table: Array, places: Array, shape: Array, memory: Array) -> None:
+@kernel("const T[::1], intp, intp, intp, intp, intp, intp, const int64[:, ::1], const int64[::1], T[::1]", T=FLOATS)
+def attend(
+    begin: int, end: int, scale: Array, out_cell: int, level_cell: int, q_cell: int, k_cell: int, v_cell: int,
+    mask_cell: int, places: Array, shape: Array, memory: Array,
+) -> None:  # fmt: skip
     """(Matrix, block of queries) begin to end."""
-    out, level, q, k, v, mask = pointers_at(table, 0, scale, _FORWARD)
-    width, queries, ev = 2 * lanes(memory), shape[_L], shape[_EV]
+    out, level, q, k, v, mask = pointers_in((out_cell, level_cell, q_cell, k_cell, v_cell, mask_cell), scale)
+    width, queries, ev, step = 2 * lanes(memory), shape[_L], shape[_EV], shape[_STEP + _OUT]
     chunk = min(KEYS, -(-shape[_S] // width) * width)
     values = chunk * shape[_E]
     scores = values + chunk * (-(-ev // width) * width)
@@ -125,23 +170,24 @@ def attend(begin: int, end: int, scale: Array, table: Array, places: Array, shap
     zeros, blocks, held = np.zeros(chunk, memory.dtype), -(-queries // QUERIES), -1
     for unit in range(begin, end):
         matrix, row = unit // blocks, unit % blocks * QUERIES
-        count, to = min(QUERIES, queries - row), (matrix * queries + row) * ev
+        count, to = min(QUERIES, queries - row), places[_OUT, matrix] + row * step
         top[:], total[:] = -np.inf, 0
-        for i in range(to, to + count * ev):
-            out[i] = 0
+        _clear(out, to, step, count, ev)
         for first in range(0, _last_key(row + count, shape), chunk):
             wide = min(chunk, shape[_S] - first)
             if held != matrix or shape[_S] > chunk:
-                _pack_turned(memory, 0, k, places[1, matrix] + first * shape[_K_ROW], shape[_K_ROW], wide, shape[_E])
+                at, k_step = places[_K, matrix] + first * shape[_STEP + _K], shape[_STEP + _K]
+                _pack_turned(memory, 0, k, at, k_step, wide, shape[_E])
                 _scale(memory, chunk * shape[_E], scale[0])  # scores come out of the product as they are wanted
-                _pack_straight(memory, values, v, places[2, matrix] + first * shape[_V_ROW], shape[_V_ROW], wide, ev)
-            _scores(memory, scores, chunk, zeros, q, places[0, matrix] + row * shape[_Q_ROW], shape[_Q_ROW], 0, count,
-                    wide, shape[_E])  # fmt: skip
+                at, v_step = places[_V, matrix] + first * shape[_STEP + _V], shape[_STEP + _V]
+                _pack_straight(memory, values, v, at, v_step, wide, ev)
+            at, q_step = places[_Q, matrix] + row * shape[_STEP + _Q], shape[_STEP + _Q]
+            _scores(memory, scores, chunk, zeros, q, at, q_step, 0, count, wide, shape[_E])
             for i in range(count):
                 at = scores + i * chunk
                 keys = _counted(row + i, first, wide, shape)
                 if shape[_MASKED]:
-                    _add_mask(memory, at, mask, places[3, matrix] + (row + i) * shape[_MASK_ROW] + first, keys)
+                    _add_mask(memory, at, mask, _at_mask(places, shape, matrix, row + i) + first, keys)
                 highest = max(top[i], row_max(memory, at, keys))
                 if highest == -np.inf:
                     memory[at : at + wide] = 0
@@ -151,23 +197,33 @@ def attend(begin: int, end: int, scale: Array, table: Array, places: Array, shap
                 total[i] = total[i] * share + row_sum(memory, at, keys)
                 top[i] = highest
                 if first > 0:
-                    for j in range(to + i * ev, to + i * ev + ev):
+                    for j in range(to + i * step, to + i * step + ev):
                         out[j] *= share
-            _add_product(out, to, ev, memory, scores, chunk, values, count, ev, wide)
+            _add_product(out, to, step, memory, scores, chunk, values, count, ev, wide)
         held = matrix
         for i in range(count):
             is_empty = total[i] == 0 and shape[_SAFE]
             share = memory.dtype.type(0) if is_empty else 1 / total[i]
             level[matrix * queries + row + i] = 0 if is_empty else top[i] + log(total[i])
-            for j in range(to + i * ev, to + i * ev + ev):
+            for j in range(to + i * step, to + i * step + ev):
                 out[j] *= share
 
 
-@kernel("const T[::1], const intp[:, ::1], const int64[:, ::1], const int64[::1], T[::1]", T=FLOATS)
-def attend_back(begin: int, end: int, scale: Array, table: Array, places: Array, shape: Array, memory: Array) -> None:
+@kernel(
+    "const T[::1], intp, intp, intp, intp, intp, intp, intp, intp, intp, intp, const int64[:, ::1], const int64[::1], "
+    "T[::1]",
+    T=FLOATS,
+)
+def attend_back(
+    begin: int, end: int, scale: Array, gq_cell: int, gk_cell: int, gv_cell: int, g_cell: int, out_cell: int,
+    level_cell: int, q_cell: int, k_cell: int, v_cell: int, mask_cell: int, places: Array, shape: Array, memory: Array,
+) -> None:  # fmt: skip
     """Matrices begin to end."""
-    gq, gk, gv, g, out, level, q, k, v, mask = pointers_at(table, 0, scale, _BACKWARD)
+    gq, gk, gv, g, out = pointers_in((gq_cell, gk_cell, gv_cell, g_cell, out_cell), scale)
+    level, q, k, v, mask = pointers_in((level_cell, q_cell, k_cell, v_cell, mask_cell), scale)
     width, queries, keys_, e, ev = 2 * lanes(memory), shape[_L], shape[_S], shape[_E], shape[_EV]
+    q_row, g_row, out_row = shape[_STEP + _Q], shape[_STEP + _G], shape[_STEP + _OUT]
+    q_step, k_step, v_step = shape[_STEP + _GQ], shape[_STEP + _GK], shape[_STEP + _GV]
     chunk = min(KEYS, -(-keys_ // width) * width)
     wide_e, wide_ev = -(-e // width) * width, -(-ev // width) * width
     values = chunk * e  # and where the other parts of memory begin
@@ -179,40 +235,41 @@ def attend_back(begin: int, end: int, scale: Array, table: Array, places: Array,
     turned = g_panels + QUERIES * wide_ev
     zeros, along, zero = np.zeros(chunk, memory.dtype), np.empty(QUERIES, memory.dtype), memory.dtype.type(0)
     for matrix in range(begin, end):
-        to_q, to_k, to_v, to = matrix * queries * e, matrix * keys_ * e, matrix * keys_ * ev, matrix * queries * ev
-        for i in range(queries * e):
-            gq[to_q + i] = 0
-        for i in range(keys_ * e):
-            gk[to_k + i] = 0
-        for i in range(keys_ * ev):
-            gv[to_v + i] = 0
+        _clear(gq, places[_GQ, matrix], q_step, queries, e)
+        _clear(gk, places[_GK, matrix], k_step, keys_, e)
+        _clear(gv, places[_GV, matrix], v_step, keys_, ev)
         for first in range(0, keys_, chunk):
             wide = min(chunk, keys_ - first)
-            at_k, at_v = places[1, matrix] + first * shape[_K_ROW], places[2, matrix] + first * shape[_V_ROW]
-            _pack_turned(memory, 0, k, at_k, shape[_K_ROW], wide, e)
+            at_k, k_row = places[_K, matrix] + first * shape[_STEP + _K], shape[_STEP + _K]
+            at_v, v_row = places[_V, matrix] + first * shape[_STEP + _V], shape[_STEP + _V]
+            _pack_turned(memory, 0, k, at_k, k_row, wide, e)
             _scale(memory, chunk * e, scale[0])
-            _pack_turned(memory, values, v, at_v, shape[_V_ROW], wide, ev)
-            _pack_straight(memory, keys, k, at_k, shape[_K_ROW], wide, e)
+            _pack_turned(memory, values, v, at_v, v_row, wide, ev)
+            _pack_straight(memory, keys, k, at_k, k_row, wide, e)
             for row in range(0, queries, QUERIES):
                 count = min(QUERIES, queries - row)
                 if first >= _last_key(row + count, shape):
                     continue
-                at_q, at_g = places[0, matrix] + row * shape[_Q_ROW], to + row * ev
-                _scores(memory, weights, chunk, zeros, q, at_q, shape[_Q_ROW], 0, count, wide, e)
-                _scores(memory, slopes, chunk, zeros, g, at_g, ev, values, count, wide, ev)
+                at_q, at_g = places[_Q, matrix] + row * q_row, places[_G, matrix] + row * g_row
+                at_out = places[_OUT, matrix] + row * out_row
+                _scores(memory, weights, chunk, zeros, q, at_q, q_row, 0, count, wide, e)
+                _scores(memory, slopes, chunk, zeros, g, at_g, g_row, values, count, wide, ev)
                 for i in range(count):
                     counted = _counted(row + i, first, wide, shape)
                     at = weights + i * chunk
                     if shape[_MASKED]:
-                        _add_mask(memory, at, mask, places[3, matrix] + (row + i) * shape[_MASK_ROW] + first, counted)
+                        _add_mask(memory, at, mask, _at_mask(places, shape, matrix, row + i) + first, counted)
                     _exponentials(memory, at, level[matrix * queries + row + i], counted, wide)
-                    along[i] = row_product(g, at_g + i * ev, zero, out, at_g + i * ev, zero, ev)
+                    along[i] = row_product(g, at_g + i * g_row, zero, out, at_out + i * out_row, zero, ev)
                     _slopes(memory, slopes + i * chunk, at, along[i], scale[0], wide)
-                _pack_straight(memory, q_panels, q, at_q, shape[_Q_ROW], count, e)
-                _pack_straight(memory, g_panels, g, at_g, ev, count, ev)
-                _add_turned(gv, to_v + first * ev, ev, memory, weights, chunk, turned, g_panels, wide, ev, count)
-                _add_turned(gk, to_k + first * e, e, memory, slopes, chunk, turned, q_panels, wide, e, count)
-                _add_product(gq, to_q + row * e, e, memory, slopes, chunk, keys, count, e, wide)
+                _pack_straight(memory, q_panels, q, at_q, q_row, count, e)
+                _pack_straight(memory, g_panels, g, at_g, g_row, count, ev)
+                to = places[_GV, matrix] + first * v_step
+                _add_turned(gv, to, v_step, memory, weights, chunk, turned, g_panels, wide, ev, count)
+                to = places[_GK, matrix] + first * k_step
+                _add_turned(gk, to, k_step, memory, slopes, chunk, turned, q_panels, wide, e, count)
+                to = places[_GQ, matrix] + row * q_step
+                _add_product(gq, to, q_step, memory, slopes, chunk, keys, count, e, wide)
 
 
 @inline
@@ -225,6 +282,18 @@ def _last_key(end: int, shape: Array) -> Any:
 def _counted(query: int, first: int, wide: int, shape: Array) -> Any:
     """How many keys of a chunk that begins at `first` count for a query."""
     return max(0, min(wide, query + 1 - first)) if shape[_CAUSAL] else wide
+
+
+@inline
+def _at_mask(places: Array, shape: Array, matrix: int, query: int) -> Any:
+    return places[_MASK, matrix] + query * shape[_STEP + _MASK]
+
+
+@separate
+def _clear(out: Any, to: int, step: int, rows: int, columns: int) -> None:
+    for i in range(rows):
+        for j in range(columns):
+            out[to + i * step + j] = 0
 
 
 @separate

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from minidl.core import AlikeOp, Array, Grads, Node, Op, Spec, Tensor, is_recording, registry
+from minidl.core import AlikeOp, Array, Grads, Node, Op, Run, Spec, Tensor, is_recording, registry
 from minidl.device import CPU, device_of, empty
 from minidl.device.dtypes import accumulator, promote
 from minidl.errors import ShapeError
-from minidl.ops.matmul.cpu import is_worth_it, multiply, product
-from minidl.ops.matmul.finish import ACTIVATIONS, slopes
+from minidl.ops.matmul.cpu import bound_multiply, bound_product, is_worth_it
+from minidl.ops.matmul.finish import ACTIVATIONS, bound_slopes
 from minidl.ops.reduce import SMALL
 from minidl.ops.reduce_gpu import sums_on_gpu
 from minidl.ops.reduce_loops import sums
@@ -57,11 +57,10 @@ class MatMul(Op):
         return x.dtype == y.dtype and is_worth_it(x.size, y.shape) and super().cpu_takes(arrays, params)
 
     @staticmethod
-    def cpu(out: Array, x: Array, y: Array) -> None:
+    def bind(out: Array, x: Array, y: Array) -> Run:
         if x.ndim > 2 and y.ndim == 2 and x.flags.c_contiguous and out.flags.c_contiguous and x.size:
-            product(out.reshape(-1, out.shape[-1]), x.reshape(-1, x.shape[-1]), y)  # one large instead of many small
-        else:
-            product(out, x, y)
+            out, x = out.reshape(-1, out.shape[-1]), x.reshape(-1, x.shape[-1])  # one large instead of many small
+        return bound_product(out, x, y)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
@@ -111,8 +110,8 @@ class Linear(Op):
         return is_alike and is_worth_it(x.size, weight.shape[::-1]) and super().cpu_takes(arrays, params)
 
     @staticmethod
-    def cpu(out: Array, x: Array, weight: Array, bias: Array | None = None) -> None:
-        product(out.reshape(-1, len(weight)), x.reshape(-1, x.shape[-1]), weight.T, bias)
+    def bind(out: Array, x: Array, weight: Array, bias: Array | None = None) -> Run:
+        return bound_product(*rows_and_weight(out, x, weight))
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
@@ -154,22 +153,32 @@ class LinearGrad(AlikeOp):
             next(targets)[...] = rows.sum(0, dtype=accumulator(g.dtype))
 
     @staticmethod
-    def cpu(
+    def bind(
         out: tuple[Array, ...], g: Array, x: Array, weight: Array, at: Array | None = None,
         *, needs: tuple[bool, ...], activation: str,
-    ) -> None:  # fmt: skip
-        rows, bias = g.reshape(-1, g.shape[-1]), None
+    ) -> Run:  # fmt: skip
+        (has_gx, has_gw), has_gb = needs[:2], needs[2:] == (True,)
+        targets, rows, of_x, of_weight, slope = iter(out if type(out) is tuple else (out,)), _rows(g), None, None, None
+        if has_gx:
+            of_x = bound_multiply(_rows(next(targets)), rows, weight)
+        if has_gw:
+            of_weight = bound_multiply(next(targets), rows.T, _rows(x))
         if at is not None:
-            given, rows = rows, empty(CPU, rows.shape, rows.dtype)
-            bias = slopes(rows, given, at.reshape(rows.shape), ACTIVATIONS.index(activation))
-        targets = iter(out)
-        if needs[0]:
-            gx = next(targets)
-            multiply(gx.reshape(len(rows), gx.shape[-1]), rows, weight)
-        if needs[1]:
-            multiply(next(targets), rows.T, x.reshape(len(rows), x.shape[-1]))
-        if len(needs) > 2 and needs[2]:
-            next(targets)[...] = rows_summed(rows) if bias is None else bias
+            slope = bound_slopes(rows.shape, g.dtype, ACTIVATIONS.index(activation))
+
+        def run(out: tuple[Array, ...], g: Array, x: Array, weight: Array, at: Array | None = None) -> None:
+            rows = _rows(g)
+            if slope is not None and at is not None:
+                given, rows = rows, empty(CPU, rows.shape, rows.dtype)
+                total = slope(rows, given, _rows(at))
+            if of_x is not None:
+                of_x(_rows(out[0]), rows, weight)
+            if of_weight is not None:
+                of_weight(out[has_gx], rows.T, _rows(x))
+            if has_gb:
+                out[-1][...] = rows_summed(rows) if slope is None else total
+
+        return run
 
     @classmethod
     def cuda(
@@ -206,6 +215,16 @@ def gradients(
     gw = matmul(rows.mT, rows_of(x)) if x is not None and node.needs[1] else None
     gb = rows.sum(0) if len(node.needs) == 3 and node.needs[2] else None
     return (gx, gw, gb)[: len(node.needs)]
+
+
+def rows_and_weight(out: Array, x: Array, weight: Array) -> tuple[Array, Array, Array]:
+    """Result and factors of a linear map as matrices."""
+    return _rows(out), _rows(x), weight.T
+
+
+def _rows(a: Array) -> Array:
+    """All leading dimensions as one."""
+    return a if a.ndim == 2 else a.reshape(-1, a.shape[-1]) if a.size else a.reshape(math.prod(a.shape[:-1]), -1)
 
 
 def rows_summed(rows: Array) -> Array:

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from minidl.core import Array, Grads, Node, Op, Spec, Tensor, registry
-from minidl.ops.matmul import Linear, gradients
-from minidl.ops.matmul.cpu import product
+from minidl.core import Array, Grads, Node, Op, Run, Spec, Tensor, registry
+from minidl.ops.matmul import Linear, gradients, rows_and_weight
+from minidl.ops.matmul.cpu import bound_product
 from minidl.ops.matmul.finish import ACTIVATIONS, BY_RESULT
 
 __all__: list[str] = []
@@ -41,9 +41,8 @@ class LinearThen(Op):
         return is_alike and x.size > 0 and weight.size > 0 and super().cpu_takes(arrays, params)
 
     @staticmethod
-    def cpu(out: Array, x: Array, weight: Array, bias: Array | None = None, *, activation: str) -> None:
-        rows = out.reshape(-1, len(weight)), x.reshape(-1, x.shape[-1])
-        product(*rows, weight.T, bias, ACTIVATIONS.index(activation))
+    def bind(out: Any, x: Array, weight: Array, bias: Array | None = None, *, activation: str) -> Run:
+        return bound_product(*rows_and_weight(out, x, weight), activation=ACTIVATIONS.index(activation))
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
@@ -71,9 +70,14 @@ class LinearThenKept(LinearThen):
         registry.ops[activation].reference(xp, result, given)
 
     @staticmethod
-    def cpu(out: tuple[Array, Array], x: Array, weight: Array, bias: Array | None = None, *, activation: str) -> None:
-        result, given = (a.reshape(-1, len(weight)) for a in out)
-        product(result, x.reshape(-1, x.shape[-1]), weight.T, bias, ACTIVATIONS.index(activation), given)
+    def bind(out: tuple[Array, Array], x: Array, weight: Array, bias: Array | None = None, *, activation: str) -> Run:
+        number = ACTIVATIONS.index(activation)
+        multiply = bound_product(*rows_and_weight(out[0], x, weight), activation=number, is_kept=True)
+
+        def run(out: tuple[Array, Array], x: Array, weight: Array, bias: Array | None = None) -> None:
+            multiply(out[0], x, weight, bias, out[1])
+
+        return run
 
     @staticmethod
     def vjp(node: Node, g: Any) -> Grads:

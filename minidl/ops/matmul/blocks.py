@@ -1,7 +1,7 @@
 """The kernels of matrix products (`cpu.py`): packing, blocks of C, adding up pieces of sums, few rows.
 
-All get their arrays as pointers, with a table of where each matrix of a batch begins, and the numbers of the product
-in one array, `shape`.
+All get their arrays by the cells in which their addresses stand (`pointers.py`), and the numbers of the product in one
+array, `shape`, with where each matrix of a batch begins behind them. `start` is the bias, or zeros.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from typing import Any
 
 from minidl.core import Array
 from minidl.device import kernel
-from minidl.device.inline import separate
+from minidl.device.inline import inline, separate
 from minidl.device.line_products import line_products
 from minidl.device.microkernel import gemm_taps
-from minidl.device.pointers import pointer_to, pointers_at
+from minidl.device.pointers import pointer_to, pointers_in
 from minidl.device.transpose import transpose
 from minidl.device.turned_tiles import pack_columns, pack_rows, turned_rows, turned_tile
 from minidl.device.vectors import lanes
@@ -23,23 +23,29 @@ from minidl.ops.matmul.finish import finish_row
 FLOATS = ("float32", "float64")
 NEAR = 6144  # numbers of B that stay in the first-level cache beside some rows of A and C
 NEAR_ROWS = 24
-ROLES = (0, 0, 0, 0, 0, 0, 0)  # out, x, y, the bias, what the activation was given, what is added, packed panels
 
 # What `shape` holds for the kernels, by position.
 _M, _N, _K, _LDC, _A_ROW, _A_STEP, _B_STEP, _B_COLUMN = range(8)
 _HEIGHT, _DOWN, _STRIPE, _ACROSS, _PIECE, _PIECES, _RUN, _WAY, _ROOM, _A_WIDE, _OUT_ROW = range(8, 19)
-_BIASED, _ACTIVATION, _KEPT, _ADDED, _ONTO = range(19, 24)
+_BIASED, _ACTIVATION, _KEPT, _ADDED, _ONTO, _MATRICES, _PLACES = range(19, 26)
+_OUT, _X, _Y = range(3)
 
 
-@kernel("T[::1], const intp[:, ::1], const int64[:, ::1], const int64[::1]", T=FLOATS)
-def panels(begin: int, end: int, packed: Array, table: Array, places: Array, shape: Array) -> None:
+@inline
+def _place(shape: Array, role: int, matrix: int) -> Any:
+    """Where a matrix of out (or of its sums), x or y begins."""
+    return shape[_PLACES + role * shape[_MATRICES] + matrix]
+
+
+@kernel("T[::1], intp, const int64[::1]", T=FLOATS)
+def panels(begin: int, end: int, packed: Array, y_cell: int, shape: Array) -> None:
     """(Matrix, panel) begin to end: [matrix][panel][step][column], filled up with zeros."""
-    y, target = pointers_at(table, 0, packed, ROLES)[2], pointer_to(packed, 0)
+    (y,), target = pointers_in((y_cell,), packed), pointer_to(packed, 0)
     width = 2 * lanes(packed)
     count, size = -(-shape[_N] // width), shape[_K] * width
     for unit in range(begin, end):
         first = unit % count * width
-        at = places[2, unit // count] + first * shape[_B_COLUMN]
+        at = _place(shape, _Y, unit // count) + first * shape[_B_COLUMN]
         _pack(target, unit * size, y, at, width, shape[_N] - first, shape[_K], shape)
 
 
@@ -55,30 +61,33 @@ def _pack(packed: Any, to: int, y: Any, at: int, width: int, wide: int, run: int
     transpose(packed, to, width, y, at, shape[_B_COLUMN], min(width, wide), run)
 
 
-@kernel("const T[::1], const intp[:, ::1], const int64[:, ::1], const int64[::1], T[::1]", T=FLOATS)
-def blocks(begin: int, end: int, start: Array, table: Array, places: Array, shape: Array, memory: Array) -> None:
+@kernel("const T[::1], intp, intp, intp, intp, intp, intp, const int64[::1], T[::1]", T=FLOATS)
+def blocks(
+    begin: int, end: int, start: Array, out: int, x: int, y: int, kept: int, added: int, packed: int, shape: Array,
+    memory: Array,
+) -> None:  # fmt: skip
     """(Matrix, piece of the sums, stripe of columns, block of rows) begin to end."""
-    pointers, room = pointers_at(table, 0, start, ROLES), pointer_to(memory, 0)
+    pointers, room = pointers_in((out, x, y, kept, added, packed), start), pointer_to(memory, 0)
     held = -1
     for unit in range(begin, end):
         stripe = unit // shape[_DOWN]
-        _block(pointers, room, places, shape, unit % shape[_DOWN], stripe, stripe == held)
+        _block(pointers, pointer_to(start, 0), room, shape, unit % shape[_DOWN], stripe, stripe == held)
         held = stripe if shape[_RUN] >= shape[_PIECE] else -1
 
 
 @separate
 def _block(
-    pointers: Any, room: Any, places: Array, shape: Array, block: int, number: int, is_held: bool
+    pointers: Any, start: Any, room: Any, shape: Array, block: int, number: int, is_held: bool
 ) -> None:  # fmt: skip
     """One unit: C from a row and a column on, over a piece of the steps."""
-    out, x, y, start, kept, added, packed = pointers
+    out, x, y, kept, added, packed = pointers
     stripe, piece = number % shape[_ACROSS], number // shape[_ACROSS] % shape[_PIECES]
     matrix, width = number // shape[_ACROSS] // shape[_PIECES], 2 * lanes(out)
     row, first, steps, ldc = block * shape[_HEIGHT], stripe * shape[_STRIPE], shape[_K], shape[_LDC]
     height, wide = min(shape[_HEIGHT], shape[_M] - row), min(shape[_STRIPE], shape[_N] - first)
     begin, end = piece * shape[_PIECE], min(steps, (piece + 1) * shape[_PIECE])
-    to = places[0, matrix] + piece * (len(places[0]) * shape[_M] * shape[_N]) + row * ldc + first
-    at, of_b = places[1, matrix] + row * shape[_A_ROW], places[2, matrix]
+    to = _place(shape, _OUT, matrix) + piece * (shape[_MATRICES] * shape[_M] * shape[_N]) + row * ldc + first
+    at, of_b = _place(shape, _X, matrix) + row * shape[_A_ROW], _place(shape, _Y, matrix)
     if steps == 0 and not shape[_ONTO]:
         for i in range(height):
             for j in range(wide):
@@ -177,13 +186,15 @@ def _finish(out: Any, to: int, kept: Any, added: Any, at: int, count: int, shape
         finish_row(out, to, kept, at, count, shape[_ACTIVATION], shape[_KEPT])
 
 
-@kernel("const T[::1], const intp[:, ::1], const int64[:, ::1], const int64[::1]", T=FLOATS)
-def collect(begin: int, end: int, start: Array, table: Array, places: Array, shape: Array) -> None:
+@kernel("const T[::1], intp, intp, intp, const T[::1], const int64[::1]", T=FLOATS)
+def collect(
+    begin: int, end: int, start: Array, out_cell: int, kept_cell: int, added_cell: int, sums: Array, shape: Array
+) -> None:
     """Rows begin to end of all matrices: pieces of sums are added up."""
-    out, _, _, lift, kept, added, sums = pointers_at(table, 0, start, ROLES)
-    columns, apart = shape[_N], len(places[0]) * shape[_M] * shape[_N]
+    out, kept, added = pointers_in((out_cell, kept_cell, added_cell), start)
+    columns, apart = shape[_N], shape[_MATRICES] * shape[_M] * shape[_N]
     for line in range(begin, end):
-        to, at = places[0, line // shape[_M]] + line % shape[_M] * shape[_OUT_ROW], line * columns
+        to, at = _place(shape, _OUT, line // shape[_M]) + line % shape[_M] * shape[_OUT_ROW], line * columns
         for j in range(columns):
             total = sums[at + j]
             for piece in range(1, shape[_PIECES]):
@@ -191,22 +202,29 @@ def collect(begin: int, end: int, start: Array, table: Array, places: Array, sha
             out[to + j] = total + out[to + j] if shape[_ONTO] else total
         if shape[_BIASED]:
             for j in range(columns):
-                out[to + j] += lift[j]
+                out[to + j] += start[j]
         _finish(out, to, kept, added, at, columns, shape)
 
 
-@kernel("const T[::1], const intp[:, ::1], const int64[:, ::1], const int64[::1]", T=FLOATS)
-def few_rows(begin: int, end: int, start: Array, table: Array, places: Array, shape: Array) -> None:
-    """(Matrix, stripe of columns) begin to end: each number is a sum along a row of A and a line of B."""
-    out, x, y, lift, kept, added, _ = pointers_at(table, 0, start, ROLES)
+@kernel("const T[::1], intp, intp, intp, intp, intp, intp, const int64[::1]", T=FLOATS)
+def few_rows(
+    begin: int, end: int, start: Array, out_cell: int, x_cell: int, y_cell: int, kept_cell: int, added_cell: int,
+    packed_cell: int, shape: Array,
+) -> None:  # fmt: skip
+    """(Matrix, stripe of columns) begin to end: each number is a sum along a row of A and a line of B.
+
+    It takes what `blocks` takes, but no panels are packed.
+    """
+    out, x, y, kept, added = pointers_in((out_cell, x_cell, y_cell, kept_cell, added_cell), start)
     for unit in range(begin, end):
         matrix, first = unit // shape[_ACROSS], unit % shape[_ACROSS] * shape[_STRIPE]
         count = min(shape[_STRIPE], shape[_N] - first)
-        lines = places[2, matrix] + first * shape[_B_COLUMN]
+        lines = _place(shape, _Y, matrix) + first * shape[_B_COLUMN]
         for i in range(shape[_M]):
-            to, at = places[0, matrix] + i * shape[_LDC] + first, places[1, matrix] + i * shape[_A_ROW]
+            to = _place(shape, _OUT, matrix) + i * shape[_LDC] + first
+            at = _place(shape, _X, matrix) + i * shape[_A_ROW]
             line_products(out, to, x, at, y, lines, shape[_B_COLUMN], count, shape[_K])
             if shape[_BIASED]:
                 for j in range(count):
-                    out[to + j] += lift[first + j]
+                    out[to + j] += start[first + j]
             _finish(out, to, kept, added, (matrix * shape[_M] + i) * shape[_N] + first, count, shape)

@@ -6,14 +6,17 @@ product, which is the gradient of the bias.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from minidl.core import Array
-from minidl.device import block_count, kernel, parallel
+from minidl.device import block_count, kernel
+from minidl.device.dtypes import DType
 from minidl.device.inline import separate
 from minidl.device.scalar_math import sigmoid, tanh
+from minidl.device.threads import Blocks
 from minidl.ops.activation import _gelu as gelu
 from minidl.ops.activation import _gelu_slope as gelu_slope
 from minidl.ops.activation import _gelu_tanh as gelu_tanh
@@ -60,13 +63,23 @@ BLOCK_BYTES, MOST_BLOCKS = 65536, 64  # of the gradient in a unit of work; each 
 FLOATS = ("float32", "float64")
 
 
-def slopes(out: Array, g: Array, at: Array, activation: int) -> Array:
-    """out = g times the slope at `at`, all (rows, columns) and C-contiguous; gives the sums of out's columns."""
-    rows, columns = out.shape
-    block = max(1, BLOCK_BYTES // max(1, columns * out.itemsize), rows // MOST_BLOCKS)
-    sums = np.empty((block_count(rows, block), columns))
-    parallel(_slopes, len(sums), out, sums, g, at, activation, block)
-    return sums.sum(axis=0)
+def bound_slopes(shape: tuple[int, int], dtype: DType, activation: int) -> Callable[[Array, Array, Array], Array]:
+    """What writes g times the slope at `at` to out, and gives the sums of out's columns: slopes(out, g, at).
+
+    All are (rows, columns) and C-contiguous.
+    """
+    rows, columns = shape
+    size = max(1, columns * dtype.itemsize)
+    block = max(1, BLOCK_BYTES // size, rows // MOST_BLOCKS)
+    count = block_count(rows, block)
+    call = Blocks(_slopes, count, size=(3 * rows + 2 * count) * size)
+
+    def slopes(out: Array, g: Array, at: Array) -> Array:
+        sums = np.empty((count, columns))
+        call(out, sums, g, at, activation, block)
+        return sums[0] if count == 1 else sums.sum(axis=0)
+
+    return slopes
 
 
 @kernel("T[:, ::1], float64[:, ::1], const T[:, ::1], const T[:, ::1], intp, intp", T=FLOATS)

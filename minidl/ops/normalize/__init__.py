@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from minidl.core import AlikeOp, Array, Grads, Node, Run, Spec, Tensor, is_recording
-from minidl.device import block_count, parallel
+from minidl.device import block_count
 from minidl.device.dtypes import accumulator
 from minidl.device.layout import is_channels_last
+from minidl.device.threads import Blocks, bytes_of
 from minidl.errors import ShapeError
 from minidl.ops.batch_norm.activation import NONE, Activation, activate, held_back, passed
 from minidl.ops.normalize import images, on_gpu
@@ -63,12 +64,17 @@ class Normalize(AlikeOp):
         y[...] = off.reshape(y.shape)
 
     @staticmethod
-    def cpu(
+    def bind(
         out: tuple[Array, Array, Array], x: Array, weight: Array, bias: Array, *, rows: int, groups: int, eps: float
-    ) -> None:
-        y, mean, rstd = out
+    ) -> Run:
         inner = x.size // rows * groups // weight.size
-        parallel(normalize_rows, rows, y.reshape(-1), mean, rstd, weight, bias, x.reshape(-1), groups, inner, eps)
+        normalize = Blocks(normalize_rows, rows, size=bytes_of((*out, x, weight, bias)))
+
+        def run(out: tuple[Array, Array, Array], x: Array, weight: Array, bias: Array) -> None:
+            y, mean, rstd = out
+            normalize(y.reshape(-1), mean, rstd, weight, bias, x.reshape(-1), groups, inner, eps)
+
+        return run
 
     @staticmethod
     def cuda(
@@ -131,22 +137,29 @@ class NormalizeGrad(AlikeOp):
         gx[...] = gy.reshape(gx.shape)
 
     @staticmethod
-    def cpu(
+    def bind(
         out: tuple[Array, Array, Array], g: Array, x: Array, weight: Array, mean: Array, rstd: Array,
         *, groups: int,
-    ) -> None:  # fmt: skip
-        gx, gw, gb = out
+    ) -> Run:  # fmt: skip
         count, segments = mean.size, weight.size // groups
-        length = x.size // count
-        flat = (weight, mean.reshape(-1), rstd.reshape(-1), g.reshape(-1), x.reshape(-1))
+        length, size = x.size // count, bytes_of((out[0], weight, mean, rstd, g, x))
         if length == segments and groups == 1:
             rows = block_rows(count, length, x.itemsize)
-            parts = np.empty((block_count(count, rows), 2, length))
-            parallel(layer_gradients, len(parts), gx.reshape(-1), parts, *flat, rows)
+            units, kernel = block_count(count, rows), layer_gradients
+            how: tuple[int, ...] = (rows,)
         else:
-            parts = np.empty((count, 2, segments))
-            parallel(group_gradients, count, gx.reshape(-1), parts, *flat, groups, length // segments)
-        parallel(add_parts, groups, gw, gb, parts, groups)
+            units, kernel, how = count, group_gradients, (groups, length // segments)
+        parts_size = units * 2 * segments * 8
+        make = Blocks(kernel, units, size=size + parts_size)
+        add_up = Blocks(add_parts, groups, size=parts_size + 2 * weight.nbytes)
+
+        def run(out: tuple[Array, Array, Array], g: Array, x: Array, weight: Array, mean: Array, rstd: Array) -> None:
+            gx, gw, gb = out
+            parts = np.empty((units, 2, segments))
+            make(gx.reshape(-1), parts, weight, mean, rstd, g.reshape(-1), x.reshape(-1), *how)
+            add_up(gw, gb, parts, groups)
+
+        return run
 
     @staticmethod
     def cuda(
@@ -293,7 +306,7 @@ def layer_norm(
     shape = tuple(normalized_shape)
     if input.shape[input.ndim - len(shape) :] != shape:
         raise ShapeError(f"layer_norm: input {input.shape} must end in normalized_shape {shape}")
-    for name, t in {"weight": weight, "bias": bias}.items():
+    for name, t in (("weight", weight), ("bias", bias)):
         if t is not None and t.shape != shape:
             raise ShapeError(f"layer_norm: {name} must be of normalized_shape {shape}, got {t.shape}")
     scale, shift = _affine(input, weight, bias, math.prod(shape))
@@ -336,7 +349,6 @@ def _lies_channels_last(input: Tensor) -> bool:
 
 def _affine(input: Tensor, weight: Tensor | None, bias: Tensor | None, size: int) -> tuple[Tensor, Tensor]:
     """Scale and shift as flat vectors; 1 and 0 where they are None."""
-    xp = input.device.xp
-    scale = Tensor.of(xp.ones(size, input.dtype)) if weight is None else weight
-    shift = Tensor.of(xp.zeros(size, input.dtype)) if bias is None else bias
+    scale = Tensor.of(input.device.xp.ones(size, input.dtype)) if weight is None else weight
+    shift = Tensor.of(input.device.xp.zeros(size, input.dtype)) if bias is None else bias
     return scale if scale.ndim == 1 else scale.reshape(size), shift if shift.ndim == 1 else shift.reshape(size)

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minidl.core import Array, Call, Op, Tensor, launching, registry
+from minidl.device.settings import changed
 from minidl.errors import GradError, KernelError
 from minidl.testing import CHECKS, check_gradient, does_not_apply
 from tests.minidl.ops.cases import CASES
@@ -42,13 +43,15 @@ class Mutant(NamedTuple):
 
 
 @contextlib.contextmanager
-def replaced(op: type[Op], method: str, by: Callable[..., Any]) -> Iterator[None]:
-    """Let `op` have another `vjp` or `cpu` inside the block."""
+def replaced(op: type[Op], method: str, by: Callable[..., Any] | None) -> Iterator[None]:
+    """Let `op` have another `vjp`, `cpu` or `bind` inside the block, and forget the kernels that were found before."""
     own = op.__dict__.get(method)
-    setattr(op, method, staticmethod(by))
+    setattr(op, method, by and staticmethod(by))
+    changed()
     try:
         yield
     finally:
+        changed()
         if own is None:
             delattr(op, method)
         else:
@@ -124,12 +127,17 @@ class KernelMutant(NamedTuple):
 ASKED = ("values", "whole numbers", "float32", "gradient", "jacobian")
 
 
+def is_compiled(call: Call) -> bool:
+    """Whether it is not the reference that runs."""
+    return call.op.cpu is not None and getattr(call.kernel, "func", None) != call.op.reference
+
+
 def results_in_use() -> dict[KernelMutant, list[int]]:
     """For each result of each op that runs compiled: the rows that launch it, forward or backward."""
     found: dict[KernelMutant, list[int]] = defaultdict(list)
 
     def note(row: int, call: Call) -> None:
-        if call.kernel is call.op.cpu or call.op in getattr(call.kernel, "args", ())[:1]:
+        if is_compiled(call):
             for i, result in enumerate(call.out if isinstance(call.out, tuple) else (call.out,)):
                 rows = found[KernelMutant(call.op.name, i)]
                 if result.size and row not in rows:
@@ -147,7 +155,7 @@ def results_in_use() -> dict[KernelMutant, list[int]]:
 def kernel_is_killed(mutant: KernelMutant, rows: list[int]) -> bool:
     """Whether a row finds it."""
     op = registry.find_op(mutant.op)
-    kernel = op.cpu
+    kernel = op.cpu if op.bind is None else _unbound(op.bind)
 
     def mutated(out: Any, *arrays: Array, **params: Any) -> None:
         kernel(out, *arrays, **params)
@@ -156,7 +164,7 @@ def kernel_is_killed(mutant: KernelMutant, rows: list[int]) -> bool:
             last = results[mutant.result][(..., *[slice(-1, None)] * results[mutant.result].ndim)]
             last += np.abs(last) / 1000 + 0.001 if last.dtype.kind == "f" else 1
 
-    with replaced(op, "cpu", mutated), np.errstate(all="ignore"):
+    with replaced(op, "cpu", mutated), replaced(op, "bind", None), np.errstate(all="ignore"):
         for row, check in itertools.product(rows[:5], ASKED):
             try:
                 if does_not_apply(CASES[row], check) is None:
@@ -164,6 +172,10 @@ def kernel_is_killed(mutant: KernelMutant, rows: list[int]) -> bool:
             except (GradError, KernelError, IndexError):
                 return True
     return False
+
+
+def _unbound(bind: Callable[..., Callable[..., None]]) -> Callable[..., None]:
+    return lambda out, *arrays, **params: bind(out, *arrays, **params)(out, *arrays)
 
 
 def kernel_verdicts() -> dict[KernelMutant, bool]:

@@ -9,6 +9,7 @@ import minidl
 from minidl.core import launching
 from minidl.device import get_num_threads, numba_status, set_num_threads
 from minidl.nn.functional import scaled_dot_product_attention
+from minidl.ops.attention import attention_of_heads
 
 # (batch, L, S, E, Ev): of one block, of several, with ragged ends, of a single number.
 SHAPES = [
@@ -162,3 +163,51 @@ def test_attention_written_in_plain_ops_is_one_op(way, fused) -> None:
     expected.square().sum().backward()
     for a, b in zip(ours, plain, strict=True):
         np.testing.assert_allclose(a.grad.numpy(), b.grad.numpy(), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("along", [0, 1])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("turned", [False, True])
+def test_heads_side_by_side_are_those_taken_apart(along, masked, compiled, turned) -> None:
+    """Results, gradients and second derivatives; also of rows that do not lie in one piece."""
+    sizes = [(3, n) if along else (n, 3) for n in (20, 30, 30)]
+    arrays = [np.random.default_rng(i).standard_normal((*n, 8)) for i, n in enumerate(sizes)]
+    if turned:
+        arrays = [np.asfortranarray(a) for a in arrays]
+    mask = minidl.tensor(np.random.default_rng(3).standard_normal((3, 1, 1, 30))) if masked else None
+    apart, joined = ((0, 2, 1, 3), (0, 2, 1, 3)) if along else ((1, 2, 0, 3), (2, 0, 1, 3))
+
+    def by_parts(q, k, v):
+        heads = [t.reshape(*t.shape[:2], 2, 4).permute(*apart) for t in (q, k, v)]
+        return scaled_dot_product_attention(*heads, attn_mask=mask).permute(*joined).reshape(*q.shape)
+
+    found = []
+    minidl.use_numba(compiled)
+    try:
+        for attend in (lambda q, k, v: attention_of_heads(q, k, v, mask, 2, along), by_parts):
+            tensors = [minidl.Tensor.of(a).requires_grad_() for a in arrays]
+            result = attend(*tensors)
+            first = minidl.autograd.grad(result.square().sum(), tensors)
+            again = attend(*tensors)
+            grads = minidl.autograd.grad(again.square().sum(), tensors, create_graph=True)
+            second = minidl.autograd.grad(sum((g.square().sum() for g in grads), minidl.tensor(0.0)), tensors)
+            found.append([t.detach().numpy() for t in (result, *first, *grads, *second)])
+    finally:
+        minidl.use_numba(True)
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("along", [0, 1])
+def test_many_heads_are_one_op(along) -> None:
+    names = []
+
+    def note(call):
+        names.append(call.op.name)
+        call.run()
+
+    module, x = minidl.nn.MultiheadAttention(8, 2, batch_first=bool(along)).eval(), minidl.ones(3, 5, 8)
+    with minidl.no_grad(), launching(note):
+        module(x, x, x, need_weights=False)
+    assert names == ["linear", "attention", "linear"]

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 import minidl
-from minidl.device import get_num_threads, numba_status, set_num_threads
-from minidl.ops.matmul.cpu import accumulate, product
+from minidl.device import get_num_threads, numba_status, pointers, set_num_threads
+from minidl.ops.matmul import cpu
+from minidl.ops.matmul.cpu import accumulate, bound_product, product
 from minidl.ops.matmul.finish import ACTIVATIONS, NONE, RELU
 
 pytestmark = pytest.mark.skipif(not numba_status(), reason="Numba is not installed")
@@ -102,3 +103,27 @@ def test_something_is_added_before_the_activation(shape) -> None:
     added, out = draw((rows, columns), seed=3), np.full((rows, columns), np.nan, np.float32)
     product(out, x, weight.T, bias, RELU, added=added)
     np.testing.assert_array_equal(out, np.maximum(x @ weight.T + bias + added, 0))
+
+
+def test_a_bound_product_takes_arrays_that_lie_alike() -> None:
+    """A run knows nothing of numbers: bias and residual come and go, factors may have another shape."""
+    x, y, bias, added = draw((2, 30, 7)), draw((7, 33)), draw(33, seed=2), draw((60, 33), seed=3)
+    flat, out = x.reshape(60, 7), np.empty((60, 33), np.float32)
+    run = bound_product(out, flat, np.ascontiguousarray(y.T).T, activation=RELU, is_added=True)
+    for given in (bias, None):
+        run(out, x, np.ascontiguousarray(y.T), given, None, added)
+        expected = np.maximum(flat @ y + (0 if given is None else given) + added, 0)
+        np.testing.assert_array_equal(out, expected)
+
+
+def test_addresses_are_found_in_another_way_where_arrays_are_laid_out_otherwise(monkeypatch) -> None:
+    x, y, out = draw((30, 7)), draw((7, 33), seed=1), np.empty((30, 33), np.float32)
+    monkeypatch.setattr(cpu, "cell_of", pointers._place_of)
+    cpu._bound.cache_clear()
+    for _ in range(2):
+        product(out, x, y)
+        np.testing.assert_array_equal(out, x @ y)
+    kept = len(pointers._places)
+    del x, y, out
+    assert kept >= 3
+    assert len(pointers._places) == kept - 3
