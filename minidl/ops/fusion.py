@@ -220,7 +220,7 @@ def _scaled(op: type[Op], waits: Waiting, given: Inputs, inputs: Inputs, eps: fl
 
 def _scaled_weights(arrays: tuple[Array, ...], eps: float, filters: int) -> tuple[Array, Array]:
     weight, bias, scale, shift, mean, var = arrays
-    factor = (scale / np.sqrt(var.astype(np.float64) + eps)).astype(weight.dtype)
+    factor = (scale / (var.astype(np.float64) + eps) ** 0.5).astype(weight.dtype)
     return weight * factor.reshape(-1, *[1] * (weight.ndim - 1 - filters)), (bias - mean) * factor + shift
 
 
