@@ -142,7 +142,11 @@ def _emit_pointer_to(typing_context: Any, array: Any, index: Any) -> Any:
 
 @intrinsic(_emit_pointer_to)
 def pointer_to(array: Any, index: int) -> Any:
-    """The pointer to a number of a one-dimensional array, which is to be kept as long as it is used."""
+    """The pointer to a number of a one-dimensional array, which is to be kept as long as it is used.
+
+    Numba lets an array that a kernel has made go where the kernel names it last, so such a pointer is taken inside the
+    loop that uses it: the array is then kept to the loop's end.
+    """
     number = np.ctypeslib.as_ctypes_type(array.dtype)
     return ctypes.cast(array.ctypes.data + int(index) * array.itemsize, ctypes.POINTER(number))
 

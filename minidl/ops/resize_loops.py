@@ -169,10 +169,9 @@ def _by_number(
     places: Array, weights: Array, old_rows: int, length: int, width: int,
 ) -> None:  # fmt: skip
     room, held, rows = np.empty(length, x.dtype), -1, len(row_starts) - 1
-    mixed = pointer_to(room, 0)
     table = pointer_to(row_starts, 0), pointer_to(row_places, 0), pointer_to(row_weights, 0)
     for unit in range(begin, end):
-        first, r = unit // rows * old_rows * length, unit % rows
+        mixed, first, r = pointer_to(room, 0), unit // rows * old_rows * length, unit % rows
         only = _only_row(*table, r)
         if only < 0:
             _mix_rows(mixed, pointer_to(x, first), *table, r, length)
@@ -191,10 +190,9 @@ def _by_line(
     starts: Array, places: Array, weights: Array, old_rows: int, length: int, width: int, channels: int,
 ) -> None:  # fmt: skip
     room, held, rows = np.empty(length, x.dtype), -1, len(row_starts) - 1
-    mixed = pointer_to(room, 0)
     table = pointer_to(row_starts, 0), pointer_to(row_places, 0), pointer_to(row_weights, 0)
     for unit in range(begin, end):
-        first, r = unit // rows * old_rows * length, unit % rows
+        mixed, first, r = pointer_to(room, 0), unit // rows * old_rows * length, unit % rows
         only, line = _only_row(*table, r), mixed
         if only < 0:
             _mix_rows(mixed, pointer_to(x, first), *table, r, length)
