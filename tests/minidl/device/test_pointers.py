@@ -34,7 +34,7 @@ def pairs(node: ast.Assign) -> Iterator[tuple[ast.expr, ast.expr]]:
     """What is assigned to what, tuples taken apart."""
     target, value = node.targets[0], node.value
     if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
-        yield from zip(target.elts, value.elts, strict=True)
+        yield from zip(target.elts, value.elts, strict=False)  # a starred name takes what is no array
     else:
         yield target, value
 
