@@ -77,9 +77,10 @@ def lend(size: int, dtype: DType) -> tuple[Piece, Array]:
     return piece, numbers
 
 
-def give_back(piece: Piece) -> None:
-    """Keep a piece for the next who asks."""
-    insort(_kept.pieces, piece)
+def give_back(piece: Piece | None) -> None:
+    """Keep a piece for the next who asks; nothing, where none was lent."""
+    if piece is not None:
+        insort(_kept.pieces, piece)
 
 
 def _new_piece(size: int) -> Piece:

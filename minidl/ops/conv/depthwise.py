@@ -50,7 +50,8 @@ def forward(
     share = len(weight) // x.shape[-1]
     if share == 1:
         return _bound(False, out, x, weight, epilogue, (stride, padding, dilation))
-    run_each = _bound(False, out, np.repeat(x, share, -1), weight, epilogue, (stride, padding, dilation))
+    each = empty(CPU, (*x.shape[:-1], len(weight)), x.dtype)
+    run_each = _bound(False, out, each, weight, epilogue, (stride, padding, dilation))
 
     def run(out: Array, x: Array, weight: Array, bias: Array | None = None, residual: Array | None = None) -> None:
         run_each(out, np.repeat(x, share, -1), weight, bias, residual)
@@ -130,8 +131,7 @@ def _bound(
         packed, lent = weights.of(weight)
         start = lift(bias) if residual is None else residual + lift(bias)
         slide(out.reshape(-1), x.reshape(-1), packed, start.reshape(-1), adds, floor, cut.sizes, cut.phases, cut.starts)
-        if lent is not None:
-            give_back(lent)
+        give_back(lent)
 
     return run
 
@@ -141,7 +141,8 @@ def _bound_filled_up(
 ) -> Run:
     """The same where a pixel has fewer channels than a vector."""
     shape, channels = (*out.shape[:-1], lanes_of(x.dtype)), x.shape[-1]
-    run_wider = _bound(is_back, empty(CPU, shape, out.dtype), _filled_up(x), weight, epilogue, steps)
+    given = empty(CPU, (*x.shape[:-1], lanes_of(x.dtype)), x.dtype)
+    run_wider = _bound(is_back, empty(CPU, shape, out.dtype), given, weight, epilogue, steps)
 
     def run(out: Array, x: Array, weight: Array, bias: Array | None = None, residual: Array | None = None) -> None:
         wider = empty(CPU, shape, out.dtype)

@@ -164,8 +164,7 @@ def _bound(
         packed, lent = weights.of(weight)
         slide(out.reshape(-1), x.reshape(-1), packed, lift(bias), flat(residual), cut.table, cut.strips,
               cut.sizes)  # fmt: skip
-        if lent is not None:
-            give_back(lent)
+        give_back(lent)
 
     return run
 

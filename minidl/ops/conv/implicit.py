@@ -156,8 +156,7 @@ def _bound(
         packed, lent = weights.of(weight)
         slide(out.reshape(-1), ground.of(x).reshape(-1), packed, lift(bias), flat(residual), adds, floor, cut.sizes,
               cut.units.regions)  # fmt: skip
-        if lent is not None:
-            give_back(lent)
+        give_back(lent)
 
     return run
 

@@ -177,8 +177,7 @@ def _bound(
     def run(out: Array, x: Array, weight: Array, bias: Array | None = None, residual: Array | None = None) -> None:
         transformed, lent = weights.of(weight)
         convolve(out.reshape(-1), x.reshape(-1), transformed, lift(bias), flat(residual), is_more, floor, sizes)
-        if lent is not None:
-            give_back(lent)
+        give_back(lent)
 
     return run
 
