@@ -28,6 +28,7 @@ from minidl.device.vectors import (
     counted_loop,
     data_pointer,
     element_type,
+    fetch_to_write,
     host_number,
     integer,
     lanes,
@@ -69,8 +70,10 @@ class _Tile:
         places = [self.row_entry(i) for i in range(self.rows)]
         starts = [self.moved(self.base("start", "i_start"), self.builder.mul(to, self.args["by_row"]))
                   for _, to in places]  # fmt: skip
-        sums = self.over_taps([self.moved(self.base("a", "ia"), of) for of, _ in places], self.initial(starts))
-        self.finish([self.moved(self.base("c", "ic"), to) for _, to in places], self.raised(sums))
+        sums, ends = self.initial(starts), [self.moved(self.base("c", "ic"), to) for _, to in places]
+        fetch_to_write(self.builder, self.vector, ends, self.vectors)
+        sums = self.over_taps([self.moved(self.base("a", "ia"), of) for of, _ in places], sums)
+        self.finish(ends, self.raised(sums))
 
     def moved(self, pointer: Any, *offsets: Any) -> Any:
         return offset_by(self.builder, pointer, *offsets)

