@@ -63,7 +63,7 @@ from minidl.ops.conv.winograd_way import (
 )
 from minidl.ops.windows import Sizes
 
-BLOCK_BYTES = 1 << 19  # of transformed patches
+BLOCK_BYTES = 200 << 10  # of transformed patches
 FEWEST, MOST = 24, 96  # tiles of a block: fewer use each weight too seldom, more gain nothing
 ITEMS = 16  # pieces for threads at least, if need be with part of the filters each
 PART_VECTORS = 4  # of filters in a part, at least

@@ -33,7 +33,7 @@ from minidl.ops.conv.winograd_way import CHANNELS, CUT, FILTERS, PIECES, Way, fo
 from minidl.ops.windows import Sizes
 
 SUM_BYTES = 640 << 10  # of the sums of one block of filters
-BLOCK_BYTES = 640 << 10  # of transformed patches and tiles
+BLOCK_BYTES = 280 << 10  # of transformed patches and tiles
 FEWEST, MOST = 32, 96  # tiles of a block
 WIDE_BYTES, WIDE_TILES = SUM_BYTES, 24  # from so many of sums, and of tiles, the steps go one after the other
 ITEMS = 16  # blocks times pieces, at least
