@@ -78,6 +78,9 @@ class Op:
     strided: ClassVar[bool] = False
     # (out, *arrays, **params) -> None: CUDA C++, on C-contiguous CuPy arrays that `cuda_takes` accepts.
     cuda: ClassVar[Callable[..., None] | None] = None
+    # The input whose gradient `vjp` can add to what others have sent to the same place: `Node.joined`. None: the tape
+    # adds it, in a pass of its own.
+    joins: ClassVar[int | None] = None
     # How many of its first inputs it changes in place: an `UpdateOp`, then.
     updates: ClassVar[int] = 0
 

@@ -126,7 +126,8 @@ class Node:
     """
 
     __slots__ = (
-        "__weakref__", "_saved", "edges", "hooks", "in_float32", "needs", "number", "op", "outs", "params", "specs",
+        "__weakref__", "_saved", "edges", "hooks", "in_float32", "needs", "number", "op", "outs", "params", "present",
+        "specs",
     )  # fmt: skip
 
     def __init__(
@@ -147,6 +148,7 @@ class Node:
         self.edges = tuple(edges)
         self.hooks: NodeHooks | None = None
         self.in_float32 = False  # whether the gradient is computed in float32, from 16-bit floats
+        self.present: Tensor | None = None  # while its gradients are computed: what they may be added to
         self._saved: Any = _kept(op, inputs, results, self.needs) if op.sources else ()
         told = _noting.get()
         if told is not None:
@@ -183,6 +185,13 @@ class Node:
         if type(saved) is not tuple or len(saved) != len(self.specs) or any(map(_is_no_tensor, saved)):
             return None
         return saved
+
+    def joined(self) -> tuple[Tensor, ...]:
+        """The gradient that others have sent to where that of input `op.joins` goes; whoever asks has to add it."""
+        if self.present is None:
+            return ()
+        present, self.present = self.present, None
+        return (present,)
 
     def keep(self, saved: Any) -> None:
         """Hold `saved` instead of what the op named: a function of the node that gives it, or None to free it."""

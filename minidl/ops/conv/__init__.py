@@ -63,7 +63,7 @@ class Conv(Convolution):
     saves = ("x", "weight")
     saves_for = {"x": ("weight",), "weight": ("x",)}  # noqa: RUF012 - never changed
     images = ("x", "out")
-    defers = True
+    defers, joins = True, 0
 
     @staticmethod
     def infer(
@@ -132,7 +132,7 @@ def forward(
 def gradients(node: Node, x: Tensor, weight: Tensor, g: Tensor, params: dict[str, Any]) -> Grads:
     """Those of image, weight and bias (if there is one), as far as they are needed."""
     needs, image, kernel = node.needs, node.specs[0].shape[2:], node.specs[1].shape[2:]
-    gx = ConvGradInput.apply(g, weight, image=image, **params) if needs[0] else None
+    gx = ConvGradInput.apply(g, weight, *node.joined(), image=image, **params) if needs[0] else None
     gw = ConvGradWeight.apply(x, g, kernel=kernel, **params) if needs[1] else None
     if len(needs) == 2:
         return gx, gw
@@ -146,44 +146,49 @@ def bias_gradient(g: Tensor) -> Tensor:
 
 
 class ConvGradInput(Convolution):
-    """The adjoint of `conv` in its image: every window spread over the pixels that it saw."""
+    """The adjoint of `conv` in its image: every window spread over the pixels that it saw, beside what is `present`."""
 
     name = "conv_grad_input"
     saves = ("g", "weight")
-    images = ("g", "out")
+    images = ("g", "present", "out")
 
     @staticmethod
     def infer(
-        g: Spec, weight: Spec, *, image: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int
-    ) -> Spec:
+        g: Spec, weight: Spec, present: Spec | None = None,
+        *, image: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
+    ) -> Spec:  # fmt: skip
         return Spec((g.shape[0], weight.shape[1] * groups, *image), promote(g.dtype, weight.dtype))
 
     @staticmethod
     def reference(
-        xp: Any, out: Array, g: Array, weight: Array,
+        xp: Any, out: Array, g: Array, weight: Array, present: Array | None = None,
         *, image: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
     ) -> None:  # fmt: skip
         im2col.convolve_back(xp, out, g, weight, stride, padding, dilation, groups)
+        if present is not None:
+            out += present
 
     @staticmethod
     def bind(
-        out: Array, g: Array, weight: Array,
+        out: Array, g: Array, weight: Array, present: Array | None = None,
         *, image: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
     ) -> Run:  # fmt: skip
-        return backward(out, g, weight, Epilogue(), stride, padding, dilation, groups)
+        run = backward(out, g, weight, Epilogue(has_residual=present is not None), stride, padding, dilation, groups)
+        return run if present is None else lambda out, g, weight, present: run(out, g, weight, None, present)
 
     @staticmethod
     def cuda(
-        out: Array, g: Array, weight: Array,
+        out: Array, g: Array, weight: Array, present: Array | None = None,
         *, image: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
     ) -> None:  # fmt: skip
-        on_gpu.convolve_back(out, g, weight, on_gpu.Epilogue(), stride, padding, dilation, groups)
+        epilogue = on_gpu.Epilogue(residual=present)
+        on_gpu.convolve_back(out, g, weight, epilogue, stride, padding, dilation, groups)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
         windows, weight = node.saved
         params = {name: value for name, value in node.params.items() if name != "image"}
-        return back_gradients(node, windows, weight, g, params)
+        return *back_gradients(node, windows, weight, g, params), *((g,) if len(node.needs) > 2 else ())
 
 
 def backward(

@@ -129,7 +129,7 @@ def _bound(
 
     def run(out: Array, x: Array, weight: Array, bias: Array | None = None, residual: Array | None = None) -> None:
         packed, lent = weights.of(weight)
-        start = lift(bias) if residual is None else residual + lift(bias)
+        start = lift(bias) if residual is None else residual if bias is None else residual + lift(bias)
         slide(out.reshape(-1), x.reshape(-1), packed, start.reshape(-1), adds, floor, cut.sizes, cut.phases, cut.starts)
         give_back(lent)
 

@@ -27,7 +27,7 @@ class ConvThen(Convolution):
     saves: ClassVar[tuple[str, ...]] = ("x", "weight")
     saves_for = {"x": ("weight",), "weight": ("x",)}  # noqa: RUF012 - never changed
     images = ("x", "residual", "out")
-    defers = True
+    defers, joins = True, 0
     activation = "none"
 
     @staticmethod
