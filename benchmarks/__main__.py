@@ -85,13 +85,15 @@ def _worker(threads: int, options: dict[str, Any]) -> dict[str, Any]:
 def _startup(code: str, cold: bool, repeats: int = 5) -> dict[str, float]:
     """Median seconds of whole processes, in turn, after one of each to warm the caches of the system.
 
-    With `cold`, ours gets a new folder for compiled kernels each time.
+    Python keeps what it makes of source files, as installers see to. With `cold`, ours gets a new folder for compiled
+    kernels each time.
     """
+    keeping = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     times: dict[str, list[float]] = {"minidl": [], "torch": []}
     for _ in range(2 if cold else repeats + 1):
         for lib, seconds in times.items():
             with tempfile.TemporaryDirectory() as folder:
-                environment = {**os.environ, "XDG_CACHE_HOME": folder} if cold else None
+                environment = {**keeping, "XDG_CACHE_HOME": folder} if cold else keeping
                 start = time.perf_counter()
                 subprocess.run([sys.executable, "-c", code.format(lib=lib)], env=environment, check=True)
                 seconds.append(time.perf_counter() - start)

@@ -77,8 +77,8 @@ def _function_parts(function: FunctionType, seen: dict[int, int], *, emits_code:
     for code in _codes(function.__code__):
         yield from _code_parts(code)
         _refuse_unversioned_imports(code, function)
-    yield repr(function.__defaults__)
-    for name, value in sorted(references(function).items()):
+    defaults = {"defaults": function.__defaults__, **(function.__kwdefaults__ or {})}
+    for name, value in sorted({**references(function), **defaults}.items()):
         yield name
         yield from _value_parts(value, name, function, seen, emits_code=emits_code)
 

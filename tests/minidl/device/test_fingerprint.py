@@ -100,6 +100,16 @@ def test_names_are_read_as_dis_reads_them() -> None:
         assert _named_in(code) == (read, {i.argval for i in found if i.opname == "IMPORT_NAME"})
 
 
+def test_functions_among_the_defaults_count() -> None:
+    def emitting(step: float) -> FunctionType:
+        emit = function("def f(context, x): return x")
+        emit.__defaults__ = (scaled(step),)
+        return scaled(intrinsic(emit)(abs))
+
+    assert fingerprint(emitting(2)) == fingerprint(emitting(2))
+    assert fingerprint(emitting(2)) != fingerprint(emitting(3))
+
+
 def test_recursion_ends() -> None:
     recursive = function("def f(x): return g(x - 1) if x else 0")
     recursive.__globals__["g"] = inline(recursive)
@@ -134,20 +144,32 @@ def test_a_change_in_another_file_counts(tmp_path: Path, monkeypatch: pytest.Mon
     assert seen[0] != seen[1]
 
 
-def test_it_is_the_same_in_every_process() -> None:
-    script = """
-        from minidl.device.fingerprint import _named_in, fingerprint
-        def f(x): return x in {"a", "b", "c", "d"}, x in (1, 2), {"k": 1}
-        print(fingerprint(f).hex())
-    """
-    outputs = {
+SAMPLE = """
+    from minidl.device.fingerprint import fingerprint
+    def f(x): return x in {"a", "b", "c", "d"}, x in (1, 2), {"k": 1}
+    print(fingerprint(f).hex())
+"""
+# A kernel with another key in each process would be compiled again by each.
+ALL_KERNELS = """
+    import minidl
+    from minidl.device.compile import kernels
+    from minidl.device.fingerprint import fingerprint
+    for kernel in kernels():
+        print(kernel.name, fingerprint(kernel.py_func).hex())
+"""
+
+
+@pytest.mark.parametrize("script", [SAMPLE, ALL_KERNELS])
+def test_it_is_the_same_in_every_process(script: str) -> None:
+    first, second = (
         subprocess.run(
             [sys.executable, "-c", textwrap.dedent(script)],
             env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)},
             capture_output=True,
             text=True,
             check=True,
-        ).stdout
+        ).stdout.splitlines()
         for seed in ("1", "2")
-    }
-    assert len(outputs) == 1
+    )
+    assert len(first) > 0
+    assert first == second
