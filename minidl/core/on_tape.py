@@ -112,7 +112,8 @@ class OnTape:
 
     def detach(self) -> Tensor:
         """The same memory, off the tape."""
-        return self._tensor().of(self.array)
+        result: Tensor = self.of(self.array)  # type: ignore[attr-defined]
+        return result
 
     def detach_(self) -> Tensor:
         """Take this tensor off the tape; returns it."""
@@ -188,7 +189,9 @@ def starting_gradient(name: str, root: Tensor, gradient: Tensor | None) -> Tenso
         if root.numel() != 1:
             argument = "gradient" if name == "backward" else "grad_outputs"
             raise GradError(f"{name}: a tensor of shape {root.shape} needs the argument {argument}; or use .sum()")
-        return root.of(root.device.xp.ones(root.shape, root.dtype))
+        one = root.device.xp.empty(root.shape, root.dtype)
+        one.fill(1)
+        return root.of(one)
     if gradient.shape != root.shape:
         raise GradError(f"{name}: gradient must have shape {root.shape}, got {gradient.shape}")
     return gradient

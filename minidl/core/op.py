@@ -49,6 +49,8 @@ class Op:
     keeps: ClassVar[tuple[tuple[Source, tuple[int, ...] | None], ...]] = ()
     # Of several results saved as "out", those that are needed; all if empty. The others are None.
     saves_results: ClassVar[tuple[int, ...]] = ()
+    # Of several results, those that no gradient goes through: they stay off the tape.
+    constants: ClassVar[tuple[int, ...]] = ()
     # `saves` as positions, OUT for the result; made from `saves`.
     sources: ClassVar[tuple[Source, ...]] = ()
     # (*specs, **params) -> Spec, or a tuple of them. Checks shapes; pure, memoised, so params must be hashable.
@@ -184,10 +186,12 @@ class Op:
         if not needed:
             return results
         node = Node(cls, inputs, params, specs, outs, results)
+        constants = cls.constants
         if OUT in cls.sources:  # the node keeps these results, and must not be reached from them
-            return tuple([t.linked_to(node, slot) for slot, t in enumerate(results)])
+            return tuple([t if slot in constants else t.linked_to(node, slot) for slot, t in enumerate(results)])
         for slot, t in enumerate(results):
-            t.link(node, slot)
+            if slot not in constants:
+                t.link(node, slot)
         return results
 
 

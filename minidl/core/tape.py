@@ -199,7 +199,10 @@ class Node:
 
     def linked(self, results: tuple[Tensor | None, ...]) -> Any:
         """The results, tied to this node again; alone if it is one."""
-        linked = tuple([None if t is None else t.linked_to(self, slot) for slot, t in enumerate(results)])
+        constants = self.op.constants
+        linked = tuple(
+            [t if t is None or slot in constants else t.linked_to(self, slot) for slot, t in enumerate(results)]
+        )
         return linked if len(linked) > 1 else linked[0]
 
     # -- as PyTorch's grad_fn --------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,6 +51,20 @@ def contiguous(array: Array) -> Array:
     out = empty(CPU, array.shape, array.dtype)
     copy_into(out, array)
     return out
+
+
+def in_one_line(like: Array, order: tuple[int, ...] | None = None) -> Callable[[Array], Array]:
+    """What gives an array that lies like this one in one dimension, its dimensions in such an order (None: in theirs).
+
+    It is a view where memory allows, else a copy.
+    """
+    if not (like if order is None else like.transpose(order)).flags.c_contiguous:
+        return lambda array: contiguous(array if order is None else array.transpose(order)).reshape(-1)
+    return _in_line if order is None else lambda array: array.transpose(order).reshape(-1)
+
+
+def _in_line(array: Array) -> Array:
+    return array.reshape(-1)
 
 
 def reshaped(array: Array, shape: tuple[int, ...]) -> Array:

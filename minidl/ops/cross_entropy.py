@@ -14,14 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from minidl.core import Array, Grads, Node, Op, Spec, Tensor, is_recording
-from minidl.device import CudaKernels, device_of, parallel
+from minidl.core import Array, Grads, Node, Op, Run, Spec, Tensor, is_recording
+from minidl.device import CudaKernels, device_of
 from minidl.device.cuda import BLOCK
 from minidl.device.dtypes import DType, accumulator
-from minidl.device.turn import contiguous
+from minidl.device.threads import Blocks
+from minidl.device.turn import in_one_line
 from minidl.errors import DTypeError, MinidlError, ShapeError
 from minidl.ops.compare import ne
-from minidl.ops.cross_entropy_loops import Layout, cross_entropies, cross_entropy_slopes
+from minidl.ops.cross_entropy_loops import REDUCTIONS, Layout, cross_entropies, cross_entropy_slopes
 from minidl.ops.nll import Nll, OfClasses, add_parts, reduced, shared, true_classes
 from minidl.ops.reduce import mean
 from minidl.ops.reduce import sum as sum_
@@ -42,7 +43,7 @@ class CrossEntropy(OfClasses):
 
     name = "cross_entropy"
     saves = ("x", "target", "weight", "out")
-    saves_results = (1, 2, 3)
+    saves_results = constants = (1, 2, 3)
 
     @staticmethod
     def infer(
@@ -71,17 +72,23 @@ class CrossEntropy(OfClasses):
         reduced(xp, (total, counted), loss, factor, reduction)
 
     @staticmethod
-    def cpu(
+    def bind(
         out: tuple[Array, Array, Array, Array], x: Array, target: Array, weight: Array,
         *, ignore_index: int, smoothing: float, reduction: str,
-    ) -> None:  # fmt: skip
-        total, top, level, counted = out
+    ) -> Run:  # fmt: skip
         how = Layout.of(x)
-        parts, made = np.empty((how.units, 3)), [a.reshape(-1) for a in (total, top, level)]
-        parallel(cross_entropies, len(parts), parts, *made, how.flat(x), target.reshape(-1),
-                 np.ascontiguousarray(weight), how.is_apart, how.length, how.places, ignore_index, smoothing,
-                 reduction == "none")  # fmt: skip
-        add_parts((total, counted), parts, target, weight, ignore_index, reduction)
+        x_line, weight_line, shape, each = how.in_one_line(x), in_one_line(weight), (how.units, 3), reduction == "none"
+        losses = Blocks(cross_entropies, how.units, size=x.nbytes)
+
+        def run(out: tuple[Array, Array, Array, Array], x: Array, target: Array, weight: Array) -> None:
+            total, top, level, counted = out
+            parts = np.empty(shape)
+            losses(parts, total.reshape(-1), top.reshape(-1), level.reshape(-1), x_line(x), target.reshape(-1),
+                   weight_line(weight), how.is_apart, how.length, how.places, ignore_index, smoothing,
+                   each)  # fmt: skip
+            add_parts((total, counted), parts, target, weight, ignore_index, reduction)
+
+        return run
 
     @staticmethod
     def cuda(
@@ -98,8 +105,7 @@ class CrossEntropy(OfClasses):
 
     @staticmethod
     def vjp(node: Node, g: Any) -> Grads:
-        x, target, weight, (_, *made) = node.saved
-        top, level, counted = (t.detach() for t in made)
+        x, target, weight, (_, top, level, counted) = node.saved
         if not is_recording():
             gx = CrossEntropyGrad.apply(g[0], x, target, weight, top, level, counted, **node.params)
             return gx, None, None
@@ -147,14 +153,19 @@ class CrossEntropyGrad(Op):
         return super().cpu_takes(arrays, params) and fits and x.size > 0
 
     @staticmethod
-    def cpu(
+    def bind(
         out: Array, g: Array, x: Array, target: Array, weight: Array, top: Array, level: Array, counted: Array,
         *, ignore_index: int, smoothing: float, reduction: str,
-    ) -> None:  # fmt: skip
-        how, g = Layout.of(out), np.ascontiguousarray(shared(g, counted, reduction)).reshape(-1)
-        given = (g, how.flat(x), *[contiguous(a).reshape(-1) for a in (target, weight, top, level)])
-        parallel(cross_entropy_slopes, how.units, how.flat(out), *given, how.is_apart, how.length, how.places,
-                 int(reduction == "none"), ignore_index, smoothing)  # fmt: skip
+    ) -> Run:  # fmt: skip
+        how, number = Layout.of(out), REDUCTIONS.index(reduction)
+        lines = [in_one_line(g), how.in_one_line(x), *map(in_one_line, (target, weight, top, level, counted))]
+        out_line, slopes = how.in_one_line(out), Blocks(cross_entropy_slopes, how.units, size=2 * out.nbytes)
+
+        def run(out: Array, *given: Array) -> None:
+            slopes(out_line(out), *[line(a) for line, a in zip(lines, given, strict=True)], how.is_apart, how.length,
+                   how.places, number, ignore_index, smoothing)  # fmt: skip
+
+        return run
 
     @classmethod
     def cuda_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:

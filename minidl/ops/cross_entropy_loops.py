@@ -7,21 +7,24 @@ losses, that of the weights of its true classes, and how many of them are no cla
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from minidl.core import Array
 from minidl.device import block_count, inline, kernel
-from minidl.device.layout import channels_last_view
+from minidl.device.layout import channels_last_view, last_order
 from minidl.device.lines import clear_line
 from minidl.device.narrow import columns_apart, columns_together
 from minidl.device.row_sums import row_max, row_product, row_sum
 from minidl.device.scalar_math import exp_below, log
-from minidl.device.turn import contiguous
+from minidl.device.turn import in_one_line
 from minidl.ops.softmax_loops import FLOATS, MANY, PLACES, exponential_totals, tops
 
 _NUMBERS = 16384  # in a piece of places with many classes
+REDUCTIONS = ("none", "sum", "mean")
+NONE, SUM, MEAN = range(len(REDUCTIONS))
 
 
 class Layout(NamedTuple):
@@ -33,10 +36,10 @@ class Layout(NamedTuple):
     places: int
 
     @classmethod
-    def of(cls, x: Array) -> Layout:
-        """That of x, (N, C, ...), which is contiguous or channels-last."""
+    def of(cls, x: Array, numbers: int = _NUMBERS) -> Layout:
+        """That of x, (N, C, ...), which is contiguous or channels-last, in pieces of about so many numbers."""
         classes = x.shape[1]
-        together = max(1, min(PLACES, _NUMBERS // classes))
+        together = max(1, min(PLACES, numbers // classes))
         if channels_last_view(x).flags.c_contiguous:
             return cls(False, 1, x.size // classes, together)
         return cls(True, len(x), x[0, 0].size, PLACES)
@@ -45,9 +48,9 @@ class Layout(NamedTuple):
     def units(self) -> int:
         return self.images * block_count(self.length, self.places)
 
-    def flat(self, x: Array) -> Array:
-        """An array of this shape in one dimension, in this layout."""
-        return contiguous(x if self.is_apart else channels_last_view(x)).reshape(-1)
+    def in_one_line(self, like: Array) -> Callable[[Array], Array]:
+        """What gives an array like this in one dimension, in this layout."""
+        return in_one_line(like, None if self.is_apart or like.ndim < 3 else last_order(like.ndim))
 
 
 @inline
@@ -130,30 +133,30 @@ def cross_entropies(
 
 
 @kernel(
-    "T[::1], const T[::1], const T[::1], const int64[::1], const T[::1], const T[::1], const T[::1], bool, intp, intp, "
-    "intp, intp, T",
+    "T[::1], const T[::1], const T[::1], const int64[::1], const T[::1], const T[::1], const T[::1], const T[::1], "
+    "bool, intp, intp, intp, intp, T",
     T=FLOATS,
 )
 def cross_entropy_slopes(
     begin: int, end: int, gx: Array, g: Array, x: Array, target: Array, weight: Array, top: Array, level: Array,
-    is_apart: bool, length: int, places: int, of_place: int, ignored: int, smoothing: float,
+    counted: Array, is_apart: bool, length: int, places: int, reduction: int, ignored: int, smoothing: float,
 ) -> None:  # fmt: skip
     """gx = softmax(x) * (hit + the sum of even * weight) - hit at t - even * weight.
 
-    `hit` is g * weight[t] and `even` g for each class, times their shares of the target. `of_place` is 0 where one g is
-    for all.
+    `hit` is g * weight[t] and `even` g for each class, times their shares of the target.
     """
     classes, zero = len(weight), x.dtype.type(0)
     size = 1 if is_apart or classes >= MANY else classes * PLACES
     block, other, hit = np.empty(size, x.dtype), np.empty(size, x.dtype), np.empty(PLACES, x.dtype)
     even, factor = np.empty(PLACES, x.dtype), np.empty(PLACES, x.dtype)
     total_weight, kept = weight.sum(), x.dtype.type(1) - smoothing
+    of_place, count_of = int(reduction == NONE), counted[0] if reduction == MEAN else x.dtype.type(1)
     for unit in range(begin, end):
         start, at, step, stride, count = unit_of(unit, is_apart, length, places, classes)
         for i in range(count):
-            t = target[start + i]
-            hit[i] = zero if t == ignored else g[(start + i) * of_place] * weight[t] * kept
-            even[i] = zero if t == ignored else g[(start + i) * of_place] * smoothing / classes
+            t, slope = target[start + i], g[(start + i) * of_place] / count_of
+            hit[i] = zero if t == ignored else slope * weight[t] * kept
+            even[i] = zero if t == ignored else slope * smoothing / classes
             factor[i] = hit[i] + even[i] * total_weight
         highest, levels = top[start : start + count], level[start : start + count]
         if is_apart:
@@ -207,14 +210,15 @@ def picked_losses(
 
 
 @kernel(
-    "T[::1], const T[::1], const int64[::1], const T[::1], bool, intp, intp, intp, intp", T=FLOATS
+    "T[::1], const T[::1], const int64[::1], const T[::1], const T[::1], bool, intp, intp, intp, intp", T=FLOATS
 )  # fmt: skip
 def picked_slopes(
-    begin: int, end: int, gx: Array, g: Array, target: Array, weight: Array, is_apart: bool, length: int,
-    places: int, of_place: int, ignored: int,
+    begin: int, end: int, gx: Array, g: Array, target: Array, weight: Array, counted: Array, is_apart: bool,
+    length: int, places: int, reduction: int, ignored: int,
 ) -> None:  # fmt: skip
-    """-weight[t] * g at class t of each place, zeros elsewhere; `of_place` is 0 where one g is for all."""
-    classes = len(weight)
+    """-weight[t] * g at class t of each place, zeros elsewhere."""
+    classes, of_place = len(weight), int(reduction == NONE)
+    count_of = counted[0] if reduction == MEAN else g.dtype.type(1)
     for unit in range(begin, end):
         start, at, step, stride, count = unit_of(unit, is_apart, length, places, classes)
         if is_apart:
@@ -225,4 +229,4 @@ def picked_slopes(
         for i in range(count):
             t = target[start + i]
             if t != ignored:
-                gx[at + t * step + i * stride] = -weight[t] * g[(start + i) * of_place]
+                gx[at + t * step + i * stride] = -weight[t] * (g[(start + i) * of_place] / count_of)

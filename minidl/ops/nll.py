@@ -12,13 +12,18 @@ from typing import Any
 
 import numpy as np
 
-from minidl.core import Array, Grads, Node, Op, Spec, Tensor
-from minidl.device import device_of, parallel
+from minidl.core import Array, Grads, Node, Op, Run, Spec, Tensor
+from minidl.device import device_of
 from minidl.device.dtypes import accumulator
+from minidl.device.threads import Blocks
+from minidl.device.turn import in_one_line
 from minidl.errors import ShapeError
-from minidl.ops.cross_entropy_loops import Layout, picked_losses, picked_slopes
+from minidl.ops.cross_entropy_loops import REDUCTIONS, Layout, picked_losses, picked_slopes
+from minidl.ops.softmax_loops import PLACES
 
 __all__: list[str] = []
+
+_BYTES_EACH = 128  # that one place costs: its number lies in a line of memory of its own
 
 
 class OfClasses(Op):
@@ -86,7 +91,7 @@ class Nll(OfClasses):
 
     name = "nll"
     saves = ("target", "weight", "out")
-    saves_results = (1,)
+    saves_results = constants = (1,)
 
     @staticmethod
     def infer(x: Spec, target: Spec, weight: Spec, *, ignore_index: int, reduction: str) -> tuple[Spec, Spec]:
@@ -103,20 +108,25 @@ class Nll(OfClasses):
         reduced(xp, out, loss * factor, factor, reduction)
 
     @staticmethod
-    def cpu(
+    def bind(
         out: tuple[Array, Array], x: Array, target: Array, weight: Array, *, ignore_index: int, reduction: str
-    ) -> None:
-        how = Layout.of(x)
-        parts, given = np.empty((how.units, 3)), (how.flat(x), target.reshape(-1), np.ascontiguousarray(weight))
-        parallel(picked_losses, len(parts), parts, out[0].reshape(-1), *given, how.is_apart, how.length, how.places,
-                 ignore_index, reduction == "none")  # fmt: skip
-        add_parts(out, parts, target, weight, ignore_index, reduction)
+    ) -> Run:
+        how = Layout.of(x, PLACES * x.shape[1])  # of each place one number is read
+        x_line, weight_line, shape, each = how.in_one_line(x), in_one_line(weight), (how.units, 3), reduction == "none"
+        losses = Blocks(picked_losses, how.units, block=1, size=_BYTES_EACH * target.size)
+
+        def run(out: tuple[Array, Array], x: Array, target: Array, weight: Array) -> None:
+            parts = np.empty(shape)
+            losses(parts, out[0].reshape(-1), x_line(x), target.reshape(-1), weight_line(weight), how.is_apart,
+                   how.length, how.places, ignore_index, each)  # fmt: skip
+            add_parts(out, parts, target, weight, ignore_index, reduction)
+
+        return run
 
     @staticmethod
     def vjp(node: Node, g: Any) -> Grads:
         target, weight, (_, counted) = node.saved
-        classes = weight.shape[0]
-        return NllGrad.apply(g[0], target, weight, counted.detach(), classes=classes, **node.params), None, None
+        return NllGrad.apply(g[0], target, weight, counted, classes=weight.shape[0], **node.params), None, None
 
 
 class NllGrad(Op):
@@ -149,13 +159,18 @@ class NllGrad(Op):
         return super().cpu_takes(arrays, params) and fits and target.size > 0 and params["classes"] > 0
 
     @staticmethod
-    def cpu(
+    def bind(
         out: Array, g: Array, target: Array, weight: Array, counted: Array,
         *, classes: int, ignore_index: int, reduction: str,
-    ) -> None:  # fmt: skip
-        how, g = Layout.of(out), shared(g, counted, reduction).reshape(-1)
-        parallel(picked_slopes, how.units, out.reshape(-1), g, target.reshape(-1), weight, how.is_apart, how.length,
-                 how.places, int(reduction == "none"), ignore_index)  # fmt: skip
+    ) -> Run:  # fmt: skip
+        how, number = Layout.of(out), REDUCTIONS.index(reduction)
+        slopes = Blocks(picked_slopes, how.units, size=out.nbytes)
+
+        def run(out: Array, g: Array, target: Array, weight: Array, counted: Array) -> None:
+            slopes(out.reshape(-1), g.reshape(-1), target.reshape(-1), weight, counted.reshape(-1), how.is_apart,
+                   how.length, how.places, number, ignore_index)  # fmt: skip
+
+        return run
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:

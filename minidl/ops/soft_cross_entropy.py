@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from minidl.core import AlikeOp, Array, Grads, Node, Spec, is_recording
-from minidl.device import kernel, parallel
+from minidl.core import AlikeOp, Array, Grads, Node, Run, Spec, is_recording
+from minidl.device import kernel
 from minidl.device.dtypes import accumulator
 from minidl.device.narrow import columns_apart, columns_together
 from minidl.device.row_sums import row_max, row_product, row_sum
 from minidl.device.scalar_math import exp_below, log
-from minidl.device.turn import contiguous
+from minidl.device.threads import Blocks
+from minidl.device.turn import in_one_line
 from minidl.ops.cross_entropy_loops import Layout, unit_of
 from minidl.ops.reduce import sum as sum_
 from minidl.ops.softmax import softmax
@@ -33,7 +34,7 @@ class SoftCrossEntropy(AlikeOp):
 
     name = "soft_cross_entropy"
     saves = ("x", "target", "weight", "out")
-    saves_results = (1, 2, 3)
+    saves_results = constants = (1, 2, 3)
     strided = True
 
     @staticmethod
@@ -62,24 +63,27 @@ class SoftCrossEntropy(AlikeOp):
         loss[...] = losses if share is None else xp.sum(losses, dtype=accumulator(x.dtype)) * share
 
     @staticmethod
-    def cpu(
+    def bind(
         out: tuple[Array, Array, Array, Array], x: Array, target: Array, weight: Array,
         *, smoothing: float, share: float | None,
-    ) -> None:  # fmt: skip
+    ) -> Run:  # fmt: skip
         how = Layout.of(x)
-        made = [a.reshape(-1) for a in out]
-        given = how.flat(x), how.flat(target), contiguous(weight)
-        parts = np.empty(how.units)
-        parallel(_losses, how.units, parts, *made, *given, how.is_apart, how.length, how.places, smoothing,
-                 share is None)  # fmt: skip
-        if share is not None:
-            out[0].fill(parts.sum() * share)
+        x_line, target_line, weight_line = how.in_one_line(x), how.in_one_line(target), in_one_line(weight)
+        units, losses = how.units, Blocks(_losses, how.units, size=2 * x.nbytes)
+
+        def run(out: tuple[Array, Array, Array, Array], x: Array, target: Array, weight: Array) -> None:
+            parts = np.empty(units)
+            losses(parts, *[a.reshape(-1) for a in out], x_line(x), target_line(target), weight_line(weight),
+                   how.is_apart, how.length, how.places, smoothing, share is None)  # fmt: skip
+            if share is not None:
+                out[0].fill(parts.sum() * share)
+
+        return run
 
     @staticmethod
     def vjp(node: Node, g: Any) -> Grads:
         x, target, weight, (_, *made) = node.saved
         if not is_recording():
-            made = [t.detach() for t in made]
             return SoftCrossEntropyGrad.apply(g[0], x, target, weight, *made, **node.params), None, None
         share = node.params["share"]
         g = g[0].unsqueeze(1) if share is None else g[0] * share
@@ -112,16 +116,23 @@ class SoftCrossEntropyGrad(AlikeOp):
         out *= g
 
     @staticmethod
-    def cpu(
+    def bind(
         out: Array, g: Array, x: Array, target: Array, weight: Array, top: Array, level: Array, mass: Array,
         *, smoothing: float, share: float | None,
-    ) -> None:  # fmt: skip
+    ) -> Run:  # fmt: skip
         how = Layout.of(out)
-        g = g if share is None else g * g.dtype.type(share)
-        places = [np.ascontiguousarray(a).reshape(-1) for a in (g, top, level, mass)]
-        given = how.flat(x), how.flat(target), contiguous(weight)
-        parallel(_slopes, how.units, how.flat(out), *places, *given, how.is_apart, how.length, how.places, smoothing,
-                 int(share is None))  # fmt: skip
+        of_places = list(map(in_one_line, (g, top, level, mass)))
+        of_all = [how.in_one_line(x), how.in_one_line(target), in_one_line(weight)]
+        out_line, slopes = how.in_one_line(out), Blocks(_slopes, how.units, size=3 * out.nbytes)
+
+        def run(out: Array, g: Array, x: Array, target: Array, weight: Array, *made: Array) -> None:
+            g = g if share is None else g * g.dtype.type(share)
+            places = [line(a) for line, a in zip(of_places, (g, *made), strict=True)]
+            given = [line(a) for line, a in zip(of_all, (x, target, weight), strict=True)]
+            slopes(out_line(out), *places, *given, how.is_apart, how.length, how.places, smoothing,
+                   int(share is None))  # fmt: skip
+
+        return run
 
 
 def _wanted(target: Any, weight: Any, smoothing: float) -> Any:

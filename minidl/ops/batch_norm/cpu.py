@@ -10,7 +10,7 @@ import numpy as np
 from minidl.core import Array, Run
 from minidl.device import kernel
 from minidl.device.layout import is_channels_last, last_order
-from minidl.device.turn import contiguous
+from minidl.device.turn import contiguous, in_one_line
 from minidl.ops import norm_loops
 from minidl.ops.activation import ReluGrad
 from minidl.ops.batch_norm import planes
@@ -119,15 +119,8 @@ def _width(x: Array) -> int:
 
 
 def _flat(like: Array, is_apart: bool) -> Callable[[Array], Array]:
-    """What gives an array like this in one dimension, channels apart or side by side; copied if it lies otherwise."""
-    order = None if is_apart or like.ndim < 3 else last_order(like.ndim)
-    if not (like if order is None else like.transpose(order)).flags.c_contiguous:
-        return lambda a: contiguous(a if order is None else a.transpose(order)).reshape(-1)
-    return _in_one if order is None else lambda a: a.transpose(order).reshape(-1)
-
-
-def _in_one(array: Array) -> Array:
-    return array.reshape(-1)
+    """What gives an array like this in one dimension, channels apart or side by side."""
+    return in_one_line(like, None if is_apart or like.ndim < 3 else last_order(like.ndim))
 
 
 def _applied(y: Array, x: Array, residual: Array | None, activation: Activation) -> Callable[..., None]:
