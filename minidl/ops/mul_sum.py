@@ -7,20 +7,19 @@ once, 2 operations for 8 bytes; the product on its own would be written and read
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import numpy as np
 
-from minidl.core import Array, Grads, Node, Op, Spec, Tensor
-from minidl.device import block_count, kernel, parallel
+from minidl.core import Array, Grads, Node, Op, Run, Spec, Tensor
+from minidl.device import kernel
+from minidl.device.column_tiles import VECTORS, column_products
 from minidl.device.dtypes import accumulator
-from minidl.device.layout import dense_order
 from minidl.device.row_sums import row_product
-from minidl.device.turn import contiguous
+from minidl.device.vectors import lanes
 from minidl.ops.elementwise import broadcast, common_dtype
-from minidl.ops.reduce import SMALL, broadcast_dims
-from minidl.ops.reduce_loops import BLOCK_ROWS, RUN, RUNS, Loops, can_reduce, folded, reduced
+from minidl.ops.reduce import SMALL, broadcast_dims, written
+from minidl.ops.reduce_loops import BLOCK_ROWS, RUN, RUNS, Loops, can_reduce, columns_by, reduction, rows_by
 
 __all__: list[str] = []
 FLOATS = ("float32", "float64")
@@ -53,33 +52,13 @@ class MulSumTo(Op):
         return any(x.shape[d] > 1 for d in dims) and can_reduce(x, dims)
 
     @staticmethod
-    def cpu(out: Array, x: Array, y: Array, *, shape: tuple[int, ...]) -> None:
-        flat = contiguous(y.transpose(dense_order(x))).reshape(-1)
-        loops = Loops(partial(row_products, flat), partial(column_products, flat), np.sum, np.float64)
-        out[...] = reduced(loops, x, broadcast_dims(x.shape, shape)).reshape(shape)
+    def bind(out: Array, x: Array, y: Array, *, shape: tuple[int, ...]) -> Run:
+        return written(reduction(PRODUCTS, broadcast_dims(x.shape, shape), x, y), shape)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
         x, y = node.saved
         return g * y, g * x
-
-
-def row_products(y: Array, x: Array, rows: int) -> Array:
-    """The sum of products along each of so many rows."""
-    length = len(x) // rows
-    pieces = block_count(length, RUNS * RUN)
-    parts = np.empty((rows, pieces))
-    parallel(_products_of_rows, rows * pieces, parts.reshape(-1), x, y, length, pieces)
-    return parts[:, 0] if pieces == 1 else parts.sum(axis=1)
-
-
-def column_products(y: Array, x: Array, outer: int, rows: int, columns: int) -> Array:
-    """The sums of products along the middle of (outer, rows, columns)."""
-    fold = folded(rows, columns)
-    blocks = block_count(rows // fold, BLOCK_ROWS)
-    parts = np.empty((outer, blocks, columns * fold))
-    parallel(_products_of_columns, outer * blocks, parts.reshape(-1, columns * fold), x, y, rows // fold, blocks)
-    return parts if blocks * fold == 1 else parts.reshape(outer, blocks * fold, columns).sum(axis=1)
 
 
 @kernel("float64[::1], const T[::1], const T[::1], intp, intp", T=FLOATS)
@@ -95,24 +74,15 @@ def _products_of_rows(begin: int, end: int, parts: Array, x: Array, y: Array, le
         parts[unit] = total
 
 
-@kernel("float64[:, ::1], const T[::1], const T[::1], intp, intp", T=FLOATS)
-def _products_of_columns(begin: int, end: int, parts: Array, x: Array, y: Array, rows: int, blocks: int) -> None:
-    width = parts.shape[1]
+@kernel("float64[::1], const T[::1], const T[::1], intp, intp, intp", T=FLOATS)
+def _products_of_columns(
+    begin: int, end: int, parts: Array, x: Array, y: Array, rows: int, width: int, blocks: int
+) -> None:  # fmt: skip
     for unit in range(begin, end):
-        top, first = unit // blocks * rows, unit % blocks * BLOCK_ROWS
-        last = min(first + BLOCK_ROWS, rows)
-        total = np.zeros(width, x.dtype)
-        even = first + (last - first) // 2 * 2
-        for r in range(first, even, 2):
-            at = (top + r) * width
-            a, b = x[at : at + width], x[at + width : at + 2 * width]
-            p, q = y[at : at + width], y[at + width : at + 2 * width]
-            for i in range(width):
-                total[i] += a[i] * p[i] + b[i] * q[i]
-        for r in range(even, last):
-            at = (top + r) * width
-            a, p = x[at : at + width], y[at : at + width]
-            for i in range(width):
-                total[i] += a[i] * p[i]
-        for i in range(width):
-            parts[unit, i] = total[i]
+        first = unit % blocks * BLOCK_ROWS
+        at, count = (unit // blocks * rows + first) * width, min(BLOCK_ROWS, rows - first)
+        for j in range(0, width, VECTORS * lanes(x)):
+            column_products(parts, unit * width + j, x, y, at + j, width, count, width - j)
+
+
+PRODUCTS = Loops(rows_by(_products_of_rows), columns_by(_products_of_columns), np.sum, np.float64)

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
 
-from minidl.core import Array, Grads, Node, Op, Spec, Tensor, dim_index, registry
+from minidl.core import Array, Grads, Node, Op, Run, Spec, Tensor, dim_index, registry
 from minidl.device.dtypes import DType, accumulator, is_floating
 from minidl.device.layout import dense_order, undone
 from minidl.errors import ArgumentError, DTypeError, ShapeError
 from minidl.ops.compare import eq, ne
-from minidl.ops.mul_sum import column_products, row_products
-from minidl.ops.reduce import SMALL, amax, amin, reduced_dims, reduced_shape
+from minidl.ops.mul_sum import PRODUCTS
+from minidl.ops.reduce import SMALL, amax, amin, reduced_dims, reduced_shape, written
 from minidl.ops.reduce import sum as sum_
-from minidl.ops.reduce_loops import Loops, can_reduce, reduced
+from minidl.ops.reduce_loops import can_reduce, reduction
 from minidl.ops.unary import abs as abs_
 from minidl.ops.unit_rows import RowDistance, UnitRows
 from minidl.ops.views import permute, reshape, unsqueeze
@@ -52,10 +51,9 @@ class EuclideanNorm(Op):
         return x.size >= SMALL and super().cpu_takes(arrays, params) and bool(dims) and can_reduce(x, dims)
 
     @staticmethod
-    def cpu(out: Array, x: Array, *, dims: tuple[int, ...]) -> None:
-        flat = x.transpose(dense_order(x)).reshape(-1)
-        loops = Loops(partial(row_products, flat), partial(column_products, flat), np.sum, np.float64)
-        out[...] = np.sqrt(reduced(loops, x, dims)).reshape(out.shape)
+    def bind(out: Array, x: Array, *, dims: tuple[int, ...]) -> Run:
+        squares = reduction(PRODUCTS, dims, x, x)
+        return written(lambda x: np.sqrt(squares(x, x)), out.shape)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from minidl.core import Array, Grads, Node, Op, Spec, Tensor, as_tensor, dim_index, registry
+from minidl.core import Array, Grads, Node, Op, Run, Spec, Tensor, as_tensor, dim_index, registry
 from minidl.device.determinism import is_batch_invariant
 from minidl.device.dtypes import DEFAULT_INT, DType, accumulator, as_float, bool_, is_floating
 from minidl.errors import DTypeError, ShapeError
@@ -16,7 +16,7 @@ from minidl.ops.along_loops import run_along
 from minidl.ops.compare import eq
 from minidl.ops.elementwise import Unary, quiet
 from minidl.ops.reduce_gpu import folded, sums_on_gpu
-from minidl.ops.reduce_loops import LARGEST, SMALLEST, Loops, can_reduce, reduced, sums
+from minidl.ops.reduce_loops import LARGEST, SMALLEST, SUMS, Loops, Reduction, can_reduce, reduction
 from minidl.ops.unary import sqrt
 
 __all__ = [
@@ -31,6 +31,15 @@ class Reduce(Op):
     @staticmethod
     def infer(x: Spec, *, dims: tuple[int, ...], keepdim: bool) -> Spec:
         return x.with_shape(*reduced_shape(x.shape, dims, keepdim))
+
+
+def written(reduce: Reduction, shape: tuple[int, ...]) -> Run:
+    """What writes a reduction of arrays to out, of that shape: run(out, *arrays)."""
+
+    def run(out: Array, *arrays: Array) -> None:
+        out[...] = reduce(*arrays).reshape(shape)
+
+    return run
 
 
 SMALL = 8192  # numbers, below which NumPy has its sum before a kernel is called
@@ -66,8 +75,8 @@ class Sum(Adding):
             out[...] = xp.sum(x, axis=dims, dtype=accumulator(x.dtype), keepdims=keepdim)
 
     @staticmethod
-    def cpu(out: Array, x: Array, *, dims: tuple[int, ...], keepdim: bool) -> None:
-        out[...] = sums(x, dims).reshape(out.shape)
+    def bind(out: Array, x: Array, *, dims: tuple[int, ...], keepdim: bool) -> Run:
+        return written(reduction(SUMS, dims, x), out.shape)
 
     @classmethod
     def cuda_takes(cls, arrays: tuple[Array, ...], params: Mapping[str, Any]) -> bool:
@@ -98,10 +107,9 @@ class Mean(Adding):
             out[...] = xp.sum(x, axis=dims, dtype=accumulator(as_float(x.dtype)), keepdims=keepdim) / xp.float64(count)
 
     @staticmethod
-    def cpu(out: Array, x: Array, *, dims: tuple[int, ...], keepdim: bool) -> None:
-        total = sums(x, dims)
-        total /= math.prod([x.shape[d] for d in dims])
-        out[...] = total.reshape(out.shape)
+    def bind(out: Array, x: Array, *, dims: tuple[int, ...], keepdim: bool) -> Run:
+        total, count = reduction(SUMS, dims, x), math.prod([x.shape[d] for d in dims])
+        return written(lambda x: total(x) / count, out.shape)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
@@ -150,8 +158,8 @@ class Amax(Reduce):
         return x.size >= SMALL and super().cpu_takes(arrays, params) and can_reduce(x, params["dims"])
 
     @classmethod
-    def cpu(cls, out: Array, x: Array, *, dims: tuple[int, ...], keepdim: bool) -> None:
-        out[...] = reduced(cls.loops, x, dims).reshape(out.shape)
+    def bind(cls, out: Array, x: Array, *, dims: tuple[int, ...], keepdim: bool) -> Run:
+        return written(reduction(cls.loops, dims, x), out.shape)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
@@ -266,8 +274,8 @@ class SumTo(Op):
         return x.size >= SMALL and super().cpu_takes(arrays, params) and can_reduce(x, dims)
 
     @staticmethod
-    def cpu(out: Array, x: Array, *, shape: tuple[int, ...]) -> None:
-        out[...] = sums(x, broadcast_dims(x.shape, shape)).reshape(shape)
+    def bind(out: Array, x: Array, *, shape: tuple[int, ...]) -> Run:
+        return written(reduction(SUMS, broadcast_dims(x.shape, shape), x), shape)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:

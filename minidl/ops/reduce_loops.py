@@ -15,11 +15,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minidl.core import Array
-from minidl.device import block_count, inline, kernel, parallel
+from minidl.device import Kernel, block_count, kernel
+from minidl.device.column_tiles import VECTORS, column_largest, column_smallest, column_sums
+from minidl.device.dtypes import DType
 from minidl.device.layout import dense_order
-from minidl.device.lines import move_line
-from minidl.device.pointers import pointer_to, put, taken
 from minidl.device.row_sums import row_largest, row_smallest, row_sum
+from minidl.device.threads import Blocks
+from minidl.device.turn import in_one_line
+from minidl.device.vectors import lanes
 
 FLOATS = ("float32", "float64")
 RUN = 4096  # numbers that are added in the array's own type
@@ -59,61 +62,91 @@ class Loops(NamedTuple):
     """How numbers are brought to one.
 
     Attributes:
-        rows: (flat, rows) to one number for each row.
-        columns: (flat, outer, rows, columns) to (outer, columns), along the middle.
+        rows: (dtype, size, rows) to what gives one number for each row of a flat array of so many numbers.
+        columns: (dtype, outer, rows, columns) to what gives (outer, columns), along the middle.
         join: NumPy's function for what is left.
         dtype: of results, None for that of the array.
     """
 
-    rows: Callable[[Array, int], Array]
-    columns: Callable[[Array, int, int, int], Array]
+    rows: Callable[[DType, int, int], Reduction]
+    columns: Callable[[DType, int, int, int], Reduction]
     join: Callable[..., Array]
     dtype: type[np.generic] | None
 
 
-def reduced(loops: Loops, x: Array, dims: tuple[int, ...]) -> Array:
-    """What the loops make along `dims`, in the shape and order of the dimensions that are kept."""
-    order = dense_order(x)
+# (*arrays) -> what is left of them.
+Reduction = Callable[..., Array]
+
+
+def reduction(loops: Loops, dims: tuple[int, ...], *likes: Array) -> Reduction:
+    """What the loops make along `dims` of arrays that lie like these: the dimensions that are kept, in their order.
+
+    The first one is dense, and all have its shape.
+    """
+    shape, order = likes[0].shape, dense_order(likes[0])
     assert order is not None
-    kinds = groups(x.shape, order, dims)
-    flat = x.transpose(order).reshape(-1)
+    lines = [in_one_line(like, order) for like in likes]
+    reduce = _of_groups(loops, likes[0].dtype, likes[0].size, groups(shape, order, dims))
     kept = [d for d in order if d not in dims]
-    total = _reduced(loops, flat, kinds).reshape([x.shape[d] for d in kept])
-    return total if kept == sorted(kept) else total.transpose(np.argsort(kept))
+    left, back = [shape[d] for d in kept], tuple(np.argsort(kept))
+
+    def run(*arrays: Array) -> Array:
+        total = reduce(*[line(a) for line, a in zip(lines, arrays, strict=True)])
+        return total.reshape(left).transpose(back)
+
+    return run
 
 
 def sums(x: Array, dims: tuple[int, ...]) -> Array:
     """The sums along `dims`, as float64."""
-    return reduced(SUMS, x, dims)
+    return reduction(SUMS, dims, x)(x)
 
 
-def _reduced(loops: Loops, flat: Array, kinds: Groups) -> Array:
-    lengths = [n for n, _ in kinds]
+def _of_groups(loops: Loops, dtype: DType, size: int, kinds: Groups) -> Reduction:
+    lengths, join = [n for n, _ in kinds], loops.join
     if kinds and kinds[-1][1]:  # the last numbers are brought to one: those of rows
-        rows = loops.rows(flat, len(flat) // lengths[-1])
-        return loops.join(rows.reshape(lengths[:-1]), axis=0) if len(kinds) == 3 else rows
+        rows = loops.rows(dtype, size, size // lengths[-1])
+        return (lambda *flat: join(rows(*flat).reshape(lengths[:-1]), axis=0)) if len(kinds) == 3 else rows
     if len(kinds) < 2:
-        return flat.astype(loops.dtype or flat.dtype)
-    outer = lengths[0] if len(kinds) == 3 else 1
-    return loops.columns(flat, outer, lengths[-2], lengths[-1])
+        return lambda flat: flat.astype(loops.dtype or flat.dtype)
+    return loops.columns(dtype, lengths[0] if len(kinds) == 3 else 1, lengths[-2], lengths[-1])
 
 
-def row_totals(flat: Array, rows: int) -> Array:
-    """The sum of each of so many rows."""
-    length = len(flat) // rows
-    pieces = block_count(length, RUNS * RUN)
-    parts = np.empty((rows, pieces))
-    parallel(_row_totals, rows * pieces, parts.reshape(-1), flat, length, pieces)
-    return parts[:, 0] if pieces == 1 else parts.sum(axis=1)
+def rows_by(kernel: Kernel) -> Callable[[DType, int, int], Reduction]:
+    """Sums of rows by a kernel (parts, *flat, length, pieces)."""
+
+    def of(dtype: DType, size: int, rows: int) -> Reduction:
+        length = size // rows
+        pieces = block_count(length, RUNS * RUN)
+        total = Blocks(kernel, rows * pieces, size=size * dtype.itemsize)
+
+        def run(*flat: Array) -> Array:
+            parts = np.empty((rows, pieces))
+            total(parts.reshape(-1), *flat, length, pieces)
+            return parts[:, 0] if pieces == 1 else parts.sum(axis=1)
+
+        return run
+
+    return of
 
 
-def column_totals(flat: Array, outer: int, rows: int, columns: int) -> Array:
-    """The sums along the middle of (outer, rows, columns)."""
-    fold = folded(rows, columns)
-    blocks = block_count(rows // fold, BLOCK_ROWS)
-    parts = np.empty((outer, blocks, columns * fold))
-    parallel(_column_totals, outer * blocks, parts.reshape(-1, columns * fold), flat, rows // fold, blocks)
-    return parts if blocks * fold == 1 else parts.reshape(outer, blocks * fold, columns).sum(axis=1)
+def columns_by(kernel: Kernel) -> Callable[[DType, int, int, int], Reduction]:
+    """Sums along the middle of (outer, rows, columns) by a kernel (parts, *flat, rows, width, blocks)."""
+
+    def of(dtype: DType, outer: int, rows: int, columns: int) -> Reduction:
+        fold = folded(rows, columns)
+        rows, width = rows // fold, columns * fold
+        blocks = block_count(rows, BLOCK_ROWS)
+        total = Blocks(kernel, outer * blocks, size=outer * rows * width * dtype.itemsize)
+
+        def run(*flat: Array) -> Array:
+            parts = np.empty((outer, blocks * fold, columns))
+            total(parts.reshape(-1), *flat, rows, width, blocks)
+            return parts[:, 0] if blocks * fold == 1 else parts.sum(axis=1)
+
+        return run
+
+    return of
 
 
 def folded(rows: int, columns: int) -> int:
@@ -135,33 +168,19 @@ def _row_totals(begin: int, end: int, parts: Array, x: Array, length: int, piece
         parts[unit] = total
 
 
-@kernel("float64[:, ::1], const T[::1], intp, intp", T=FLOATS)
-def _column_totals(begin: int, end: int, parts: Array, x: Array, rows: int, blocks: int) -> None:
-    width = parts.shape[1]
+@kernel("float64[::1], const T[::1], intp, intp, intp", T=FLOATS)
+def _column_totals(begin: int, end: int, parts: Array, x: Array, rows: int, width: int, blocks: int) -> None:
     for unit in range(begin, end):
-        top = unit // blocks * rows
         first = unit % blocks * BLOCK_ROWS
-        last = min(first + BLOCK_ROWS, rows)
-        total = np.zeros(width, x.dtype)
-        even = first + (last - first) // 4 * 4
-        for r in range(first, even, 4):
-            at = (top + r) * width
-            a, b = x[at : at + width], x[at + width : at + 2 * width]
-            c, d = x[at + 2 * width : at + 3 * width], x[at + 3 * width : at + 4 * width]
-            for i in range(width):
-                total[i] += (a[i] + b[i]) + (c[i] + d[i])
-        for r in range(even, last):
-            a = x[(top + r) * width : (top + r + 1) * width]
-            for i in range(width):
-                total[i] += a[i]
-        for i in range(width):
-            parts[unit, i] = total[i]
+        at, count = (unit // blocks * rows + first) * width, min(BLOCK_ROWS, rows - first)
+        for j in range(0, width, VECTORS * lanes(x)):
+            column_sums(parts, unit * width + j, x, x, at + j, width, count, width - j)
 
 
-SUMS = Loops(row_totals, column_totals, np.sum, np.float64)
+SUMS = Loops(rows_by(_row_totals), columns_by(_column_totals), np.sum, np.float64)
 
 
-def _extreme_loops(row_extreme: Any, beyond: Any, join: Callable[..., Array]) -> Loops:
+def _extreme_loops(row_extreme: Any, column_extreme: Any, join: Callable[..., Array]) -> Loops:
     """The loops of the largest or of the smallest number; NaN if there is one."""
 
     @kernel("T[::1], const T[::1], intp, intp", T=FLOATS)
@@ -177,41 +196,38 @@ def _extreme_loops(row_extreme: Any, beyond: Any, join: Callable[..., Array]) ->
     ) -> None:  # fmt: skip
         for unit in range(begin, end):
             first = unit % blocks * most
-            at = (unit // blocks * rows + first) * width
-            move_line(parts, unit * width, x, at, width)
-            for r in range(1, min(most, rows - first)):
-                places = pointer_to(parts, unit * width), pointer_to(x, at + r * width)
-                for i in range(width):
-                    old, new = taken(places, i)
-                    put(places, i, (new if beyond(new, old) or new != new else old,))
+            at, count = (unit // blocks * rows + first) * width, min(most, rows - first)
+            for j in range(0, width, VECTORS * lanes(x)):
+                column_extreme(parts, unit * width + j, x, x, at + j, width, count, width - j)
 
-    def rows(flat: Array, count: int) -> Array:
-        length = len(flat) // count
+    def rows(dtype: DType, size: int, count: int) -> Reduction:
+        length = size // count
         pieces = block_count(length, RUNS * RUN)
-        parts = np.empty((count, pieces), flat.dtype)
-        parallel(of_rows, count * pieces, parts.reshape(-1), flat, length, pieces)
-        return parts[:, 0] if pieces == 1 else join(parts, axis=1)
+        reduce = Blocks(of_rows, count * pieces, size=size * dtype.itemsize)
 
-    def columns(flat: Array, outer: int, count: int, width: int) -> Array:
-        fold = folded(count, width)
-        most = max(BLOCK_ROWS, RUNS * RUN // (width * fold))
-        blocks = block_count(count // fold, most)
-        parts = np.empty((outer, blocks, width * fold), flat.dtype)
-        parallel(of_columns, outer * blocks, parts.reshape(-1), flat, count // fold, width * fold, blocks, most)
-        return parts if blocks * fold == 1 else join(parts.reshape(outer, blocks * fold, width), axis=1)
+        def run(flat: Array) -> Array:
+            parts = np.empty((count, pieces), dtype)
+            reduce(parts.reshape(-1), flat, length, pieces)
+            return parts[:, 0] if pieces == 1 else join(parts, axis=1)
+
+        return run
+
+    def columns(dtype: DType, outer: int, rows: int, columns: int) -> Reduction:
+        fold = folded(rows, columns)
+        rows, width = rows // fold, columns * fold
+        most = max(BLOCK_ROWS, RUNS * RUN // width)
+        blocks = block_count(rows, most)
+        reduce = Blocks(of_columns, outer * blocks, size=outer * rows * width * dtype.itemsize)
+
+        def run(flat: Array) -> Array:
+            parts = np.empty((outer, blocks * fold, columns), dtype)
+            reduce(parts.reshape(-1), flat, rows, width, blocks, most)
+            return parts[:, 0] if blocks * fold == 1 else join(parts, axis=1)
+
+        return run
 
     return Loops(rows, columns, join, None)
 
 
-@inline
-def _above(x: Any, y: Any) -> Any:
-    return x > y
-
-
-@inline
-def _below(x: Any, y: Any) -> Any:
-    return x < y
-
-
-LARGEST = _extreme_loops(row_largest, _above, np.max)
-SMALLEST = _extreme_loops(row_smallest, _below, np.min)
+LARGEST = _extreme_loops(row_largest, column_largest, np.max)
+SMALLEST = _extreme_loops(row_smallest, column_smallest, np.min)
