@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from minidl.core import defer, registry
-from minidl.core.defer import window
+from minidl.core.defer import Waiting, window
 from minidl.core.origin import Origin, refresh
 from minidl.core.spec import Spec, spec_of
 from minidl.core.tape import OUT, Grads, Node, Run, Source, is_recording, launch, recording
@@ -244,6 +244,10 @@ class ViewOp(Op):
     @classmethod
     def apply(cls, *inputs: Tensor, **params: Any) -> Tensor:
         (x,) = inputs
+        if type(x) is Waiting and cls.name in defer.rules and not overrides():
+            taken = defer.absorbed(cls.name, inputs, params)
+            if taken is not None:
+                return taken
         array = cls.view(x.array, **params)
         result = Tensor.of(array)
         if is_recording():

@@ -2,9 +2,9 @@
 
 The micro-kernel's idea (see `microkernel.py`) for matrices whose lines are filled up to whole panels, so that no tile
 has a ragged edge: rows are cut into tiles of 4, 5 or 6 by one panel of two vectors; three rows and fewer take tiles
-that are lower and wider (2 by 2 panels, 1 by 4), since a sum must wait for the one before it, and only eight sums under
-way keep the multipliers busy. Each sum runs in the order of k, in whatever tile it falls, so a row's bits do not depend
-on how many rows stand beside it.
+that are lower and wider (2 by 2 panels, 1 by 4; fewer where no more are left), since a sum must wait for the one before
+it, and only eight sums under way keep the multipliers busy. Each sum runs in the order of k, in whatever tile it falls,
+so a row's bits do not depend on how many rows stand beside it.
 
 A tile is a function of its own, called from wherever it is needed: a kernel with five products holds its code once.
 One core of Zen 3, float32, weights of 64 to 512 by 512 numbers, GFLOP/s by the number of rows: 1: 38-46 (it reads
@@ -33,19 +33,18 @@ from minidl.device.vectors import (
 
 UNROLL = 4
 DEPTH = 256  # steps of k at a time: one panel's share, 16 KiB, stays in the first-level cache
-WIDEST = 4  # panels in the widest tile; packed matrices and lines of sums have a multiple of it
+WIDEST = 4  # panels in the widest tile
 
-
-_SHAPES = ((1, WIDEST), (2, 2), (3, 1), (4, 1), (5, 1), (6, 1))  # rows and panels of each tile
+_SHAPES = ((1, WIDEST), (1, 2), (1, 1), (2, 2), (2, 1), (3, 1), (4, 1), (5, 1), (6, 1))  # rows and panels of each tile
 
 
 def _emit_tile(
     typing_context: Any, c: Any, ic: Any, c_step: Any, ld_c: Any, i_start: Any, ld_start: Any, a: Any, ia: Any,
-    row_step: Any, k_step: Any, b: Any, ib: Any, b_step: Any, ldb: Any, depth: Any, rows: Any,
+    row_step: Any, k_step: Any, b: Any, ib: Any, b_step: Any, ldb: Any, depth: Any, rows: Any, panels: Any,
 ) -> Any:  # fmt: skip
     from numba.core import types
 
-    kinds = (c, None, None, None, None, None, a, None, None, None, b, None, None, None, None, None)
+    kinds = (c, None, None, None, None, None, a, None, None, None, b, None, None, None, None, None, None)
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         def first(array: int, index: int) -> Any:
@@ -62,12 +61,12 @@ def _emit_tile(
 @intrinsic(_emit_tile)
 def _tile(
     c: Any, ic: int, c_step: int, ld_c: int, i_start: int, ld_start: int, a: Any, ia: int, row_step: int, k_step: int,
-    b: Any, ib: int, b_step: int, ldb: int, depth: int, rows: int,
+    b: Any, ib: int, b_step: int, ldb: int, depth: int, rows: int, panels: int,
 ) -> None:  # fmt: skip
-    """One tile of `rows` rows and as many panels as belong to it."""
+    """One tile of those in `_SHAPES`."""
     width = 2 * lanes_of(c.dtype)
     for i in range(rows):
-        for p, q in np.ndindex(_SHAPES[rows - 1][1], width):
+        for p, q in np.ndindex(panels, width):
             total = c[i_start + i * ld_start + p * c_step + q]
             for k in range(depth):
                 total += a[ia + i * row_step + k * k_step] * b[ib + p * b_step + k * ldb + q]
@@ -75,17 +74,17 @@ def _tile(
 
 
 def _any_tile(builder: Any, vector: Any) -> Any:
-    """The function that calls the tile of as many rows as its last argument says."""
+    """The function that calls the tile of as many rows and panels as its last arguments say."""
     name = f"minidl.row_tile.{vector.element}"
     if name in builder.module.globals:
         return builder.module.globals[name]
-    function, inner = _shared_function(builder, vector, name, 9)
-    *arguments, rows = function.args
-    choice = inner.switch(rows, function.append_basic_block())
+    function, inner = _shared_function(builder, vector, name, 10)
+    *arguments, rows, wide = function.args
+    choice = inner.switch(inner.add(inner.mul(rows, integer(2 * WIDEST)), wide), function.append_basic_block())
     inner.position_at_end(choice.default)
     inner.ret_void()
     for height, panels in _SHAPES:
-        choice.add_case(integer(height), inner.append_basic_block())
+        choice.add_case(integer(2 * WIDEST * height + panels), inner.append_basic_block())
         inner.position_at_end(function.blocks[-1])
         inner.call(_function(builder, vector, height, panels), arguments)
         inner.ret_void()
@@ -105,7 +104,7 @@ def _shared_function(builder: Any, vector: Any, name: str, numbers: int) -> tupl
 
 def _function(builder: Any, vector: Any, rows: int, panels: int) -> Any:
     """One tile as a function of the module that is being written."""
-    function, inner = _shared_function(builder, vector, f"minidl.row_tile.{vector.element}.{rows}", 8)
+    function, inner = _shared_function(builder, vector, f"minidl.row_tile.{vector.element}.{rows}.{panels}", 8)
     _write(inner, vector, rows, panels, *function.args)
     return function
 
@@ -162,25 +161,26 @@ def multiply_rows(
     Every matrix is a flat array and the index of its first number. Number (i, j) of C, with j in panel p at column q,
     is c[ic + p c_step + i ld_c + q]; of start, c[i_start + p c_step + i ld_start + q] (C itself: accumulate; step
     0: one line for all); (i, k) of A is a[ia + i row_step + k k_step]; (k, j) of B is b[ib + p b_step + k ldb + q].
-    One and two rows read and write up to a multiple of `WIDEST` panels.
     """
     tiles = (rows + 5) // 6
     for first in range(0, depth, DEPTH):
         deep = min(DEPTH, depth - first)
         p = 0
         while p < panels:
-            i = 0
+            i, wide = 0, 1
+            if rows <= 2 and p + 2 <= panels:
+                wide = WIDEST if rows == 1 and p + WIDEST <= panels else 2
             for tile in range(tiles):
                 tall = rows // tiles + (tile < rows % tiles)
                 to, left = ic + p * c_step + i * ld_c, ia + i * row_step + first * k_step
                 right = ib + p * b_step + first * ldb
                 at, ld = (i_start + p * c_step + i * ld_start, ld_start) if first == 0 else (to, ld_c)
-                _tile(c, to, c_step, ld_c, at, ld, a, left, row_step, k_step, b, right, b_step, ldb, deep, tall)
+                _tile(c, to, c_step, ld_c, at, ld, a, left, row_step, k_step, b, right, b_step, ldb, deep, tall, wide)
                 i += tall
-            p += 4 if rows == 1 else 2 if rows == 2 else 1
+            p += wide
 
 
 def packed_lines(columns: int, dtype: DType) -> int:
-    """`columns` rounded up to a multiple of `WIDEST` panels: what a packed matrix and lines of sums must hold."""
-    width = 2 * WIDEST * lanes_of(dtype)
+    """`columns` rounded up to whole panels: what a packed matrix and lines of sums must hold."""
+    width = 2 * lanes_of(dtype)
     return -(-columns // width) * width

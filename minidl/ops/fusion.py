@@ -9,8 +9,9 @@
 | ELU, SiLU, GELU, hardswish | at rest | likewise, without a residual | likewise |
 
 Group and instance norm of channels-last images take an activation as batch-norm in training does. A transposed
-convolution takes batch-norm at rest and the ReLU; a linear map takes batch-norm at rest (of many rows) and ReLU, GELU,
-SiLU, sigmoid and tanh.
+convolution takes batch-norm at rest and the ReLU; a linear map takes batch-norm at rest (of many rows), the sum with a
+tensor of the same shape, and ReLU, GELU, SiLU, sigmoid and tanh. At rest two linear maps with an activation between
+them become the op `feed_forward`, the sum behind them included. Between map and sum dimensions may be permuted.
 softmax(q @ k.mT * scale) @ v, written so, becomes the op `attention`.
 How an op waits: `core/defer.py`.
 """
@@ -23,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from minidl.core import Array, Op, Tensor, Waiting, absorbs, is_recording, waiting
+from minidl.core.defer import absorbed
 from minidl.core.remember import remembered
 from minidl.device.determinism import is_batch_invariant
 from minidl.device.dtypes import DType, is_narrow
@@ -37,8 +39,10 @@ from minidl.ops.batch_norm.activation import ACTIVATIONS, RELU, Activation, acti
 from minidl.ops.conv.then import ConvThen, ConvThenActivated, ConvThenRelu
 from minidl.ops.conv_transpose import ConvTranspose, ConvTransposeRelu
 from minidl.ops.matmul import Linear, finish
-from minidl.ops.matmul.activated import linear_then
+from minidl.ops.matmul.feed_forward import FeedForward, joined
+from minidl.ops.matmul.then import LinearAdd, LinearPermuted, linear_then
 from minidl.ops.normalize import GroupNormalize
+from minidl.ops.views import permute
 
 __all__: list[str] = []
 
@@ -144,6 +148,58 @@ def _after_linear(activation: str) -> None:
 
 for _activation in finish.ACTIVATIONS[1:]:
     _after_linear(_activation)
+
+
+@absorbs("add", "linear")
+def linear_then_add(waits: Waiting, position: int, inputs: Inputs, params: dict[str, Any]) -> Tensor | None:
+    """linear(x) + residual as one op."""
+    residual = inputs[1 - position]
+    if residual.spec != waits.spec:
+        return None
+    x, weight, *bias = waits.inputs
+    return LinearAdd.run((x, weight, residual, *bias), {})  # type: ignore[no-any-return]
+
+
+@absorbs("linear", "linear_then")
+def two_linear_maps(waits: Waiting, position: int, inputs: Inputs, params: dict[str, Any]) -> Tensor | None:
+    """linear(activation(linear(x))) as one op at rest, which waits for a residual yet."""
+    if position or is_recording() or waits.device.type != "cpu":
+        return None
+    x, *first = waits.inputs
+    maps = [x]
+    for weight, *bias in (first, inputs[1:]):
+        maps += (weight, bias[0] if bias else _zeros(weight.device.xp, weight.shape[0], weight.dtype))
+    spec = joined(*[t.spec for t in maps], is_invariant=is_batch_invariant())
+    return None if spec is None else waiting(FeedForward, spec, tuple(maps), waits.params)
+
+
+@absorbs("add", "feed_forward")
+def feed_forward_then_add(waits: Waiting, position: int, inputs: Inputs, params: dict[str, Any]) -> Tensor | None:
+    residual = inputs[1 - position]
+    if residual.spec != waits.spec:
+        return None
+    return FeedForward.run((*waits.inputs, residual), waits.params)  # type: ignore[no-any-return]
+
+
+@absorbs("permute", "linear")
+@absorbs("permute", "feed_forward")
+def linear_then_permute(waits: Waiting, position: int, inputs: Inputs, params: dict[str, Any]) -> Tensor | None:
+    """linear(pixels).permute(...), which waits for a shortcut yet."""
+    return waiting(LinearPermuted, LinearPermuted.infer(waits.spec, **params), inputs, params)
+
+
+@absorbs("add", "linear_permuted")
+def linear_permuted_then_add(waits: Waiting, position: int, inputs: Inputs, params: dict[str, Any]) -> Tensor | None:
+    """The same with the shortcut, where that lies as the result does: the sum is made pixel by pixel."""
+    (x,), residual = waits.inputs, inputs[1 - position]
+    if type(x) is not Waiting or residual.spec != waits.spec:
+        return None
+    dims: tuple[int, ...] = waits.params["dims"]
+    pixels = permute(residual, *sorted(range(len(dims)), key=dims.__getitem__))
+    if not pixels.array.flags.c_contiguous:
+        return None
+    total = absorbed("add", (x, pixels), {})
+    return None if total is None else permute(total, *dims)
 
 
 @absorbs("mul", "matmul")

@@ -105,8 +105,8 @@ def backward(
 
 
 def _work(q: Array, keys: int) -> int:
-    """What stands for bytes where `parallel` asks whether threads are worth calling: those of the weights."""
-    return int(q.nbytes // max(q.shape[-1], 1) * keys)
+    """What stands for bytes where `Blocks` asks what to share out: four operations take as long as a byte."""
+    return int(q.size * keys + q.nbytes // max(q.shape[-1], 1) * keys)
 
 
 def _seen(arrays: tuple[Array, ...], mask: Array | None, heads: Heads) -> tuple[Shapes | None, list[Array]]:
@@ -167,6 +167,7 @@ def attend(
     values = chunk * shape[_E]
     scores = values + chunk * (-(-ev // width) * width)
     top, total = np.empty(QUERIES, memory.dtype), np.empty(QUERIES, memory.dtype)
+    highest, share, added = np.empty_like(top), np.empty_like(top), np.empty_like(top)
     zeros, blocks, held = np.zeros(chunk, memory.dtype), -(-queries // QUERIES), -1
     for unit in range(begin, end):
         matrix, row = unit // blocks, unit % blocks * QUERIES
@@ -183,30 +184,33 @@ def attend(
                 _pack_straight(memory, values, v, at, v_step, wide, ev)
             at, q_step = places[_Q, matrix] + row * shape[_STEP + _Q], shape[_STEP + _Q]
             _scores(memory, scores, chunk, zeros, q, at, q_step, 0, count, wide, shape[_E])
-            for i in range(count):
-                at = scores + i * chunk
+            for i in range(count):  # each number for all rows in turn: a row by itself would wait for its own
                 keys = _counted(row + i, first, wide, shape)
                 if shape[_MASKED]:
-                    _add_mask(memory, at, mask, _at_mask(places, shape, matrix, row + i) + first, keys)
-                highest = max(top[i], row_max(memory, at, keys))
-                if highest == -np.inf:
-                    memory[at : at + wide] = 0
-                    continue
-                share = exp(top[i] - highest)
-                _exponentials(memory, at, highest, keys, wide)
-                total[i] = total[i] * share + row_sum(memory, at, keys)
-                top[i] = highest
-                if first > 0:
-                    for j in range(to + i * step, to + i * step + ev):
-                        out[j] *= share
+                    at = _at_mask(places, shape, matrix, row + i) + first
+                    _add_mask(memory, scores + i * chunk, mask, at, keys)
+                highest[i] = max(top[i], row_max(memory, scores + i * chunk, keys))
+            for i in range(count):
+                keys = _counted(row + i, first, wide, shape) if highest[i] > -np.inf else 0
+                _exponentials(memory, scores + i * chunk, highest[i], keys, wide)
+            for i in range(count):
+                added[i] = row_sum(memory, scores + i * chunk, wide)
+            for i in range(count):
+                share[i] = exp(top[i] - highest[i]) if highest[i] > -np.inf else 1
+                total[i] = total[i] * share[i] + added[i]
+                top[i] = highest[i]
+            for i in range(count if first > 0 else 0):
+                for j in range(to + i * step, to + i * step + ev):
+                    out[j] *= share[i]
             _add_product(out, to, step, memory, scores, chunk, values, count, ev, wide)
         held = matrix
         for i in range(count):
             is_empty = total[i] == 0 and shape[_SAFE]
-            share = memory.dtype.type(0) if is_empty else 1 / total[i]
+            share[i] = 0 if is_empty else 1 / total[i]
             level[matrix * queries + row + i] = 0 if is_empty else top[i] + log(total[i])
+        for i in range(count):
             for j in range(to + i * step, to + i * step + ev):
-                out[j] *= share
+                out[j] *= share[i]
 
 
 @kernel(

@@ -79,7 +79,7 @@ class Linear(Op):
     name = "linear"
     saves = ("x", "weight")
     saves_for = {"x": ("weight",), "weight": ("x",)}  # noqa: RUF012 - never changed
-    defers = True  # for an activation, see `activated.py`
+    defers = True  # for what comes behind it, see `then.py`
 
     @staticmethod
     def infer(x: Spec, weight: Spec, bias: Spec | None = None) -> Spec:
@@ -116,7 +116,7 @@ class Linear(Op):
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
         x, weight = node.saved
-        return gradients(node, x, weight, g)
+        return gradients(node.needs, x, weight, g)
 
 
 class LinearGrad(AlikeOp):
@@ -200,21 +200,22 @@ class LinearGrad(AlikeOp):
 
 
 def gradients(
-    node: Node, x: Tensor | None, weight: Tensor | None, g: Tensor, at: Tensor | None = None, activation: str = "none"
-) -> Grads:
-    """Those of the inputs of activation(linear(...)), given that of the result."""
+    needs: tuple[bool, ...], x: Tensor | None, weight: Tensor | None, g: Tensor, at: Tensor | None = None,
+    activation: str = "none",
+) -> Grads:  # fmt: skip
+    """Those of the inputs of activation(linear(...)) that are needed, given that of the result."""
     if not is_recording():
         # What no gradient needs was not kept; another tensor stands in.
         given = (g, x if x is not None else g, weight if weight is not None else g, *(() if at is None else (at,)))
-        found = iter(LinearGrad.apply(*given, needs=node.needs, activation=activation))
-        return tuple([next(found) if needed else None for needed in node.needs])
+        found = iter(LinearGrad.apply(*given, needs=needs, activation=activation) if any(needs) else ())
+        return tuple([next(found) if needed else None for needed in needs])
     if at is not None:
         g = registry.ops[f"{activation}_grad"].apply(g, at)
-    gx = matmul(g, weight) if weight is not None and node.needs[0] else None
+    gx = matmul(g, weight) if weight is not None and needs[0] else None
     rows = rows_of(g)
-    gw = matmul(rows.mT, rows_of(x)) if x is not None and node.needs[1] else None
-    gb = rows.sum(0) if len(node.needs) == 3 and node.needs[2] else None
-    return (gx, gw, gb)[: len(node.needs)]
+    gw = matmul(rows.mT, rows_of(x)) if x is not None and needs[1] else None
+    gb = rows.sum(0) if len(needs) == 3 and needs[2] else None
+    return (gx, gw, gb)[: len(needs)]
 
 
 def rows_and_weight(out: Array, x: Array, weight: Array) -> tuple[Array, Array, Array]:

@@ -120,8 +120,10 @@ def _block(
             _pack(room, 0, y, at_b + j, width, ragged, run, shape)
             _rows(out, to + j, ldc, before, at_before + j * before_step, before_step, ld_before, x, at, room, room, 0,
                   panel, width, shape, k, height, ragged, run)  # fmt: skip
-    for i in range(height if shape[_ACTIVATION] or shape[_KEPT] or shape[_ADDED] else 0):
-        _finish(out, to + i * ldc, kept, added, (matrix * shape[_M] + row + i) * shape[_N] + first, wide, shape)
+    if shape[_ACTIVATION] or shape[_KEPT] or shape[_ADDED]:
+        lines, count = (1, height * wide) if wide == ldc else (height, wide)  # whole rows are one line
+        for i in range(lines):
+            _finish(out, to + i * ldc, kept, added, (matrix * shape[_M] + row + i) * shape[_N] + first, count, shape)
 
 
 @separate
@@ -132,8 +134,8 @@ def _rows(
     """All rows of a block by `wide` columns of whole panels of B."""
     a_step, of_a, tall = shape[_A_STEP], shape[_ROOM], turned_rows()
     if a_step == 1:
-        _straight(out, to, ldc, before, at_before, before_step, ld_before, x, at + k, shape[_A_ROW], b, at_b, panel,
-                  ldb, height, wide, run)  # fmt: skip
+        straight_rows(out, to, ldc, before, at_before, before_step, ld_before, x, at + k, shape[_A_ROW], b, at_b, panel,
+                      ldb, height, wide, run)  # fmt: skip
     elif shape[_A_WIDE]:
         _turned(out, to, ldc, before, at_before, before_step, ld_before, room, of_a, tall * run, tall, b, at_b, panel,
                 ldb, height, wide, run)  # fmt: skip
@@ -148,7 +150,7 @@ def _rows(
 
 
 @separate
-def _straight(
+def straight_rows(
     out: Any, to: int, ldc: int, before: Any, at_before: int, before_step: int, ld_before: int, a: Any, at: int,
     a_row: int, b: Any, at_b: int, panel: int, ldb: int, height: int, wide: int, run: int,
 ) -> None:  # fmt: skip

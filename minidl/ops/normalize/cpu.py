@@ -15,6 +15,7 @@ from minidl.device import inline, kernel
 from minidl.device.row_sums import row_product, row_sum
 
 RUN = 4096  # numbers that are summed in the type of the array; the sums of runs are added up in float64
+SOME_ROWS = 16  # short ones, for which each number is found in turn: a row by itself waits for its own sums
 FLOATS = ("float32", "float64")
 BLOCK_BYTES = 65536
 MOST_BLOCKS = 64  # each has sums of its own for the gradient of the weights
@@ -49,23 +50,28 @@ def normalize_rows(
     segments = len(weight) // groups
     length = segments * inner
     share, one = 1 / length, x.dtype.type(1)
-    for r in range(begin, end):
-        centre = x.dtype.type(long_sum(x, r * length, length) * share)
-        square = long_product(x, r * length, centre, x, r * length, centre, length)
-        scale = one / np.sqrt(x.dtype.type(square * share + eps))
-        mean[r], rstd[r] = centre, scale
-        first = r % groups * segments
-        a, into = x[r * length : (r + 1) * length], y[r * length : (r + 1) * length]
-        w, b = weight[first : first + segments], bias[first : first + segments]
-        if inner == 1:
-            for j in range(length):
-                into[j] = (a[j] - centre) * scale * w[j] + b[j]
-        else:
-            for s in range(segments):
-                factor, lift = scale * w[s], b[s]
-                part, target = a[s * inner : (s + 1) * inner], into[s * inner : (s + 1) * inner]
-                for j in range(inner):
-                    target[j] = (part[j] - centre) * factor + lift
+    some = max(1, min(SOME_ROWS, RUN // length))
+    for top in range(begin, end, some):
+        bottom = min(top + some, end)
+        for r in range(top, bottom):
+            mean[r] = x.dtype.type(long_sum(x, r * length, length) * share)
+        for r in range(top, bottom):
+            rstd[r] = x.dtype.type(long_product(x, r * length, mean[r], x, r * length, mean[r], length) * share + eps)
+        for r in range(top, bottom):
+            rstd[r] = one / np.sqrt(rstd[r])
+        for r in range(top, bottom):
+            centre, scale, first = mean[r], rstd[r], r % groups * segments
+            a, into = x[r * length : (r + 1) * length], y[r * length : (r + 1) * length]
+            w, b = weight[first : first + segments], bias[first : first + segments]
+            if inner == 1:
+                for j in range(length):
+                    into[j] = (a[j] - centre) * scale * w[j] + b[j]
+            else:
+                for s in range(segments):
+                    factor, lift = scale * w[s], b[s]
+                    part, target = a[s * inner : (s + 1) * inner], into[s * inner : (s + 1) * inner]
+                    for j in range(inner):
+                        target[j] = (part[j] - centre) * factor + lift
 
 
 @kernel(

@@ -8,6 +8,7 @@ from minidl.device import Array, inline
 from minidl.device.vector_math import lanewise, relu, tanh, where_positive
 from minidl.ops.rnn.cpu_sweep import Cell, forward_kernel, sweep
 from minidl.ops.rnn.cpu_sweep_back import backward_kernel, sweep_back
+from minidl.ops.rnn.cpu_sweep_shared import shared_kernel
 from minidl.ops.rnn.cpu_sweep_within import within_kernel
 
 
@@ -54,6 +55,7 @@ def _retreat_by_relu(room: Array, memory: int, slopes: int, carry: int, cell: in
 CELLS = {
     "tanh": Cell(
         forward_kernel(_advance_by_tanh),
+        shared_kernel(_advance_by_tanh),
         backward_kernel(_retreat_by_tanh),
         within_kernel(_retreat_by_tanh),
         1,
@@ -62,6 +64,7 @@ CELLS = {
     ),
     "relu": Cell(
         forward_kernel(_advance_by_relu),
+        shared_kernel(_advance_by_relu),
         backward_kernel(_retreat_by_relu),
         within_kernel(_retreat_by_relu),
         1,

@@ -14,6 +14,7 @@ from minidl.device import Array, inline
 from minidl.device.vector_math import fma, lanewise, sigmoid, tanh
 from minidl.ops.rnn.cpu_sweep import Cell, forward_kernel, sweep
 from minidl.ops.rnn.cpu_sweep_back import backward_kernel, sweep_back
+from minidl.ops.rnn.cpu_sweep_shared import shared_kernel
 from minidl.ops.rnn.cpu_sweep_within import within_kernel
 
 
@@ -52,6 +53,7 @@ def retreat(room: Array, memory: int, slopes: int, carry: int, cell: int, size: 
 # The rows of a weight are r z n.
 GRU = Cell(
     forward_kernel(advance),
+    shared_kernel(advance),
     backward_kernel(retreat),
     within_kernel(retreat),
     columns=4,

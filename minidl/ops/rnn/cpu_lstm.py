@@ -9,6 +9,7 @@ from minidl.device import Array, inline
 from minidl.device.vector_math import fma, lanewise, sigmoid, tanh
 from minidl.ops.rnn.cpu_sweep import Cell, forward_kernel, sweep
 from minidl.ops.rnn.cpu_sweep_back import backward_kernel, sweep_back
+from minidl.ops.rnn.cpu_sweep_shared import shared_kernel
 from minidl.ops.rnn.cpu_sweep_within import within_kernel
 
 
@@ -48,7 +49,13 @@ def retreat(room: Array, memory: int, slopes: int, carry: int, cell: int, size: 
 
 _ORDER = (0, 1, 2, 3)
 LSTM = Cell(
-    forward_kernel(advance), backward_kernel(retreat), within_kernel(retreat), columns=4, order_x=_ORDER, order_h=_ORDER
+    forward_kernel(advance),
+    shared_kernel(advance),
+    backward_kernel(retreat),
+    within_kernel(retreat),
+    columns=4,
+    order_x=_ORDER,
+    order_h=_ORDER,
 )
 
 

@@ -39,7 +39,8 @@ from minidl.device.lines import clear_line, fetch_line, first_aligned, move_line
 from minidl.device.row_tiles import multiply_rows, packed_lines
 from minidl.device.vector_math import whole_vectors
 from minidl.device.vectors import lanes, lanes_of
-from minidl.ops.rnn.packing import packed
+from minidl.ops.rnn.cpu_sweep_shared import span_of, sweep_shared
+from minidl.ops.rnn.packing import packed_both
 
 BLOCK_ROWS = 32
 FEW_ROWS = 4  # from which on they are cut in two
@@ -54,6 +55,7 @@ class Cell:
     """
 
     forward: Kernel
+    forward_shared: Kernel
     backward: Kernel
     backward_within: Kernel
     columns: int
@@ -77,17 +79,22 @@ def sweep(
     directions, batch, hidden = states[0].shape
     if not batch:
         return
-    blocks = blocks_of(batch, directions)
+    blocks, span = blocks_of(batch, directions), span_of(hidden, len(cell.order_h), x.dtype)
+    is_shared = batch < FEW_ROWS and span < hidden
     rows = -(-batch // blocks)
     group = max(1, min(len(x), BLOCK_ROWS // rows))
-    packed_x, packed_h = packed(weight_ih, cell.order_x), packed(weight_hh, cell.order_h)
+    packed_x, packed_h = packed_both(weight_ih, weight_hh, cell.order_x, cell.order_h, span if is_shared else None)
     none, nothing = np.empty((0, 0, 0), x.dtype), np.empty((0, 0, 0, 0), x.dtype)
+    all_of_h, kept = output.reshape(*output.shape[:2], directions, hidden), (*saved, nothing, nothing)[:2]
+    if is_shared:
+        sweep_shared(cell.forward_shared, all_of_h, states, kept, x, (packed_x, packed_h), bias,
+                     all_lengths(x, lengths), span, group, len(cell.order_h))  # fmt: skip
+        return
     lines = _bias_lines(bias, cell, x.dtype)
     sizes = np.array([rows, group, cell.columns, cell.own, len(cell.order_x)])
-    all_of_h = output.reshape(*output.shape[:2], directions, hidden)
     parallel(
-        cell.forward, directions * blocks, all_of_h, *(*states, none)[:2], *(*saved, nothing, nothing)[:2], x,
-        packed_x.reshape(-1), packed_h.reshape(-1), lines, all_lengths(x, lengths), sizes, block=1,
+        cell.forward, directions * blocks, all_of_h, *(*states, none)[:2], *kept, x, packed_x, packed_h, lines,
+        all_lengths(x, lengths), sizes, block=1,
     )  # fmt: skip
 
 

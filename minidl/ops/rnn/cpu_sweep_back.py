@@ -26,14 +26,13 @@ from typing import Any
 import numpy as np
 
 from minidl.device import CPU, Array, Kernel, empty, kernel, parallel
-from minidl.device.lines import clear_line, fetch_line, first_aligned, move_line
+from minidl.device.lines import add_line, clear_line, fetch_line, first_aligned, move_line
 from minidl.device.row_tiles import multiply_rows
 from minidl.device.vector_math import whole_vectors
-from minidl.device.vectors import lanes
-from minidl.ops.matmul import rows_summed
+from minidl.device.vectors import lanes, lanes_of
 from minidl.ops.matmul.cpu import accumulate
 from minidl.ops.rnn.cpu_sweep import Cell, all_lengths, blocks_of, pitch_of
-from minidl.ops.rnn.cpu_sweep_within import fits, sweep_back_within
+from minidl.ops.rnn.cpu_sweep_within import fits, sweep_back_within, write_biases
 from minidl.ops.rnn.packing import packed_turned
 from minidl.ops.rnn.step_lines import leave_states, take_states, take_step
 
@@ -74,19 +73,19 @@ def sweep_back(
     steps = _steps_at_once(len(x), directions * batch * numbers * x.itemsize)
     sums = empty(CPU, (directions, steps, batch, numbers), x.dtype)
     of_h = empty(CPU, sums.shape, x.dtype) if cell.own else sums
+    size = -(-hidden // lanes_of(x.dtype)) * lanes_of(x.dtype)
+    of_biases = np.zeros((directions, blocks, cell.columns, size), x.dtype)
     for since in range(0, len(x), steps):
         until = min(since + steps, len(x))
         shape = np.array((-(-batch // blocks), cell.columns, cell.own, since, until, *cell.order_x, *cell.order_h))
         parallel(
             cell.backward, directions * blocks, sums, of_h if cell.own else nothing,
             *(*g_states, np.empty((0, 0, 0), x.dtype))[:2], g.reshape(states.shape), gates, kept, starts[-1], weight,
-            of_lengths, shape, block=1,
+            of_lengths, of_biases.reshape(-1), shape, block=1,
         )  # fmt: skip
         for d in range(directions):
             t, end = (since, until) if d else (len(x) - until, len(x) - since)
             by_x, by_h = sums[d, : end - t], of_h[d, : end - t]
-            for gradient, of in zip(g_biases, (by_x, by_h), strict=False):
-                gradient[d] += rows_summed(_lines(of))
             if len(g_x):
                 accumulate(_lines(g_x[t:end]), _lines(by_x), weights[0][d])
             accumulate(g_weights[0][d], _lines(by_x).T, _lines(x[t:end]))
@@ -100,6 +99,8 @@ def sweep_back(
                 accumulate(g_weights[1][d], by_h[lengths[rows] - 1 - t, rows].T, starts[0][d, rows])
             elif until == len(x):
                 accumulate(g_weights[1][d], by_h[-d].T, starts[0][d])
+    for d in range(directions):
+        write_biases(cell, g_biases, d, of_biases[d].sum(0)[:, :hidden])
 
 
 def _steps_at_once(steps: int, step_bytes: int) -> int:
@@ -124,19 +125,19 @@ def backward_kernel(retreat: Any) -> Kernel:
 
     @kernel(
         "T[:, :, :, ::1], T[:, :, :, ::1], T[:, :, ::1], T[:, :, ::1], const T[:, :, :, ::1], const T[:, :, :, ::1], "
-        "const T[:, :, :, ::1], const T[:, :, ::1], T[::1], const int64[::1], const int64[::1]",
+        "const T[:, :, :, ::1], const T[:, :, ::1], T[::1], const int64[::1], T[::1], const int64[::1]",
         T=("float32", "float64"),
     )
     def backward(
         begin: int, end: int, sums: Array, of_h: Array, gh: Array, gc: Array, g: Array, gates: Array, cells: Array,
-        c0: Array, weight: Array, lengths: Array, shape: Array,
+        c0: Array, weight: Array, lengths: Array, biases: Array, shape: Array,
     ) -> None:  # fmt: skip
         block_rows, columns, own, since, until = shape[0], shape[1], shape[2], shape[3], shape[4]
         steps, directions, batch, hidden = len(g), gh.shape[0], gh.shape[1], gh.shape[2]
         parts, blocks = sums.shape[3] // hidden, -(-batch // block_rows)
         size, panel = whole_vectors(gh, hidden), 2 * lanes(gh)
         depth, panels = parts * size, -(-hidden // panel)
-        pitch, step = pitch_of(gh, columns * size), pitch_of(gh, -(-panels // 4) * 4 * panel)
+        pitch, step = pitch_of(gh, columns * size), pitch_of(gh, panels * panel)
         saved = gates.shape[3] // hidden
         memory_size = pitch_of(gh, (saved + 3) * size)
         room = np.empty(memory_size + block_rows * (2 * step + pitch) + 16, gh.dtype)
@@ -170,6 +171,7 @@ def backward_kernel(retreat: Any) -> Kernel:
                         fetch_line(room, 0, g, then * hidden, hidden)
                         fetch_line(room, 0, cells, (then + then - at) * hidden, hidden)
                         retreat(room, memory, line, carry + r * step, cell + r * step, size)
+                        add_line(biases, task * columns * size, room, line, columns * size)
                     for part in range(parts):
                         to = ((place * batch + n) * parts + shape[5 + part]) * hidden
                         move_line(sums, to, room, line + part * size, hidden)

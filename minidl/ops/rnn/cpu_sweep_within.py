@@ -72,9 +72,14 @@ def sweep_back_within(
         by_x, by_h, by_bias = np.split(total, [inputs * wide, (inputs + hidden) * wide])
         g_weights[0][d] = _unpacked(by_x, inputs, size, hidden, cell.order_x)
         g_weights[1][d] = _unpacked(by_h, hidden, size, hidden, cell.order_h)
-        of_parts = by_bias.reshape(cell.columns, size)[:, :hidden]
-        for gradient, first, order in zip(g_biases, (0, cell.own), (cell.order_x, cell.order_h), strict=False):
-            gradient[d].reshape(parts, hidden)[list(order)] = of_parts[first : first + parts]
+        write_biases(cell, g_biases, d, by_bias.reshape(cell.columns, size)[:, :hidden])
+
+
+def write_biases(cell: Cell, g_biases: Sequence[Array], d: int, of_parts: Array) -> None:
+    """Give each part's gradient, (columns, H), to the biases of direction `d` that move it."""
+    for gradient, first, order in zip(g_biases, (0, cell.own), (cell.order_x, cell.order_h), strict=False):
+        parts, hidden = len(order), of_parts.shape[1]
+        gradient[d].reshape(parts, hidden)[list(order)] = of_parts[first : first + parts]
 
 
 def _unpacked(total: Array, depth: int, size: int, hidden: int, order: tuple[int, ...]) -> Array:
@@ -106,9 +111,8 @@ def within_kernel(retreat: Any) -> Kernel:
         size, panel = whole_vectors(gh, hidden), 2 * lanes(gh)
         depth, panels = parts * size, -(-parts * size // panel)
         x_panels, h_panels = -(-inputs // panel), -(-hidden // panel)
-        wide = -(-panels // 4) * 4
-        pitch, step = pitch_of(gh, own * size + wide * panel), pitch_of(gh, -(-h_panels // 4) * 4 * panel)
-        in_pitch, x_pitch = pitch_of(gh, inputs + hidden), pitch_of(gh, -(-x_panels // 4) * 4 * panel)
+        pitch, step = pitch_of(gh, own * size + panels * panel), pitch_of(gh, h_panels * panel)
+        in_pitch, x_pitch = pitch_of(gh, inputs + hidden), pitch_of(gh, x_panels * panel)
         saved = gates.shape[3] // hidden
         held = group * block_rows
         memory_size = pitch_of(gh, (saved + 3) * size)
@@ -125,8 +129,8 @@ def within_kernel(retreat: Any) -> Kernel:
         clear_line(room, memory, room, 0, room.size - memory)
         for task in range(begin, end):
             by_x = task * (len(shares) // tasks)
-            by_h = by_x + inputs * wide * panel
-            by_bias = by_h + hidden * wide * panel
+            by_h = by_x + inputs * panels * panel
+            by_bias = by_h + hidden * panels * panel
             for block in range(task * blocks // tasks, (task + 1) * blocks // tasks):
                 first = block * block_rows
                 rows = min(block_rows, batch - first)

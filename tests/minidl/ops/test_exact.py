@@ -41,6 +41,13 @@ def at_rest(x: minidl.Tensor) -> minidl.Tensor:
     return minidl.batch_norm(x, mean, var, eps=0.0)
 
 
+def feed_forward(x: minidl.Tensor, *weights: minidl.Tensor) -> minidl.Tensor:
+    """Two linear maps with a ReLU between them, without a gradient."""
+    with minidl.no_grad():
+        w1, b1, w2, b2 = weights
+        return minidl.linear(minidl.relu(minidl.linear(x, w1, b1)), w2, b2)
+
+
 PLACES = minidl.tensor(np.random.default_rng(0).integers(0, 7, (3, 11)))
 NEAREST = minidl.tensor(np.random.default_rng(0).integers(-80, 80, (1, 5, 6, 2)).astype(np.float32) / 64)
 
@@ -145,6 +152,11 @@ PRODUCTS = {
     "matmul of a row": (minidl.matmul, [(1, 67), (67, 13)]),
     "linear and relu": (fused(lambda x, w, b: minidl.relu(minidl.linear(x, w, b))), [(19, 23), (29, 23), (29,)]),
     "linear": (minidl.linear, [(19, 23), (29, 23), (29,)]),
+    "linear and shortcut": (
+        fused(lambda x, w, b: minidl.linear(x, w, b) + x), [(3, 19, 29), (29, 29), (29,)]),
+    "linear, relu, linear and shortcut at rest": (
+        fused(lambda x, *w: feed_forward(x, *w) + x.detach()), [(67, 23), (70, 23), (70,), (23, 70), (23,)]),
+    "linear, relu, linear at rest": (fused(lambda *x: feed_forward(*x)), [(9, 8, 33), (17, 33), (17,), (5, 17), (5,)]),
     "conv1d": (lambda x, w: minidl.conv1d(x, w, padding=2, dilation=2), [(2, 5, 13), (7, 5, 3)]),
     "conv2d": (lambda x, w, b: minidl.conv2d(x, w, b, padding=1), [(2, 17, 7, 9), (19, 17, 3, 3), (19,)]),
     "conv2d of few": (lambda x, w: minidl.conv2d(x, w, padding=1), [(2, 3, 9, 7), (18, 3, 5, 5)]),

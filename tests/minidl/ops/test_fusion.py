@@ -364,6 +364,133 @@ def test_a_linear_map_takes_its_activation_along(name, compiled) -> None:
         np.testing.assert_allclose(layers(x).numpy(), expected.detach().numpy(), rtol=1e-11, atol=1e-13)
 
 
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_linear_map_takes_a_residual_along(bias, compiled) -> None:
+    class Block(nn.Module):
+        def __init__(self):
+            self.map = nn.Linear(5, 5, bias=bias).double()
+
+        def forward(self, x):
+            return self.map(x) + x.mean(0)  # broadcast: by itself
+
+    class Residual(Block):
+        def forward(self, x):
+            return x + self.map(x)
+
+    names, found = [], []
+
+    def note(call):
+        names.append(call.op.name)
+        call.run()
+
+    minidl.use_numba(compiled)
+    try:
+        Block()(minidl.ones(3, 4, 5, dtype=minidl.float64))
+        block = Residual()
+        for call in (block, block.forward):  # the second is not inside a module: one by one
+            x = minidl.tensor(np.random.default_rng(0).standard_normal((3, 4, 5)), requires_grad=True)
+            block.zero_grad()
+            with launching(note):
+                y = call(x)
+            (g,) = minidl.autograd.grad(y.square().sum(), [x], create_graph=True)
+            (g.square().sum() + y.sum()).backward()
+            found.append([y.detach().numpy(), x.grad.numpy(), *[p.grad.numpy() for p in block.parameters()]])
+    finally:
+        minidl.use_numba(True)
+    assert names[0] == "linear_add"
+    assert "linear_add" not in names[1:]
+    for ours, expected in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.parametrize("rows", [3, 64, 500])
+def test_two_linear_maps_at_rest_and_a_residual_run_as_one(name, rows) -> None:
+    """Of many rows, where the bits are those of the layers one by one; smaller products of those are NumPy's."""
+
+    class Block(nn.Module):
+        def __init__(self):
+            self.dense = nn.Sequential(nn.Linear(40, 100), ACTIVATIONS[name](), nn.Linear(100, 40, bias=False))
+
+        def forward(self, x):
+            return x + self.dense(x)
+
+    block, names = Block(), []
+    x = minidl.tensor(np.random.default_rng(0).standard_normal((rows, 40)).astype(np.float32))
+
+    def note(call):
+        names.append(call.op.name)
+        call.run()
+
+    with minidl.no_grad():
+        with launching(note):
+            found = block(x)
+        expected = x + block.dense[2].forward(block.dense[1].forward(block.dense[0].forward(x)))
+        tolerance = 0.0 if rows == 500 else 1e-6
+        np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=10 * tolerance, atol=tolerance)
+        block.dense[0].weight.array[...] *= 2  # past all ops: the packed weights are not kept
+        changed = x + block.dense[2].forward(block.dense[1].forward(block.dense[0].forward(x)))
+        for _ in range(3):
+            np.testing.assert_allclose(block(x).numpy(), changed.numpy(), rtol=1e-5, atol=1e-6)
+    assert names == (["feed_forward"] if rows > 4 else ["linear_then", "linear_add"])
+
+
+@pytest.mark.parametrize("at_rest", [True, False])
+def test_a_linear_map_of_pixels_takes_the_shortcut_of_their_image_along(at_rest) -> None:
+    """As in ConvNeXt; an image that lies channels-first is added by itself."""
+
+    class Block(nn.Module):
+        def __init__(self):
+            self.dense = nn.Sequential(nn.Linear(5, 40), nn.ReLU(), nn.Linear(40, 5)).double()
+
+        def forward(self, x):
+            return x + self.dense(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+    block = Block()
+    image = np.random.default_rng(0).standard_normal((2, 5, 6, 7))
+    for layout in ("channels last", "contiguous"):
+        names, found = [], []
+        for call in (block, block.forward):  # the second is not inside a module: one by one
+            x = minidl.Tensor.of(LAYOUTS["channels last"](image) if layout == "channels last" else image.copy())
+            x.requires_grad_(not at_rest)
+            names.append([])
+
+            def note(call, names=names):
+                names[-1].append(call.op.name)
+                call.run()
+
+            with launching(note), minidl.set_grad_enabled(not at_rest):
+                y = call(x)
+            block.zero_grad()
+            if not at_rest:
+                y.square().sum().backward()
+            grads = [] if at_rest else [x.grad.numpy(), *[p.grad.numpy() for p in block.parameters()]]
+            found.append([y.detach().numpy(), *grads])
+        for ours, expected in zip(*found, strict=True):
+            np.testing.assert_allclose(ours, expected, rtol=1e-11, atol=1e-12)
+        assert ("add" in names[0]) is (layout == "contiguous")
+        assert "add" in names[1]
+
+
+def test_what_is_between_two_linear_maps_can_be_looked_at() -> None:
+    class Net(nn.Module):
+        def __init__(self):
+            self.one, self.two = nn.Linear(6, 8), nn.Linear(8, 6)
+
+        def forward(self, x):
+            hidden = minidl.relu(self.one(x))
+            return self.two(hidden), hidden * 2
+
+    net, x = Net(), minidl.ones(40, 6)
+    with minidl.no_grad():
+        found, doubled = net(x)
+    hidden = np.maximum(x.numpy() @ net.one.weight.detach().numpy().T + net.one.bias.detach().numpy(), 0)
+    np.testing.assert_allclose(doubled.numpy(), 2 * hidden, rtol=1e-5)
+    expected = hidden @ net.two.weight.detach().numpy().T + net.two.bias.detach().numpy()
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-5, atol=1e-6)
+
+
 def test_a_linear_map_with_gelu_has_second_derivatives() -> None:
     layers, found = nn.Sequential(nn.Linear(3, 4), nn.GELU()).double(), []
     for call in (layers, lambda x: layers[1].forward(layers[0].forward(x))):

@@ -95,7 +95,7 @@ ELSEWHERE = {
     "ops/test_fusion.py": {
         "batch_normalize_add_relu", "batch_normalize_add_relu_grad", "batch_normalize_at_rest_add_relu",
         "batch_normalize_at_rest_grad", "conv_then", "conv_then_activated", "conv_then_relu", "conv_transpose_relu",
-        "linear_then", "linear_then_kept",
+        "linear_add", "linear_then", "linear_then_kept", "feed_forward",
     },
     "ops/test_group_norm.py": {"group_moments", "group_normalize", "group_normalize_grad"},
     "ops/test_total_loss.py": {"total_loss_grad"},

@@ -13,7 +13,7 @@ import minidl
 from minidl.core import Tensor, launching
 from minidl.device import numba_status
 from minidl.errors import ArgumentError, MinidlError
-from minidl.ops.rnn import cpu_sweep_back, cpu_sweep_within
+from minidl.ops.rnn import cpu_sweep_back, cpu_sweep_shared, cpu_sweep_within
 from minidl.testing import check_gradient, check_kernel, draw
 
 GATES = {"rnn": 1, "lstm": 4, "gru": 3}
@@ -81,6 +81,38 @@ def test_kernels_are_the_reference(kind: str, size: tuple[int, int, int, int], d
         assert [call.op.name for call in calls] == [f"{kind}_sequence", f"{kind}_sequence_grad"]
         for call in calls:
             check_kernel(call.op.name, call.op.cpu, call.inputs, repeats=1, **call.params)
+
+
+@NEEDS_NUMBA
+@pytest.mark.numba
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("directions", [1, 2])
+@pytest.mark.parametrize("kind", GATES)
+def test_steps_of_few_rows_are_shared(kind: str, directions: int, dtype: Any, monkeypatch: Any) -> None:
+    """Units of one panel, the last one ragged; all that is saved, rows that end early, more steps than a group."""
+    monkeypatch.setattr(cpu_sweep_shared, "UNIT_BYTES", 1)
+    for rows, lengths in ((1, None), (2, (37, 5)), (3, (1, 37, 20))):
+        call = calls_of(kind, (37, rows, 5, 70), directions, lengths, dtype)[0]
+        check_kernel(call.op.name, call.op.cpu, call.inputs, repeats=1, **call.params)
+
+
+@NEEDS_NUMBA
+@pytest.mark.numba
+@pytest.mark.parametrize("directions", [1, 2])
+@pytest.mark.parametrize("kind", GATES)
+def test_bits_of_shared_steps_are_those_of_any_number_of_threads_and_of_the_other_sweep(
+    kind: str, directions: int, monkeypatch: Any
+) -> None:
+    inputs = [x.detach() for x in operands(kind, 50, 1, 40, 200, directions, np.float32)]
+    found, before = [], minidl.get_num_threads()
+    try:
+        for threads, least in ((1, 1), (2, 1), (3, 1), (7, 1), (2, 1 << 30)):
+            monkeypatch.setattr(cpu_sweep_shared, "UNIT_BYTES", least)
+            minidl.set_num_threads(threads)
+            found += [[r.numpy().tobytes() for r in swept(kind, inputs, None)] for _ in range(5)]
+    finally:
+        minidl.set_num_threads(before)
+    assert all(other == found[0] for other in found[1:])
 
 
 @NEEDS_NUMBA
@@ -159,6 +191,22 @@ def test_no_gradient_of_the_input_is_made_that_nobody_wants(kind: str) -> None:
         found.append([x.grad.numpy() for x in leaves[1:]])
     for a, b in zip(*found, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@NEEDS_NUMBA
+@pytest.mark.numba
+def test_weights_that_were_packed_are_packed_again_when_they_change() -> None:
+    layer, x = minidl.nn.LSTM(3, 4), Tensor.of(np.ones((2, 1, 3), np.float32))
+    with minidl.no_grad():
+        kept = [layer(x)[0].numpy() for _ in range(3)][-1]
+        layer.weight_hh_l0.array[...] *= 2  # past all ops
+        by_hand = layer(x)[0].numpy()
+        layer.weight_ih_l0.mul_(2)
+        by_op = layer(x)[0].numpy()
+        with minidl.use_numba(False):
+            expected = layer(x)[0].numpy()
+    assert not np.array_equal(kept, by_hand)
+    np.testing.assert_allclose(by_op, expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("compiled", [pytest.param(True, marks=NEEDS_NUMBA), False])
