@@ -97,11 +97,6 @@ def reduction(loops: Loops, dims: tuple[int, ...], *likes: Array) -> Reduction:
     return run
 
 
-def sums(x: Array, dims: tuple[int, ...]) -> Array:
-    """The sums along `dims`, as float64."""
-    return reduction(SUMS, dims, x)(x)
-
-
 def _of_groups(loops: Loops, dtype: DType, size: int, kinds: Groups) -> Reduction:
     lengths, join = [n for n, _ in kinds], loops.join
     if kinds and kinds[-1][1]:  # the last numbers are brought to one: those of rows

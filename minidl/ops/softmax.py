@@ -6,11 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from minidl.core import Array, Grads, Node, Op, Spec, Tensor, as_tensor, dim_index
-from minidl.device import Kernel, block_count, parallel
+from minidl.core import Array, Grads, Node, Op, Run, Spec, Tensor, as_tensor, dim_index
+from minidl.device import Kernel, block_count
 from minidl.device.dtypes import DType
 from minidl.device.layout import dense_order
-from minidl.device.turn import contiguous
+from minidl.device.threads import Blocks
+from minidl.device.turn import in_one_line
 from minidl.ops.elementwise import FloatUnary, float_of
 from minidl.ops.reduce import amax, reduced_dims, reduced_shape
 from minidl.ops.reduce import sum as sum_
@@ -21,18 +22,24 @@ from minidl.ops.where import where
 __all__ = ["log_softmax", "logsumexp", "softmax"]
 
 
-def _sweep(loops: tuple[Kernel, Kernel], out: Array, arrays: tuple[Array, ...], dim: int) -> None:
-    """Run the loop that fits to where `dim` lies in the memory of `out`."""
+def _swept(loops: tuple[Kernel, Kernel], out: Array, likes: tuple[Array, ...], dim: int) -> Run:
+    """What runs the loop that fits to where `dim` lies in the memory of `out`: run(out, *arrays)."""
     order = dense_order(out)
     assert order is not None
-    flat = [out.transpose(order).reshape(-1), *[contiguous(a.transpose(order)).reshape(-1) for a in arrays]]
-    at, classes = order.index(dim), out.shape[dim]
+    lines = [in_one_line(a, order) for a in (out, *likes)]
+    at, classes, size = order.index(dim), out.shape[dim], out.nbytes * len(lines)
     length = math.prod([out.shape[d] for d in order[at + 1 :]])
     if length == 1:
-        parallel(loops[0], out.size // classes, *flat, classes)
+        sweep, numbers = Blocks(loops[0], out.size // classes, size=size), [classes]
     else:
         pieces = block_count(length, PLACES)
-        parallel(loops[1], out.size // (classes * length) * pieces, *flat, classes, length, pieces)
+        sweep = Blocks(loops[1], out.size // (classes * length) * pieces, size=size)
+        numbers = [classes, length, pieces]
+
+    def run(*arrays: Array) -> None:
+        sweep(*[line(a) for line, a in zip(lines, arrays, strict=True)], *numbers)
+
+    return run
 
 
 class Normalised(FloatUnary):
@@ -77,8 +84,8 @@ class Softmax(Normalised):
         out /= out.sum(axis=dim, keepdims=True)
 
     @staticmethod
-    def cpu(out: Array, x: Array, *, dim: int) -> None:
-        _sweep(SOFTMAX, out, (x,), dim)
+    def bind(out: Array, x: Array, *, dim: int) -> Run:
+        return _swept(SOFTMAX, out, (x,), dim)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
@@ -96,8 +103,8 @@ class SoftmaxGrad(NormalisedGrad):
         xp.multiply(y, g - xp.sum(g * y, axis=dim, keepdims=True), out=out)
 
     @staticmethod
-    def cpu(out: Array, g: Array, y: Array, *, dim: int) -> None:
-        _sweep(SOFTMAX_SLOPE, out, (g, y), dim)
+    def bind(out: Array, g: Array, y: Array, *, dim: int) -> Run:
+        return _swept(SOFTMAX_SLOPE, out, (g, y), dim)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
@@ -121,8 +128,8 @@ class LogSoftmax(Normalised):
         out -= xp.log(xp.exp(out).sum(axis=dim, keepdims=True))
 
     @staticmethod
-    def cpu(out: Array, x: Array, *, dim: int) -> None:
-        _sweep(LOG_SOFTMAX, out, (x,), dim)
+    def bind(out: Array, x: Array, *, dim: int) -> Run:
+        return _swept(LOG_SOFTMAX, out, (x,), dim)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
@@ -140,8 +147,8 @@ class LogSoftmaxGrad(NormalisedGrad):
         xp.subtract(g, xp.exp(y) * xp.sum(g, axis=dim, keepdims=True), out=out)
 
     @staticmethod
-    def cpu(out: Array, g: Array, y: Array, *, dim: int) -> None:
-        _sweep(LOG_SOFTMAX_SLOPE, out, (g, y), dim)
+    def bind(out: Array, g: Array, y: Array, *, dim: int) -> Run:
+        return _swept(LOG_SOFTMAX_SLOPE, out, (g, y), dim)
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:

@@ -7,7 +7,7 @@ BLAS; on the CPU products that are worth a call of a kernel run on our own micro
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from minidl.ops.matmul.cpu import bound_multiply, bound_product, is_worth_it
 from minidl.ops.matmul.finish import ACTIVATIONS, bound_slopes
 from minidl.ops.reduce import SMALL
 from minidl.ops.reduce_gpu import sums_on_gpu
-from minidl.ops.reduce_loops import sums
+from minidl.ops.reduce_loops import SUMS, reduction
 from minidl.ops.views import reshape
 
 __all__ = ["bmm", "linear", "matmul"]
@@ -80,6 +80,7 @@ class Linear(Op):
     saves = ("x", "weight")
     saves_for = {"x": ("weight",), "weight": ("x",)}  # noqa: RUF012 - never changed
     defers = True  # for what comes behind it, see `then.py`
+    joins = 0
 
     @staticmethod
     def infer(x: Spec, weight: Spec, bias: Spec | None = None) -> Spec:
@@ -116,20 +117,21 @@ class Linear(Op):
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
         x, weight = node.saved
-        return gradients(node.needs, x, weight, g)
+        return gradients(node.needs, x, weight, g, present=node.joined())
 
 
 class LinearGrad(AlikeOp):
     """The gradients of x, weight and bias that are needed, given that of activation(linear(x, weight, bias)).
 
-    `at` is where the slope of the activation is told: what it was given, or its result.
+    Behind the weight comes, where there is an activation, `at`: what tells its slope, what it was given or its result.
+    What may come last is `present`, to which the gradient of x is added.
     """
 
     name = "linear_grad"
 
     @staticmethod
     def infer(
-        g: Spec, x: Spec, weight: Spec, at: Spec | None = None, *, needs: tuple[bool, ...], activation: str
+        g: Spec, x: Spec, weight: Spec, *more: Spec, needs: tuple[bool, ...], activation: str
     ) -> tuple[Spec, ...]:
         features = g.shape[-1]
         shapes = ((*g.shape[:-1], weight.shape[-1]), (features, x.shape[-1]), (features,))
@@ -137,16 +139,20 @@ class LinearGrad(AlikeOp):
 
     @staticmethod
     def reference(
-        xp: Any, out: tuple[Array, ...], g: Array, x: Array, weight: Array, at: Array | None = None,
-        *, needs: tuple[bool, ...], activation: str,
+        xp: Any, out: tuple[Array, ...], g: Array, x: Array, weight: Array, *more: Array,
+        needs: tuple[bool, ...], activation: str,
     ) -> None:  # fmt: skip
+        at, present = _told_apart(more, activation)
         if at is not None:
             g, given = xp.empty(g.shape, g.dtype), g
             registry.ops[f"{activation}_grad"].reference(xp, g, given, at)
         targets, count = iter(out), math.prod(g.shape[:-1])
         rows = g.reshape(count, g.shape[-1])
         if needs[0]:
-            xp.matmul(g, weight, out=next(targets))
+            gx = next(targets)
+            xp.matmul(g, weight, out=gx)
+            if present is not None:
+                gx += present
         if needs[1]:
             xp.matmul(rows.T, x.reshape(count, x.shape[-1]), out=next(targets))
         if len(needs) > 2 and needs[2]:
@@ -154,59 +160,72 @@ class LinearGrad(AlikeOp):
 
     @staticmethod
     def bind(
-        out: tuple[Array, ...], g: Array, x: Array, weight: Array, at: Array | None = None,
-        *, needs: tuple[bool, ...], activation: str,
+        out: tuple[Array, ...], g: Array, x: Array, weight: Array, *more: Array,
+        needs: tuple[bool, ...], activation: str,
     ) -> Run:  # fmt: skip
+        at, present = _told_apart(more, activation)
         (has_gx, has_gw), has_gb = needs[:2], needs[2:] == (True,)
         targets, rows, of_x, of_weight, slope = iter(out if type(out) is tuple else (out,)), _rows(g), None, None, None
         if has_gx:
-            of_x = bound_multiply(_rows(next(targets)), rows, weight)
+            of_x = bound_multiply(_rows(next(targets)), rows, weight, is_added=present is not None)
         if has_gw:
             of_weight = bound_multiply(next(targets), rows.T, _rows(x))
         if at is not None:
             slope = bound_slopes(rows.shape, g.dtype, ACTIVATIONS.index(activation))
+        first_present, of_bias = int(slope is not None), _rows_summed(rows)
 
-        def run(out: tuple[Array, ...], g: Array, x: Array, weight: Array, at: Array | None = None) -> None:
+        def run(out: tuple[Array, ...], g: Array, x: Array, weight: Array, *more: Array) -> None:
             rows = _rows(g)
-            if slope is not None and at is not None:
+            if slope is not None:
                 given, rows = rows, empty(CPU, rows.shape, rows.dtype)
-                total = slope(rows, given, _rows(at))
+                total = slope(rows, given, _rows(more[0]))
             if of_x is not None:
-                of_x(_rows(out[0]), rows, weight)
+                of_x(_rows(out[0]), rows, weight, *more[first_present:])
             if of_weight is not None:
                 of_weight(out[has_gx], rows.T, _rows(x))
             if has_gb:
-                out[-1][...] = rows_summed(rows) if slope is None else total
+                out[-1][...] = of_bias(rows) if slope is None else total
 
         return run
 
     @classmethod
     def cuda(
-        cls, out: tuple[Array, ...], g: Array, x: Array, weight: Array, at: Array | None = None,
-        *, needs: tuple[bool, ...], activation: str,
+        cls, out: tuple[Array, ...], g: Array, x: Array, weight: Array, *more: Array,
+        needs: tuple[bool, ...], activation: str,
     ) -> None:  # fmt: skip
         """The slope and the sum of the rows by kernels of our own, products as in the reference: by cuBLAS."""
-        xp = device_of(g).xp
+        xp, (at, present) = device_of(g).xp, _told_apart(more, activation)
         if at is not None:
             slope = registry.ops[f"{activation}_grad"].cuda
             if slope is None:
-                cls.reference(xp, out, g, x, weight, at, needs=needs, activation=activation)
+                cls.reference(xp, out, g, x, weight, *more, needs=needs, activation=activation)
                 return
             g, given = xp.empty(g.shape, g.dtype), g
             slope(g, given, at)
-        cls.reference(xp, out, g, x, weight, needs=needs[:2], activation=activation)
+        rest = () if present is None else (present,)
+        cls.reference(xp, out, g, x, weight, *rest, needs=needs[:2], activation="none")
         if len(needs) > 2 and needs[2]:
             sums_on_gpu(out[-1], g, (g.size // g.shape[-1], g.shape[-1], 1))
 
 
+def _told_apart(more: tuple[Array, ...], activation: str) -> tuple[Array | None, Array | None]:
+    """`at` and `present`, None for what there is not."""
+    at = None if activation == "none" else more[0]
+    return at, more[-1] if len(more) > (at is not None) else None
+
+
 def gradients(
     needs: tuple[bool, ...], x: Tensor | None, weight: Tensor | None, g: Tensor, at: Tensor | None = None,
-    activation: str = "none",
+    activation: str = "none", present: tuple[Tensor, ...] = (),
 ) -> Grads:  # fmt: skip
-    """Those of the inputs of activation(linear(...)) that are needed, given that of the result."""
+    """Those of the inputs of activation(linear(...)) that are needed, given that of the result.
+
+    What may be `present` is the gradient that others have for x; it is added.
+    """
     if not is_recording():
         # What no gradient needs was not kept; another tensor stands in.
-        given = (g, x if x is not None else g, weight if weight is not None else g, *(() if at is None else (at,)))
+        told = () if at is None else (at,)
+        given = (g, x if x is not None else g, weight if weight is not None else g, *told, *present)
         found = iter(LinearGrad.apply(*given, needs=needs, activation=activation) if any(needs) else ())
         return tuple([next(found) if needed else None for needed in needs])
     if at is not None:
@@ -228,9 +247,9 @@ def _rows(a: Array) -> Array:
     return a if a.ndim == 2 else a.reshape(-1, a.shape[-1]) if a.size else a.reshape(math.prod(a.shape[:-1]), -1)
 
 
-def rows_summed(rows: Array) -> Array:
-    """The sum of all rows."""
-    return sums(rows, (0,)) if rows.size >= SMALL else rows.sum(0)
+def _rows_summed(like: Array) -> Callable[[Array], Array]:
+    """What gives the sum of all rows of a matrix that lies like this one."""
+    return reduction(SUMS, (0,), like) if like.size >= SMALL else lambda rows: rows.sum(0)
 
 
 def rows_of(x: Tensor) -> Tensor:

@@ -58,9 +58,12 @@ def is_worth_it(size: int, y: tuple[int, ...]) -> bool:
     return is_batch_invariant() or operations >= WORTH or (size <= FEW * y[-2] and operations >= WORTH_OF_FEW)
 
 
-def bound_multiply(out: Array, x: Array, y: Array) -> Run:
-    """What multiplies arrays that lie like these, by a kernel or by NumPy: run(out, x, y)."""
-    return bound_product(out, x, y) if is_worth_it(x.size, y.shape) else _by_numpy
+def bound_multiply(out: Array, x: Array, y: Array, *, is_added: bool = False) -> Run:
+    """What multiplies arrays that lie like these, by a kernel or by NumPy: run(out, x, y[, added])."""
+    if not is_worth_it(x.size, y.shape):
+        return _by_numpy
+    multiply = bound_product(out, x, y, is_added=is_added)
+    return (lambda out, x, y, added: multiply(out, x, y, None, None, added)) if is_added else multiply
 
 
 def accumulate(out: Array, x: Array, y: Array) -> None:
@@ -203,8 +206,10 @@ def _nothing(out: Array, *given: Array | None) -> None:
     """The product of a result that is empty."""
 
 
-def _by_numpy(out: Array, x: Array, y: Array) -> None:
+def _by_numpy(out: Array, x: Array, y: Array, *added: Array) -> None:
     np.matmul(x, y, out=out)
+    for array in added:
+        out += array.reshape(out.shape)
 
 
 def _is_in_lines(a: Form, item: int) -> bool:

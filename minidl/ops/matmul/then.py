@@ -27,6 +27,7 @@ class LinearThen(Op):
     name = "linear_then"
     saves: ClassVar[tuple[str, ...]] = ("x", "weight", "out")
     defers = True  # at rest, for another linear map, see `feed_forward.py`
+    joins = 0
 
     @staticmethod
     def infer(x: Spec, weight: Spec, bias: Spec | None = None, *, activation: str) -> Any:
@@ -50,7 +51,7 @@ class LinearThen(Op):
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
         x, weight, y = node.saved
-        return gradients(node.needs, x, weight, g, y, node.params["activation"])
+        return gradients(node.needs, x, weight, g, y, node.params["activation"], node.joined())
 
 
 class LinearThenKept(LinearThen):
@@ -87,8 +88,8 @@ class LinearThenKept(LinearThen):
     def vjp(node: Node, g: Any) -> Grads:
         x, weight, (_, given) = node.saved
         if g[0] is None:  # only for a second derivative: what was given is used, its activation is not
-            return gradients(node.needs, x, weight, g[1])
-        found = gradients(node.needs, x, weight, g[0], given, node.params["activation"])
+            return gradients(node.needs, x, weight, g[1], present=node.joined())
+        found = gradients(node.needs, x, weight, g[0], given, node.params["activation"], node.joined())
         if g[1] is None:
             return found
         more = gradients(node.needs, x, weight, g[1])
@@ -101,6 +102,7 @@ class LinearAdd(Op):
     name = "linear_add"
     saves = ("x", "weight")
     saves_for: ClassVar[Mapping[str, tuple[str, ...]]] = Linear.saves_for
+    joins = 0
 
     @staticmethod
     def infer(x: Spec, weight: Spec, residual: Spec, bias: Spec | None = None) -> Spec:
@@ -128,7 +130,7 @@ class LinearAdd(Op):
     def vjp(node: Node, g: Tensor) -> Grads:
         x, weight = node.saved
         of_x, of_weight, of_residual, *of_bias = node.needs
-        gx, gw, *gb = gradients((of_x, of_weight, *of_bias), x, weight, g)
+        gx, gw, *gb = gradients((of_x, of_weight, *of_bias), x, weight, g, present=node.joined())
         return (gx, gw, g if of_residual else None, *gb)
 
 

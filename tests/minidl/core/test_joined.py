@@ -1,4 +1,4 @@
-"""Gradients that meet behind a skip connection: a convolution's is added in its kernel to what is there."""
+"""Gradients that meet behind a skip connection: those of convolutions and linear maps are added in their kernels."""
 
 from __future__ import annotations
 
@@ -92,6 +92,27 @@ def test_no_pass_adds_what_convolutions_send_to_one_place() -> None:
     assert "add" not in names
     slopes = by_richardson(lambda data: block(minidl.tensor(data), weight).item(), data)
     np.testing.assert_allclose(x.grad.numpy(), slopes, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("rows", [3, 64])
+@pytest.mark.parametrize("activation", [None, "tanh", "gelu"])
+def test_linear_maps_add_theirs_too(rows: int, activation: str | None) -> None:
+    rng = np.random.default_rng(0)
+    data, weights = rng.standard_normal((rows, 64)), [rng.standard_normal((64, 64)) / 8 for _ in range(2)]
+
+    class Two(minidl.nn.Module):
+        def forward(self, x: minidl.Tensor) -> minidl.Tensor:
+            y = x * 2.0
+            first, second = (F.linear(y, minidl.tensor(w)) for w in weights)
+            return (second if activation is None else getattr(F, activation)(second)) * first + y
+
+    x = minidl.tensor(data, requires_grad=True)
+    names = ran_backward(Two()(x).pow(2).sum())
+    assert "add" not in names
+    assert names.count("linear_grad") == 2
+    moved = rng.standard_normal(data.shape)  # one direction is enough: a term that is missing has no zero along it
+    along = by_richardson(lambda step: Two()(minidl.tensor(data + step[0] * moved)).pow(2).sum().item(), np.zeros(1))
+    np.testing.assert_allclose((x.grad.numpy() * moved).sum(), along[0], rtol=1e-6)
 
 
 def test_a_hook_of_the_step_sees_its_own_gradient_alone() -> None:
