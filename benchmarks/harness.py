@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 Step = Callable[[], Any]
-REST_S = 0.02
+REST_S, REST_BESIDE_OTHERS_S = 0.02, 0.08
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,7 @@ def compare(
         rounds: at most so many; fewer, but at least three, when `seconds` are over.
     """
     sides = {"ours": ours, **rivals, **(others or {})}
+    rest = REST_BESIDE_OTHERS_S if others else REST_S
     repeats = {side: _repeats(step) for side, step in sides.items()}
     times: dict[str, list[float]] = {side: [] for side in sides}
     enabled = gc.isenabled()
@@ -76,7 +77,7 @@ def compare(
             if done >= 3 and time.perf_counter() > end:
                 break
             for side, step in sides.items():
-                times[side].append(_seconds(step, repeats[side]))
+                times[side].append(_seconds(step, repeats[side], rest))
     finally:
         if enabled:
             gc.enable()
@@ -92,14 +93,15 @@ def _ratio(rival: list[float], ours: list[float]) -> Ratio:
     return Ratio(statistics.median(ratios), min(ratios), max(ratios))
 
 
-def _seconds(step: Step, repeats: int) -> float:
+def _seconds(step: Step, repeats: int, rest: float = REST_S) -> float:
     """Seconds of a step, once the side before is at rest.
 
-    Idle threads keep reading a word of memory in case more work comes (OpenMP's for some 8 ms, ours for 1), and whoever
-    comes next shares a core with them: in each turn two steps of a 1×1 convolution took 4 ms instead of 0.5. So each
-    side waits for the others' threads to sleep, and makes one step that is not timed.
+    Idle threads keep reading a word of memory in case more work comes (OpenMP's for some 8 ms, onnxruntime's for 40,
+    ours for 1), and whoever comes next shares a core with them: in each turn two steps of a 1×1 convolution took 4 ms
+    instead of 0.5, one image of a U-Net behind onnxruntime 11 instead of 6. So each side waits for the others' threads
+    to sleep, and makes one step that is not timed.
     """
-    time.sleep(REST_S)
+    time.sleep(rest)
     step()
     start = time.perf_counter()
     for _ in range(repeats):

@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from minidl.core import Array, Grads, Node, Op, Spec, Tensor, is_recording
-from minidl.device import Kernel, block_count, inline, kernel, parallel
+from minidl.core import Array, Grads, Node, Op, Run, Spec, Tensor, is_recording
+from minidl.device import Kernel, block_count, inline, kernel
 from minidl.device.dtypes import accumulator
 from minidl.device.row_sums import row_sum
 from minidl.device.scalar_math import exp, log, log1p, sigmoid, typed
+from minidl.device.threads import Blocks
 from minidl.ops.activation import sigmoid as sigmoid_
 from minidl.ops.activation import softplus
 from minidl.ops.compare import ge, le, ne
@@ -347,10 +348,16 @@ class TotalLoss(Op):
         return super().cpu_takes(arrays, params) and arrays[0].dtype == arrays[1].dtype
 
     @staticmethod
-    def cpu(out: Array, x: Array, y: Array, *, kind: str, level: float, share: float) -> None:
-        parts = np.empty(block_count(x.size, PIECE))
-        parallel(KINDS[kind].total, len(parts), parts, x.reshape(-1), y.reshape(-1), level)
-        out[...] = parts.sum() * share
+    def bind(out: Array, x: Array, y: Array, *, kind: str, level: float, share: float) -> Run:
+        pieces = block_count(x.size, PIECE)
+        total = Blocks(KINDS[kind].total, pieces, size=x.nbytes + y.nbytes)
+
+        def run(out: Array, x: Array, y: Array) -> None:
+            parts = np.empty(pieces)
+            total(parts, x.reshape(-1), y.reshape(-1), level)
+            out.fill((parts[0] if pieces == 1 else parts.sum()) * share)
+
+        return run
 
     @staticmethod
     def vjp(node: Node, g: Tensor) -> Grads:
@@ -381,9 +388,13 @@ class TotalLossGrad(Op):
         return super().cpu_takes(arrays, params) and len({a.dtype for a in arrays}) == 1
 
     @staticmethod
-    def cpu(out: Array, g: Array, x: Array, y: Array, *, kind: str, level: float, share: float) -> None:
-        flat = (a.reshape(-1) for a in (out, x, y))
-        parallel(KINDS[kind].slopes, x.size, *flat, level, float(g) * share)
+    def bind(out: Array, g: Array, x: Array, y: Array, *, kind: str, level: float, share: float) -> Run:
+        slopes = Blocks(KINDS[kind].slopes, x.size, size=3 * x.nbytes)
+
+        def run(out: Array, g: Array, x: Array, y: Array) -> None:
+            slopes(out.reshape(-1), x.reshape(-1), y.reshape(-1), level, float(g) * share)
+
+        return run
 
 
 def total_loss(kind: str, input: Tensor, target: Tensor, share: float, level: float = 0.0) -> Tensor | None:
