@@ -72,6 +72,7 @@ def passes(sizing: Sizing, dtype: Any, device: str, scale: float = 1) -> list[np
             ConvThenRelu.apply(x, weight, bias, g, **how),
             ConvThenActivated.apply(x, weight, bias, activation=("leaky_relu", 0.5), **how),
             ConvGradInput.apply(g, weight, image=image, **how),
+            ConvGradInput.apply(g, weight, x, image=image, **how),
             ConvTransposeRelu.apply(g, weight, bias_back, image=image, **how),
             ConvGradWeight.apply(x, g, kernel=sizing.kernel, **how),
         ]

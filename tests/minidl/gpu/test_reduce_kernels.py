@@ -50,14 +50,15 @@ def test_neither_the_order_of_threads_nor_the_number_of_blocks_changes_a_bit() -
 
 
 def linear_gradients(device: str, activation: str) -> list[np.ndarray[Any, Any]]:
-    """Those of two layers with an activation between them."""
+    """Those of two layers with an activation between them, beside something else that their input goes into."""
     rng = np.random.default_rng(0)
     shapes = (50, 7), (33, 7), (33,), (5, 33), (5,)
     arrays = [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
     x, *weights = leaves = [minidl.tensor(a).to(device).requires_grad_() for a in arrays]
-    hidden = getattr(minidl.nn.functional, activation)(minidl.nn.functional.linear(x, *weights[:2]))
+    given = x * 2.0
+    hidden = getattr(minidl.nn.functional, activation)(minidl.nn.functional.linear(given, *weights[:2]))
     result = minidl.nn.functional.linear(hidden, *weights[2:])
-    (result * result).sum().backward()
+    ((result * result).sum() + given.pow(2).sum()).backward()
     return [t.grad.cpu().numpy() for t in leaves if t.grad is not None]
 
 
