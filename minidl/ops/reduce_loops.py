@@ -107,18 +107,20 @@ def _of_groups(loops: Loops, dtype: DType, size: int, kinds: Groups) -> Reductio
     return loops.columns(dtype, lengths[0] if len(kinds) == 3 else 1, lengths[-2], lengths[-1])
 
 
-def rows_by(kernel: Kernel) -> Callable[[DType, int, int], Reduction]:
-    """Sums of rows by a kernel (parts, *flat, length, pieces)."""
+def rows_by(
+    kernel: Kernel, join: Callable[..., Array] = np.sum, made: type[np.generic] | None = np.float64
+) -> Callable[[DType, int, int], Reduction]:
+    """What is left of rows, by a kernel (parts, *flat, length, pieces) whose parts have the type `made`."""
 
     def of(dtype: DType, size: int, rows: int) -> Reduction:
         length = size // rows
         pieces = block_count(length, RUNS * RUN)
-        total = Blocks(kernel, rows * pieces, size=size * dtype.itemsize)
+        reduce = Blocks(kernel, rows * pieces, size=size * dtype.itemsize)
 
         def run(*flat: Array) -> Array:
-            parts = np.empty((rows, pieces))
-            total(parts.reshape(-1), *flat, length, pieces)
-            return parts[:, 0] if pieces == 1 else parts.sum(axis=1)
+            parts = np.empty((rows, pieces), made or dtype)
+            reduce(parts.reshape(-1), *flat, length, pieces)
+            return parts[:, 0] if pieces == 1 else join(parts, axis=1)
 
         return run
 
@@ -195,18 +197,6 @@ def _extreme_loops(row_extreme: Any, column_extreme: Any, join: Callable[..., Ar
             for j in range(0, width, VECTORS * lanes(x)):
                 column_extreme(parts, unit * width + j, x, x, at + j, width, count, width - j)
 
-    def rows(dtype: DType, size: int, count: int) -> Reduction:
-        length = size // count
-        pieces = block_count(length, RUNS * RUN)
-        reduce = Blocks(of_rows, count * pieces, size=size * dtype.itemsize)
-
-        def run(flat: Array) -> Array:
-            parts = np.empty((count, pieces), dtype)
-            reduce(parts.reshape(-1), flat, length, pieces)
-            return parts[:, 0] if pieces == 1 else join(parts, axis=1)
-
-        return run
-
     def columns(dtype: DType, outer: int, rows: int, columns: int) -> Reduction:
         fold = folded(rows, columns)
         rows, width = rows // fold, columns * fold
@@ -221,7 +211,7 @@ def _extreme_loops(row_extreme: Any, column_extreme: Any, join: Callable[..., Ar
 
         return run
 
-    return Loops(rows, columns, join, None)
+    return Loops(rows_by(of_rows, join, None), columns, join, None)
 
 
 LARGEST = _extreme_loops(row_largest, column_largest, np.max)

@@ -28,6 +28,7 @@ import numpy as np
 
 from minidl.device import Array, Kernel, inline, kernel, parallel
 from minidl.device.atomic import draw, exchange, get, make_way, pause
+from minidl.device.crew import APART, ROUNDS, WORD
 from minidl.device.dtypes import DType
 from minidl.device.lines import clear_line, move_line
 from minidl.device.row_tiles import multiply_rows
@@ -37,8 +38,6 @@ from minidl.device.vectors import aligned_empty, lanes, lanes_of
 UNIT_BYTES = 1 << 17  # of the weight of the state in a unit, at least: 1 us, of which meeting takes half as long
 MOST_UNITS = 16
 SEATS = 16  # threads that find a place at a direction
-WORD, APART = 8, 128  # bytes: a word, and from one word that threads write to the next
-ROUNDS = 2000  # of reading before a thread that waits makes way
 
 
 def span_of(hidden: int, parts: int, dtype: DType) -> int:
